@@ -1,0 +1,158 @@
+"""The layers that encoders are made of."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ConditionalBatchNorm", "Conv", "FixedNoise", "Linear", "blur", "instance_norm", "mix", "moments"]
+
+EPSILON = 1e-8
+"""What is added to variances, as in the paper's published code; it also keeps the gradient of the deviation finite."""
+
+
+class Linear(nn.Module):
+    """Fully connected layer with an equalised learning rate: (N, inputs) -> (N, outputs).
+
+    Args:
+        inputs: values in.
+        outputs: values out.
+        gain: the deviation of what comes out where unit-variance values come in.
+        equalized: scale the weights as they are used (else as they are drawn).
+        start: factor of the first weights alone; training goes at the same speed whatever it is.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, gain: float = 1.0, equalized: bool = True, start: float = 1.0
+    ) -> None:
+        super().__init__()
+        scale = gain / math.sqrt(inputs)
+        self.scale = scale if equalized else 1.0
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * (start if equalized else start * scale))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) -> (N, outputs)."""
+        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
+        return F.linear(x, weight, self.bias)
+
+
+class Conv(nn.Module):
+    """Convolution with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N, D, H, W).
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: 1 or 3.
+        stride: halve height and width: the kernel, averaged over four shifts, moves by two pixels. That equals the
+            convolution followed by an average over 2x2 pixels, and costs less.
+        gain: the deviation of what comes out where unit-variance values come in.
+        equalized: scale the weights as they are used (else as they are drawn).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: bool = False,
+        gain: float = math.sqrt(2),
+        equalized: bool = True,
+    ) -> None:
+        super().__init__()
+        scale = gain / math.sqrt(inputs * kernel**2)
+        self.scale = scale if equalized else 1.0
+        self.stride = stride
+        self.padding = kernel // 2
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (1.0 if equalized else scale))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride."""
+        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
+        if not self.stride:
+            return F.conv2d(x, weight, self.bias, padding=self.padding)
+        weight = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
+        return F.conv2d(x, weight, self.bias, stride=2, padding=self.padding)
+
+
+class FixedNoise(nn.Module):
+    """Noise of a learned strength for each channel, the same noise each time (the paper's learnable z'_n).
+
+    Args:
+        channels: channels of the features.
+        size: height and width of the features.
+        seed: the stream of the noise.
+        place: which of the stream's maps it is.
+    """
+
+    noise: Tensor
+
+    def __init__(self, channels: int, size: tuple[int, int], *, seed: int, place: int) -> None:
+        super().__init__()
+        stream = np.random.Generator(np.random.Philox(key=np.array([seed, place], dtype=np.uint64)))
+        noise = torch.from_numpy(stream.standard_normal((1, 1, *size), dtype=np.float32))
+        self.strength = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.register_buffer("noise", noise.to(self.strength.device), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return torch.addcmul(x, self.strength.to(x.dtype), self.noise.to(x.dtype))
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W).
+
+    In training the batch's own statistics normalise, and are gathered; in eval mode the gathered ones do.
+    (The paper, section 3.1, "BigGAN" case; the published code never gathers any.)
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, condition: int, *, equalized: bool = True, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.gain = Linear(condition, channels, equalized=equalized, start=0.0)
+        self.shift = Linear(condition, channels, equalized=equalized, start=0.0)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Normalise ``x`` over the batch and dress it by ``condition``."""
+        own = self.training and x.shape[0] * x.shape[2] * x.shape[3] > 1
+        x = F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=1e-5)
+        gain = 1 + self.gain(condition)[:, :, None, None]
+        return torch.addcmul(self.shift(condition)[:, :, None, None], x, gain)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over height and width: (N, C, H, W) -> twice (N, C, 1, 1), at least in single precision.
+
+    The deviation is the square root of variance + 1e-8, so its gradient is finite where the features are constant.
+    """
+    wide = x if x.dtype == torch.float64 else x.float()
+    var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
+    return mean, torch.sqrt(var + EPSILON)
+
+
+def instance_norm(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise (N, C, H, W) by its own :func:`moments`, already at hand for the style heads."""
+    return (x - mean.to(x.dtype)) * std.reciprocal().to(x.dtype)
+
+
+def blur(x: Tensor) -> Tensor:
+    """Blur (N, C, H, W) by [1, 2, 1] / 4 along both axes, with zeros around: two averages over 2x2 pixels."""
+    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+
+def mix(x: Tensor, bypass: Tensor, share: float | str) -> Tensor:
+    """The residual: ``share`` of ``x`` and the rest of ``bypass``, or their plain sum where ``share`` is ``sum``."""
+    if isinstance(share, str):
+        return x + bypass
+    return torch.lerp(bypass, x, share)

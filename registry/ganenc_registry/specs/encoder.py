@@ -1,0 +1,205 @@
+"""The spec of an encoder, and the rule by which it mirrors a generator."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from typing_extensions import Self
+
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.generator import GeneratorSpec
+from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, Vector, check_layout, encoded
+from ganenc_registry.specs.rows import Row, encoder_rows
+
+__all__ = ["BlockSpec", "EncoderSpec"]
+
+WIDEST = 512
+PIXEL_CHANNELS = 16384
+
+
+class BlockSpec(Spec):
+    """One block of an encoder, as Tables 9 and 10 of the paper list them."""
+
+    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of what the block takes in")
+    in_channels: PositiveInt = Field(description="channels that come in; the first of two convolutions keeps them")
+    out_channels: PositiveInt = Field(description="channels that the block's last convolution gives out")
+    convolutions: Literal[1, 2] = Field(2, description="how many 3x3 convolutions; the paper's last block has one")
+    downscale: Literal["average", "stride", "none"] = Field(
+        "average", description="how the block halves: by averaging, by a strided last convolution, or not at all"
+    )
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """Height and width of what the block gives out."""
+        height, width = self.size
+        return self.size if self.downscale == "none" else (height // 2, width // 2)
+
+
+class EncoderSpec(Spec):
+    """What an encoder takes in, what it is made of and what it gives out. By default the mirror of a generator."""
+
+    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of the images, in pixels")
+    channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
+    value_range: tuple[float, float] = Field((-1.0, 1.0), description="the values of black and white")
+    layout: Layout = Field(description="the generator's layout; all its parts but settings and noise are predicted")
+    classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
+    embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
+    blocks: tuple[BlockSpec, ...] = Field(description="the blocks, from full resolution down")
+    block: str = Field("adaptive", description="the registered block that all of them are made of")
+    norm: Literal["instance", "conditional-batch"] = Field("instance", description="normalisation before a convolution")
+    residual: float | Literal["sum"] = Field(
+        0.111,
+        description="share of the convolutions against the bypass, above 0 and at most 1; or 'sum' to add the two",
+    )
+    blur: bool = Field(False, description="blur before the second convolution (training strategy 2 of the paper)")
+    noise: Literal["none", "fixed"] = Field(
+        "none", description="'fixed' adds noise of learned strength after a convolution, always the same noise"
+    )
+    noise_seed: int = Field(0, ge=0, lt=2**32, description="the seed of that noise")
+    start: Literal["center", "zero"] = Field(
+        "center", description="what the outputs start around: the generator's mean latents, or zero as in the paper"
+    )
+    head_gain: float = Field(
+        0.1, ge=0, description="size of the first weights of the style and condition heads; 1 in the paper"
+    )
+    map_gain: float = Field(0.01, gt=0, description="factor of the features in a map; 1 in the paper")
+    hidden: NonNegativeInt = Field(
+        0, description="units between the last block and the vectors; 0 leads straight there, 256 in Table 10"
+    )
+    equalized: bool = Field(True, description="equalised learning rate: weights are scaled as they are used")
+    slope: float = Field(0.2, ge=0, le=1, description="slope of the leaky ReLU below zero")
+
+    @field_validator("residual", mode="plain")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        if value == "sum":
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
+            return float(value)
+        raise ValueError("it takes 'sum', or the share of the convolutions, above 0 and at most 1")
+
+    @field_validator("value_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < value[1]:
+            raise ValueError("the value of black must be below the value of white")
+        return value
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        check_layout(self.layout)
+        if not self.blocks:
+            raise ValueError("there are no blocks; give at least one, or leave them out when mirroring a generator")
+        if self.norm == "conditional-batch" and not (self.classes and self.embedding):
+            raise ValueError(
+                "the norm 'conditional-batch' needs `classes` and `embedding` above 0; without labels take 'instance'"
+            )
+        self._check_blocks()
+        return self
+
+    def _check_blocks(self) -> None:
+        """Raise ``ValueError`` if a block does not take what comes in."""
+        size, channels = self.size, self.blocks[0].in_channels
+        for index, block in enumerate(self.blocks):
+            if block.size != size:
+                raise ValueError(f"blocks.{index}.size is {block.size}, but {size} comes in there")
+            if block.in_channels != channels:
+                raise ValueError(f"blocks.{index}.in_channels is {block.in_channels}, but {channels} come in there")
+            size, channels = block.out_size, block.out_channels
+            if 0 in size:
+                raise ValueError(f"blocks.{index} halves {block.size} to nothing; set its downscale to 'none'")
+
+    @classmethod
+    def mirror(cls, generator: GeneratorSpec, **overrides: Any) -> EncoderSpec:
+        """The encoder that mirrors a generator (Tables 9 and 10, carried on to any size and layout).
+
+        There are floor(log2(min(H, W) / 4)) + 1 blocks, at least one. Each halves, and has two convolutions, the second
+        of which doubles the channels; the last has one and does neither. Channels start at min(16384 / resolution, the
+        generator's there, stop) and stop at min(512, the generator's widest layer).
+
+        Args:
+            generator: what to mirror.
+            overrides: any field of the encoder's spec, taken as given.
+
+        Raises:
+            SpecError: if an override is no field, or does not fit.
+        """
+        condition = next((part.dim for part in generator.layout if isinstance(part, Condition)), 0)
+        norm = overrides.get("norm", "conditional-batch" if condition and generator.classes else "instance")
+        fields: dict[str, Any] = {
+            "size": generator.size,
+            "channels": generator.channels,
+            "value_range": generator.value_range,
+            "layout": generator.layout,
+            "classes": generator.classes,
+            "embedding": (condition or generator.classes) if norm == "conditional-batch" else 0,
+            "norm": norm,
+            "noise": "fixed" if any(isinstance(part, Styles) for part in generator.layout) else "none",
+            "hidden": 256 if condition else 0,
+            **overrides,
+        }
+        if "blocks" not in fields:
+            fields["blocks"] = _mirrored_blocks(generator, fields["size"])
+        return cls.from_mapping(fields)
+
+    @property
+    def parts(self) -> tuple[Styles | Vector | Map | Condition, ...]:
+        """The parts that the encoder predicts, in the layout's order."""
+        return tuple(encoded(self.layout))
+
+    @property
+    def features(self) -> tuple[int, int, int]:
+        """Channels, height and width of the last block's features."""
+        return (self.blocks[-1].out_channels, *self.blocks[-1].out_size)
+
+    def heads_of(self, part: Styles) -> tuple[int, ...]:
+        """For each layer of ``part`` the style head that it takes, nearest in relative depth.
+
+        There are two heads a block; head 0 is the shallowest, at full resolution, and feeds the layer that comes last.
+        """
+        last = 2 * len(self.blocks) - 1
+        steps = max(part.layers - 1, 1)
+        return tuple(last - math.floor(layer * last / steps + 0.5) for layer in range(part.layers))
+
+    def style_widths(self, index: int) -> tuple[int, int]:
+        """How many outputs the two style heads of block ``index`` have, in all styles together; 0 for no head."""
+        used = [(set(self.heads_of(part)), part.dim) for part in self.parts if isinstance(part, Styles)]
+        first, second = (sum(dim for heads, dim in used if head in heads) for head in (2 * index, 2 * index + 1))
+        return first, second
+
+    def rows(self) -> tuple[Row, ...]:
+        """The encoder as a table: the image's convolution, each block, and what follows the last one.
+
+        Parameters are counted as the ``adaptive`` block has them; their sum is the built encoder's.
+        """
+        return encoder_rows(self)
+
+
+def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[BlockSpec, ...]:
+    try:
+        height, width = size
+        resolution = min(height, width)
+        count = max(1, math.floor(math.log2(resolution / 4)) + 1)
+    except (TypeError, ValueError):
+        raise SpecError(f"size: it takes height and width in pixels, above 0 (got {size!r}).") from None
+    known = generator.resolution_channels or {}
+    stop = min(WIDEST, max(known.values(), default=WIDEST))
+    channels = max(1, min(PIXEL_CHANNELS // resolution, known.get(resolution, stop), stop))
+    blocks = []
+    for index in range(count):
+        last = index == count - 1
+        wider = channels if last else min(2 * channels, stop)
+        blocks.append(
+            BlockSpec(
+                size=(height >> index, width >> index),
+                in_channels=channels,
+                out_channels=wider,
+                convolutions=1 if last else 2,
+                downscale="none" if last else "average",
+            )
+        )
+        channels = wider
+    return tuple(blocks)
