@@ -1,7 +1,7 @@
 """Reads the encoder files that the paper's authors publish, with and without a blur.
 
-Such a file is a state dictionary. Its convolutions and fully connected layers are stored as they are used, scaled already
-by the factor of the equalised learning rate; ours are stored unscaled, so they are divided by it here.
+Such a file is a state dictionary. Its convolutions and fully connected layers are stored as they are used, scaled
+already by the factor of the equalised learning rate; ours are stored unscaled, so they are divided by it here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRIDED_BLOCKS = 4
 def load_encoder(path: str | Path) -> Encoder:
     """Build the encoder that a file of the paper's authors holds, with its weights, in eval mode.
 
-    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset, as published.
+    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset.
     The published encoder draws its noise anew each time; here it is fixed.
 
     Raises:
