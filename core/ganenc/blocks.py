@@ -10,7 +10,7 @@ from ganenc_registry.specs import EncoderSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.layers import ConditionalBatchNorm, Conv, FixedNoise, Linear, blur, instance_norm, mix, moments
+from ganenc.layers import Blur, ConditionalBatchNorm, Conv, FixedNoise, Linear, mix, standardize
 
 __all__ = ["AdaptiveBlock", "BlockStyles", "EncoderBlock"]
 
@@ -68,6 +68,7 @@ class AdaptiveBlock(EncoderBlock):
         self.head_2 = self._head(middle, self.widths[1])
         if spec.convolutions == 2:
             self.norm_2 = self._norm(middle)
+            self.blur = Blur(middle) if encoder.blur else nn.Identity()
             self.conv_2 = self._conv(middle, spec.out_channels, last=True)
             self.noise_2 = self._noise(spec.out_channels, 2 * index + 1, last=True)
         if spec.in_channels != spec.out_channels:
@@ -80,7 +81,7 @@ class AdaptiveBlock(EncoderBlock):
         x = self._activate(self.noise_1(self.conv_1(x)))
         if self.spec.convolutions == 2:
             x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition)
-            x = self.conv_2(blur(x) if self.encoder.blur else x)
+            x = self.conv_2(self.blur(x))
             x = self._halve(self._activate(self.noise_2(x)), "average")
         else:
             x = self._halve(x, "average")
@@ -96,9 +97,9 @@ class AdaptiveBlock(EncoderBlock):
         style = None
         instance = self.encoder.norm == "instance"
         if head is not None or instance:
-            mean, std = moments(x)
+            normal, mean, std = standardize(x)
             style = head(torch.cat([mean, std], dim=1).flatten(1)) if head is not None else None
-            x = instance_norm(x, mean, std) if instance else x
+            x = normal if instance else x
         return (norm(x, condition) if norm is not None else x), style
 
     def _activate(self, x: Tensor) -> Tensor:

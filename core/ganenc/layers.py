@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConditionalBatchNorm", "Conv", "FixedNoise", "Linear", "blur", "instance_norm", "mix", "moments"]
+__all__ = ["Blur", "ConditionalBatchNorm", "Conv", "FixedNoise", "Linear", "mix", "standardize"]
 
 EPSILON = 1e-8
 """What is added to variances, as in the paper's published code; it also keeps the gradient of the deviation finite."""
@@ -131,24 +132,60 @@ class ConditionalBatchNorm(nn.Module):
         return torch.addcmul(self.shift(condition)[:, :, None, None], x, gain)
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over height and width: (N, C, H, W) -> twice (N, C, 1, 1), at least in single precision.
+class _Standardize(torch.autograd.Function):
+    """The gradient of :func:`standardize` in closed form: half the time and memory of what autograd records."""
 
-    The deviation is the square root of variance + 1e-8, so its gradient is finite where the features are constant.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, mean, std = _standardize(x)
+        ctx.save_for_backward(y, std)
+        return y, mean, std
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad_y, grad_mean, grad_std = grads
+        y, std = ctx.saved_tensors
+        scale = std.reciprocal()
+        count = y.shape[2] * y.shape[3]
+        level = grad_y.mean((2, 3), keepdim=True, dtype=std.dtype)
+        slope = (grad_y * y).mean((2, 3), keepdim=True, dtype=std.dtype)
+        rest = torch.addcmul((grad_mean / count - scale * level).to(y), y, (grad_std / count - scale * slope).to(y))
+        return torch.addcmul(rest, grad_y, scale.to(y))
+
+
+def standardize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Instance norm, with the statistics that the style heads want: (N, C, H, W) -> the same, and twice (N, C, 1, 1).
+
+    The statistics are the mean and the deviation over height and width, at least in single precision. The deviation is
+    the square root of variance + 1e-8, so its gradient is finite where the features are constant.
     """
+    if torch.is_grad_enabled() and x.requires_grad:
+        y, mean, std = _Standardize.apply(x)
+        return y, mean, std
+    return _standardize(x)
+
+
+def _standardize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     wide = x if x.dtype == torch.float64 else x.float()
-    var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
-    return mean, torch.sqrt(var + EPSILON)
+    mean = wide.mean((2, 3), keepdim=True)
+    y = wide - mean
+    std = torch.sqrt(y.square().mean((2, 3), keepdim=True) + EPSILON)
+    return y.mul_(std.reciprocal()).to(x.dtype), mean, std
 
 
-def instance_norm(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalise (N, C, H, W) by its own :func:`moments`, already at hand for the style heads."""
-    return (x - mean.to(x.dtype)) * std.reciprocal().to(x.dtype)
+class Blur(nn.Module):
+    """Blur by [1, 2, 1] / 4 along both axes, with zeros around: (N, C, H, W) -> (N, C, H, W)."""
 
+    kernel: Tensor
 
-def blur(x: Tensor) -> Tensor:
-    """Blur (N, C, H, W) by [1, 2, 1] / 4 along both axes, with zeros around: two averages over 2x2 pixels."""
-    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        row = torch.tensor([0.25, 0.5, 0.25])
+        self.register_buffer("kernel", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 
 def mix(x: Tensor, bypass: Tensor, share: float | str) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from ganenc.blocks import AdaptiveBlock, EncoderBlock
-from ganenc.layers import ConditionalBatchNorm, Conv, FixedNoise, Linear, blur, instance_norm, mix, moments
+from ganenc.layers import Blur, ConditionalBatchNorm, Conv, FixedNoise, Linear, mix, standardize
 from ganenc_registry.specs import BlockSpec, EncoderSpec, Styles
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -126,22 +126,42 @@ def test_gradient_is_finite_where_features_are_constant() -> None:
     assert all(torch.isfinite(p.grad).all() for p in block.parameters() if p.grad is not None)
 
 
-def test_moments_and_norm() -> None:
+def test_standardize_is_instance_norm_with_its_statistics() -> None:
     x = torch.randn(3, 4, 5, 7) * 3 + 2
-    mean, std = moments(x)
+    y, mean, std = standardize(x)
     torch.testing.assert_close(mean[..., 0, 0], x.mean((2, 3)))
     torch.testing.assert_close(std[..., 0, 0], x.std((2, 3), correction=0))
-    torch.testing.assert_close(instance_norm(x, mean, std), F.instance_norm(x, eps=1e-8))
-    assert moments(x.bfloat16())[1].dtype == torch.float32
+    torch.testing.assert_close(y, F.instance_norm(x, eps=1e-8))
+
+
+def test_standardize_has_the_gradients_of_its_formula() -> None:
+    torch.manual_seed(6)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(standardize, x)
+    assert torch.autograd.gradgradcheck(standardize, x)
+    for of_one in range(3):
+        assert torch.autograd.gradcheck(lambda value, i=of_one: standardize(value)[i], x)
+
+
+def test_standardize_keeps_its_statistics_in_single_precision() -> None:
+    x = (torch.randn(2, 3, 16, 16) + 4).bfloat16()
+    wanted = standardize(x.double().requires_grad_())
+    found = standardize(x.clone().requires_grad_())
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.float32, torch.float32]
+    torch.testing.assert_close(found[2].double(), wanted[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=1e-2, atol=1e-2)
 
 
 def test_blur_is_the_binomial_kernel() -> None:
-    x = torch.zeros(1, 1, 5, 5)
-    x[0, 0, 0, 2] = 16
+    x = torch.zeros(1, 2, 5, 5)
+    x[0, 1, 0, 2] = 16
     wanted = torch.zeros(5, 5)
     wanted[0, 1:4] = torch.tensor([2.0, 4, 2])
     wanted[1, 1:4] = torch.tensor([1.0, 2, 1])
-    torch.testing.assert_close(blur(x)[0, 0], wanted)
+    out = Blur(2)(x)[0]
+    torch.testing.assert_close(out[1], wanted)
+    assert not out[0].any()
+    assert not Blur(2).state_dict()
 
 
 def test_mix() -> None:
