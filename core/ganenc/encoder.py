@@ -148,7 +148,11 @@ class StylesHead(nn.Module):
 
     def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
         """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, layers, dim)."""
-        taken = [style[:, columns] for head, columns in self.columns if (style := styles[head]) is not None]
+        taken = []
+        for head, columns in self.columns:
+            style = styles[head]
+            assert style is not None, f"the block of style head {head} gave no style"
+            taken.append(style[:, columns])
         return torch.stack(taken, dim=1) + self.offset
 
 
