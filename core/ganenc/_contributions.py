@@ -1,0 +1,35 @@
+"""What the core contributes, named here and loaded on first use. Imports no torch."""
+
+from __future__ import annotations
+
+from ganenc_registry import Contribution, Kind, hookimpl
+
+__all__ = ["ganenc_contributions"]
+
+BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
+    ("block", "adaptive", "The paper's block: style heads, norm, convolutions, bypass (Figure 4)", "blocks:AdaptiveBlock"),
+    ("attention", "none", "The whole image alone", "attention:NoAttention"),
+    ("attention", "center", "The whole image and two crops around its centre (Figure 5)", "attention:CenterAttention"),
+    ("loss", "mse", "Mean squared error", "losses:MSE"),
+    ("loss", "cos", "1 - cosine of the flattened images", "losses:COS"),
+    ("loss", "ssim", "1 - structural similarity", "losses:SSIM"),
+    ("loss", "lpips", "Learned perceptual distance on the chosen backbone", "losses:LPIPS"),
+    ("backbone", "vgg16", "VGG16 trained on ImageNet (torchvision)", "backbones:Vgg16"),
+    ("backbone", "alex", "AlexNet trained on ImageNet (torchvision)", "backbones:Alex"),
+    ("backbone", "squeeze", "SqueezeNet 1.1 trained on ImageNet (torchvision)", "backbones:Squeeze"),
+    ("inverter", "encode", "One pass of the encoder", "inverters:Encode"),
+    ("inverter", "finetune", "The paper: fine-tune the encoder on the photo", "inverters:Finetune"),
+    ("inverter", "optimize", "Latents by gradient, in z, w or w+, the constant free or not", "inverters:Optimize"),
+    ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "metrics:psnr"),
+    ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "metrics:ssim"),
+    ("metric", "lpips", "Learned perceptual distance, named with its backbone", "metrics:lpips"),
+)
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What the core contributes."""
+    return [
+        Contribution(kind=kind, name=name, summary=summary, target=f"ganenc.{target}")
+        for kind, name, summary, target in BUILT_IN
+    ]

@@ -1,0 +1,200 @@
+"""The contract of a generator."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from ganenc_registry.errors import CheckpointError, LatentsError
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Vector
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from ganenc.latents import Latents
+
+if TYPE_CHECKING:
+    from ganenc.checkpoint import Checkpoint
+
+__all__ = ["Generator", "NoiseChoice", "draw_normal"]
+
+NoiseChoice: TypeAlias = str | int | Sequence[Tensor]
+"""What ``synthesize`` takes as noise: ``const``, ``random``, ``none``, a seed, or one map (N, \\*shape) a layer."""
+
+CENTER_DRAWS = 10_000
+CENTER_SEED = 0x6D65616E
+
+
+class Generator(nn.Module, ABC):
+    """A pre-trained GAN's generator.
+
+    A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` and implements
+    :meth:`synthesize`; with a mapping network also :meth:`map`; with labels also :meth:`embed`.
+
+    Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
+    device of its weights; latents and labels are expected there.
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._centers: dict[str, Latents] = {}
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """What this generator takes in and gives out."""
+        return self._spec
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(iter([*self.parameters(), *self.buffers()]), torch.empty(0)).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, in which images come out."""
+        return next((p.dtype for p in [*self.parameters(), *self.buffers()] if p.is_floating_point()), torch.float32)
+
+    @abstractmethod
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        """Latents => images (N, C, H, W) in ``spec.value_range``.
+
+        The same latents give the same pixels twice, unless ``noise`` is ``random``.
+        """
+
+    def map(
+        self,
+        z: Tensor,
+        *,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_layers: int | None = None,
+    ) -> Latents:
+        """z (N, prior.dim) => latents. The default puts z into the layout's one vector, and labels into its condition.
+
+        Args:
+            z: draws of the prior; never scaled here.
+            labels: int64 (N,) or rows (N, classes), where labels matter.
+            truncation: how far styles stay from their mean: 1 leaves them, 0 gives the mean.
+            truncation_layers: how many of the first layers that holds for; all by default.
+        """
+        tensors: dict[str, Tensor] = {}
+        for part in self.spec.layout:
+            if isinstance(part, Vector):
+                tensors[part.name] = z
+            elif isinstance(part, Condition):
+                if labels is None:
+                    raise LatentsError(f"{self.spec.family} needs labels: integers (N,) or rows (N, classes).")
+                tensors[part.name] = self.embed(labels)
+        return Latents(self.spec.layout, tensors)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). Families with a condition implement it."""
+        raise LatentsError(f"{self.spec.family} has no condition to embed labels in.")
+
+    def default(self, name: str) -> Tensor | None:
+        """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""
+        part = self.spec.part(name)
+        if isinstance(part, Setting):
+            return torch.full((1,), part.default, device=self.device, dtype=self.dtype)
+        return None
+
+    def complete(self, latents: Latents) -> Latents:
+        """The same latents, with the generator's own maps and settings in place of those left out."""
+        own = {}
+        for part in self.spec.layout:
+            if isinstance(part, Map | Setting) and part.name not in latents:
+                value = self.default(part.name)
+                if value is not None:
+                    own[part.name] = value.expand(len(latents), *value.shape[1:])
+        return latents.replace(**own)
+
+    def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:
+        """Draw z (n, prior.dim) from the prior.
+
+        Sample ``first + i`` of a seed is the same whatever n is, so data do not depend on how they are batched.
+        """
+        z = draw_normal(n, self.spec.prior.dim, seed=seed, first=first)
+        if self.spec.prior.kind == "truncated-normal":
+            z = _truncate(z)
+        return z.to(device=self.device, dtype=self.dtype)
+
+    def draw_labels(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor | None:
+        """Draw labels int64 (n,), each class as likely; None where labels do not matter."""
+        if not self.spec.classes:
+            return None
+        drawn = [np.random.Generator(_stream(seed, first + i, 1)).integers(self.spec.classes) for i in range(n)]
+        return torch.tensor(drawn, dtype=torch.int64, device=self.device)
+
+    def sample(
+        self, n: int, *, seed: int = 0, labels: Tensor | None = None, truncation: float = 1.0, first: int = 0
+    ) -> Latents:
+        """Draw latents of n samples.
+
+        Args:
+            n: how many.
+            seed: the stream of draws.
+            labels: int64 (N,) or rows (N, classes); drawn where they matter and are not given.
+            truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
+            first: the place in the stream to begin at.
+        """
+        if labels is None:
+            labels = self.draw_labels(n, seed=seed, first=first)
+        z = self.draw(n, seed=seed, first=first)
+        if self.spec.truncation == "prior":
+            z = z * truncation
+        latents = self.map(z, labels=labels, truncation=truncation if self.spec.truncation == "styles" else 1.0)
+        carried = {p.name for p in self.spec.layout if isinstance(p, Setting) and p.name == "truncation"}
+        return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in carried})
+
+    @torch.no_grad()
+    def center(self, *, labels: Tensor | None = None) -> Latents:
+        """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings.
+
+        Args:
+            labels: one label, int64 (1,) or a row (1, classes), for the mean of its class alone.
+        """
+        key = "" if labels is None else str(labels.flatten().tolist())
+        if key not in self._centers:
+            sums: dict[str, Tensor] = {}
+            for first in range(0, CENTER_DRAWS, 1000):
+                given = None if labels is None else labels.expand(1000, *labels.shape[1:])
+                latents = self.sample(1000, seed=CENTER_SEED, first=first, labels=given)
+                for name, tensor in latents.tensors.items():
+                    sums[name] = sums.get(name, torch.zeros(())) + tensor.double().sum(0, keepdim=True).cpu()
+            means = {name: (total / CENTER_DRAWS).to(self.dtype) for name, total in sums.items()}
+            self._centers[key] = Latents(self.spec.layout, means, space=latents.space)
+        return self.complete(self._centers[key].to(self.device))
+
+    def freeze(self) -> Self:
+        """Frozen means frozen: eval mode, and no weight takes a gradient."""
+        return self.eval().requires_grad_(False)
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a foreign checkpoint is one of this family's. Families that read foreign files implement it."""
+        return False
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Build the generator that a foreign checkpoint holds; its architecture comes from the shapes found."""
+        raise CheckpointError(f"{cls.__name__} reads no foreign files, so it cannot read {checkpoint.path}.")
+
+
+def _stream(seed: int, index: int, purpose: int) -> np.random.Philox:
+    return np.random.Philox(key=np.array([seed % 2**64, purpose], dtype=np.uint64), counter=[0, 0, 0, index])
+
+
+def draw_normal(n: int, dim: int, *, seed: int, first: int = 0) -> Tensor:
+    """Rows ``first`` to ``first + n`` of an endless stream of standard normal draws: float32 (n, dim), on the CPU."""
+    rows = [np.random.Generator(_stream(seed, first + i, 0)).standard_normal(dim, dtype=np.float32) for i in range(n)]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, dim)
+
+
+def _truncate(z: Tensor, bound: float = 2.0) -> Tensor:
+    """Standard normal draws => draws of the normal distribution cut off at ``bound``, by its inverse distribution."""
+    share = math.erf(bound / math.sqrt(2))
+    return torch.erfinv(torch.erf(z.double() / math.sqrt(2)) * share).mul(math.sqrt(2)).to(z.dtype)

@@ -1,0 +1,215 @@
+"""Latents: the named tensors of a layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc_registry.errors import LatentsError, nearest
+from ganenc_registry.specs import Layout, Noise, Part, Setting, Spec, Styles, Vector
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from ganenc.atomic import write_bytes
+
+__all__ = ["Latents"]
+
+_LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
+SPACES = ("z", "w", "w+")
+
+
+class Latents:
+    """What a generator's ``synthesize`` takes: for each part of its layout a tensor whose first axis is the sample.
+
+    A part may be left out: the generator then takes its own value (its constant, its noise, its default setting).
+
+    Args:
+        layout: the parts, in the generator's order.
+        tensors: a tensor for each part that is given: styles (N, layers, dim), vectors and conditions (N, dim), maps
+            (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
+        space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
+
+    Raises:
+        LatentsError: if a name is not in the layout or a shape does not fit.
+    """
+
+    def __init__(self, layout: Sequence[Part], tensors: Mapping[str, Tensor], *, space: str | None = None) -> None:
+        self.layout: Layout = tuple(layout)
+        self.tensors: dict[str, Tensor] = dict(tensors)
+        shapes = _shapes(self.layout)
+        for name, tensor in self.tensors.items():
+            if name not in shapes:
+                raise LatentsError(f"The layout has no part {name!r}{nearest(name, shapes)}; it has {sorted(shapes)}.")
+            if tuple(tensor.shape[1:]) != shapes[name] or tensor.ndim == 0:
+                wanted = ("N", *shapes[name])
+                raise LatentsError(f"Part {name!r} has shape {tuple(tensor.shape)}; the layout wants {wanted}.")
+        if len({len(tensor) for tensor in self.tensors.values()}) > 1:
+            counts = {name: len(tensor) for name, tensor in self.tensors.items()}
+            raise LatentsError(f"The parts hold different numbers of samples: {counts}.")
+        self.space = space or ("w+" if any(isinstance(part, Styles) for part in self.layout) else "z")
+        if self.space not in SPACES:
+            raise LatentsError(f"There is no latent space {space!r}; it is one of {', '.join(SPACES)}.")
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(next(iter(self.tensors.values()))) if self.tensors else 0
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __iter__(self) -> Iterator[Latents]:
+        """One sample after another, each as latents of one sample."""
+        return (self.select(slice(i, i + 1)) for i in range(len(self)))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The tensor of a part."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            known = sorted(self.tensors)
+            raise LatentsError(f"These latents hold no {name!r}{nearest(name, known)}; they hold {known}.") from None
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={tuple(tensor.shape)}" for name, tensor in self.tensors.items())
+        return f"Latents({parts}, space={self.space!r})"
+
+    def noise(self) -> list[Tensor] | None:
+        """The noise maps (N, \\*shape), layer by layer, or None where they are left out."""
+        for part in self.layout:
+            if isinstance(part, Noise):
+                maps = [self.tensors.get(f"{part.name}.{i}") for i in range(len(part.shapes))]
+                given = [one for one in maps if one is not None]
+                if given and len(given) < len(maps):
+                    raise LatentsError(f"Only {len(given)} of the {len(maps)} noise maps are given; give all or none.")
+                return given or None
+        return None
+
+    def select(self, index: slice | Tensor | Sequence[int]) -> Latents:
+        """The samples that ``index`` picks, as latents."""
+        return self._like({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def only(self, *names: str) -> Latents:
+        """The same latents with these parts alone."""
+        return self._like({name: self[name] for name in names})
+
+    def replace(self, **tensors: Tensor) -> Latents:
+        """The same latents with some parts given anew (or for the first time)."""
+        return self._like({**self.tensors, **tensors})
+
+    def to(self, *args: Any, **kwargs: Any) -> Latents:
+        """Moved or cast, as ``Tensor.to`` does it."""
+        return self._like({name: tensor.to(*args, **kwargs) for name, tensor in self.tensors.items()})
+
+    def detach(self) -> Latents:
+        """The same values, cut from the graph."""
+        return self._like({name: tensor.detach() for name, tensor in self.tensors.items()})
+
+    def clone(self) -> Latents:
+        """A copy that shares no memory."""
+        return self._like({name: tensor.clone() for name, tensor in self.tensors.items()})
+
+    def expand(self, n: int) -> Latents:
+        """One sample, seen as n samples."""
+        return self._like({name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
+
+    def tie(self) -> Latents:
+        """Project W+ to W: every layer takes the mean over the layers."""
+        styles = {part.name for part in self.layout if isinstance(part, Styles)}
+        tied = {
+            name: tensor.mean(1, keepdim=True).expand_as(tensor) if name in styles else tensor
+            for name, tensor in self.tensors.items()
+        }
+        return Latents(self.layout, tied, space="w" if styles else self.space)
+
+    def lerp(self, other: Latents, weight: float | Tensor) -> Latents:
+        """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones.
+
+        Raises:
+            LatentsError: if the two lie in different spaces or hold different parts.
+        """
+        _check_alike([self, other])
+        return self._like({name: torch.lerp(a, other[name], _weight(weight, a)) for name, a in self.tensors.items()})
+
+    @classmethod
+    def cat(cls, many: Iterable[Latents]) -> Latents:
+        """Stack the samples of several latents of one layout and space."""
+        items = list(many)
+        if not items:
+            raise LatentsError("There are no latents to stack.")
+        _check_alike(items)
+        return items[0]._like({name: torch.cat([item[name] for item in items]) for name in items[0].tensors})
+
+    def save(self, path: str | Path, *, model: str = "") -> None:
+        """Write a safetensors file with layout, space and the hash of the model, atomically.
+
+        Args:
+            path: the file to write.
+            model: the hash of the model that the latents belong to (see ``ganenc.model_hash``).
+        """
+        layout = json.dumps([part.model_dump(mode="json") for part in self.layout])
+        metadata = {"format": "ganenc-latents", "layout": layout, "space": self.space, "model": model}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        write_bytes(path, safetensors_bytes(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
+        """Read latents from a file that ``save`` wrote.
+
+        Args:
+            path: the file.
+            model: where given, the hash that the latents must belong to.
+            device: where the tensors go.
+
+        Raises:
+            LatentsError: if the file is not there, is no latents file, or belongs to another model.
+        """
+        try:
+            with safe_open(str(path), framework="pt", device=str(device)) as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise LatentsError(f"The latents {path} cannot be read: {error}.") from None
+        if metadata.get("format") != "ganenc-latents":
+            raise LatentsError(f"{path} is a safetensors file, but it holds no latents of ganenc.")
+        if model and metadata.get("model") and metadata["model"] != model:
+            raise LatentsError(
+                f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
+                " load the model that they were made with."
+            )
+        try:
+            layout = _LAYOUT.validate_json(metadata.get("layout", ""))
+        except ValidationError:
+            raise LatentsError(f"The layout in {path} cannot be read; the file is damaged.") from None
+        return cls(layout, tensors, space=metadata.get("space"))
+
+    def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
+        return Latents(self.layout, tensors, space=self.space)
+
+
+def _shapes(layout: Sequence[Spec]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in layout:
+        if isinstance(part, Noise):
+            shapes.update({f"{part.name}.{i}": shape for i, shape in enumerate(part.shapes)})
+        elif isinstance(part, Setting | Styles | Vector) or hasattr(part, "shape"):
+            shapes[part.name] = tuple(part.shape)
+    return shapes
+
+
+def _weight(weight: float | Tensor, like: Tensor) -> Tensor:
+    value = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+    return value.reshape(-1, *[1] * (like.ndim - 1)) if value.ndim else value
+
+
+def _check_alike(items: Sequence[Latents]) -> None:
+    first = items[0]
+    for item in items[1:]:
+        if item.space != first.space:
+            raise LatentsError(f"Latents of the spaces {first.space!r} and {item.space!r} cannot be combined.")
+        if set(item.tensors) != set(first.tensors) or item.layout != first.layout:
+            raise LatentsError(f"{first} and {item} have different parts and cannot be combined.")

@@ -1,0 +1,201 @@
+"""Training a small GAN of any registered family on the photos of hands; stops and resumes at any moment."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc import images
+from ganenc.atomic import atomic_path
+from ganenc.generator import Generator
+from ganenc.latents import Latents
+from ganenc_registry.specs import GeneratorSpec, Styles
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganenc_plugin_hands.augment import AdaptiveAugment
+from ganenc_plugin_hands.discriminator import Discriminator
+
+__all__ = ["GanTrainer", "GanTraining"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GanTraining:
+    """The numbers of a training. Adam, non-saturating logistic loss, lazy R1 (Karras et al., 2020, section 4.1)."""
+
+    batch: int = 32
+    rate: float = 0.002
+    r1: float = 0.5
+    r1_every: int = 16
+    mixing: float = 0.5
+    ema_images: int = 10_000
+    width: int = 16
+    widest: int = 192
+    p: float = 0.3
+    seed: int = 0
+    save_seconds: float = 120.0
+
+
+class GanTrainer:
+    """Trains ``generator`` against a discriminator on uint8 photos (N, C, H, W), with labels where they matter.
+
+    ``folder`` holds ``state.pt`` (everything, for resuming), ``metrics.jsonl`` and sample grids ``samples-*.png``.
+    """
+
+    def __init__(
+        self, generator: Generator, photos: Tensor, labels: Tensor, folder: str | Path, numbers: GanTraining
+    ) -> None:
+        self.numbers, self.folder = numbers, Path(folder)
+        self.photos, self.labels = photos, labels if generator.spec.classes else None
+        torch.manual_seed(numbers.seed)
+        self.generator = generator.train().to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(generator).freeze()
+        self.discriminator = Discriminator(generator.spec, width=numbers.width, widest=numbers.widest)
+        self.discriminator.to(memory_format=torch.channels_last)
+        self.augment = AdaptiveAugment(numbers.p)
+        self.optimisers = [self._adam(self.generator, 1.0), self._adam(self.discriminator, lazy_share(numbers.r1_every))]
+        self.seen = 0
+        self.step_count = 0
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """The spec of the generator in training."""
+        return self.generator.spec
+
+    def train(self, images_to_see: int) -> None:
+        """Go on until that many photos were seen, counted from the very beginning."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        saved = started = time.monotonic()
+        first = self.seen
+        sums: dict[str, float] = {}
+        batches = self._batches()
+        while self.seen < images_to_see:
+            for name, value in self._step(*next(batches)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            if self.step_count % 100 == 0:
+                speed = (self.seen - first) / (time.monotonic() - started)
+                self._log({name: value / 100 for name, value in sums.items()} | {"images_per_second": speed})
+                sums = {}
+            if time.monotonic() - saved > self.numbers.save_seconds:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def _step(self, photos: Tensor, labels: Tensor | None) -> dict[str, float]:
+        numbers, (adam_g, adam_d) = self.numbers, self.optimisers
+        n = len(photos)
+        self.discriminator.requires_grad_(False)
+        fakes = self.generator.synthesize(self._latents(n, labels), noise="random")
+        loss_g = F.softplus(-self.discriminator(self.augment(fakes), labels)).mean()
+        loss_g.backward()
+        adam_g.step()
+        adam_g.zero_grad(set_to_none=True)
+        self.discriminator.requires_grad_(True)
+        loss_fake = F.softplus(self.discriminator(self.augment(fakes.detach()), labels)).mean()
+        scores = self.discriminator(self.augment(photos), labels)
+        loss_d = loss_fake + F.softplus(-scores).mean()
+        loss_d.backward()
+        if self.step_count % numbers.r1_every == 0:
+            (self._r1(photos, labels) * (numbers.r1 / 2 * numbers.r1_every)).backward()
+        adam_d.step()
+        adam_d.zero_grad(set_to_none=True)
+        self.augment.adapt(scores.detach())
+        self._follow(n)
+        self.seen += n
+        self.step_count += 1
+        return {"loss_g": float(loss_g), "loss_d": float(loss_d), "photo_score": float(scores.mean())}
+
+    def _latents(self, n: int, labels: Tensor | None) -> Latents:
+        """Draw latents; styles are mixed: past a random layer they come from a second draw."""
+        generator = self.generator
+        z = torch.randn(2, n, self.spec.prior.dim)
+        latents = generator.map(z[0], labels=labels)
+        for part in self.spec.layout:
+            if isinstance(part, Styles) and torch.rand(()) < self.numbers.mixing:
+                other = generator.map(z[1], labels=labels)
+                cut = int(torch.randint(1, part.layers, ()))
+                mixed = torch.cat([latents[part.name][:, :cut], other[part.name][:, cut:]], dim=1)
+                latents = latents.replace(**{part.name: mixed})
+        return latents
+
+    def _r1(self, photos: Tensor, labels: Tensor | None) -> Tensor:
+        """The squared gradient of the score at photos (Mescheder et al., 2018, Equation 9)."""
+        photos = self.augment(photos).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.discriminator(photos, labels).sum(), photos, create_graph=True)
+        return gradient.square().sum((1, 2, 3)).mean()
+
+    @torch.no_grad()
+    def _follow(self, n: int) -> None:
+        """Move the averaged copy of the weights."""
+        half_life = min(self.numbers.ema_images, max(self.seen * 0.05, 1.0))
+        weight = 1 - 0.5 ** (n / half_life)
+        averages, values = list(self.average.parameters()), list(self.generator.parameters())
+        torch._foreach_lerp_(averages, values, weight)
+        for average, value in zip(self.average.buffers(), self.generator.buffers()):
+            average.copy_(value)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        while True:
+            order = torch.randperm(len(self.photos))
+            for rows in order.split(self.numbers.batch):
+                if len(rows) == self.numbers.batch:
+                    photos = self.photos[rows].float() / 127.5 - 1
+                    labels = None if self.labels is None else self.labels[rows]
+                    yield photos.contiguous(memory_format=torch.channels_last), labels
+
+    def _adam(self, module: torch.nn.Module, share: float) -> torch.optim.Adam:
+        return torch.optim.Adam(module.parameters(), lr=self.numbers.rate * share, betas=(0.0, 0.99**share), eps=1e-8)
+
+    def save(self) -> None:
+        """Write everything that resuming needs, and a grid of samples not chosen by hand (seed 0, truncation 1)."""
+        state = {
+            "spec": self.spec.to_json(),
+            "generator": self.generator.state_dict(),
+            "average": self.average.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimisers": [adam.state_dict() for adam in self.optimisers],
+            "seen": self.seen,
+            "step_count": self.step_count,
+            "p": self.augment.p,
+            "random": torch.get_rng_state(),
+        }
+        with atomic_path(self.folder / "state.pt") as path:
+            torch.save(state, path)
+        images.write_png(self.folder / f"samples-{self.seen // 1000:05d}k.png", self.sample_grid())
+
+    @torch.no_grad()
+    def sample_grid(self, n: int = 64, columns: int = 16) -> Tensor:
+        """The first n samples of seed 0 from the averaged weights, as one image (C, H, W) in [-1, 1]."""
+        made = self.average.synthesize(self.average.sample(n, seed=0))
+        return images.grid(made.clamp(-1, 1), columns, self.spec.value_range)
+
+    def _resume(self) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        self.generator.load_state_dict(state["generator"])
+        self.average.load_state_dict(state["average"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        for adam, one in zip(self.optimisers, state["optimisers"]):
+            adam.load_state_dict(one)
+        self.seen, self.step_count, self.augment.p = state["seen"], state["step_count"], state["p"]
+        torch.set_rng_state(state["random"])
+
+    def _log(self, values: dict[str, float]) -> None:
+        row = {"seen": self.seen, "p": round(self.augment.p, 4)}
+        row |= {name: round(value, 4) for name, value in values.items()}
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def lazy_share(every: int) -> float:
+    """By how much rates shrink when a regulariser runs every ``every`` steps (Karras et al., 2020, appendix B)."""
+    return every / (every + 1)

@@ -1,0 +1,18 @@
+"""StyleGAN for ganenc. Importing this imports no torch: what it contributes is named here and loaded on first use."""
+
+from ganenc_registry import Contribution, hookimpl
+
+__all__ = ["ganenc_contributions"]
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What this plugin contributes."""
+    return [
+        Contribution(
+            kind="generator",
+            name="stylegan2",
+            summary="StyleGAN2 (Karras et al., 2020), read from NVIDIA's, rosinality's and genforce's files",
+            target="ganenc_plugin_stylegan.stylegan2:StyleGAN2",
+        ),
+    ]

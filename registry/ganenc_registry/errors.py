@@ -1,0 +1,71 @@
+"""Every error a user can cause. Each message says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "DeviceError",
+    "GanencError",
+    "ImageError",
+    "LatentsError",
+    "NameTakenError",
+    "PluginError",
+    "SpecError",
+    "TrainingError",
+    "UnknownNameError",
+    "WeightsMissingError",
+    "nearest",
+]
+
+
+class GanencError(Exception):
+    """The base of every error a user can cause."""
+
+
+class SpecError(GanencError):
+    """A spec has an unknown or wrong field, or its parts do not fit together."""
+
+
+class UnknownNameError(GanencError):
+    """Nothing of that kind is registered under that name."""
+
+
+class NameTakenError(GanencError):
+    """Two owners contribute the same name of the same kind."""
+
+
+class PluginError(GanencError):
+    """A plugin cannot be loaded, or what it contributes cannot be imported."""
+
+
+class CheckpointError(GanencError):
+    """A file with weights cannot be read, is not safe to read, or does not hold what it should."""
+
+
+class ImageError(GanencError):
+    """A photo cannot be read."""
+
+
+class LatentsError(GanencError):
+    """Latents do not fit a layout, a space, or one another."""
+
+
+class WeightsMissingError(GanencError):
+    """Weights of a backbone are not on disk and cannot be fetched."""
+
+
+class TrainingError(GanencError):
+    """A run cannot start, go on or be resumed."""
+
+
+class DeviceError(GanencError):
+    """The device asked for is not there."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the known name closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

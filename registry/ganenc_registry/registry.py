@@ -1,0 +1,179 @@
+"""The registry: every contribution by kind and name, found through entry points or registered in a script."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pluggy
+
+from ganenc_registry import hookspecs
+from ganenc_registry.contributions import KINDS, Contribution, Kind
+from ganenc_registry.errors import NameTakenError, PluginError, UnknownNameError, nearest
+
+__all__ = ["PluginStatus", "Registry", "register", "registry"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PluginStatus:
+    """How loading one plugin went."""
+
+    name: str
+    """The entry point's name."""
+    distribution: str
+    """The distribution and version that declares it, such as ``ganenc 0.1.0``."""
+    error: str = ""
+    """Why it could not be loaded; empty where it was."""
+    contributions: tuple[Contribution, ...] = ()
+
+
+@dataclass
+class _Entry:
+    contribution: Contribution
+    owner: str
+    value: Any = None
+    resolved: bool = field(default=False)
+
+
+class Registry:
+    """Contributions by kind and name.
+
+    Plugins load one by one: one that fails is kept with its reason in :attr:`plugins` and harms no other.
+    """
+
+    def __init__(self) -> None:
+        self.plugins: list[PluginStatus] = []
+        self._entries: dict[tuple[str, str], _Entry] = {}
+
+    def discover(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
+        """Load the plugins of the entry-point group ``ganenc`` (or those given), each on its own."""
+        found = importlib.metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
+        for point in sorted(found, key=lambda point: (point.name != "core", point.name)):
+            dist = point.dist
+            owner = f"{dist.name} {dist.version}" if dist else point.value
+            try:
+                contributions = self._load(point)
+                self.add_all(contributions, owner=owner)
+            except Exception as error:
+                reason = str(error) if isinstance(error, (PluginError, NameTakenError)) else ""
+                reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.plugins.append(PluginStatus(point.name, owner, error=reason))
+            else:
+                self.plugins.append(PluginStatus(point.name, owner, contributions=tuple(contributions)))
+
+    def _load(self, point: importlib.metadata.EntryPoint) -> list[Contribution]:
+        module = point.load()
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(module, name=point.name)
+        manager.check_pending()
+        contributions = [item for result in manager.hook.ganenc_contributions() for item in result]
+        if not manager.get_hookcallers(module):
+            raise PluginError(f"{point.value} implements no hook; give it a `@hookimpl def ganenc_contributions()`.")
+        wrong = [item for item in contributions if not isinstance(item, Contribution)]
+        if wrong:
+            raise PluginError(f"{point.value} contributes {wrong[0]!r}, which is no Contribution.")
+        return contributions
+
+    def add_all(self, contributions: Iterable[Contribution], *, owner: str) -> None:
+        """Add contributions of one owner, all or none.
+
+        Raises:
+            NameTakenError: if a name is taken, naming both owners.
+        """
+        new: dict[tuple[str, str], _Entry] = {}
+        for item in contributions:
+            key = (item.kind, item.name)
+            taken = self._entries.get(key) or new.get(key)
+            if taken:
+                raise NameTakenError(
+                    f"The {item.kind} {item.name!r} is contributed twice: by {taken.owner} ({taken.contribution.target})"
+                    f" and by {owner} ({item.target}); rename one or uninstall its plugin."
+                )
+            new[key] = _Entry(item, owner)
+        self._entries.update(new)
+
+    def add_value(self, kind: Kind, name: str, value: Any, *, summary: str = "") -> None:
+        """Add something that is at hand already, such as a class in a script."""
+        module = getattr(value, "__module__", "__main__")
+        target = f"{module}:{getattr(value, '__qualname__', name).replace('.<locals>', '')}"
+        text = summary or (getattr(value, "__doc__", None) or name).strip().splitlines()[0]
+        data = {"kind": kind, "name": name, "summary": text, "target": target}
+        contribution = Contribution.from_mapping(data, where=f"register({kind!r}, {name!r})")
+        self.add_all([contribution], owner=_file_of(module))
+        entry = self._entries[(kind, name)]
+        entry.value, entry.resolved = value, True
+
+    def list(self, kind: Kind | None = None) -> list[Contribution]:
+        """The contributions of one kind, or of all, by kind and name; imports none of them."""
+        entries = [entry.contribution for entry in self._entries.values() if kind in (None, entry.contribution.kind)]
+        return sorted(entries, key=lambda item: (KINDS.index(item.kind), item.name))
+
+    def names(self, kind: Kind) -> list[str]:
+        """The names of one kind, sorted."""
+        return [item.name for item in self.list(kind)]
+
+    def owner(self, kind: Kind, name: str) -> str:
+        """Who contributes it: a distribution with its version, or a script."""
+        return self._entry(kind, name).owner
+
+    def get(self, kind: Kind, name: str) -> Contribution:
+        """The contribution of that kind and name.
+
+        Raises:
+            UnknownNameError: if there is none, with the nearest name and the known ones.
+        """
+        return self._entry(kind, name).contribution
+
+    def resolve(self, kind: Kind, name: str) -> Any:
+        """Import, once, what is contributed under that name, and return it.
+
+        Raises:
+            UnknownNameError: if there is none of that name.
+            PluginError: if it cannot be imported.
+        """
+        entry = self._entry(kind, name)
+        if not entry.resolved:
+            entry.value, entry.resolved = entry.contribution.resolve(), True
+        return entry.value
+
+    def _entry(self, kind: Kind, name: str) -> _Entry:
+        if kind not in KINDS:
+            raise UnknownNameError(f"There is no kind {kind!r}{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}.")
+        entry = self._entries.get((kind, name))
+        if entry is None:
+            known = self.names(kind)
+            failed = [status for status in self.plugins if status.error]
+            hint = f" {len(failed)} plugin(s) failed to load; see `ganenc plugins`." if failed else ""
+            raise UnknownNameError(
+                f"There is no {kind} {name!r}{nearest(name, known)}; known are {', '.join(known) or 'none'}.{hint}"
+            )
+        return entry
+
+
+def _file_of(module: str) -> str:
+    return getattr(sys.modules.get(module), "__file__", None) or module
+
+
+@functools.cache
+def registry() -> Registry:
+    """The registry of this process, with the installed plugins discovered on first use."""
+    made = Registry()
+    made.discover()
+    return made
+
+
+def register(kind: Kind, name: str, *, summary: str = "") -> Callable[[T], T]:
+    """Register a class or function of this process: ``@ganenc.register("generator", "my-gan")``."""
+
+    def decorate(value: T) -> T:
+        registry().add_value(kind, name, value, summary=summary)
+        return value
+
+    return decorate

@@ -1,0 +1,34 @@
+"""Specs: generators, encoders and runs as data, in JSON and YAML."""
+
+from ganenc_registry.specs.base import Spec, read_mapping
+from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
+from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
+from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
+from ganenc_registry.specs.presets import PRESETS, merge, preset
+from ganenc_registry.specs.run import LatentLoss, ObjectiveSpec, OptimiserSpec, RunSpec
+
+__all__ = [
+    "CONTRACT",
+    "PRESETS",
+    "BlockSpec",
+    "Condition",
+    "EncoderSpec",
+    "GeneratorSpec",
+    "Layout",
+    "Map",
+    "Noise",
+    "Part",
+    "Prior",
+    "LatentLoss",
+    "ObjectiveSpec",
+    "OptimiserSpec",
+    "RunSpec",
+    "Setting",
+    "Spec",
+    "Styles",
+    "Vector",
+    "encoded",
+    "merge",
+    "preset",
+    "read_mapping",
+]

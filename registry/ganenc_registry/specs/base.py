@@ -1,0 +1,157 @@
+"""What every spec shares: strict fields, JSON and YAML both ways, and errors that name the field and the nearest right one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ganenc_registry.errors import SpecError, nearest
+
+__all__ = ["Spec", "read_mapping"]
+
+S = TypeVar("S", bound="Spec")
+
+
+class Spec(BaseModel):
+    """A frozen, strict piece of data. Unknown fields are errors; the same spec comes back from JSON and YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
+
+    @classmethod
+    def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "") -> S:
+        """Validate plain data.
+
+        Args:
+            data: fields by name, as JSON or YAML gives them.
+            where: the file or place that the data came from, for the error.
+
+        Raises:
+            SpecError: naming each wrong field by its path, the allowed values, and the nearest right spelling.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(_sentence(cls, error, where)) from None
+
+    @classmethod
+    def from_json(cls: type[S], text: str, *, where: str = "") -> S:
+        """Read the spec from JSON text."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"{_place(where)}this is not JSON: {error}.") from None
+        return cls.from_mapping(_mapping(data, where), where=where)
+
+    @classmethod
+    def from_yaml(cls: type[S], text: str, *, where: str = "") -> S:
+        """Read the spec from YAML text (which JSON is, too)."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError(f"{_place(where)}this is not YAML: {' '.join(str(error).split())}.") from None
+        return cls.from_mapping(_mapping(data, where), where=where)
+
+    @classmethod
+    def from_file(cls: type[S], path: str | Path) -> S:
+        """Read the spec from a ``.json``, ``.yaml`` or ``.yml`` file."""
+        return cls.from_mapping(read_mapping(path), where=str(path))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The spec as plain data, fields that stand at their default left out where that loses nothing."""
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        """The spec as indented JSON text."""
+        return json.dumps(self.to_mapping(), indent=2) + "\n"
+
+    def to_yaml(self) -> str:
+        """The spec as YAML text, fields in their order."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a JSON or YAML file that holds one mapping.
+
+    Raises:
+        SpecError: if the file is missing, is neither JSON nor YAML, or holds something else.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SpecError(f"The spec {path} cannot be read: {reason}.") from None
+    try:
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"In {path}: this is not {path.suffix[1:].upper()}: {' '.join(str(error).split())}.") from None
+    return _mapping(data, str(path))
+
+
+def _mapping(data: object, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise SpecError(f"{_place(where)}a spec is a mapping of fields; this holds {type(data).__name__}.")
+    return data
+
+
+def _place(where: str) -> str:
+    return f"In {where}: " if where else ""
+
+
+def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
+    parts = []
+    for item in error.errors(include_url=False):
+        loc = [str(step) for step in item["loc"]]
+        path = ".".join(loc) or "the spec"
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(cls, item["loc"][:-1])
+            hint = nearest(loc[-1], known)
+            allowed = f"; the fields here are {', '.join(sorted(known))}" if known else ""
+            parts.append(f"{path}: there is no such field{hint}{allowed}")
+        elif item["type"] in ("literal_error", "enum", "union_tag_invalid"):
+            context = item.get("ctx", {})
+            allowed = str(context.get("expected", context.get("expected_tags", "")))
+            value = context.get("tag", item["input"])
+            hint = nearest(str(value), [name.strip(" '") for name in allowed.replace(" or ", ",").split(",")])
+            parts.append(f"{path}: {value!r} is not allowed{hint}; it takes {allowed}")
+        elif item["type"] == "missing":
+            parts.append(f"{path}: this field is required")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{path}: {message[:1].lower() + message[1:]} (got {_short(item['input'])})")
+    return f"{_place(where)}{'; '.join(parts)}."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """The names of the fields that the model at ``loc`` below ``cls`` has."""
+    models: list[type[BaseModel]] = [cls]
+    for step in loc:
+        deeper: list[type[BaseModel]] = []
+        for model in models:
+            if isinstance(step, str) and step in model.model_fields:
+                deeper += _models_in(model.model_fields[step].annotation)
+            elif step == model.model_fields.get("kind", None) or _tag(model) == step:
+                deeper.append(model)
+        models = deeper or models
+    return {name for model in models for name in model.model_fields}
+
+
+def _tag(model: type[BaseModel]) -> object:
+    field = model.model_fields.get("kind")
+    return field.default if field else None
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in get_args(annotation) for model in _models_in(arg)]

@@ -1,0 +1,76 @@
+"""The spec of a generator: all that the rest of the house needs to know of a GAN, as data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+from typing_extensions import Self
+
+from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.layout import Layout, Part, check_layout
+
+__all__ = ["CONTRACT", "GeneratorSpec", "Prior"]
+
+CONTRACT = 1
+"""The version of the generator contract that this release speaks."""
+
+
+class Prior(Spec):
+    """The distribution that latents are drawn from."""
+
+    kind: Literal["normal", "truncated-normal"] = "normal"
+    dim: PositiveInt = Field(description="length of z")
+
+
+class GeneratorSpec(Spec):
+    """What a generator takes in and gives out. A family builds a generator, with random weights, from this alone."""
+
+    family: str = Field(description="the registered generator that this spec is for")
+    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of the images, in pixels")
+    channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
+    value_range: tuple[float, float] = Field((-1.0, 1.0), description="the values of black and white")
+    prior: Prior
+    layout: Layout = Field(description="the parts that `synthesize` takes")
+    classes: int = Field(0, ge=0, description="number of labels; 0 where labels do not matter")
+    truncation: Literal["prior", "styles", "none"] = Field("none", description="what the truncation of samples acts on")
+    resolution_channels: dict[int, PositiveInt] | None = Field(
+        None, description="the generator's channels at each resolution (shorter side, in pixels), where known"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="what the family needs besides")
+    licence: str = Field("unknown", description="licence of the weights")
+    contract: int = Field(CONTRACT, ge=1, description="version of the generator contract")
+
+    @field_validator("value_range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < value[1]:
+            raise ValueError("the value of black must be below the value of white")
+        return value
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        check_layout(self.layout)
+        if self.contract > CONTRACT:
+            raise ValueError(
+                f"this generator speaks contract {self.contract} and this ganenc knows {CONTRACT}; upgrade ganenc"
+            )
+        return self
+
+    @property
+    def resolution(self) -> int:
+        """The shorter side of the images, in pixels."""
+        return min(self.size)
+
+    def part(self, name: str) -> Part:
+        """The part of the layout with that name.
+
+        Raises:
+            SpecError: if the layout has none.
+        """
+        for part in self.layout:
+            if part.name == name:
+                return part
+        names = [part.name for part in self.layout]
+        raise SpecError(f"The layout of {self.family} has no part {name!r}{nearest(name, names)}; it has {names}.")

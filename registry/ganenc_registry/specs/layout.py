@@ -1,0 +1,107 @@
+"""The layout: the list of what a generator's ``synthesize`` takes, and what an encoder gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, PositiveInt
+
+from ganenc_registry.specs.base import Spec
+
+__all__ = ["Condition", "Layout", "Map", "Noise", "Part", "Setting", "Styles", "Vector", "check_layout", "encoded"]
+
+
+class Styles(Spec):
+    """Layer-wise vectors, stored as W+: a tensor (N, layers, dim)."""
+
+    kind: Literal["styles"] = "styles"
+    name: str = "w"
+    layers: PositiveInt = Field(description="how many layers take a vector")
+    dim: PositiveInt = Field(description="length of each vector")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return (self.layers, self.dim)
+
+
+class Vector(Spec):
+    """One vector a sample: a tensor (N, dim)."""
+
+    kind: Literal["vector"] = "vector"
+    name: str = "z"
+    dim: PositiveInt = Field(description="length of the vector")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return (self.dim,)
+
+
+class Map(Spec):
+    """A feature map, such as a generator's learned constant: a tensor (N, channels, height, width)."""
+
+    kind: Literal["map"] = "map"
+    name: str = "const"
+    channels: PositiveInt
+    height: PositiveInt
+    width: PositiveInt
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return (self.channels, self.height, self.width)
+
+
+class Condition(Spec):
+    """A vector computed from the label, on which the network is conditioned: a tensor (N, dim)."""
+
+    kind: Literal["condition"] = "condition"
+    name: str = "c"
+    dim: PositiveInt = Field(description="length of the embedded label")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return (self.dim,)
+
+
+class Setting(Spec):
+    """A scalar a sample that is carried and saved but not encoded: a tensor (N,)."""
+
+    kind: Literal["setting"] = "setting"
+    name: str
+    default: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return ()
+
+
+class Noise(Spec):
+    """Optional maps added layer by layer: tensors (N, \\*shape), one for each shape."""
+
+    kind: Literal["noise"] = "noise"
+    name: str = "noise"
+    shapes: tuple[tuple[PositiveInt, ...], ...] = Field(description="the shape of each layer's map, without the batch")
+
+
+Part: TypeAlias = Annotated[Styles | Vector | Map | Condition | Setting | Noise, Field(discriminator="kind")]
+Layout: TypeAlias = tuple[Part, ...]
+
+
+def check_layout(layout: Sequence[Part]) -> None:
+    """Raise ``ValueError`` if two parts share a name or nothing is left to encode."""
+    names = [part.name for part in layout]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two parts of the layout share the name {twice[0]!r}; give each its own")
+    if not any(True for _ in encoded(layout)):
+        raise ValueError("the layout has no styles, vector, map or condition, so there is nothing to encode")
+
+
+def encoded(layout: Sequence[Part]) -> Iterator[Styles | Vector | Map | Condition]:
+    """The parts that an encoder predicts: all but settings and noise."""
+    return (part for part in layout if isinstance(part, Styles | Vector | Map | Condition))

@@ -1,0 +1,168 @@
+"""The spec of a run: one file describes a training or fine-tuning whole, and reproduces it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from typing_extensions import Self
+
+from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.encoder import EncoderSpec
+
+__all__ = [
+    "AttentionChoice",
+    "DataChoice",
+    "EncoderChoice",
+    "Guards",
+    "LatentLoss",
+    "ObjectiveSpec",
+    "OptimiserSpec",
+    "RunSpec",
+    "Saving",
+    "Speed",
+]
+
+
+class EncoderChoice(Spec):
+    """Which encoder is trained, and what it starts from."""
+
+    weights: str | None = Field(None, description="a model folder or a shipped model to start from; new weights if none")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="fields of the encoder's spec that differ from the generator's mirror"
+    )
+
+    @field_validator("overrides")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(value) - set(EncoderSpec.model_fields))
+        if unknown:
+            known = ", ".join(EncoderSpec.model_fields)
+            raise ValueError(f"an encoder's spec has no field {unknown[0]!r}; it has {known}")
+        return value
+
+
+class AttentionChoice(Spec):
+    """Which views of an image the losses see, and how they weigh (Equation 2)."""
+
+    name: str = Field("center", description="the registered attention")
+    weights: tuple[float, float] = Field((0.375, 0.625), description="mu1 and mu2 of Equation 2")
+
+
+class LatentLoss(Spec):
+    """The latent loss (Equations 4 to 6)."""
+
+    weight: float = Field(0.01, ge=0, description="epsilon of Equation 6; 0 switches the loss off")
+    mse: float = Field(5.0, ge=0, description="alpha of Equation 4")
+    cos: float = Field(3.0, ge=0, description="beta of Equation 4")
+    parts: dict[str, float] | None = Field(None, description="weight of each part (Equation 5); 1 each by default")
+    on_photos: bool = Field(
+        True, description="on photos, compare E(y) with E(G(E(y))); costs a second pass of the encoder"
+    )
+
+
+class ObjectiveSpec(Spec):
+    """What the encoder is trained towards (Equations 2, 3 and 6)."""
+
+    losses: dict[str, float] = Field(
+        default_factory=lambda: {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0},
+        description="weight of each registered loss (Equation 3)",
+    )
+    attention: AttentionChoice = AttentionChoice()
+    latent: LatentLoss = LatentLoss()
+    backbone: str = Field("vgg16", description="the registered backbone behind lpips and Grad-CAM")
+    image_gradient: bool = Field(
+        True, description="whether image losses reach the encoder; without them (strategy 1) the latent loss alone does"
+    )
+    log_images: bool = Field(False, description="compute the image losses for the log where they reach nothing")
+
+    @model_validator(mode="after")
+    def _learns(self) -> Self:
+        if not self.image_gradient and not self.latent.weight:
+            raise ValueError("image_gradient is off and latent.weight is 0, so nothing would reach the encoder")
+        return self
+
+
+class OptimiserSpec(Spec):
+    """Adam and its schedule; one step per iteration on the sum of all losses."""
+
+    rate: float = Field(0.0015, gt=0, description="learning rate")
+    betas: tuple[float, float] = Field((0.0, 0.99), description="decay of Adam's averages")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="how the rate goes on after the warm-up")
+    warmup: NonNegativeInt = Field(0, description="steps over which the rate rises from 0")
+    average: float = Field(0.0, ge=0, lt=1, description="decay of the averaged copy that is kept; 0 keeps the last")
+    clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 for no bound")
+
+
+class DataChoice(Spec):
+    """What is trained on: images that the generator makes, photos, or both."""
+
+    photos: tuple[str, ...] = Field((), description="folders, files or patterns with photos, for fine-tuning")
+    photo_share: float = Field(1.0, ge=0, le=1, description="share of photos in a batch, where there are photos")
+    batch: PositiveInt | None = Field(None, description="images a step; by default 8 to 256 pixels, 4 to 512, then 2")
+    samples: NonNegativeInt = Field(0, description="how many different images are synthesized; 0 never repeats one")
+    truncation: float = Field(1.0, ge=0, description="truncation of synthesized images")
+    labels: tuple[int, ...] | None = Field(None, description="the photos' labels, one each or one for all")
+    fit: Literal["cover", "contain", "stretch"] = Field("cover", description="how a photo is brought to size")
+
+
+class Guards(Spec):
+    """What keeps a run from harm."""
+
+    nan: bool = Field(True, description="return to the last good state, at half the rate, when a loss is not finite")
+    nan_retries: NonNegativeInt = Field(5, description="how often, before the run gives up")
+    good_every: PositiveInt = Field(50, description="steps between two states to return to")
+    plateau: NonNegativeInt = Field(0, description="stop when the loss has not improved for so many steps; 0 never")
+    plateau_share: float = Field(0.001, ge=0, description="by which share the loss has to fall to count as improved")
+
+
+class Saving(Spec):
+    """What a run writes, and when."""
+
+    checkpoint_every: PositiveInt = Field(500, description="steps between two checkpoints")
+    keep: PositiveInt = Field(2, description="how many checkpoints stay")
+    log_every: PositiveInt = Field(10, description="steps between two rows of metrics")
+    grid_every: PositiveInt = Field(500, description="steps between two sample grids")
+    grid: PositiveInt = Field(8, description="images in a sample grid")
+
+
+class Speed(Spec):
+    """Switches that change speed and never results beyond rounding, autocast aside."""
+
+    channels_last: bool = Field(True, description="memory format of images and weights")
+    autocast: Literal["none", "bf16", "fp16"] = Field("none", description="precision of the forward passes")
+    compile: bool = Field(False, description="torch.compile of encoder and generator")
+
+
+class RunSpec(Spec):
+    """A run, whole."""
+
+    task: Literal["pretrain", "finetune"] = Field(description="train on synthesized images, or on photos")
+    generator: str = Field("", description="a shipped model, a model folder or a checkpoint")
+    encoder: EncoderChoice = EncoderChoice()
+    objective: ObjectiveSpec = ObjectiveSpec()
+    optimiser: OptimiserSpec = OptimiserSpec()
+    data: DataChoice = DataChoice()
+    steps: PositiveInt = Field(description="steps in all")
+    seed: int = Field(0, ge=0, description="of data, weights and noise")
+    device: str = Field("cpu", description="cpu, cuda, cuda:N or mps")
+    guards: Guards = Guards()
+    saving: Saving = Saving()
+    speed: Speed = Speed()
+
+    @model_validator(mode="after")
+    def _has_photos(self) -> Self:
+        if self.task == "pretrain" and self.data.photos:
+            raise ValueError("data.photos are for the task 'finetune'; a 'pretrain' run synthesizes its images")
+        return self
+
+    @property
+    def mixes_photos(self) -> bool:
+        """Whether a batch holds photos and synthesized images."""
+        return self.task == "finetune" and self.data.photo_share < 1
+
+    def batch_at(self, resolution: int) -> int:
+        """Images a step: the paper's 8, 4 and 2 at 256, 512 and 1024 pixels (section 4.1) unless the spec says."""
+        if self.data.batch:
+            return self.data.batch
+        return 8 if resolution <= 256 else 4 if resolution <= 512 else 2
