@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ganenc.blocks import BlockStyles, EncoderBlock
 from ganenc.encoder import Encoder, build_encoder
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
+from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, LatentsError, SpecError, UnknownNameError
 from ganenc_registry.specs import (
     Condition,
@@ -327,6 +329,35 @@ def test_a_spec_that_does_not_fit_the_generator_is_refused() -> None:
         build_encoder(generator, residul=1)
     with pytest.raises(UnknownNameError, match="adaptive"):
         build_encoder(generator, block="adaptiv")
+
+
+class PlainBlock(EncoderBlock):
+    """A block of another make: pools, widens, and gives its mean as every style."""
+
+    def __init__(self, encoder: EncoderSpec, index: int) -> None:
+        super().__init__(encoder, index)
+        self.conv = nn.Conv2d(self.spec.in_channels, self.spec.out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
+        x = nn.functional.adaptive_avg_pool2d(self.conv(x), self.spec.out_size)
+        level = x.mean((1, 2, 3))[:, None]
+        first, second = (level.expand(-1, width) if width else None for width in self.widths)
+        return x, (first, second)
+
+
+def test_a_registered_block_takes_the_place_of_ours() -> None:
+    if "test-plain" not in registry().names("block"):
+        registry().add_value("block", "test-plain", PlainBlock)
+    encoder = build_encoder(GENERATORS["seven styles"], block="test-plain")
+    assert all(isinstance(block, PlainBlock) for block in encoder.blocks)
+    assert encoder(images_for(encoder.spec))["w"].shape == (2, 7, 12)
+
+
+def test_what_is_no_block_is_refused() -> None:
+    if "test-no-block" not in registry().names("block"):
+        registry().add_value("block", "test-no-block", nn.Identity)
+    with pytest.raises(SpecError, match="no EncoderBlock"):
+        build_encoder(GENERATORS["a vector"], block="test-no-block")
 
 
 def test_channels_last_and_half_precision_give_the_same_latents() -> None:
