@@ -1,0 +1,320 @@
+"""Reads a pickle as data: a small stack machine that knows a handful of names and calls only functions of ours.
+
+The standard unpickler imports what a file names and calls it, so opening a pickle can run any code. This reader
+imports nothing and calls nothing that a file names. It walks the opcodes, keeps objects as `Record`s, and refuses
+every global name outside the table that its caller passes. Not in paper.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from typing import Any
+
+from ganenc_registry.errors import CheckpointError
+
+__all__ = ["Budget", "Buildable", "Name", "PickleDamaged", "PickleRefused", "Record", "read_pickle"]
+
+_FEW = 64  # how many characters of a strange name an error quotes
+_KEYS = (str, int, float, bool, bytes, type(None))
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": set,
+}
+_NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+_TEXTS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_LITERALS = _NUMBERS | _TEXTS | {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"}
+
+
+class PickleRefused(CheckpointError):
+    """A pickle names something outside the table, or is no sound pickle; nothing of it was executed."""
+
+
+class PickleDamaged(PickleRefused):
+    """A file was cut short or changed on its way."""
+
+
+class Budget:
+    """Bytes that decoding may still produce, so that a small file cannot fill the memory.
+
+    Args:
+        limit: the number of bytes allowed in all.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def spend(self, count: int) -> None:
+        """Take ``count`` bytes; raises `PickleRefused` when they exceed what is left."""
+        self._left -= count
+        if self._left < 0:
+            raise PickleRefused("it unpacks to far more data than the file holds")
+
+
+class Name:
+    """A global name found in a pickle, ``module.attribute``; never resolved to the thing it names."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Buildable:
+    """Something made by a pickle whose state arrives in a later opcode."""
+
+    __slots__ = ()
+
+    def build(self, state: Any) -> None:
+        """Take the state that the file gives."""
+        raise PickleRefused("it sets the state of something that has none")
+
+
+class Record(Buildable):
+    """An object of a foreign class, kept as inert data: the name of its class and its state."""
+
+    __slots__ = ("name", "state")
+
+    def __init__(self, name: str, state: Any = None) -> None:
+        self.name = name
+        self.state = state
+
+    def build(self, state: Any) -> None:
+        """Keep the state as it is."""
+        self.state = state
+
+
+Makers = Mapping[str, Callable[..., Any]]
+
+
+def read_pickle(data: bytes, makers: Makers) -> Any:
+    """Return the tree of plain values and records that a pickle describes.
+
+    Args:
+        data: the whole pickle, any protocol.
+        makers: for each global name that the format may use, ``"module.attribute"``, the function of ours that is
+            called in its place with the arguments found in the file.
+
+    Raises:
+        PickleRefused: the pickle names anything else, is truncated, or is malformed.
+    """
+    machine = _Machine(makers)
+    try:
+        for opcode, argument, _ in pickletools.genops(BytesIO(data)):
+            machine.step(opcode.name, argument)
+        return machine.result()
+    except PickleRefused:
+        raise
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        raise PickleDamaged("it is truncated or is no sound pickle") from error
+
+
+class _Machine:
+    """The stack machine of the pickle format, with plain values and records only."""
+
+    def __init__(self, makers: Makers) -> None:
+        self._makers = makers
+        self._stack: list[Any] = []
+        self._marked: list[list[Any]] = []
+        self._memo: dict[int, Any] = {}
+
+    def result(self) -> Any:
+        """Return what STOP left."""
+        if len(self._stack) != 1 or self._marked:
+            raise PickleDamaged("it is truncated or is no sound pickle")
+        return self._stack[0]
+
+    def step(self, opcode: str, argument: Any) -> None:
+        """Carry out one opcode."""
+        if opcode in _LITERALS:
+            self._stack.append(argument)
+        elif opcode in _CONSTANTS:
+            self._stack.append(_CONSTANTS[opcode]())
+        else:
+            action = _ACTIONS.get(opcode)
+            if action is None:
+                raise PickleRefused(f"it uses the pickle opcode {opcode}, which reaches outside the file")
+            action(self, argument)
+
+    def _pop_mark(self) -> list[Any]:
+        items = self._stack
+        self._stack = self._marked.pop()
+        return items
+
+    def _mark(self, _: Any) -> None:
+        self._marked.append(self._stack)
+        self._stack = []
+
+    def _skip(self, _: Any) -> None:
+        """Framing says nothing about the content."""
+
+    def _pop(self, _: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+        else:
+            self._pop_mark()
+
+    def _discard_mark(self, _: Any) -> None:
+        self._pop_mark()
+
+    def _duplicate(self, _: Any) -> None:
+        self._stack.append(self._stack[-1])
+
+    def _get(self, index: Any) -> None:
+        self._stack.append(self._memo[index])
+
+    def _put(self, index: Any) -> None:
+        self._memo[index] = self._stack[-1]
+
+    def _memoize(self, _: Any) -> None:
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _tuple(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._stack.append(tuple(items))
+
+    def _short_tuple(self, size: int) -> None:
+        items = self._stack[-size:]
+        if len(items) != size:
+            raise IndexError(size)
+        self._stack[-size:] = [tuple(items)]
+
+    def _list(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._stack.append(items)
+
+    def _frozenset(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._stack.append(frozenset(_key(item) for item in items))
+
+    def _dict(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._stack.append(dict(_pairs(items)))
+
+    def _append(self, _: Any) -> None:
+        item = self._stack.pop()
+        _exactly(self._stack[-1], list).append(item)
+
+    def _appends(self, _: Any) -> None:
+        items = self._pop_mark()
+        _exactly(self._stack[-1], list).extend(items)
+
+    def _add(self, _: Any) -> None:
+        items = self._pop_mark()
+        _exactly(self._stack[-1], set).update(_key(item) for item in items)
+
+    def _set_item(self, _: Any) -> None:
+        value, key = self._stack.pop(), self._stack.pop()
+        _exactly(self._stack[-1], dict)[_key(key)] = value
+
+    def _set_items(self, _: Any) -> None:
+        items = self._pop_mark()
+        _exactly(self._stack[-1], dict).update(_pairs(items))
+
+    def _global(self, argument: Any) -> None:
+        self._stack.append(self._name(".".join(argument.split(" ", 1))))
+
+    def _stack_global(self, _: Any) -> None:
+        attribute, module = self._stack.pop(), self._stack.pop()
+        if not isinstance(module, str) or not isinstance(attribute, str):
+            raise TypeError("a global name is text")
+        self._stack.append(self._name(f"{module}.{attribute}"))
+
+    def _name(self, text: str) -> Name:
+        if text not in self._makers:
+            shown = text if len(text) <= _FEW else text[:_FEW] + "..."
+            raise PickleRefused(f"it names {shown!r}, which no file of this format needs")
+        return Name(text)
+
+    def _make(self, name: Any, arguments: Any, keywords: Any = None) -> None:
+        if not isinstance(name, Name) or not isinstance(arguments, tuple) or keywords:
+            raise PickleRefused("it calls something that is not a name this format uses")
+        self._stack.append(self._makers[name.text](*arguments))
+
+    def _reduce(self, _: Any) -> None:
+        arguments, name = self._stack.pop(), self._stack.pop()
+        self._make(name, arguments)
+
+    def _new_object_with_keywords(self, _: Any) -> None:
+        keywords, arguments, name = self._stack.pop(), self._stack.pop(), self._stack.pop()
+        self._make(name, arguments, keywords)
+
+    def _old_instance(self, argument: Any) -> None:
+        items = self._pop_mark()
+        self._make(self._name(".".join(argument.split(" ", 1))), tuple(items))
+
+    def _old_object(self, _: Any) -> None:
+        items = self._pop_mark()
+        self._make(items[0], tuple(items[1:]))
+
+    def _build(self, _: Any) -> None:
+        state = self._stack.pop()
+        target = self._stack[-1]
+        if isinstance(target, Buildable):
+            target.build(state)
+        elif type(target) is not dict:  # attributes of a dictionary, as saved beside state dictionaries, say nothing
+            raise PickleRefused("it sets the state of something that has none")
+
+
+def _exactly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected a {kind.__name__}")
+    return value
+
+
+def _key(value: Any) -> Any:
+    """Return a dictionary key; nested ones are refused, since hashing them can exhaust the stack."""
+    flat = value if type(value) is tuple else (value,)
+    if not all(type(part) in _KEYS for part in flat):
+        raise TypeError("a key is a plain value")
+    return value
+
+
+def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:
+    if len(items) % 2:
+        raise ValueError("keys and values come in pairs")
+    return zip(map(_key, items[::2]), items[1::2])
+
+
+_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": _Machine._skip,
+    "FRAME": _Machine._skip,
+    "STOP": _Machine._skip,
+    "MARK": _Machine._mark,
+    "POP": _Machine._pop,
+    "POP_MARK": _Machine._discard_mark,
+    "DUP": _Machine._duplicate,
+    "GET": _Machine._get,
+    "BINGET": _Machine._get,
+    "LONG_BINGET": _Machine._get,
+    "PUT": _Machine._put,
+    "BINPUT": _Machine._put,
+    "LONG_BINPUT": _Machine._put,
+    "MEMOIZE": _Machine._memoize,
+    "TUPLE": _Machine._tuple,
+    "TUPLE1": lambda machine, _: machine._short_tuple(1),
+    "TUPLE2": lambda machine, _: machine._short_tuple(2),
+    "TUPLE3": lambda machine, _: machine._short_tuple(3),
+    "LIST": _Machine._list,
+    "DICT": _Machine._dict,
+    "FROZENSET": _Machine._frozenset,
+    "APPEND": _Machine._append,
+    "APPENDS": _Machine._appends,
+    "ADDITEMS": _Machine._add,
+    "SETITEM": _Machine._set_item,
+    "SETITEMS": _Machine._set_items,
+    "GLOBAL": _Machine._global,
+    "STACK_GLOBAL": _Machine._stack_global,
+    "REDUCE": _Machine._reduce,
+    "NEWOBJ": _Machine._reduce,
+    "NEWOBJ_EX": _Machine._new_object_with_keywords,
+    "INST": _Machine._old_instance,
+    "OBJ": _Machine._old_object,
+    "BUILD": _Machine._build,
+}
