@@ -117,6 +117,10 @@ class _Reader:
         label_dim, classes = self._shape("mapping.embed.weight", 2) if labelled else (0, 0)
         if self._declared.classes not in (None, classes):
             self._checkpoint.fail(f"it declares labels of length {self._declared.classes} but embeds {classes}")
+        if self._declared.z_dim not in (None, inputs - label_dim):
+            self._checkpoint.fail(
+                f"it declares z of length {self._declared.z_dim} but maps {inputs - label_dim} numbers"
+            )
         if inputs <= label_dim:
             self._checkpoint.fail("its mapping network takes no z", "use a network that is driven by random draws")
         options = StyleGAN2Options(
@@ -187,7 +191,7 @@ class _Reader:
                 return default
         if source.form is SCALAR:
             stored = self._checkpoint.tensor(source.name)
-            if stored.numel() != 1:
+            if stored.shape not in ((), (1,)):
                 self._checkpoint.tensor(source.name, (1,))
         else:
             stored = self._checkpoint.tensor(source.name, source.form.stored(shape))

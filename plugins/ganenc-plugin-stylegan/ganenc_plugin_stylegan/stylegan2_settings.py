@@ -26,6 +26,7 @@ class Settings:
         resolution: the larger side of the images.
         mapping_layers: how many layers the mapping network has.
         classes: length of the label.
+        z_dim: length of z.
     """
 
     lr_multiplier: float = 0.01
@@ -33,6 +34,7 @@ class Settings:
     resolution: int | None = None
     mapping_layers: int | None = None
     classes: int | None = None
+    z_dim: int | None = None
 
 
 def settings(source: Format) -> Settings:
@@ -67,6 +69,7 @@ def _torch_settings(source: NvidiaTorch) -> Settings:
         resolution=checkpoint.meta(f"{prefix}img_resolution"),
         mapping_layers=checkpoint.meta(f"{prefix}mapping.num_layers"),
         classes=checkpoint.meta(f"{prefix}c_dim"),
+        z_dim=checkpoint.meta(f"{prefix}z_dim"),
     )
 
 
@@ -95,6 +98,7 @@ def _tensorflow_settings(source: NvidiaTensorFlow) -> Settings:
         resolution=declared.get("resolution"),
         mapping_layers=declared.get("mapping_layers", 8) if declared else None,
         classes=declared.get("label_size"),
+        z_dim=declared.get("latent_size"),
     )
 
 
