@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 from ganenc_registry.errors import CheckpointError, LatentsError
-from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Vector
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -83,6 +83,8 @@ class Generator(nn.Module, ABC):
         """
         tensors: dict[str, Tensor] = {}
         for part in self.spec.layout:
+            if isinstance(part, Styles):
+                raise LatentsError(f"{self.spec.family} has styles {part.name!r} but no mapping network to draw them.")
             if isinstance(part, Vector):
                 tensors[part.name] = z
             elif isinstance(part, Condition):
@@ -140,9 +142,14 @@ class Generator(nn.Module, ABC):
             labels: int64 (N,) or rows (N, classes); drawn where they matter and are not given.
             truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
             first: the place in the stream to begin at.
+
+        Raises:
+            LatentsError: if there are labels, but not n of them.
         """
         if labels is None:
             labels = self.draw_labels(n, seed=seed, first=first)
+        elif len(labels) != n:
+            raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
         z = self.draw(n, seed=seed, first=first)
         if self.spec.truncation == "prior":
             z = z * truncation
@@ -154,6 +161,8 @@ class Generator(nn.Module, ABC):
     def center(self, *, labels: Tensor | None = None) -> Latents:
         """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings.
 
+        They are computed once and kept, so ask for them after the weights are in place.
+
         Args:
             labels: one label, int64 (1,) or a row (1, classes), for the mean of its class alone.
         """
@@ -164,10 +173,11 @@ class Generator(nn.Module, ABC):
                 given = None if labels is None else labels.expand(1000, *labels.shape[1:])
                 latents = self.sample(1000, seed=CENTER_SEED, first=first, labels=given)
                 for name, tensor in latents.tensors.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + tensor.double().sum(0, keepdim=True).cpu()
-            means = {name: (total / CENTER_DRAWS).to(self.dtype) for name, total in sums.items()}
+                    sums[name] = sums.get(name, torch.zeros(())) + tensor.cpu().double().sum(0, keepdim=True)
+            settings = {part.name for part in self.spec.layout if isinstance(part, Setting)}
+            means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
             self._centers[key] = Latents(self.spec.layout, means, space=latents.space)
-        return self.complete(self._centers[key].to(self.device))
+        return self.complete(self._centers[key].to(self.device, self.dtype))
 
     def freeze(self) -> Self:
         """Frozen means frozen: eval mode, and no weight takes a gradient."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from ganenc_registry.errors import LatentsError, nearest
-from ganenc_registry.specs import Layout, Noise, Part, Setting, Spec, Styles, Vector
+from ganenc_registry.specs import Layout, Noise, Part, Styles
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
@@ -66,13 +66,25 @@ class Latents:
         """One sample after another, each as latents of one sample."""
         return (self.select(slice(i, i + 1)) for i in range(len(self)))
 
-    def __getitem__(self, name: str) -> Tensor:
-        """The tensor of a part."""
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: int | slice | Tensor | Sequence[int]) -> Latents: ...
+
+    def __getitem__(self, key: str | int | slice | Tensor | Sequence[int]) -> Tensor | Latents:
+        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents.
+
+        Raises:
+            LatentsError: if there is no such part or sample.
+        """
+        if not isinstance(key, str):
+            return self.select(key)
         try:
-            return self.tensors[name]
+            return self.tensors[key]
         except KeyError:
             known = sorted(self.tensors)
-            raise LatentsError(f"These latents hold no {name!r}{nearest(name, known)}; they hold {known}.") from None
+            raise LatentsError(f"These latents hold no {key!r}{nearest(key, known)}; they hold {known}.") from None
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={tuple(tensor.shape)}" for name, tensor in self.tensors.items())
@@ -89,9 +101,17 @@ class Latents:
                 return given or None
         return None
 
-    def select(self, index: slice | Tensor | Sequence[int]) -> Latents:
-        """The samples that ``index`` picks, as latents."""
-        return self._like({name: tensor[index] for name, tensor in self.tensors.items()})
+    def select(self, index: int | slice | Tensor | Sequence[int]) -> Latents:
+        """The samples that ``index`` picks, as latents; a single number gives latents of one sample.
+
+        Raises:
+            LatentsError: if there is no such sample.
+        """
+        try:
+            picked = [index] if isinstance(index, int) else index
+            return self._like({name: tensor[picked] for name, tensor in self.tensors.items()})
+        except IndexError:
+            raise LatentsError(f"These latents hold {len(self)} samples; {index} asks for another one.") from None
 
     def only(self, *names: str) -> Latents:
         """The same latents with these parts alone."""
@@ -114,7 +134,13 @@ class Latents:
         return self._like({name: tensor.clone() for name, tensor in self.tensors.items()})
 
     def expand(self, n: int) -> Latents:
-        """One sample, seen as n samples."""
+        """One sample, seen as n samples.
+
+        Raises:
+            LatentsError: if there is more than one sample.
+        """
+        if len(self) > 1:
+            raise LatentsError(f"These latents hold {len(self)} samples; only one can be seen as {n}.")
         return self._like({name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
 
     def tie(self) -> Latents:
@@ -153,7 +179,11 @@ class Latents:
         """
         layout = json.dumps([part.model_dump(mode="json") for part in self.layout])
         metadata = {"format": "ganenc-latents", "layout": layout, "space": self.space, "model": model}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        # Cloned, as the format refuses tensors that share memory.
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.tensors.items()
+        }
         write_bytes(path, safetensors_bytes(tensors, metadata))
 
     @classmethod
@@ -191,13 +221,13 @@ class Latents:
         return Latents(self.layout, tensors, space=self.space)
 
 
-def _shapes(layout: Sequence[Spec]) -> dict[str, tuple[int, ...]]:
+def _shapes(layout: Sequence[Part]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for part in layout:
         if isinstance(part, Noise):
             shapes.update({f"{part.name}.{i}": shape for i, shape in enumerate(part.shapes)})
-        elif isinstance(part, Setting | Styles | Vector) or hasattr(part, "shape"):
-            shapes[part.name] = tuple(part.shape)
+        else:
+            shapes[part.name] = part.shape
     return shapes
 
 

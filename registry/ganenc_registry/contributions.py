@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import importlib
+import re
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, field_validator
-
-from ganenc_registry.errors import PluginError
-from ganenc_registry.specs.base import Spec
+from ganenc_registry.errors import PluginError, nearest
 
 __all__ = ["KINDS", "Contribution", "Kind"]
 
 Kind: TypeAlias = Literal["generator", "block", "attention", "loss", "backbone", "inverter", "metric", "model"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
-class Contribution(Spec):
-    """One named thing: listing it imports nothing, resolving it imports its target."""
+
+@dataclass(frozen=True)
+class Contribution:
+    """One named thing: listing it imports nothing, resolving it imports its target.
+
+    Raises:
+        PluginError: if a field is wrong.
+    """
 
     kind: Kind
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$", description="lower case, digits, dot, dash, plus")
-    summary: str = Field(min_length=1, description="one line for lists")
-    target: str = Field(description="`package.module:attribute`")
+    """What it is: one of ``KINDS``."""
+    name: str
+    """What users call it: lower case, digits, dot, dash, plus and underscore."""
+    summary: str
+    """One line for lists."""
+    target: str
+    """Where it is imported from: ``package.module:attribute``."""
 
-    @field_validator("summary")
-    @classmethod
-    def _one_line(cls, value: str) -> str:
-        if "\n" in value:
-            raise ValueError("the summary is one line")
-        return value
+    def __post_init__(self) -> None:
+        wrong = self._wrong()
+        if wrong:
+            raise PluginError(f"The contribution {self.kind} {self.name!r} is wrong: {wrong}.")
 
-    @field_validator("target")
-    @classmethod
-    def _importable(cls, value: str) -> str:
-        module, _, attribute = value.partition(":")
+    def _wrong(self) -> str:
+        texts = {"kind": self.kind, "name": self.name, "summary": self.summary, "target": self.target}
+        for field, value in texts.items():
+            if not isinstance(value, str):
+                return f"{field} takes text, not {value!r}"
+        if self.kind not in KINDS:
+            return f"there is no kind {self.kind!r}{nearest(self.kind, KINDS)}; kinds are {', '.join(KINDS)}"
+        if not _NAME.fullmatch(self.name):
+            return "a name is lower-case letters, digits, '.', '-', '+' and '_', and begins with a letter or digit"
+        if not self.summary.strip() or "\n" in self.summary:
+            return f"the summary is one line of text, not {self.summary!r}"
+        module, _, attribute = self.target.partition(":")
         if not all(step.isidentifier() for step in [*module.split("."), *attribute.split(".")]):
-            raise ValueError("a target reads 'package.module:attribute'")
-        return value
+            return f"a target reads 'package.module:attribute', not {self.target!r}"
+        return ""
 
     def resolve(self) -> Any:
         """Import the target and return it.

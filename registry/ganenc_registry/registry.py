@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib.metadata
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -49,10 +51,12 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[PluginStatus] = []
+        self.discovered = False
         self._entries: dict[tuple[str, str], _Entry] = {}
 
     def discover(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
         """Load the plugins of the entry-point group ``ganenc`` (or those given), each on its own."""
+        self.discovered = True
         found = importlib.metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
         for point in sorted(found, key=lambda point: (point.name != "core", point.name)):
             dist = point.dist
@@ -60,7 +64,7 @@ class Registry:
             try:
                 contributions = self._load(point)
                 self.add_all(contributions, owner=owner)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 reason = str(error) if isinstance(error, (PluginError, NameTakenError)) else ""
                 reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
                 self.plugins.append(PluginStatus(point.name, owner, error=reason))
@@ -92,21 +96,39 @@ class Registry:
             key = (item.kind, item.name)
             taken = self._entries.get(key) or new.get(key)
             if taken:
+                first = f"{taken.owner} ({taken.contribution.target})"
                 raise NameTakenError(
-                    f"The {item.kind} {item.name!r} is contributed twice: by {taken.owner} ({taken.contribution.target})"
+                    f"The {item.kind} {item.name!r} is contributed twice: by {first}"
                     f" and by {owner} ({item.target}); rename one or uninstall its plugin."
                 )
             new[key] = _Entry(item, owner)
         self._entries.update(new)
 
     def add_value(self, kind: Kind, name: str, value: Any, *, summary: str = "") -> None:
-        """Add something that is at hand already, such as a class in a script."""
-        module = getattr(value, "__module__", "__main__")
-        target = f"{module}:{getattr(value, '__qualname__', name).replace('.<locals>', '')}"
-        text = summary or (getattr(value, "__doc__", None) or name).strip().splitlines()[0]
-        data = {"kind": kind, "name": name, "summary": text, "target": target}
-        contribution = Contribution.from_mapping(data, where=f"register({kind!r}, {name!r})")
-        self.add_all([contribution], owner=_file_of(module))
+        """Add something that is at hand already, such as a class in a script.
+
+        The same place may add it again, as a notebook's cell does that is run twice; what it adds last counts.
+
+        Args:
+            kind: what it is.
+            name: what users call it.
+            value: what :meth:`resolve` gives back.
+            summary: one line for lists; by default the first line of the docstring.
+
+        Raises:
+            NameTakenError: if another place has taken the name, naming both owners.
+            PluginError: if the kind or the name is wrong.
+        """
+        module = getattr(value, "__module__", None) or "__main__"
+        steps = getattr(value, "__qualname__", type(value).__qualname__).split(".")
+        target = f"{module}:{'.'.join(step for step in steps if step.isidentifier()) or 'value'}"
+        lines = (summary or getattr(value, "__doc__", None) or "").strip().splitlines()
+        contribution = Contribution(kind=kind, name=name, summary=lines[0] if lines else name, target=target)
+        owner = _file_of(module)
+        old = self._entries.get((kind, name))
+        if old and (old.owner, old.contribution.target) == (owner, target):
+            del self._entries[(kind, name)]
+        self.add_all([contribution], owner=owner)
         entry = self._entries[(kind, name)]
         entry.value, entry.resolved = value, True
 
@@ -115,7 +137,7 @@ class Registry:
         entries = [entry.contribution for entry in self._entries.values() if kind in (None, entry.contribution.kind)]
         return sorted(entries, key=lambda item: (KINDS.index(item.kind), item.name))
 
-    def names(self, kind: Kind) -> list[str]:
+    def names(self, kind: Kind) -> builtins.list[str]:
         """The names of one kind, sorted."""
         return [item.name for item in self.list(kind)]
 
@@ -161,12 +183,24 @@ def _file_of(module: str) -> str:
     return getattr(sys.modules.get(module), "__file__", None) or module
 
 
+_LOCK = threading.RLock()
+
+
 @functools.cache
+def _of_process() -> Registry:
+    return Registry()
+
+
 def registry() -> Registry:
-    """The registry of this process, with the installed plugins discovered on first use."""
-    made = Registry()
-    made.discover()
-    return made
+    """The registry of this process, with the installed plugins discovered on first use.
+
+    A plugin may ask for it, or register something, while it is itself being discovered.
+    """
+    with _LOCK:
+        made = _of_process()
+        if not made.discovered:
+            made.discover()
+        return made
 
 
 def register(kind: Kind, name: str, *, summary: str = "") -> Callable[[T], T]:

@@ -1,16 +1,19 @@
-"""What every spec shares: strict fields, JSON and YAML both ways, and errors that name the field and the nearest right one."""
+"""What every spec shares: strict fields, JSON and YAML both ways, errors that name the wrong field and the nearest."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganenc_registry.errors import SpecError, nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["Spec", "read_mapping"]
 
@@ -20,7 +23,9 @@ S = TypeVar("S", bound="Spec")
 class Spec(BaseModel):
     """A frozen, strict piece of data. Unknown fields are errors; the same spec comes back from JSON and YAML."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "") -> S:
@@ -62,7 +67,7 @@ class Spec(BaseModel):
         return cls.from_mapping(read_mapping(path), where=str(path))
 
     def to_mapping(self) -> dict[str, Any]:
-        """The spec as plain data, fields that stand at their default left out where that loses nothing."""
+        """The spec as plain data, every field written out: lists, mappings, text, numbers."""
         return self.model_dump(mode="json")
 
     def to_json(self) -> str:
@@ -104,27 +109,33 @@ def _place(where: str) -> str:
 
 
 def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
-    parts = []
-    for item in error.errors(include_url=False):
-        loc = [str(step) for step in item["loc"]]
-        path = ".".join(loc) or "the spec"
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(cls, item["loc"][:-1])
-            hint = nearest(loc[-1], known)
-            allowed = f"; the fields here are {', '.join(sorted(known))}" if known else ""
-            parts.append(f"{path}: there is no such field{hint}{allowed}")
-        elif item["type"] in ("literal_error", "enum", "union_tag_invalid"):
-            context = item.get("ctx", {})
-            allowed = str(context.get("expected", context.get("expected_tags", "")))
-            value = context.get("tag", item["input"])
-            hint = nearest(str(value), [name.strip(" '") for name in allowed.replace(" or ", ",").split(",")])
-            parts.append(f"{path}: {value!r} is not allowed{hint}; it takes {allowed}")
-        elif item["type"] == "missing":
-            parts.append(f"{path}: this field is required")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            parts.append(f"{path}: {message[:1].lower() + message[1:]} (got {_short(item['input'])})")
-    return f"{_place(where)}{'; '.join(parts)}."
+    return f"{_place(where)}{'; '.join(_clause(cls, item) for item in error.errors(include_url=False))}."
+
+
+def _clause(cls: type[BaseModel], item: ErrorDetails) -> str:
+    """What is wrong with one field, where, and what it takes."""
+    steps, models = _walk(cls, item["loc"])
+    path, kind, context = ".".join(steps) or "the spec", item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        _, models = _walk(cls, item["loc"][:-1])
+        known = {name for model in models for name in model.model_fields}
+        return (
+            f"{path}: there is no such field{nearest(steps[-1], known)}; the fields here are {', '.join(sorted(known))}"
+        )
+    if kind in ("literal_error", "union_tag_invalid"):
+        allowed = str(context.get("expected", context.get("expected_tags")))
+        value = context.get("tag", item["input"])
+        hint = nearest(str(value), [name.strip(" '") for name in allowed.replace(" or ", ",").split(",")])
+        return f"{path}: {value!r} is not allowed{hint}; it takes {allowed}"
+    if kind == "union_tag_not_found":
+        return f"{path}.kind: this field is required; it takes {', '.join(repr(_tag(model)) for model in models)}"
+    if kind == "missing":
+        return f"{path}: this field is required"
+    got = f" (got {_short(item['input'])})" if steps else ""
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return f"{path}: it takes a mapping of fields{got}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[:1].lower() + message[1:]}{got}"
 
 
 def _short(value: object) -> str:
@@ -132,18 +143,20 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
-    """The names of the fields that the model at ``loc`` below ``cls`` has."""
+def _walk(cls: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The path that a user knows for ``loc``, without pydantic's tags of unions, and the models that can be there."""
+    path: list[str] = []
     models: list[type[BaseModel]] = [cls]
     for step in loc:
-        deeper: list[type[BaseModel]] = []
-        for model in models:
-            if isinstance(step, str) and step in model.model_fields:
-                deeper += _models_in(model.model_fields[step].annotation)
-            elif step == model.model_fields.get("kind", None) or _tag(model) == step:
-                deeper.append(model)
-        models = deeper or models
-    return {name for model in models for name in model.model_fields}
+        tagged = [model for model in models if _tag(model) == step] if len(models) > 1 else []
+        if tagged:
+            models = tagged
+            continue
+        path.append(str(step))
+        fields = [model.model_fields[step] for model in models if isinstance(step, str) and step in model.model_fields]
+        if fields:
+            models = [model for field in fields for model in _models_in(field.annotation)]
+    return path, models
 
 
 def _tag(model: type[BaseModel]) -> object:

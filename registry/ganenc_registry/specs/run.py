@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
 
+from ganenc_registry.errors import nearest
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.encoder import EncoderSpec
 
@@ -23,11 +24,16 @@ __all__ = [
     "Speed",
 ]
 
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+"""The decay of a running average."""
+
 
 class EncoderChoice(Spec):
     """Which encoder is trained, and what it starts from."""
 
-    weights: str | None = Field(None, description="a model folder or a shipped model to start from; new weights if none")
+    weights: str | None = Field(
+        None, description="a model folder or a shipped model to start from; new weights if none"
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="fields of the encoder's spec that differ from the generator's mirror"
     )
@@ -37,8 +43,9 @@ class EncoderChoice(Spec):
     def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
         unknown = sorted(set(value) - set(EncoderSpec.model_fields))
         if unknown:
-            known = ", ".join(EncoderSpec.model_fields)
-            raise ValueError(f"an encoder's spec has no field {unknown[0]!r}; it has {known}")
+            known = EncoderSpec.model_fields
+            hint = nearest(unknown[0], known)
+            raise ValueError(f"an encoder's spec has no field {unknown[0]!r}{hint}; it has {', '.join(known)}")
         return value
 
 
@@ -46,7 +53,7 @@ class AttentionChoice(Spec):
     """Which views of an image the losses see, and how they weigh (Equation 2)."""
 
     name: str = Field("center", description="the registered attention")
-    weights: tuple[float, float] = Field((0.375, 0.625), description="mu1 and mu2 of Equation 2")
+    weights: tuple[NonNegativeFloat, NonNegativeFloat] = Field((0.375, 0.625), description="mu1 and mu2 of Equation 2")
 
 
 class LatentLoss(Spec):
@@ -55,7 +62,9 @@ class LatentLoss(Spec):
     weight: float = Field(0.01, ge=0, description="epsilon of Equation 6; 0 switches the loss off")
     mse: float = Field(5.0, ge=0, description="alpha of Equation 4")
     cos: float = Field(3.0, ge=0, description="beta of Equation 4")
-    parts: dict[str, float] | None = Field(None, description="weight of each part (Equation 5); 1 each by default")
+    parts: dict[str, NonNegativeFloat] | None = Field(
+        None, description="weight of each part (Equation 5); 1 each by default"
+    )
     on_photos: bool = Field(
         True, description="on photos, compare E(y) with E(G(E(y))); costs a second pass of the encoder"
     )
@@ -64,7 +73,7 @@ class LatentLoss(Spec):
 class ObjectiveSpec(Spec):
     """What the encoder is trained towards (Equations 2, 3 and 6)."""
 
-    losses: dict[str, float] = Field(
+    losses: dict[str, NonNegativeFloat] = Field(
         default_factory=lambda: {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0},
         description="weight of each registered loss (Equation 3)",
     )
@@ -87,10 +96,10 @@ class OptimiserSpec(Spec):
     """Adam and its schedule; one step per iteration on the sum of all losses."""
 
     rate: float = Field(0.0015, gt=0, description="learning rate")
-    betas: tuple[float, float] = Field((0.0, 0.99), description="decay of Adam's averages")
+    betas: tuple[Decay, Decay] = Field((0.0, 0.99), description="decay of Adam's averages")
     schedule: Literal["constant", "cosine"] = Field("constant", description="how the rate goes on after the warm-up")
     warmup: NonNegativeInt = Field(0, description="steps over which the rate rises from 0")
-    average: float = Field(0.0, ge=0, lt=1, description="decay of the averaged copy that is kept; 0 keeps the last")
+    average: Decay = Field(0.0, description="decay of the averaged copy that is kept; 0 keeps the last")
     clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 for no bound")
 
 
@@ -130,7 +139,7 @@ class Speed(Spec):
     """Switches that change speed and never results beyond rounding, autocast aside."""
 
     channels_last: bool = Field(True, description="memory format of images and weights")
-    autocast: Literal["none", "bf16", "fp16"] = Field("none", description="precision of the forward passes")
+    autocast: Literal["none", "bf16"] = Field("none", description="precision of the forward passes")
     compile: bool = Field(False, description="torch.compile of encoder and generator")
 
 
