@@ -1,0 +1,109 @@
+"""Atomic writes: whoever reads a file sees the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ganenc_registry.errors import GanencError
+
+__all__ = ["atomic_path", "write_bytes", "write_json", "write_text"]
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to, and put the file in place when the block ends.
+
+    The folder is made if it is missing. The temporary name keeps the suffix of ``path``, for writers that look at it.
+    If the block raises, ``path`` stays as it was and the temporary file goes.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        the path to write to.
+
+    Raises:
+        GanencError: if the folder cannot be made, or the file cannot be put in place.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem[:60]}-{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
+        yield temporary
+        try:
+            _flush(temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # Some file systems cannot sync a folder; the file itself is safe by now.
+        _flush(path.parent)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically.
+
+    Raises:
+        GanencError: if the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise _cannot_write(Path(path), error) from None
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, in UTF-8, with line ends as they are.
+
+    Raises:
+        GanencError: if the file cannot be written.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, data: object) -> None:
+    """Write ``data`` to ``path`` atomically, as indented JSON.
+
+    Numbers that JSON does not have (NaN and the infinities) become ``null``, so that any reader can open the file.
+
+    Raises:
+        GanencError: if the file cannot be written.
+    """
+    write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return [_finite(value) for value in data]
+    return data
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put the file or folder on the disk now."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _cannot_write(path: Path, error: OSError) -> GanencError:
+    reason = error.strerror or str(error)
+    return GanencError(f"{path} cannot be written: {reason}. Choose another place or make room there.")

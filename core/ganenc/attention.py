@@ -1,0 +1,112 @@
+"""Attention: the views of an image that the losses see, the whole image first (paper, section 3.2, Equation 2)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ganenc_registry.errors import SpecError
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Attention", "CenterAttention", "NoAttention", "View"]
+
+AT1_MARGIN = 0.125
+"""Part of the width that AT1 removes on each side (Figure 5)."""
+AT2_MARGIN = 0.15625
+"""Part of both axes that AT2 removes on each side: 1/8 + 1/32 (Figure 5)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One view of a batch of images."""
+
+    name: str
+    """``image`` for the whole image, then ``at1`` and ``at2``."""
+    weight: float
+    """The weight of the view in the objective: 1, then mu1 and mu2 of Equation 2."""
+    image: Tensor
+    """(N, C, H, W), of the same shape for every view of a batch, in the range of the image it was made from."""
+
+
+class Attention(ABC):
+    """Makes views. A subclass says what to look at once per target, and then looks there in any image.
+
+    A registered attention is built with those of ``weights=(mu1, mu2)``, ``backbone=`` (a loaded `Backbone`) and
+    ``value_range=`` that its constructor names.
+    """
+
+    def prepare(self, target: Tensor, **context: Any) -> Any:
+        """Compute what the views need to know of the target, without gradient; called once per target batch.
+
+        Args:
+            target: the images (N, C, H, W) to rebuild.
+            context: what the caller knows besides, such as ``labels`` (N,); names that mean nothing here are ignored.
+
+        Returns:
+            the focus: None, a tensor, or tuples, lists and mappings of tensors, each with the sample as its first
+            dimension, so that a part of the batch can be selected.
+        """
+        return None
+
+    @abstractmethod
+    def views(self, image: Tensor, focus: Any) -> list[View]:
+        """Look at images: differentiable, and the same for a target and its reconstruction.
+
+        Args:
+            image: (N, C, H, W), the target or its reconstruction.
+            focus: what `prepare` returned for the target.
+
+        Returns:
+            the views, the whole image first, under its name ``image`` with weight 1.
+        """
+
+
+class NoAttention(Attention):
+    """The whole image alone."""
+
+    def views(self, image: Tensor, focus: Any = None) -> list[View]:
+        """The image as the only view."""
+        return [View("image", 1.0, image)]
+
+
+class CenterAttention(Attention):
+    """Two crops around the centre, for aligned photos such as faces (Figure 5).
+
+    AT1 removes 12.5% of the width on each side and keeps the full height; AT2 removes 15.625% on each side of both
+    axes. Both are resized to the size of the image (section 3.2), bilinearly; as they only grow, there is nothing to
+    antialias.
+
+    Args:
+        weights: mu1 and mu2 of Equation 2. A view of weight 0 is left out.
+    """
+
+    def __init__(self, weights: Sequence[float] = (0.375, 0.625)) -> None:
+        if len(weights) != 2:
+            raise SpecError(f"Center attention takes two weights, mu1 and mu2; it was given {len(weights)}.")
+        self.weights = (float(weights[0]), float(weights[1]))
+
+    def views(self, image: Tensor, focus: Any = None) -> list[View]:
+        """The image, then AT1 and AT2."""
+        margins = ((0.0, AT1_MARGIN), (AT2_MARGIN, AT2_MARGIN))
+        crops = [
+            View(name, weight, _crop(image, *margin))
+            for name, weight, margin in zip(("at1", "at2"), self.weights, margins, strict=True)
+            if weight != 0.0
+        ]
+        return [View("image", 1.0, image), *crops]
+
+
+def _crop(image: Tensor, vertical: float, horizontal: float) -> Tensor:
+    """Remove these parts of the height and width on each side and resize to the full size again."""
+    height, width = image.shape[-2:]
+    top, left = _margin(height, vertical), _margin(width, horizontal)
+    crop = image[..., top : height - top, left : width - left]
+    return F.interpolate(crop, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _margin(pixels: int, part: float) -> int:
+    """The pixels to remove, to the nearest one, with at least one pixel left."""
+    return min(int(pixels * part + 0.5), (pixels - 1) // 2)

@@ -1,0 +1,102 @@
+"""The contract of a backbone: one frozen network, one pass, features for LPIPS and logits for Grad-CAM."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Backbone", "BackboneOutput"]
+
+B = TypeVar("B", bound="Backbone")
+
+
+class BackboneOutput:
+    """What one pass of a backbone gives.
+
+    Args:
+        features: the features of each layer that LPIPS compares, (N, C, h, w).
+        logits: the scores of the classes (N, classes); None if the network is no classifier; or a function that
+            finishes the pass, called at most once and only if the logits are read, as LPIPS does not need the last
+            layers.
+    """
+
+    def __init__(self, features: list[Tensor], logits: Tensor | Callable[[], Tensor] | None = None) -> None:
+        self.features = features
+        self._logits = logits
+
+    @property
+    def logits(self) -> Tensor | None:
+        """The scores of the classes (N, classes), or None if the network is no classifier."""
+        if self._logits is not None and not isinstance(self._logits, Tensor):
+            self._logits = self._logits()
+        return self._logits
+
+
+class Backbone(nn.Module, ABC):
+    """One frozen network. It takes images (N, 3, H, W) from -1 to 1 and stays in eval mode; its weights take no
+    gradient.
+
+    A subclass sets `name`, `classes` and `last_convolution`, implements `forward`, and may give `linear_weights`. A
+    registered backbone is built by calling its class or factory without arguments; `load_backbone` then freezes it. If
+    its weights may be absent, the class or factory has a callable `available() -> bool` that says, without loading,
+    whether they are on disk.
+    """
+
+    name: str
+    """The name under which the backbone is registered; every distance reported carries it."""
+    classes: int = 0
+    """The number of classes of the logits; 0 if there are none."""
+    last_convolution: nn.Module | None
+    """The module whose output maps (N, C, h, w) Grad-CAM weighs; None if there is none. Set by every subclass."""
+    smallest: int = 64
+    """The shorter side, in pixels, to which smaller images are enlarged."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> BackboneOutput:
+        """Run the network once.
+
+        Args:
+            images: (N, 3, H, W) from -1 to 1, as `fit` gives them.
+
+        Returns:
+            the features and the logits.
+        """
+
+    def linear_weights(self) -> list[Tensor] | None:
+        """The weights (C,) by which LPIPS weighs the channels of each feature; None gives all the same weight."""
+        return None
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Bring images to what `forward` takes: grey repeated to three channels, small ones enlarged bilinearly.
+
+        Args:
+            images: (N, 1 or 3, H, W).
+
+        Returns:
+            (N, 3, H', W'), the shorter side at least `smallest`.
+        """
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        shorter = min(images.shape[-2:])
+        if shorter < self.smallest:
+            scale = self.smallest / shorter
+            size = [max(self.smallest, math.floor(side * scale + 0.5)) for side in images.shape[-2:]]
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def freeze(self: B) -> B:
+        """Take no weight gradients and stay in eval mode; returns the backbone itself."""
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self: B, mode: bool = True) -> B:
+        """Stay in eval mode whatever ``mode`` says: frozen means frozen."""
+        return super().train(False)

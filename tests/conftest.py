@@ -1,0 +1,60 @@
+"""Fixtures for all tests. Nothing here imports torch before a test asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Small tensors gain nothing from many threads, and tests may share the machine. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ``shared`` beside the checkout: checkpoints, photos and weights that are not in the project."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder {folder.name!r} beside the checkout, with checkpoints, photos and weights")
+    return folder
+
+
+@pytest.fixture
+def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Torch's cache, pointed at the published weights in the folder ``shared``."""
+    folder = shared / "weights" / "torch-home"
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny_backbone() -> Any:
+    """A backbone with small random weights that counts its passes in ``passes`` and takes images of any size."""
+    import torch
+    from ganenc.backbones import Backbone, BackboneOutput
+    from torch import nn
+
+    class Tiny(Backbone):
+        name = "tiny"
+        classes = 5
+        smallest = 8
+
+        def __init__(self) -> None:
+            super().__init__()
+            generator = torch.Generator().manual_seed(3)
+            self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+            self.last_convolution = nn.Conv2d(6, 9, 3, stride=2, padding=1)
+            self.head = nn.Linear(9, self.classes)
+            for weight in self.parameters():
+                weight.data = torch.randn(weight.shape, generator=generator) * 0.4
+            self.passes = 0
+
+        def forward(self, images: torch.Tensor) -> BackboneOutput:
+            self.passes += 1
+            one = self.first(images).relu()
+            two = self.last_convolution(one).relu()
+            return BackboneOutput([one, two], self.head(two.mean((2, 3))))
+
+    return Tiny()

@@ -1,0 +1,315 @@
+"""Photos in and out, against pixels made with Pillow and numpy."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from ganenc import images
+from ganenc_registry.errors import GanencError, ImageError
+from PIL import Image
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """A colour image (20, 30, 3) with smooth content, so that lossy formats keep it."""
+    y, x = np.mgrid[0:20, 0:30]
+    return np.stack([x * 8, y * 12, 255 - x * 4 - y * 4], -1).astype(np.uint8)
+
+
+def as_bytes(image: torch.Tensor) -> np.ndarray:
+    """The image (H, W, C) on the scale from 0 to 255, from -1 to 1."""
+    return ((image.numpy() + 1) * 127.5).transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "tolerance"),
+    [
+        (".png", {}, 0.01),
+        (".bmp", {}, 0.01),
+        (".tiff", {}, 0.01),
+        (".webp", {"lossless": True}, 0.01),
+        (".jpg", {"quality": 98, "subsampling": 0}, 8),
+    ],
+)
+def test_formats(tmp_path: Path, pixels: np.ndarray, suffix: str, options: dict, tolerance: float) -> None:
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(pixels).save(path, **options)
+    image = images.read(path)
+    assert image.shape == (3, 20, 30)
+    assert image.dtype == torch.float32
+    assert np.abs(as_bytes(image) - pixels).max() <= tolerance
+
+
+def test_grey_one_bit_and_one_channel(tmp_path: Path, pixels: np.ndarray) -> None:
+    grey = pixels[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey > 100).save(tmp_path / "bit.png")
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    image = images.read(tmp_path / "grey.png")
+    assert np.abs(as_bytes(image) - grey[..., None]).max() < 0.01
+    assert image.shape == (3, 20, 30)
+    bit = images.read(tmp_path / "bit.png", channels=1, value_range=(0, 1))
+    assert np.array_equal(bit[0].numpy(), (grey > 100).astype(np.float32))
+    luma = images.read(tmp_path / "colour.png", channels=1)
+    assert luma.shape == (1, 20, 30)
+    assert np.abs(as_bytes(luma)[..., 0] - pixels @ np.array([0.299, 0.587, 0.114])).max() < 1.01
+
+
+def test_alpha_lies_on_white(tmp_path: Path, pixels: np.ndarray) -> None:
+    alpha = np.broadcast_to(np.linspace(0, 255, 30).astype(np.uint8), (20, 30))
+    wanted = pixels * (alpha[..., None] / 255.0) + 255.0 * (1 - alpha[..., None] / 255.0)
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "rgba.png")
+    assert np.abs(as_bytes(images.read(tmp_path / "rgba.png")) - wanted).max() < 1.5
+    Image.fromarray(np.dstack([pixels[..., 0], alpha]), "LA").save(tmp_path / "la.png")
+    assert np.abs(as_bytes(images.read(tmp_path / "la.png")) - wanted[..., :1]).max() < 1.5
+
+
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
+    image.putpalette([10, 20, 30, 200, 100, 50, 0, 0, 255])
+    image.save(tmp_path / "p.png")
+    image.save(tmp_path / "t.png", transparency=2)
+    wanted = np.array([[[10, 20, 30], [200, 100, 50]], [[0, 0, 255], [200, 100, 50]]])
+    assert np.abs(as_bytes(images.read(tmp_path / "p.png")) - wanted).max() < 0.01
+    wanted[1, 0] = 255
+    assert np.abs(as_bytes(images.read(tmp_path / "t.png")) - wanted).max() < 0.01
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    ink = np.zeros((16, 16, 4), np.uint8)
+    ink[:, :8] = (255, 0, 0, 0)  # Cyan.
+    ink[:, 8:] = (0, 0, 0, 255)  # Black.
+    Image.fromarray(ink, "CMYK").save(tmp_path / "a.tiff")
+    Image.fromarray(ink, "CMYK").save(tmp_path / "a.jpg", quality=98)
+    for name in ("a.tiff", "a.jpg"):
+        image = as_bytes(images.read(tmp_path / name))
+        assert np.abs(image[:, :7] - (0, 255, 255)).max() < 6
+        assert np.abs(image[:, 9:] - (0, 0, 0)).max() < 6
+
+
+def test_grey_of_16_bits_is_scaled_not_cut(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tiff", values)
+    tifffile.imwrite(tmp_path / "big.tiff", values, byteorder=">")
+    for name in ("a.png", "a.tiff", "big.tiff"):
+        image = images.read(tmp_path / name, channels=1, value_range=(0, 1))
+        assert np.abs(image[0].numpy() - values / 65535.0).max() < 1e-6, name
+    small = images.read(tmp_path / "a.png", size=(10, 15), value_range=(0, 1))
+    assert small.shape == (3, 10, 15)
+    assert small.min() < 0.05
+    assert small.max() > 0.95
+    assert torch.equal(small[0], small[2])
+
+
+def test_colour_of_16_bits_is_scaled_not_cut(tmp_path: Path, pixels: np.ndarray) -> None:
+    deep = pixels.astype(np.uint16) * 257
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(png)
+    tifffile.imwrite(tmp_path / "a.tiff", deep, photometric="rgb")
+    for name in ("a.png", "a.tiff"):
+        assert np.abs(as_bytes(images.read(tmp_path / name)) - pixels).max() < 1.01, name
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0])
+def test_grey_of_floats(tmp_path: Path, top: float) -> None:
+    values = np.linspace(0, top, 600, dtype=np.float32).reshape(20, 30)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    image = images.read(tmp_path / "a.tiff", channels=1, value_range=(0, 1))
+    assert np.abs(image[0].numpy() - values / top).max() < 1e-6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_direction(tmp_path: Path, orientation: int) -> None:
+    """What each orientation means, from the EXIF standard: the stored image is the upright one, undone."""
+    upright = np.zeros((20, 30), np.uint8)
+    upright[:10, :10] = 255  # A light corner at the top left, and one side longer than the other.
+    undo = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.T,
+        6: lambda a: np.rot90(a),
+        7: lambda a: a[::-1, ::-1].T,
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(undo[orientation](upright))).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = as_bytes(images.read(tmp_path / "a.jpg"))
+    assert image.shape == (20, 30, 3)
+    assert np.abs(image - upright[..., None].astype(float)).mean() < 5
+
+
+def test_cover_crops_the_centre(tmp_path: Path) -> None:
+    wide = np.full((32, 96, 3), 255, np.uint8)
+    wide[:, 32:64] = (0, 128, 0)
+    for name, array in (("wide", wide), ("tall", wide.transpose(1, 0, 2))):
+        Image.fromarray(np.ascontiguousarray(array)).save(tmp_path / f"{name}.png")
+        image = images.read(tmp_path / f"{name}.png", size=(16, 16))
+        assert np.abs(as_bytes(image) - (0, 128, 0)).max() < 0.5
+
+
+def test_contain_and_stretch_keep_all(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 96, 3), np.uint8)).save(tmp_path / "a.png")
+    contained = as_bytes(images.read(tmp_path / "a.png", size=(48, 48), fit="contain"))
+    assert (contained[16:32] == 0).all()
+    assert (contained[:16] == 255).all()
+    assert (contained[32:] == 255).all()
+    assert (as_bytes(images.read(tmp_path / "a.png", size=(48, 48), fit="stretch")) == 0).all()
+
+
+def test_an_unknown_fit_is_an_error(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="did you mean 'cover'"):
+        images.read(tmp_path / "a.png", size=(4, 4), fit="cove")  # type: ignore[arg-type]
+
+
+def test_resizing_averages_instead_of_picking(tmp_path: Path) -> None:
+    checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(checks).save(tmp_path / "a.png")
+    small = as_bytes(images.read(tmp_path / "a.png", size=(16, 16)))
+    assert np.abs(small - 127.5).max() < 12
+
+
+def test_a_photo_of_the_right_size_keeps_its_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.abs(as_bytes(images.read(tmp_path / "a.png", size=(20, 30))) - pixels).max() < 0.01
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """Files that are no photos, with what the error has to say."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(folder / "whole.jpg")
+    data = (folder / "whole.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "text.png").write_text("not a photo")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "head.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    (folder / "folder.png").mkdir()
+    return {
+        "cut.jpg": "broken",
+        "text.png": "not a photo",
+        "empty.png": "not a photo",
+        "head.png": "broken|not a photo",
+        "folder.png": "folder",
+        "missing.png": "no such file",
+    }
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    for name, reason in broken_files(tmp_path).items():
+        with pytest.raises(ImageError, match=reason) as caught:
+            images.read(tmp_path / name)
+        assert name in str(caught.value)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"bomb\.png.*too many pixels"):
+        images.read(tmp_path / "bomb.png")
+
+
+def test_read_many_goes_on_without_the_broken_ones(tmp_path: Path, pixels: np.ndarray) -> None:
+    broken = [tmp_path / name for name in broken_files(tmp_path)]
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    told: list[Path] = []
+    paths = [tmp_path / "a.png", *broken, tmp_path / "b.png"]
+    good, batch, failures = images.read_many(paths, size=(8, 8), on_error=lambda path, error: told.append(path))
+    assert good == [tmp_path / "a.png", tmp_path / "b.png"]
+    assert batch.shape == (2, 3, 8, 8)
+    assert torch.equal(batch[1], images.read(tmp_path / "b.png", size=(8, 8)))
+    assert [path for path, _ in failures] == broken == told
+    assert all(path.name in str(error) for path, error in failures)
+
+
+def test_read_many_of_nothing_good_is_empty(tmp_path: Path) -> None:
+    good, batch, failures = images.read_many([tmp_path / "no.png"], size=(8, 6), channels=1)
+    assert good == []
+    assert batch.shape == (0, 1, 8, 6)
+    assert len(failures) == 1
+
+
+def test_read_many_of_two_sizes_says_so(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (9, 8)).save(tmp_path / "b.png")
+    good, _, failures = images.read_many([tmp_path / "a.png", tmp_path / "b.png"])
+    assert good == [tmp_path / "a.png"]
+    assert "8x9" in str(failures[0][1])
+
+
+def test_find_expands_folders_and_patterns_in_natural_order(tmp_path: Path) -> None:
+    names = ["p10.png", "p2.JPG", "p1.png", "2/a.png", "10/a.png", ".hidden/a.png", "notes.txt"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = [str(path.relative_to(tmp_path)) for path in images.find(tmp_path)]
+    assert found == ["2/a.png", "10/a.png", "p1.png", "p2.JPG", "p10.png"]
+    assert [path.name for path in images.find(str(tmp_path / "p*.png"))] == ["p1.png", "p10.png"]
+    both = images.find([tmp_path / "p10.png", tmp_path / "no.png", tmp_path / "*.png"])
+    assert [path.name for path in both] == ["p10.png", "no.png", "p1.png"]
+
+
+def test_find_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no photo in"):
+        images.find(tmp_path)
+    with pytest.raises(ImageError, match="no photo in"):
+        images.find(str(tmp_path / "*.png"))
+
+
+def test_convert_range_and_back() -> None:
+    values = torch.tensor([-1.0, 0.0, 1.0, 1.5])
+    assert torch.equal(images.convert_range(values, (-1, 1), (0, 255)), torch.tensor([0.0, 127.5, 255.0, 318.75]))
+    assert images.convert_range(values, (-1, 1), (-1.0, 1.0)) is values
+    back = images.convert_range(images.convert_range(values, (-1, 1), (3, 7)), (3, 7), (-1, 1))
+    assert torch.allclose(back, values)
+
+
+def test_to_uint8_clamps_and_rounds() -> None:
+    values = torch.tensor([-5.0, -1.0, 0.1, 0.999, 1.0, 7.0, float("nan"), float("inf")])
+    wanted = [0, 0, round((0.1 + 1) * 127.5), 255, 255, 255, 0, 255]
+    assert images.to_uint8(values).tolist() == wanted
+    assert images.to_uint8(torch.tensor([0.2, 0.7]), (0, 1)).tolist() == [51, round(0.7 * 255)]
+    assert images.to_uint8(torch.tensor([0.5]).half(), (0, 1)).dtype == torch.uint8
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_comes_back(tmp_path: Path, channels: int) -> None:
+    image = torch.rand(channels, 9, 7) * 2.4 - 1.2
+    images.write_png(tmp_path / "new" / "a.png", image)
+    assert torch.equal(
+        images.to_uint8(images.read(tmp_path / "new" / "a.png", channels=channels)), images.to_uint8(image)
+    )
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_png_of_a_wrong_shape_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(GanencError, match=r"\(2, 4, 4\)"):
+        images.write_png(tmp_path / "a.png", torch.zeros(2, 4, 4))
+
+
+def test_grid_puts_images_in_rows() -> None:
+    batch = torch.stack([torch.full((3, 4, 5), value) for value in (-1.0, 0.0, 1.0)])
+    sheet = images.grid(batch, columns=2, gap=1)
+    assert sheet.shape == (3, 9, 11)
+    assert sheet.dtype == torch.uint8
+    assert (sheet[:, :4, :5] == 0).all()
+    assert (sheet[:, :4, 6:] == 128).all()
+    assert (sheet[:, 5:, :5] == 255).all()
+    assert (sheet[:, 5:, 6:] == 255).all()
+    with pytest.raises(ImageError, match="N of 1 or more"):
+        images.grid(batch[:0])
