@@ -43,10 +43,13 @@ def settings(source: Format) -> Settings:
     Raises:
         CheckpointError: it declares something that this family does not support.
     """
-    if isinstance(source, NvidiaTorch):
-        return _torch_settings(source)
-    if isinstance(source, NvidiaTensorFlow):
-        return _tensorflow_settings(source)
+    try:
+        if isinstance(source, NvidiaTorch):
+            return _torch_settings(source)
+        if isinstance(source, NvidiaTensorFlow):
+            return _tensorflow_settings(source)
+    except (AttributeError, TypeError, ValueError):
+        source.checkpoint.fail("what it declares of its StyleGAN2 is malformed")
     return Settings()
 
 

@@ -323,6 +323,8 @@ def test_what_is_not_supported_is_said() -> None:
         "images of 64 pixels but holds layers for 16x16": {"img_resolution": 64},
         "8 mapping layers but holds 3": {"mapping": {**own["mapping"], "num_layers": 8}},
         "labels of length 5 but embeds 0": {"c_dim": 5},
+        "z of length 6 but maps 7 numbers": {"z_dim": 6},
+        "is malformed": {"mapping": [1, 2]},
     }
     for words, change in cases.items():
         assert words in broken(dataclasses.replace(checkpoint, metadata={"G_ema": {**own, **change}}))
