@@ -1,0 +1,62 @@
+# Everything from a bare checkout. The first target makes .venv; later ones reuse it until a pyproject.toml changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
+PACKAGES := $(subst -,_,$(PLUGINS:plugins/%/pyproject.toml=%))
+STAMP := $(VENV)/installed
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+
+.PHONY: help setup demo test test-all lint bench docs
+
+help:
+	@echo "make setup     make .venv with ganenc, its plugins and what developing them takes"
+	@echo "make demo      invert real photos with the shipped models; no network needed"
+	@echo "make test      the tests that are quick (test-all: every test)"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     print ratios of speed and quality into benchmarks/results"
+	@echo "make docs      the reference of the public interface, in site"
+
+setup: $(STAMP)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml $(PLUGINS) | $(BIN)/python
+	$(BIN)/python -m pip install -e ".[dev]" $(PLUGINS:%/pyproject.toml=-e ./%)
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/ganenc demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	@mkdir -p benchmarks/results
+	@for script in $(BENCHMARKS); do \
+		result=benchmarks/results/$$(basename $$script .py).txt; \
+		echo "$$script -> $$result"; \
+		$(BIN)/python $$script | tee $$result.part; \
+		mv $$result.part $$result; \
+	done
+
+docs: $(STAMP)
+	$(BIN)/pdoc --docformat google --output-directory site ganenc ganenc_registry $(PACKAGES)
