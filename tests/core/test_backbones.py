@@ -15,6 +15,7 @@ from ganenc.backbones import Alex, Backbone, ImageNetBackbone, Squeeze, Vgg16, a
 from ganenc.backbones import weights as weights_module
 from ganenc_registry import Registry
 from ganenc_registry.errors import CheckpointError, PluginError, UnknownNameError, WeightsMissingError
+from torch import nn
 from torchvision import models
 
 
@@ -51,7 +52,7 @@ def test_features_and_linear_weights_are_those_of_lpips(
 
     # Networks of up to 138 million weights: drawing them at random would take most of the time of the test.
     for draw in ("uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"):
-        monkeypatch.setattr(torch.nn.init, draw, lambda tensor, *args, **kwargs: tensor)
+        monkeypatch.setattr(nn.init, draw, lambda tensor, *args, **kwargs: tensor)
     published = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     model = getattr(models, kind.architecture)(weights=None)
     drawn = torch.randn(99_991, generator=torch.Generator().manual_seed(0))
@@ -118,6 +119,15 @@ def test_gradcam_can_hook_the_last_convolution(shared: Path, torch_home: Path) -
     assert gradient.abs().max() > 0
 
 
+def test_a_backbone_trains_until_it_is_frozen(tiny_backbone: Any) -> None:
+    assert tiny_backbone.eval().train().training
+    frozen = tiny_backbone.freeze()
+    assert frozen is tiny_backbone
+    nn.Sequential(frozen).train()
+    assert not any(module.training for module in frozen.modules())
+    assert not any(weight.requires_grad for weight in frozen.parameters())
+
+
 def test_load_gives_the_same_one_twice(known: Registry, torch_home: Path) -> None:
     one = load_backbone("squeeze", device="cpu")
     assert load_backbone("squeeze", device="cpu") is one
@@ -147,7 +157,7 @@ def test_load_under_inference_mode_still_trains_others(known: Registry, tiny_bac
 
 
 def test_what_is_no_backbone_is_an_error(known: Registry) -> None:
-    known.add_value("backbone", "wrong", torch.nn.Identity, summary="not a backbone")
+    known.add_value("backbone", "wrong", nn.Identity, summary="not a backbone")
     with pytest.raises(PluginError, match=r"'wrong'.*Identity"):
         load_backbone("wrong")
     with pytest.raises(UnknownNameError, match="did you mean 'squeeze'"):
@@ -170,7 +180,7 @@ def test_missing_weights_name_the_file_the_folder_and_what_works(
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"")  # On disk, as far as a look at the folder tells.
-    known.add_value("backbone", "shipped", torch.nn.Identity, summary="comes with its plugin")
+    known.add_value("backbone", "shipped", nn.Identity, summary="comes with its plugin")
     with pytest.raises(WeightsMissingError, match="works now: shipped, squeeze"):
         load_backbone("vgg16")
     assert available_backbones() == ["shipped", "squeeze"]

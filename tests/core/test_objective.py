@@ -17,6 +17,7 @@ from ganenc_registry import Registry
 from ganenc_registry.errors import LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Map, Setting, Styles
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SIZE = (3, 24, 24)
 WEIGHTS = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
@@ -85,6 +86,29 @@ def test_the_target_is_prepared_once_and_a_step_takes_one_pass(tiny_backbone: An
     for step in range(3):
         made(view, reference)
         assert (attention.prepared, tiny_backbone.passes) == (1, step + 2)
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the values that are read on the host, each of which would stop a stream of work on an accelerator."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_on_the_host(tiny_backbone: Any) -> None:
+    target, view = pair()
+    made = make(tiny_backbone, latent=LatentTerm())
+    w = torch.rand(3, 2, 4)
+    with HostReads() as reads:
+        reference = made.prepare(target)
+        made(view.requires_grad_(), reference, latents={"w": w}, latents_reference={"w": -w}).total.backward()
+    assert reads.count == 0
+    with HostReads() as reads:
+        float(view.detach().mean())
+    assert reads.count == 1
 
 
 def test_each_loss_is_called_once_on_all_views(tiny_backbone: Any) -> None:

@@ -39,8 +39,8 @@ class BackboneOutput:
 
 
 class Backbone(nn.Module, ABC):
-    """One frozen network. It takes images (N, 3, H, W) from -1 to 1 and stays in eval mode; its weights take no
-    gradient.
+    """One frozen network. It takes images (N, 3, H, W) from -1 to 1; once frozen it stays in eval mode, and its weights
+    take no gradient.
 
     A subclass sets `name`, `classes` and `last_convolution`, implements `forward`, and may give `linear_weights`. A
     registered backbone is built by calling its class or factory without arguments; `load_backbone` then freezes it. If
@@ -54,6 +54,8 @@ class Backbone(nn.Module, ABC):
     """The number of classes of the logits; 0 if there are none."""
     last_convolution: nn.Module | None
     """The module whose output maps (N, C, h, w) Grad-CAM weighs; None if there is none. Set by every subclass."""
+    frozen: bool = False
+    """Whether `freeze` was called; `load_backbone` and the losses call it."""
     smallest: int = 64
     """The shorter side, in pixels, to which smaller images are enlarged."""
 
@@ -93,10 +95,11 @@ class Backbone(nn.Module, ABC):
         return images
 
     def freeze(self: B) -> B:
-        """Take no weight gradients and stay in eval mode; returns the backbone itself."""
+        """Take no weight gradients and stay in eval mode from now on; returns the backbone itself."""
+        self.frozen = True
         self.requires_grad_(False)
         return self.eval()
 
     def train(self: B, mode: bool = True) -> B:
-        """Stay in eval mode whatever ``mode`` says: frozen means frozen."""
-        return super().train(False)
+        """Switch to training mode, but once frozen stay in eval mode whatever ``mode`` says."""
+        return super().train(mode and not self.frozen)

@@ -92,9 +92,9 @@ class _Distance(torch.autograd.Function):
         a, b = feature.permute(0, 2, 3, 1), target.permute(0, 2, 3, 1)
         length = _length(a, -1)
         inverse = 1.0 / (length + _EPSILON)
-        difference = torch.sub(a * inverse, b)
+        difference = (a * inverse).sub_(b)
         ctx.save_for_backward(a, difference, weight, length, inverse)
-        return (difference.square() * weight).sum((1, 2, 3)) / (a.shape[1] * a.shape[2])
+        return (difference.square() @ weight).mean((1, 2))
 
     @staticmethod
     @once_differentiable
@@ -102,6 +102,6 @@ class _Distance(torch.autograd.Function):
         """The derivative with respect to the features: du/da = (1 - u u^T) / |a| applied to 2 w (u - b)."""
         a, difference, weight, length, inverse = ctx.saved_tensors
         scale = gradient.view(-1, 1, 1, 1) * inverse * (length > 0)
-        outer = difference * (weight * (2.0 / (a.shape[1] * a.shape[2]))) * scale
+        outer = (difference * (weight * (2.0 / (a.shape[1] * a.shape[2])))).mul_(scale)
         along = (outer * a).sum(-1, keepdim=True) * inverse / length.clamp_min(torch.finfo(a.dtype).tiny)
         return torch.addcmul(outer, a, along, value=-1.0).permute(0, 3, 1, 2), None, None
