@@ -39,7 +39,10 @@ class Attention(ABC):
     """
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
-        """Compute what the views need to know of the target, without gradient; called once per target batch.
+        """Compute what the views need to know of the target, once per target batch.
+
+        The objective calls this with gradients switched off; one that needs them for itself, as Grad-CAM does, switches
+        them on with ``torch.enable_grad()``.
 
         Args:
             target: the images (N, C, H, W) to rebuild.

@@ -174,7 +174,10 @@ def test_the_latent_loss_is_that_of_equations_4_to_6(tiny_backbone: Any) -> None
     made = make(tiny_backbone, latent=LatentTerm(parts={"w": 1.0, "const": 0.5}))
     reference = made.prepare(target)
     result = made(view, reference, latents=a, latents_reference=b)
-    wanted = made(view, reference).per_sample.detach().double().numpy()
+    alone = made(view, reference)
+    assert torch.equal(result.image, alone.per_sample)
+    assert torch.equal(alone.image, alone.per_sample)
+    wanted = alone.per_sample.detach().double().numpy()
     for name, weight in (("w", 1.0), ("const", 0.5)):
         x, y = (tensors[name].double().numpy().reshape(3, -1) for tensors in (a, b))
         mse = ((x - y) ** 2).mean(1)
