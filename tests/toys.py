@@ -1,0 +1,138 @@
+"""Small generators of two kinds, with layouts that between them have every part. Tests import them as ``toys``."""
+
+from __future__ import annotations
+
+import torch
+from ganenc.generator import Generator, NoiseChoice
+from ganenc.latents import Latents
+from ganenc_registry.errors import LatentsError
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, Setting, Styles, Vector
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ToyConditional", "ToyGenerator", "toy_conditional_spec", "toy_spec"]
+
+
+def toy_spec(size: tuple[int, int] = (16, 16), *, channels: int = 3, dim: int = 8, classes: int = 0) -> GeneratorSpec:
+    """The spec of a :class:`ToyGenerator` whose sides are 4 times a power of two."""
+    levels = (min(size) // 4).bit_length()
+    shapes = [(1, size[0] >> (levels - 1 - i), size[1] >> (levels - 1 - i)) for i in range(levels)]
+    return GeneratorSpec(
+        family="toy",
+        size=size,
+        channels=channels,
+        prior=Prior(dim=6),
+        layout=(
+            Styles(layers=2 * levels, dim=dim),
+            Map(channels=dim, height=shapes[0][1], width=shapes[0][2]),
+            Noise(shapes=tuple(shapes)),
+        ),
+        classes=classes,
+        truncation="styles",
+        resolution_channels={4 << i: dim for i in range(levels)},
+    )
+
+
+class ToyGenerator(Generator):
+    """Layer-wise styles, a learned constant, a noise map a resolution, and an affine mapping from z (and labels) to w.
+
+    The mapping being affine, the mean of w is ``mapping.bias``, plus the row of ``labels`` for a class.
+    """
+
+    const: Tensor
+
+    def __init__(self, spec: GeneratorSpec | None = None, *, seed: int = 0) -> None:
+        spec = spec or toy_spec()
+        super().__init__(spec)
+        styles, const, noise = spec.layout
+        assert isinstance(styles, Styles)
+        assert isinstance(const, Map)
+        assert isinstance(noise, Noise)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.mapping = nn.Linear(spec.prior.dim, styles.dim)
+            self.labels = nn.Linear(spec.classes, styles.dim, bias=False) if spec.classes else None
+            self.const = nn.Parameter(torch.randn(1, *const.shape))
+            self.affines = nn.ModuleList(nn.Linear(styles.dim, styles.dim) for _ in range(styles.layers))
+            self.convs = nn.ModuleList(nn.Conv2d(styles.dim, styles.dim, 3, padding=1) for _ in range(styles.layers))
+            self.to_image = nn.Conv2d(styles.dim, spec.channels, 1)
+            for i, shape in enumerate(noise.shapes):
+                self.register_buffer(f"noise_{i}", torch.randn(1, *shape))
+        self.levels = len(noise.shapes)
+        self.layers = styles.layers
+
+    def map(
+        self,
+        z: Tensor,
+        *,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_layers: int | None = None,
+    ) -> Latents:
+        w = self.mapping(z)
+        if self.labels is not None:
+            if labels is None:
+                raise LatentsError("toy needs labels.")
+            rows = labels if labels.ndim == 2 else F.one_hot(labels, self.spec.classes)
+            w = w + self.labels(rows.to(w.dtype))
+        w = w[:, None].repeat(1, self.layers, 1)
+        w[:, :truncation_layers] = torch.lerp(self.mapping.bias, w[:, :truncation_layers], truncation)
+        return Latents(self.spec.layout, {"w": w})
+
+    def default(self, name: str) -> Tensor | None:
+        return self.const if name == "const" else super().default(name)
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        latents = self.complete(latents)
+        x, maps = latents["const"], self._noise(latents, noise)
+        for layer, (affine, conv) in enumerate(zip(self.affines, self.convs, strict=True)):
+            if layer and layer % 2 == 0:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = conv(x * (1 + affine(latents["w"][:, layer]))[:, :, None, None])
+            if layer % 2 and maps:
+                x = x + 0.1 * maps[layer // 2]
+            x = F.leaky_relu(x, 0.2) * 1.4
+        return self.to_image(x)
+
+    def _noise(self, latents: Latents, noise: NoiseChoice) -> list[Tensor] | None:
+        own = [getattr(self, f"noise_{i}") for i in range(self.levels)]
+        if isinstance(noise, int):
+            rng = torch.Generator().manual_seed(noise)
+            return [torch.randn(one.shape, generator=rng).to(one) for one in own]
+        if not isinstance(noise, str):
+            return list(noise)
+        if noise == "random":
+            return [torch.randn(len(latents), *one.shape[1:]).to(one) for one in own]
+        return None if noise == "none" else latents.noise() or own
+
+
+def toy_conditional_spec() -> GeneratorSpec:
+    """The spec of a :class:`ToyConditional`."""
+    return GeneratorSpec(
+        family="toy-conditional",
+        size=(8, 8),
+        prior=Prior(kind="truncated-normal", dim=5),
+        layout=(Vector(dim=5), Condition(dim=4), Setting(name="truncation", default=0.5)),
+        classes=3,
+        truncation="prior",
+    )
+
+
+class ToyConditional(Generator):
+    """A vector drawn from a truncated normal, a condition embedded from the label, and the setting ``truncation``."""
+
+    def __init__(self, spec: GeneratorSpec | None = None, *, seed: int = 0) -> None:
+        super().__init__(spec or toy_conditional_spec())
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.table = nn.Linear(3, 4, bias=False)
+            self.paint = nn.Linear(9, 3 * 8 * 8)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        rows = labels if labels.ndim == 2 else F.one_hot(labels, 3)
+        return self.table(rows.to(self.dtype))
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        latents = self.complete(latents)
+        inputs = torch.cat([latents["z"], latents["c"]], 1)
+        return torch.tanh(self.paint(inputs) * latents["truncation"][:, None]).reshape(-1, 3, 8, 8)
