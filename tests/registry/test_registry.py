@@ -1,0 +1,278 @@
+"""Discovery: plugins load one by one, lazily, and what fails is told with its reason."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ganenc_registry import Contribution, Registry
+from ganenc_registry.errors import GanencError, NameTakenError, PluginError, UnknownNameError
+
+Install = Callable[..., None]
+
+GOOD = """
+    from ganenc_registry import Contribution, hookimpl
+
+    @hookimpl
+    def ganenc_contributions():
+        yield Contribution(kind="loss", name="{name}-loss", summary="A loss", target="{name}.losses:Loss")
+        yield Contribution(kind="block", name="{name}-block", summary="A block", target="{name}.blocks:Block")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for distributions, on ``sys.path``; what is imported from it is forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def install(place: Path) -> Install:
+    """Install a distribution: a package with an ``__init__`` and other modules, and its entry point."""
+
+    def one(name: str, init: str, *, version: str = "1.0", target: str = "", **modules: str) -> None:
+        package = place / name
+        package.mkdir()
+        for module, text in {"__init__": init, **modules}.items():
+            (package / f"{module}.py").write_text(textwrap.dedent(text))
+        info = place / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[ganenc]\n{name} = {target or name}\n")
+
+    return one
+
+
+def discover(place: Path) -> Registry:
+    """A registry of what is installed in ``place``, by the metadata that an installer writes."""
+    found = Registry()
+    distributions = importlib.metadata.distributions(path=[str(place)])
+    found.discover(point for dist in distributions for point in dist.entry_points)
+    return found
+
+
+def good(name: str) -> str:
+    return GOOD.format(name=name)
+
+
+def test_plugins_are_found_with_their_distribution_and_contributions(place: Path, install: Install) -> None:
+    install("late", good("late"))
+    install("early", good("early"), version="2.1")
+    found = discover(place)
+    assert [(one.name, one.distribution, one.error) for one in found.plugins] == [
+        ("early", "dist-early 2.1", ""),
+        ("late", "dist-late 1.0", ""),
+    ]
+    assert [one.name for one in found.plugins[0].contributions] == ["early-loss", "early-block"]
+    assert [(one.kind, one.name) for one in found.list()] == [
+        ("block", "early-block"),
+        ("block", "late-block"),
+        ("loss", "early-loss"),
+        ("loss", "late-loss"),
+    ]
+    assert found.names("loss") == ["early-loss", "late-loss"]
+    assert found.owner("loss", "late-loss") == "dist-late 1.0"
+    assert found.get("loss", "late-loss").summary == "A loss"
+
+
+def test_listing_imports_none_of_the_targets(place: Path, install: Install) -> None:
+    install("lazy", good("lazy"), losses="class Loss: pass", blocks="raise RuntimeError('imported')")
+    found = discover(place)
+    assert len(found.list()) == 2
+    assert "lazy" in sys.modules
+    assert not {"lazy.losses", "lazy.blocks"} & set(sys.modules)
+    loss = found.resolve("loss", "lazy-loss")
+    assert loss is sys.modules["lazy.losses"].Loss
+    assert found.resolve("loss", "lazy-loss") is loss
+    assert "lazy.blocks" not in sys.modules
+
+
+HOOK = "from ganenc_registry import Contribution, hookimpl\n@hookimpl\ndef ganenc_contributions():\n    "
+BROKEN = {
+    "raises": ("raise RuntimeError('no luck here')", "RuntimeError: no luck here"),
+    "exits": ("import sys\nsys.exit('gone')", "SystemExit: gone"),
+    "imports": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
+    "syntax": ("def (", "SyntaxError"),
+    "no_hook": ("x = 1", "no_hook implements no hook; give it a `@hookimpl def ganenc_contributions()`"),
+    "other_hook": (HOOK.replace("ganenc_contributions", "ganenc_contribution") + "return []", "ganenc_contribution"),
+    "argument": (HOOK.replace("()", "(extra)") + "return []", "extra"),
+    "hook_raises": (HOOK + "raise ValueError('inside the hook')", "ValueError: inside the hook"),
+    "no_list": (HOOK + "return 3", "TypeError"),
+    "other_thing": (HOOK + "return [('loss', 'a')]", "contributes ('loss', 'a'), which is no Contribution"),
+    "kind": (
+        HOOK + "return [Contribution('los', 'a', 'A', 'm:a')]",
+        "there is no kind 'los' (did you mean 'loss'?); kinds are generator, block",
+    ),
+    "capital": (HOOK + "return [Contribution('loss', 'My Loss', 'A', 'm:a')]", "a name is lower-case letters"),
+    "summary": (HOOK + "return [Contribution('loss', 'a', 'A\\nB', 'm:a')]", "the summary is one line"),
+    "no_attribute": (HOOK + "return [Contribution('loss', 'a', 'A', 'module')]", "'package.module:attribute'"),
+    "no_text": (HOOK + "return [Contribution('loss', 'a', 'A', 3)]", "target takes text, not 3"),
+    "taken": (HOOK + "return [Contribution('loss', 'good-loss', 'A', 'taken:a')]", "contributed twice"),
+    "twice": (HOOK + "return 2 * [Contribution('loss', 'b', 'A', 'twice:a')]", "contributed twice"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_plugin_that_fails_is_told_and_harms_no_other(place: Path, install: Install, name: str) -> None:
+    init, reason = BROKEN[name]
+    install("good", good("good"), losses="class Loss: pass")
+    install(name, init)
+    install("zzz", good("zzz"))
+    found = discover(place)
+    told = {one.name: one for one in found.plugins}
+    assert set(told) == {"good", name, "zzz"}
+    failed = told[name]
+    assert reason in failed.error
+    assert "\n" not in failed.error
+    assert failed.contributions == ()
+    assert failed.distribution == f"dist-{name} 1.0"
+    assert [told["good"].error, told["zzz"].error] == ["", ""]
+    assert {one.name for one in found.list()} == {"good-loss", "good-block", "zzz-loss", "zzz-block"}
+    assert found.resolve("loss", "good-loss").__name__ == "Loss"
+
+
+def test_a_missing_package_and_a_missing_attribute_of_the_entry_point_are_told(place: Path, install: Install) -> None:
+    install("gone", good("gone"), target="gone_elsewhere")
+    install("named", good("named"), target="named:plugin")
+    errors = {one.name: one.error for one in discover(place).plugins}
+    assert "No module named 'gone_elsewhere'" in errors["gone"]
+    assert "has no attribute 'plugin'" in errors["named"]
+
+
+def test_a_name_taken_twice_names_both_owners(place: Path, install: Install) -> None:
+    hook = HOOK + "return [Contribution('loss', 'mine', 'A', '{0}.m:A'), Contribution('loss', '{0}-x', 'A', 'x:A')]"
+    install("first", hook.format("first"))
+    install("second", hook.format("second"), version="3.0")
+    found = discover(place)
+    error = found.plugins[1].error
+    for part in ("loss 'mine'", "dist-first 1.0 (first.m:A)", "dist-second 3.0 (second.m:A)", "uninstall"):
+        assert part in error
+    assert found.names("loss") == ["first-x", "mine"], "of a plugin that fails nothing stays"
+    assert found.owner("loss", "mine") == "dist-first 1.0"
+
+
+def test_the_same_name_may_stand_for_things_of_two_kinds() -> None:
+    found = Registry()
+    found.add_all([Contribution("loss", "ssim", "A", "m:a"), Contribution("metric", "ssim", "A", "m:b")], owner="me")
+    assert found.get("loss", "ssim").target == "m:a"
+    assert found.get("metric", "ssim").target == "m:b"
+
+
+def test_a_target_that_cannot_be_imported_is_told_when_it_is_asked_for(place: Path, install: Install) -> None:
+    install("bad", good("bad"), losses="raise OSError('libfoo is missing')", blocks="x = 1")
+    found = discover(place)
+    assert found.plugins[0].error == ""
+    with pytest.raises(PluginError, match=r"loss 'bad-loss' .* bad.losses:Loss: OSError: libfoo is missing"):
+        found.resolve("loss", "bad-loss")
+    with pytest.raises(PluginError, match=r"block 'bad-block' .* AttributeError"):
+        found.resolve("block", "bad-block")
+
+
+def test_a_target_may_be_nested() -> None:
+    contribution = Contribution("metric", "join", "A", "os:path.join")
+    import os
+
+    assert contribution.resolve() is os.path.join
+
+
+def test_unknown_names_are_told_with_the_nearest_and_the_known(place: Path, install: Install) -> None:
+    install("good", good("good"))
+    found = discover(place)
+    with pytest.raises(
+        UnknownNameError, match=r"no loss 'god-los' \(did you mean 'good-loss'\?\); known are good-loss"
+    ):
+        found.resolve("loss", "god-los")
+    with pytest.raises(UnknownNameError, match=r"no metric 'good-loss'; known are none"):
+        found.get("metric", "good-loss")
+    with pytest.raises(UnknownNameError, match=r"no kind 'los' \(did you mean 'loss'\?\)"):
+        found.owner("los", "good-loss")  # type: ignore[arg-type]
+    install("bad", "raise RuntimeError")
+    with pytest.raises(UnknownNameError, match=r"1 plugin.* failed to load; see `ganenc plugins`"):
+        discover(place).get("loss", "from-bad")
+
+
+def test_what_is_at_hand_is_registered_with_its_docstring() -> None:
+    found = Registry()
+
+    class Mine:
+        """My own loss.
+
+        More of it.
+        """
+
+    found.add_value("loss", "mine", Mine)
+    assert found.resolve("loss", "mine") is Mine
+    assert found.get("loss", "mine").summary == "My own loss."
+    assert found.owner("loss", "mine") == __file__
+    found.add_value("loss", "short", lambda: 1, summary="Said here")
+    assert found.get("loss", "short").summary == "Said here"
+    found.add_value("model", "folder", Path("somewhere"))
+    assert found.resolve("model", "folder") == Path("somewhere")
+    type.__setattr__(Mine, "__doc__", " ")
+    found.add_value("loss", "silent", Mine)
+    assert found.get("loss", "silent").summary == "silent"
+    with pytest.raises(PluginError, match="no kind 'los'"):
+        found.add_value("los", "mine", Mine)  # type: ignore[arg-type]
+
+
+def test_the_same_place_may_register_again_and_another_may_not() -> None:
+    def cell() -> type:
+        class Mine:
+            pass
+
+        return Mine
+
+    class Other:
+        pass
+
+    found = Registry()
+    first, second = cell(), cell()
+    found.add_value("loss", "mine", first)
+    found.add_value("loss", "mine", second)
+    assert found.resolve("loss", "mine") is second
+    with pytest.raises(NameTakenError, match=r"contributed twice: by .*Mine\) and by .*Other\)"):
+        found.add_value("loss", "mine", Other)
+    assert found.resolve("loss", "mine") is second
+
+
+def run(code: str, *paths: Path) -> str:
+    """What ``code`` prints in a fresh process that has ``paths`` on its path."""
+    code = f"import sys; sys.path[:0] = {[str(path) for path in paths]}\n" + textwrap.dedent(code)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_registry_of_the_process_discovers_once_and_takes_what_scripts_register(
+    place: Path, install: Install
+) -> None:
+    registering = "import ganenc_registry\n@ganenc_registry.register('loss', 'while-loading')\nclass Loss: pass\n"
+    install("eager", registering + textwrap.dedent(good("eager")))
+    told = run(
+        """
+        import ganenc_registry
+        @ganenc_registry.register("generator", "my-gan", summary="A GAN in a script")
+        class MyGan:
+            pass
+        found = ganenc_registry.registry()
+        print(found is ganenc_registry.registry(), found.resolve("generator", "my-gan") is MyGan)
+        print(found.resolve("loss", "while-loading").__module__, found.names("block").count("eager-block"))
+        print([one.error for one in found.plugins if one.name == "eager"])
+        """,
+        place,
+    )
+    assert told.splitlines() == ["True True", "eager 1", "['']"]
+
+
+def test_errors_of_the_registry_are_the_users() -> None:
+    assert all(issubclass(kind, GanencError) for kind in (NameTakenError, PluginError, UnknownNameError))
