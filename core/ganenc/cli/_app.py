@@ -1,0 +1,106 @@
+"""The application: what every command shares. Errors become one sentence and an exit code here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ganenc_registry.errors import DeviceError, GanencError, PluginError, SpecError, UnknownNameError
+from typer.core import TyperGroup
+
+from ganenc.cli._console import complain
+
+__all__ = ["FAILED", "USAGE", "app", "main"]
+
+FAILED = 1
+"""Exit code where something failed."""
+USAGE = 2
+"""Exit code where the command was called wrongly."""
+
+
+class _Commands(TyperGroup):
+    """Turns every error that a user can cause into one sentence on stderr."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except GanencError as error:
+            complain(str(error))
+            raise typer.Exit(code=_code(error)) from None
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            complain("The device ran out of memory; take fewer images at a time, or use --device cpu.")
+            raise typer.Exit(code=FAILED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="ganenc",
+    help="Turn any pre-trained GAN into an auto-encoder: build its encoder, train it, and rebuild photos.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all went well, 1 something failed, 2 it was called wrongly.
+
+    Args:
+        arguments: the words after the program's name; by default those it was called with.
+    """
+    app(args=None if arguments is None else list(arguments), prog_name="ganenc")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"ganenc {version('ganenc')}")
+        except PackageNotFoundError:
+            typer.echo("ganenc (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    scripts: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="SCRIPT", help="A file or module to import first, that registers something."),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    for script in scripts or []:
+        _import(script)
+
+
+def _import(script: str) -> None:
+    """Import a script, so that what it registers is known to this process."""
+    try:
+        if not script.endswith(".py"):
+            importlib.import_module(script)
+            return
+        path = Path(script).resolve()
+        found = importlib.util.spec_from_file_location(path.stem, path)
+        if found is None or found.loader is None:
+            raise PluginError(f"The script {script} cannot be imported; give a Python file.")
+        module = importlib.util.module_from_spec(found)
+        sys.modules[path.stem] = module
+        found.loader.exec_module(module)
+    except GanencError:
+        raise
+    except Exception as error:
+        raise PluginError(f"The script {script} cannot be imported: {type(error).__name__}: {error}.") from error
+
+
+def _code(error: GanencError) -> int:
+    return USAGE if isinstance(error, SpecError | UnknownNameError | DeviceError) else FAILED

@@ -1,0 +1,68 @@
+"""``ganenc demo``: real photos, inverted with what is shipped, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ganenc_registry import registry
+from ganenc_registry.errors import GanencError, PluginError
+
+from ganenc.cli._app import FAILED
+from ganenc.cli._console import emit, say
+from ganenc.cli._options import Device, Json, Set, options
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
+    photos: Annotated[int, typer.Option("--photos", min=1, help="How many of the shipped photos.")] = 6,
+    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "finetune",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
+    settings: Set = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
+    name, folder, info = _model()
+    from ganenc import images
+    from ganenc.cli._inverting import Job, invert_photos, show_outcome
+    from ganenc.cli._session import open_session
+
+    place = (folder / str(info.get("photos", "photos"))).resolve()
+    found = images.find(place)[:photos]
+    chosen = {**options(settings), **({} if steps is None else {"steps": steps})}
+    session = open_session(name, device=device)
+    say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
+    job = Job(session, out, method, chosen)
+    outcome = invert_photos(found, job)
+    if as_json:
+        emit(outcome.as_json(job))
+    show_outcome(outcome, job, table=not as_json)
+    if outcome.failures:
+        raise typer.Exit(FAILED)
+
+
+def _model() -> tuple[str, Path, dict[str, Any]]:
+    """The first installed model whose config says that it is for the demo.
+
+    Raises:
+        PluginError: if there is none.
+    """
+    from ganenc.models import model_folder, read_config
+
+    for name in registry().names("model"):
+        try:
+            folder = model_folder(name)
+            info = {} if folder is None else read_config(folder).get("info", {})
+        except GanencError as error:
+            say(f"Passed over: {error}")
+            continue
+        if folder is not None and isinstance(info, dict) and info.get("demo"):
+            return name, folder, info
+    raise PluginError(
+        "No installed plugin brings a model for the demo; install one that does, such as ganenc-plugin-hands, and see"
+        " `ganenc plugins`."
+    )

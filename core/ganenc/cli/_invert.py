@@ -1,0 +1,109 @@
+"""``ganenc invert``: photos => latents that rebuild them, and back from saved latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from ganenc_registry import registry
+from ganenc_registry.errors import SpecError
+
+from ganenc.cli._app import FAILED
+from ganenc.cli._console import Bar, emit, show
+from ganenc.cli._options import Backbone, Device, Encoder, Json, Labels, Model, Out, Seed, Set, integers, options
+
+if TYPE_CHECKING:
+    from ganenc.cli._session import Session
+
+__all__ = ["invert"]
+
+
+def invert(
+    photos: Annotated[list[str] | None, typer.Argument(help="Files, folders or patterns with photos.")] = None,
+    *,
+    model: Model,
+    out: Out,
+    encoder: Encoder = None,
+    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "finetune",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
+    space: Annotated[str | None, typer.Option("--space", help="z, w or w+, for methods that search one.")] = None,
+    labels: Labels = None,
+    backbone: Backbone = None,
+    seed: Seed = 0,
+    fit: Annotated[str, typer.Option("--fit", help="How a photo gets to size: cover, contain or stretch.")] = "cover",
+    latents: Annotated[
+        list[Path] | None, typer.Option("--latents", help="Saved latents to rebuild images from, in place of photos.")
+    ] = None,
+    settings: Set = None,
+    device: Device = "cpu",
+    no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the HTML pages.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report.
+
+    A broken photo is named and skipped; the rest go on, and the exit code is 1.
+    """
+    if bool(photos) == bool(latents):
+        raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
+    if latents:
+        _rebuild(latents, model, out, device, as_json)
+        return
+    from ganenc import images
+    from ganenc.cli._inverting import Job, invert_photos, show_outcome
+    from ganenc.cli._session import open_session
+
+    registry().get("inverter", method)
+    chosen = options(settings)
+    chosen.update({key: value for key, value in (("steps", steps), ("space", space)) if value is not None})
+    found = images.find(photos or [])
+    session = open_session(model, encoder=encoder, device=device, backbone=backbone)
+    job = Job(session, out, method, chosen, integers(labels), seed, fit, report=not no_report)
+    outcome = invert_photos(found, job)
+    if as_json:
+        emit(outcome.as_json(job))
+    show_outcome(outcome, job, table=not as_json)
+    if outcome.failures:
+        raise typer.Exit(FAILED)
+
+
+def _rebuild(files: list[Path], model: str, out: Path, device: str, as_json: bool) -> None:
+    """Saved latents => the same pixels again."""
+    from ganenc.cli._session import open_session
+
+    session = open_session(model, device=device, seek_encoder=False)
+    written: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    with Bar("rebuilding", len(files)) as bar:
+        for index, file in enumerate(files):
+            written += _rebuild_one(file, session, out, taken)
+            bar.update(index + 1)
+    if as_json:
+        emit({"model": model, "model_hash": session.hash, "images": written})
+    else:
+        for item in written:
+            show(f"{item['image']}")
+
+
+def _rebuild_one(file: Path, session: Session, out: Path, taken: set[str]) -> list[dict[str, Any]]:
+    import torch
+
+    from ganenc import images
+    from ganenc.latents import Latents
+
+    generator = session.generator
+    latents = Latents.load(file, model=session.hash, device=generator.device)
+    stem = file.resolve().parent.name if file.stem == "latents" else file.stem
+    written = []
+    for index, one in enumerate(latents):
+        base = stem if len(latents) == 1 else f"{stem}-{index:04d}"
+        name, count = base, 2
+        while name.casefold() in taken:
+            name, count = f"{base}-{count}", count + 1
+        taken.add(name.casefold())
+        with torch.no_grad():
+            made = generator.synthesize(one.to(generator.dtype))[0]
+        path = out / f"{name}.png"
+        images.write_png(path, made, value_range=generator.spec.value_range)
+        written.append({"latents": file, "sample": index, "image": path})
+    return written

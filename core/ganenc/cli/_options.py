@@ -1,0 +1,113 @@
+"""Options that several commands share, and the reading of their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from ganenc_registry.errors import SpecError
+
+__all__ = [
+    "Backbone",
+    "Device",
+    "Encoder",
+    "Json",
+    "Labels",
+    "Model",
+    "Out",
+    "Seed",
+    "Set",
+    "integers",
+    "nested",
+    "options",
+]
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="An installed model, a model folder, or a checkpoint of any known GAN.")
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own."),
+]
+Device = Annotated[str, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Out = Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one."),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option("--backbone", help="The network behind LPIPS; by default the model's own, otherwise vgg16; or none."),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given again.")
+]
+
+
+def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
+    """Numbers with commas between => the numbers.
+
+    Raises:
+        SpecError: if one is no whole number of 0 or more.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError:
+        numbers = [-1]
+    if min(numbers) < 0:
+        raise SpecError(
+            f"{option} takes whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
+        )
+    return numbers
+
+
+def options(settings: list[str] | None) -> dict[str, Any]:
+    """``key=value`` words => values by key, read as YAML: 3 is a number, [1, 2] a list, null nothing.
+
+    Raises:
+        SpecError: if a word has no ``=`` or its value cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for word in settings or []:
+        key, sign, text = word.partition("=")
+        if not sign or not key.strip():
+            raise SpecError(f"--set takes KEY=VALUE, such as rate=0.001; got {word!r}.")
+        try:
+            found[key.strip()] = _value(text)
+        except yaml.YAMLError:
+            raise SpecError(f"--set {key.strip()}: the value {text!r} cannot be read.") from None
+    return found
+
+
+def nested(settings: list[str] | None) -> dict[str, Any]:
+    """``key.path=value`` words => nested mappings.
+
+    Raises:
+        SpecError: as `options` does, or if one key is both a value and a mapping.
+    """
+    tree: dict[str, Any] = {}
+    for path, value in options(settings).items():
+        *above, last = path.split(".")
+        node = tree
+        for step in above:
+            node = node.setdefault(step, {})
+            if not isinstance(node, dict):
+                raise SpecError(f"--set {path}: {step!r} was given a value already, so it has no fields.")
+        node[last] = value
+    return tree
+
+
+def _value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML takes 1e-3 for a text.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,183 @@
+"""What the commands with tensors share: a generator with its encoder and backbone, loaded by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganenc_registry.errors import CheckpointError, GanencError, SpecError, WeightsMissingError
+
+from ganenc.cli._console import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganenc.backbones import Backbone
+    from ganenc.encoder import Encoder
+    from ganenc.generator import Generator
+    from ganenc.objective import Objective
+
+__all__ = ["NO_BACKBONE", "Session", "encoder_folder", "model_info", "open_session"]
+
+DEFAULT_BACKBONE = "vgg16"
+NO_BACKBONE = "none"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A generator with what is needed to invert and to judge.
+
+    Attributes:
+        source: the name, folder or file that the generator was loaded from.
+        generator: the generator, frozen.
+        encoder: its encoder, if there is one.
+        hash: the hash of the generator's weights.
+        backbone: the name of the backbone behind LPIPS; ``none`` for none.
+        backbone_chosen: whether the user named it.
+    """
+
+    source: str
+    generator: Generator
+    encoder: Encoder | None
+    hash: str
+    backbone: str
+    backbone_chosen: bool = False
+
+    def metric_backbone(self) -> Backbone | None:
+        """The backbone for metrics. Where it was not asked for and its weights are not here, LPIPS is left out."""
+        from ganenc.backbones import load_backbone
+
+        if self.backbone == NO_BACKBONE:
+            return None
+        try:
+            return load_backbone(self.backbone, device=self.generator.device)
+        except WeightsMissingError as error:
+            if self.backbone_chosen:
+                raise
+            say(f"LPIPS is left out: {error}")
+            return None
+
+    def objective(self) -> Objective:
+        """The paper's objective with this backbone; without one its LPIPS term is left out."""
+        from ganenc_registry.specs import ObjectiveSpec
+
+        from ganenc.inverters.invert import objective_from_spec
+
+        spec = ObjectiveSpec(backbone=self.backbone)
+        if self.backbone == NO_BACKBONE:
+            losses = {name: weight for name, weight in spec.losses.items() if name != "lpips"}
+            spec = ObjectiveSpec(losses=losses)
+        return objective_from_spec(spec, self.generator)
+
+    def labels(self, given: Sequence[int] | None, count: int) -> Tensor | None:
+        """Labels as int64 (count,), one each or one for all; None where the model has none.
+
+        Raises:
+            SpecError: if labels are missing, of no use, too many, or no classes.
+        """
+        import torch
+
+        classes = self.generator.spec.classes
+        if given is None:
+            if classes and any(part.kind == "condition" for part in self.generator.spec.layout):
+                raise SpecError(f"{self.source} is conditional: give --labels, each from 0 to {classes - 1}.")
+            return None
+        if not classes:
+            raise SpecError(f"{self.source} has no classes, so --labels are of no use; leave them out.")
+        if len(given) not in (1, count):
+            raise SpecError(f"--labels gives {len(given)} for {count}; give one each, or one for all.")
+        if max(given) >= classes:
+            raise SpecError(f"--labels: {max(given)} is no class of {self.source}; they run from 0 to {classes - 1}.")
+        chosen = list(given) * (count if len(given) == 1 else 1)
+        return torch.tensor(chosen, dtype=torch.int64, device=self.generator.device)
+
+
+def open_session(
+    model: str,
+    *,
+    encoder: str | None = None,
+    device: str = "cpu",
+    backbone: str | None = None,
+    seek_encoder: bool = True,
+) -> Session:
+    """Load a generator and what belongs to it.
+
+    Args:
+        model: an installed model, a model folder, or a checkpoint.
+        encoder: the folder of an encoder or of a run's; by default the one inside the model.
+        device: where to.
+        backbone: a registered backbone, or ``none``; by default what the model's config names.
+        seek_encoder: whether an encoder is wanted at all.
+
+    Raises:
+        GanencError: if something is not there or does not fit.
+    """
+    from ganenc.devices import check_device
+    from ganenc.models import load_encoder, load_generator, model_hash
+
+    device = check_device(device)
+    generator = load_generator(model, device=device)
+    digest = model_hash(generator)
+    found = None
+    place = encoder_folder(model, encoder) if seek_encoder else None
+    if place is not None:
+        found = load_encoder(place, device=device)
+        _check_fit(found, place, generator, model)
+        _check_origin(place, digest, model)
+    chosen = backbone or str(model_info(model).get("backbone", DEFAULT_BACKBONE))
+    if chosen != NO_BACKBONE:
+        from ganenc_registry import registry
+
+        registry().get("backbone", chosen)
+    return Session(model, generator, found, digest, chosen, backbone is not None)
+
+
+def encoder_folder(model: str, encoder: str | None = None) -> str | None:
+    """Where the encoder lies that was asked for, or else the model's own; None if there is none.
+
+    A run's folder stands for the encoder in it.
+    """
+    from ganenc.models import ENCODER, model_folder
+
+    if encoder is not None:
+        inside = Path(encoder) / ENCODER
+        is_run = not (Path(encoder) / "config.json").is_file() and (inside / "config.json").is_file()
+        return str(inside) if is_run else encoder
+    folder = model_folder(model)
+    if folder is None or not (folder / ENCODER / "config.json").is_file():
+        return None
+    return str(folder / ENCODER)
+
+
+def model_info(model: str) -> Mapping[str, Any]:
+    """The ``info`` of a model's config; empty for a foreign checkpoint."""
+    from ganenc.models import model_folder, read_config
+
+    folder = model_folder(model)
+    info = {} if folder is None else read_config(folder).get("info")
+    return info if isinstance(info, dict) else {}
+
+
+def _check_fit(encoder: Encoder, place: str, generator: Generator, model: str) -> None:
+    theirs, ours = encoder.spec, generator.spec
+    same = (theirs.size, theirs.channels) == (ours.size, ours.channels)
+    names = {part.name: part.shape for part in theirs.parts}
+    wanted = {part.name: part.shape for part in ours.layout if hasattr(part, "shape") and part.name in names}
+    if not same or names != wanted:
+        raise CheckpointError(
+            f"The encoder {place} gives {names} from images {theirs.size[0]}x{theirs.size[1]}; it does not fit {model}."
+        )
+
+
+def _check_origin(place: str, digest: str, model: str) -> None:
+    """Warn where an encoder was trained for other weights of the same shape."""
+    from ganenc.models import read_config
+
+    try:
+        origin = read_config(place).get("info", {}).get("generator", "")
+    except (GanencError, AttributeError):
+        return
+    if isinstance(origin, str) and len(origin) == len(digest) and origin != digest:
+        say(f"Note: the encoder {place} was trained for the weights {origin[:12]}; {model} has {digest[:12]}.")

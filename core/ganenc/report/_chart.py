@@ -1,0 +1,143 @@
+"""Curves as inline SVG, drawn here: small panels of one term each, on a logarithmic scale and a linear one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TypeAlias
+
+__all__ = ["Curve", "chart", "curves_of", "panels"]
+
+Curve: TypeAlias = Sequence[tuple[float, float]]
+"""Points (step, value)."""
+
+WIDTH, HEIGHT = 340, 200
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
+MOST_POINTS = 240
+COLOURS = 6
+
+
+def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] = ("step",)) -> dict[str, Curve]:
+    """Rows of named numbers => one curve a name. The step is ``step``, or the row's place where there is none."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for place, row in enumerate(history):
+        step = float(row.get("step", place))
+        for name, value in row.items():
+            number = name not in ignore and isinstance(value, int | float) and not isinstance(value, bool)
+            if number and math.isfinite(value):
+                curves.setdefault(name, []).append((step, float(value)))
+    return {name: points for name, points in curves.items() if len(points) > 1}
+
+
+def panels(curves: Mapping[str, Curve]) -> str:
+    """One panel for each loss, with a curve for each view: ``image/mse`` and ``at1/mse`` share the panel ``mse``.
+
+    The total comes first, the latent loss last.
+    """
+    groups: dict[str, dict[str, Curve]] = {}
+    for name, curve in curves.items():
+        before, _, last = name.rpartition("/")
+        latent = before.startswith("latent")
+        title = "latent" if latent else last
+        label = name.partition("/")[2].replace("/", " ") if latent else before or last
+        groups.setdefault(title, {})[label] = curve
+    order = sorted(groups, key=lambda title: (title != "total", title == "latent"))
+    drawn = [chart(title, groups[title]) for title in order]
+    return f'<div class="grid">{"".join(drawn)}</div>' if drawn else ""
+
+
+def chart(title: str, series: Mapping[str, Curve]) -> str:
+    """One panel with its legend.
+
+    Args:
+        title: what is drawn.
+        series: the curves by name; a logarithmic scale is drawn where all values are above 0, a linear one always.
+    """
+    thin = {name: _thin(curve) for name, curve in series.items()}
+    positive = all(value > 0 for curve in thin.values() for _, value in curve)
+    drawings = (
+        _draw(title, thin, log=True) + _draw(title, thin, log=False) if positive else _draw(title, thin, log=None)
+    )
+    legend = "".join(
+        f'<span><i class="c{i % COLOURS}"></i>{escape(name)}</span>' for i, name in enumerate(thin) if name != title
+    )
+    return f'<div class="chart"><h3>{escape(title)}</h3>{drawings}<div class="legend">{legend}</div></div>'
+
+
+def _draw(title: str, series: Mapping[str, Curve], *, log: bool | None) -> str:
+    """The SVG of one scale. ``log`` None is linear with no other scale beside it."""
+    steps = [step for curve in series.values() for step, _ in curve]
+    values = [value for curve in series.values() for _, value in curve]
+    left, right = min(steps), max(steps)
+    low, high, marks = _log_axis(values) if log else _linear_axis(values)
+
+    def x(step: float) -> float:
+        return LEFT + (step - left) / max(right - left, 1e-12) * (WIDTH - LEFT - RIGHT)
+
+    def y(value: float) -> float:
+        share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    parts = [
+        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
+        f'<text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:g}</text>'
+        for mark in marks
+    ]
+    for mark in _ticks(left, right, 4):
+        anchor = "end" if x(mark) > WIDTH - 30 else "middle"
+        parts.append(f'<text x="{x(mark):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{mark:g}</text>')
+    for index, (name, curve) in enumerate(series.items()):
+        line = "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in curve)
+        hint = f"{name}: {curve[0][1]:.4g} at step {curve[0][0]:g}, {curve[-1][1]:.4g} at step {curve[-1][0]:g}"
+        parts.append(f'<path class="c{index % COLOURS}" d="{line}"><title>{escape(hint)}</title></path>')
+    kind = "log paired" if log else "only" if log is None else "linear"
+    label = escape(f"{title} by step, {'logarithmic' if log else 'linear'} scale", quote=True)
+    return f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _linear_axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
+    low, high = min(values), max(values)
+    low = 0.0 if low >= 0 and low < 0.5 * high else low
+    if high - low < 1e-9 * max(abs(high), 1e-9):
+        low, high = low - 0.5 * max(abs(low), 1e-6), high + 0.5 * max(abs(high), 1e-6)
+    return low, high, _ticks(low, high, 4)
+
+
+def _log_axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
+    low, high = min(values), max(values)
+    if high / low < 1.2:
+        low, high = low / 1.1, high * 1.1
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        marks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+        marks = [mark for mark in marks if low <= mark <= high]
+        if len(marks) >= 3:
+            break
+    else:
+        marks = _ticks(low, high, 3)
+    every = -(-len(marks) // 6)
+    return low, high, marks[::every]
+
+
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """About ``count`` round numbers between two others."""
+    if high <= low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.99)
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _thin(curve: Curve) -> Curve:
+    """At most `MOST_POINTS` points: the first, the last, and the means of neighbours between them."""
+    if len(curve) <= MOST_POINTS:
+        return curve
+    size = len(curve) / (MOST_POINTS - 2)
+    middle = []
+    for index in range(MOST_POINTS - 2):
+        bucket = curve[int(index * size) : max(int((index + 1) * size), int(index * size) + 1)]
+        middle.append((bucket[len(bucket) // 2][0], sum(value for _, value in bucket) / len(bucket)))
+    return [curve[0], *middle, curve[-1]]
