@@ -110,7 +110,7 @@ class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W).
 
     In training the batch's own statistics normalise, and are gathered; in eval mode the gathered ones do.
-    (The paper, section 3.1, "BigGAN" case; the published code never gathers any.)
+    (The paper, section 3.1, the class-conditional case; the published code never gathers any.)
     """
 
     running_mean: Tensor

@@ -1,0 +1,95 @@
+"""What the documents say holds: links lead somewhere, code is Python, commands and targets exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("plugins/*/*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = [path for path in dict.fromkeys(DOCUMENTS) if not path.relative_to(ROOT).parts[0].startswith(".")]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
+
+each = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def blocks(path: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a document in one of ``languages``."""
+    return [text for language, text in FENCE.findall(path.read_text(encoding="utf-8")) if language in languages]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The command lines of a document: in fences of a shell, and in blocks that are indented."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    shown = [*blocks(path, "sh", "bash", "console", "shell"), *INDENTED.findall(text)]
+    lines = [line.strip().removeprefix("$ ").split("#")[0].split() for block in shown for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_there_is_a_document_for_the_project_and_for_each_plugin() -> None:
+    named = {str(path.relative_to(ROOT)) for path in DOCUMENTS}
+    plugins = {f"plugins/{path.name}/README.md" for path in ROOT.glob("plugins/ganenc-plugin-*")}
+    assert named >= {"README.md", "CHANGELOG.md", *plugins}
+
+
+@each
+def test_links_lead_to_files_and_headings(path: Path) -> None:
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, heading = target.partition("#")
+        found = (path.parent / name).resolve() if name else path
+        assert found.exists(), f"{path.name} links to {target}, which is not there"
+        if heading:
+            lines = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            known = {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+            assert heading in known, f"{path.name} links to {target}; the headings are {sorted(known)}"
+
+
+@each
+def test_python_is_python_and_imports_what_is_there(path: Path) -> None:
+    for block in blocks(path, "python", "py"):
+        tree = ast.parse(block, filename=str(path))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ganenc"):
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{path.name}: {node.module} has no {alias.name}"
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ganenc":
+                assert hasattr(importlib.import_module("ganenc"), node.attr), f"{path.name}: no ganenc.{node.attr}"
+
+
+@each
+def test_targets_of_make_exist(path: Path) -> None:
+    known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = path.read_text(encoding="utf-8")
+    named = {line[1] for line in commands(path) if line[0] == "make"} | set(re.findall(r"`make ([\w-]+)`", text))
+    assert named <= known
+
+
+@cache
+def help_of(*command: str) -> str:
+    """What the command line says of a command."""
+    code = "import sys; from ganenc.cli import main; sys.argv[0] = 'ganenc'; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"there is no command `ganenc {' '.join(command)}`: {done.stderr}"
+    return done.stdout
+
+
+@each
+def test_commands_and_their_options_exist(path: Path) -> None:
+    for line in commands(path):
+        if line[0] != "ganenc" or len(line) < 2 or line[1].startswith("-"):
+            continue
+        said = help_of(line[1])
+        for option in (word.split("=")[0] for word in line[2:] if word.startswith("--")):
+            assert option in said, f"{path.name}: `ganenc {line[1]}` has no {option}"

@@ -1,0 +1,224 @@
+"""The house keeps its order: who imports whom, who names what, and who pulls torch in."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = {path.name: path / path.name.replace("-", "_") for path in sorted((ROOT / "plugins").glob("ganenc-plugin-*"))}
+ROOMS = {"registry": ROOT / "registry/ganenc_registry", "core": ROOT / "core/ganenc", **PLUGINS}
+PACKAGES = [room.name for room in ROOMS.values()]
+HANDS = "ganenc-plugin-hands"
+FAMILY = re.compile(r"(?i)(?:style|pg|progressive|big|bigbi|cycle|dc|w|info)[ _-]?gans?\b|stylegan|pggan|biggan|progan")
+
+
+class Import(NamedTuple):
+    """One import statement's module, and whether it runs (not only for type checkers)."""
+
+    module: str
+    runs: bool
+
+
+def files(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.py"))
+    assert found, f"{folder} holds no code"
+    return found
+
+
+def imports(path: Path) -> Iterator[Import]:
+    """Every import in a file, those inside functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, id(node) not in guarded) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports here name the whole module"
+            yield Import(node.module or "", id(node) not in guarded)
+        elif isinstance(node, ast.Call) and isinstance(node.args[0] if node.args else None, ast.Constant):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            value = node.args[0].value
+            if name in ("import_module", "__import__") and isinstance(value, str):
+                yield Import(value, True)
+
+
+def roots(folder: Path, *, running: bool = False) -> set[str]:
+    """The top-level packages that the code below ``folder`` imports."""
+    return {one.module.split(".")[0] for path in files(folder) for one in imports(path) if one.runs or not running}
+
+
+def run(code: str) -> str:
+    """What ``code`` prints in a fresh process."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_registry_imports_neither_core_nor_plugins_nor_torch() -> None:
+    forbidden = {"torch", "torchvision", "numpy", *PACKAGES} - {"ganenc_registry"}
+    assert not roots(ROOMS["registry"]) & forbidden
+
+
+def test_the_core_imports_no_plugin() -> None:
+    assert not {root for root in roots(ROOMS["core"]) if root.startswith("ganenc_plugin")}
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_imports_no_other_plugin(plugin: str) -> None:
+    own = PLUGINS[plugin].name
+    others = {root for root in roots(PLUGINS[plugin]) if root.startswith("ganenc_plugin")} - {own}
+    if plugin == HANDS:
+        declared = {name.replace("-", "_") for name in dependencies(ROOT / "plugins" / plugin)}
+        assert others <= declared
+    else:
+        assert not others
+
+
+@pytest.mark.parametrize("room", ["registry", "core"])
+def test_no_gan_family_is_named_outside_its_plugin(room: str) -> None:
+    named = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted(ROOMS[room].rglob("*"))
+        if path.is_file() and path.suffix not in (".pyc", ".png", ".safetensors")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if FAMILY.search(line)
+    ]
+    assert not named
+
+
+def test_the_search_for_families_finds_them() -> None:
+    for text in ("StyleGAN2", "a stylegan", "PGGANs", "BigGAN-deep", "# Style GAN", "progressive gan", "_biggan_"):
+        assert FAMILY.search(text), text
+    for text in ("a GAN", "the generator", "ganenc", "big gain", "styles"):
+        assert not FAMILY.search(text), text
+
+
+def _light(code: str) -> str:
+    return f"import sys\n{code}\nprint(sorted({{'torch', 'torchvision', 'numpy.linalg'}} & set(sys.modules)))"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_leaves_torch_out(package: str) -> None:
+    assert run(_light(f"import {package}")) == "[]\n"
+
+
+def test_listing_what_is_registered_leaves_torch_out() -> None:
+    code = "from ganenc_registry import registry\nassert registry().list()"
+    assert run(_light(code)) == "[]\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["plugins"], ["--help"]])
+def test_the_command_line_lists_without_torch(arguments: list[str]) -> None:
+    code = f"""
+sys.argv = ["ganenc", *{arguments}]
+from ganenc.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code"""
+    printed = run(_light(code)).splitlines()
+    assert len(printed) > 1, "it prints something"
+    assert printed[-1] == "[]"
+
+
+def modules(package: str) -> list[str]:
+    """Every module of a package, by name."""
+    found = importlib.import_module(package)
+    inner = pkgutil.walk_packages(found.__path__, f"{package}.", onerror=lambda name: pytest.fail(f"{name} fails"))
+    return [package, *(one.name for one in inner if not one.name.endswith("__main__"))]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_imports(package: str) -> None:
+    folder = next(room for room in ROOMS.values() if room.name == package)
+    names = modules(package)
+    assert len(names) == len([path for path in files(folder) if path.name != "__main__.py"]), "a folder lacks __init__"
+    for name in names:
+        importlib.import_module(name)
+
+
+def test_the_installed_plugins_load_and_every_target_imports() -> None:
+    from ganenc_registry import registry
+
+    found = registry()
+    assert {status.name: status.error for status in found.plugins if status.error} == {}
+    assert {status.distribution.split()[0] for status in found.plugins} >= {"ganenc", *PLUGINS}
+    for contribution in found.list():
+        assert found.resolve(contribution.kind, contribution.name) is not None
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_module_offers_is_there(package: str) -> None:
+    for name in modules(package):
+        module = importlib.import_module(name)
+        for offered in getattr(module, "__all__", ()):
+            assert hasattr(module, offered), f"{name}.__all__ names {offered}, which is not there"
+
+
+def dependencies(project: Path) -> set[str]:
+    """The distributions that a project declares, by normalised name."""
+    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    return {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in declared}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("project", "folders"),
+    [
+        pytest.param(ROOT, [ROOMS["registry"], ROOMS["core"]], id="ganenc"),
+        *(pytest.param(ROOT / "plugins" / name, [folder], id=name) for name, folder in PLUGINS.items()),
+    ],
+)
+def test_a_project_declares_what_it_imports(project: Path, folders: list[Path]) -> None:
+    own = {folder.name for folder in folders}
+    imported = {root for folder in folders for root in roots(folder, running=True)} - own - sys.stdlib_module_names
+    ours = {"ganenc": ["ganenc"], "ganenc_registry": ["ganenc"]}  # an editable install lists no packages
+    providers = {**importlib.metadata.packages_distributions(), **ours}
+    declared = dependencies(project)
+    for root in sorted(imported):
+        names = {name.lower().replace("_", "-") for name in providers.get(root, [root])}
+        assert names & declared, f"{project.name} imports {root} but does not declare {sorted(names)}"
+
+
+@pytest.mark.parametrize("project", [ROOT, *(ROOT / "plugins" / name for name in PLUGINS)], ids=lambda path: path.name)
+def test_a_project_carries_its_licence_readme_and_entry_point(project: Path) -> None:
+    data = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert data["license"] == "Apache-2.0"
+    assert (project / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert all((project / name).is_file() for name in [*data["license-files"], data["readme"]])
+    for target in data["entry-points"]["ganenc"].values():
+        assert callable(importlib.import_module(target).ganenc_contributions)
+
+
+def test_no_file_of_ours_names_a_place_of_the_machine_it_was_written_on() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
+    if not listed:
+        pytest.skip("needs the files of the repository")
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".yaml", ".txt", "") and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            for place in (os.sep + "work" + os.sep, os.sep + "root" + os.sep):
+                assert place not in text, f"{name} names {place}"
