@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -75,7 +76,7 @@ class Discriminator(nn.Module):
         widths = [min(width << level, widest) for level in range(levels)]
         self.group = group
         self.from_rgb = EqualConv(spec.channels, widths[0], 1)
-        self.blocks = nn.Sequential(*[_Block(a, b) for a, b in zip(widths, widths[1:])])
+        self.blocks = nn.Sequential(*[_Block(a, b) for a, b in itertools.pairwise(widths)])
         scale = 1 << (levels - 1)
         pixels = (spec.size[0] // scale) * (spec.size[1] // scale)
         self.conv = EqualConv(widths[-1] + 1, widths[-1], 3)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from ganenc import images
-from ganenc.atomic import atomic_path
 from ganenc.generator import Generator
 from ganenc.latents import Latents
+from ganenc.state import load_state, save_state
 from ganenc_registry.specs import GeneratorSpec, Styles
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +22,9 @@ from torch.nn import functional as F
 from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 
-__all__ = ["GanTrainer", "GanTraining"]
+__all__ = ["STATE", "GanTrainer", "GanTraining"]
+
+STATE = "state.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class GanTraining:
 class GanTrainer:
     """Trains ``generator`` against a discriminator on uint8 photos (N, C, H, W), with labels where they matter.
 
-    ``folder`` holds ``state.pt`` (everything, for resuming), ``metrics.jsonl`` and sample grids ``samples-*.png``.
+    ``folder`` holds ``state.safetensors`` (everything, for resuming), ``metrics.jsonl`` and grids ``samples-*.png``.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class GanTrainer:
         self.discriminator = Discriminator(generator.spec, width=numbers.width, widest=numbers.widest)
         self.discriminator.to(memory_format=torch.channels_last)
         self.augment = AdaptiveAugment(numbers.p)
-        self.optimisers = [self._adam(self.generator, 1.0), self._adam(self.discriminator, lazy_share(numbers.r1_every))]
+        share = lazy_share(numbers.r1_every)
+        self.optimisers = [self._adam(self.generator, 1.0), self._adam(self.discriminator, share)]
         self.seen = 0
         self.step_count = 0
 
@@ -110,7 +113,8 @@ class GanTrainer:
         self._follow(n)
         self.seen += n
         self.step_count += 1
-        return {"loss_g": float(loss_g), "loss_d": float(loss_d), "photo_score": float(scores.mean())}
+        terms = {"loss_g": loss_g, "loss_d": loss_d, "photo_score": scores.mean()}
+        return {name: float(term.detach()) for name, term in terms.items()}
 
     def _latents(self, n: int, labels: Tensor | None) -> Latents:
         """Draw latents; styles are mixed: past a random layer they come from a second draw."""
@@ -166,8 +170,7 @@ class GanTrainer:
             "p": self.augment.p,
             "random": torch.get_rng_state(),
         }
-        with atomic_path(self.folder / "state.pt") as path:
-            torch.save(state, path)
+        save_state(self.folder / STATE, state)
         images.write_png(self.folder / f"samples-{self.seen // 1000:05d}k.png", self.sample_grid())
 
     @torch.no_grad()
@@ -177,10 +180,10 @@ class GanTrainer:
         return images.grid(made.clamp(-1, 1), columns, self.spec.value_range)
 
     def _resume(self) -> None:
-        path = self.folder / "state.pt"
+        path = self.folder / STATE
         if not path.exists():
             return
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = load_state(path)
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])

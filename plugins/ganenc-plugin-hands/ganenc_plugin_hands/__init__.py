@@ -1,0 +1,24 @@
+"""A small zoo that needs no download: GANs of hands at 64x64, their encoders, a backbone and photos. Imports no torch."""
+
+from ganenc_registry import Contribution, hookimpl
+
+__all__ = ["ganenc_contributions"]
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What this plugin contributes."""
+    return [
+        Contribution(
+            kind="backbone",
+            name="hands",
+            summary="Classifier of the ten digits shown by hands; needs no download",
+            target="ganenc_plugin_hands.classifier:load_hands_backbone",
+        ),
+        Contribution(
+            kind="model",
+            name="stylegan2-hands64",
+            summary="StyleGAN2 of hands at 64x64, with its encoders",
+            target="ganenc_plugin_hands.models:STYLEGAN2_HANDS64",
+        ),
+    ]

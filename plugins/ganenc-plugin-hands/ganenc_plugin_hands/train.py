@@ -1,0 +1,159 @@
+"""Trains the zoo again: ``python -m ganenc_plugin_hands.train --help``. Each command resumes where it was stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from ganenc import images, metrics
+from ganenc.atomic import write_json
+from ganenc.generator import Generator
+from ganenc.models import build_generator, load_generator, model_hash, save_pretrained, save_weights
+from ganenc.state import load_state
+from ganenc.training import finetune as finetune_encoder
+from ganenc.training import pretrain as pretrain_encoder
+from ganenc_registry.specs import GeneratorSpec, preset
+
+from ganenc_plugin_hands.models import HANDS_CLASSIFIER, PHOTOS, ZOO
+from ganenc_plugin_hands.photos import read_photos, split_kept_out
+from ganenc_plugin_hands.train_classifier import check, split_test, train_classifier
+from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining
+from ganenc_plugin_hands.zoo_specs import zoo_spec
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train the models of the hands zoo again.")
+
+PhotosOption = Annotated[Path, typer.Option("--photos", help="folder with the photos in `0` to `9`")]
+WorkOption = Annotated[Path, typer.Option("--work", help="folder for checkpoints, metrics and sample grids")]
+ModelOption = Annotated[str, typer.Option("--model", help="a model of the zoo")]
+
+
+@app.command()
+def photos(photos: PhotosOption) -> None:
+    """Copy the twelve photos kept out of all training into the zoo."""
+    _, kept = split_kept_out(photos)
+    PHOTOS.mkdir(parents=True, exist_ok=True)
+    for path in kept:
+        (PHOTOS / f"{path.parent.name}-{path.stem}.jpg").write_bytes(path.read_bytes())
+    typer.echo(f"{len(kept)} photos in {PHOTOS}")
+
+
+@app.command()
+def classifier(photos: PhotosOption, epochs: int = 60) -> None:
+    """Train the classifier of the ten digits; every tenth photo of a class, and those kept out, test it."""
+    training, kept = split_kept_out(photos)
+    training, test = split_test(training)
+    backbone = train_classifier(*read_photos(training), epochs=epochs)
+    share, error = check(backbone, *read_photos(test + kept))
+    HANDS_CLASSIFIER.mkdir(parents=True, exist_ok=True)
+    save_weights(backbone, HANDS_CLASSIFIER)
+    figures = {"trained_on": len(training), "tested_on": len(test) + len(kept), "accuracy": round(share, 4)}
+    write_json(HANDS_CLASSIFIER / "figures.json", figures | {"standard_error": round(error, 4)})
+    typer.echo(json.dumps(figures))
+
+
+@app.command()
+def gan(
+    photos: PhotosOption,
+    work: WorkOption,
+    model: ModelOption = "stylegan2-hands64",
+    count: Annotated[int, typer.Option("--images", help="photos seen in all")] = 300_000,
+) -> None:
+    """Train a GAN on the photos."""
+    training, _ = split_kept_out(photos)
+    torch.manual_seed(0)
+    generator = build_generator(zoo_spec(model))
+    GanTrainer(generator, *read_photos(training), work / model, GanTraining()).train(count)
+
+
+@app.command()
+def release(work: WorkOption, model: ModelOption = "stylegan2-hands64") -> None:
+    """Put a trained generator (the averaged copy) into the zoo, with its mean latents, samples and figures."""
+    state = load_state(work / model / STATE)
+    generator = build_generator(GeneratorSpec.from_json(state["spec"]))
+    generator.load_state_dict(state["average"])
+    generator.freeze()
+    if hasattr(generator, "w_avg"):
+        generator.w_avg.copy_(Generator.center(generator)["w"][0, 0])
+    folder = ZOO / model
+    info = {
+        "trained_on": "the photos of hands (Mavi, 2020), twelve kept out",
+        "images_seen": state["seen"],
+        "backbone": "hands",
+        "photos": "../photos",
+        "demo": model == "stylegan2-hands64",
+    }
+    save_pretrained(generator, folder, info=info)
+    images.write_png(folder / "samples.png", _samples(generator))
+    typer.echo(f"{folder}: {state['seen']} images seen, hash {model_hash(generator)[:12]}")
+
+
+@app.command()
+def encoders(
+    photos: PhotosOption,
+    work: WorkOption,
+    model: ModelOption = "stylegan2-hands64",
+    steps: int = 6000,
+    photo_steps: int = 3000,
+) -> None:
+    """Train an encoder on images that the generator makes, then fine-tune it on the training photos."""
+    folder = ZOO / model
+    generator = load_generator(folder)
+    training, _ = split_kept_out(photos)
+    fields: dict[str, Any] = {"objective": {"backbone": "hands"}, "saving": {"grid": 12, "checkpoint_every": 250}}
+    first = preset("pretrain", **fields, generator=str(model), steps=steps, data={"batch": 16})
+    encoder = pretrain_encoder(generator, first, work / model / "encoder-pretrained", on_step=_say)
+    _release_encoder(encoder, generator, folder / "encoder-pretrained")
+    pictures = read_photos(training)[0].float() / 127.5 - 1
+    second = preset(
+        "finetune", **fields, generator=str(model), steps=photo_steps, data={"batch": 16, "photo_share": 0.75}
+    )
+    encoder = finetune_encoder(
+        generator, pictures, second, work / model / "encoder", encoder=copy.deepcopy(encoder), on_step=_say
+    )
+    _release_encoder(encoder, generator, folder / "encoder")
+
+
+def _release_encoder(encoder: Any, generator: Generator, folder: Path) -> None:
+    figures = encoder_figures(generator, encoder)
+    save_pretrained(encoder, folder, info={"generator": model_hash(generator), **figures})
+    typer.echo(f"{folder.name}: {json.dumps(figures)}")
+
+
+@torch.inference_mode()
+def encoder_figures(generator: Generator, encoder: Any, n: int = 200, seed: int = 1_000_003) -> dict[str, Any]:
+    """Mean PSNR and SSIM of one pass: on n generated images of seeds not trained on, and on the photos kept out."""
+    made = generator.synthesize(generator.sample(n, seed=seed)).clamp(-1, 1)
+    kept = torch.stack([images.read(path, size=generator.spec.size) for path in images.find(PHOTOS)])
+    figures: dict[str, Any] = {}
+    for name, pictures in (("generated", made), ("photos", kept)):
+        again = torch.cat([generator.synthesize(encoder(some)) for some in pictures.split(20)])
+        figures[name] = {
+            "images": len(pictures),
+            "psnr": round(_mean(metrics.psnr(pictures, again)), 2),
+            "ssim": round(_mean(metrics.ssim(pictures, again)), 4),
+        }
+    return figures
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _samples(generator: Generator, n: int = 64, columns: int = 16) -> torch.Tensor:
+    """The first n samples of seed 0 at truncation 1, not chosen by hand, as one image."""
+    with torch.inference_mode():
+        made = generator.synthesize(generator.sample(n, seed=0))
+    return images.grid(made.clamp(-1, 1), columns)
+
+
+def _say(step: int, steps: int, terms: Any) -> None:
+    if step % 100 == 0 or step == steps:
+        typer.echo(f"{step}/{steps} " + " ".join(f"{name} {value:.4f}" for name, value in terms.items()))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,108 @@
+"""The training of the zoo: the discriminator, the augmentation, and that a GAN's training resumes exactly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ganenc.models import build_generator
+from ganenc.state import load_state
+from ganenc_plugin_hands.augment import AdaptiveAugment
+from ganenc_plugin_hands.discriminator import Discriminator
+from ganenc_plugin_hands.train_classifier import split_test, train_classifier
+from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining
+from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
+
+TINY = stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8)
+NUMBERS = GanTraining(batch=4, width=8, widest=8, r1_every=2, save_seconds=1e9)
+
+
+def photos(n=8):
+    return torch.randint(0, 256, (n, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def train(folder, *targets):
+    """Train in as many sittings as there are targets, each in a trainer of its own."""
+    for target in targets:
+        torch.manual_seed(5)
+        trainer = GanTrainer(build_generator(TINY), photos(), torch.zeros(8, dtype=torch.int64), folder, NUMBERS)
+        trainer.train(target)
+    return load_state(folder / STATE)
+
+
+def test_a_training_resumed_after_a_pass_ends_like_one_undisturbed(tmp_path):
+    whole, parts = train(tmp_path / "whole", 16), train(tmp_path / "parts", 8, 16)
+    assert whole["seen"] == parts["seen"] == 16
+    assert whole["step_count"] == parts["step_count"] == 4
+    for network in ("generator", "average", "discriminator"):
+        for name, tensor in whole[network].items():
+            torch.testing.assert_close(parts[network][name], tensor, rtol=0, atol=0, equal_nan=True)
+    shorter = train(tmp_path / "shorter", 8)
+    assert not torch.equal(shorter["generator"]["const"], whole["generator"]["const"])
+
+
+def test_the_averaged_copy_lags_behind(tmp_path):
+    trainer = GanTrainer(build_generator(TINY), photos(), torch.zeros(8, dtype=torch.int64), tmp_path, NUMBERS)
+    before = trainer.generator.const.detach().clone()
+    trainer.train(40)
+    whole = (trainer.generator.const - before).norm()
+    part = (trainer.average.const - before).norm()
+    assert 0 < part < whole
+    assert (tmp_path / "samples-00000k.png").is_file()
+
+
+def test_every_discriminator_weight_takes_a_gradient():
+    discriminator = Discriminator(TINY, width=8, widest=16)
+    discriminator(torch.randn(4, 3, 16, 16)).sum().backward()
+    silent = [name for name, p in discriminator.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert silent == []
+
+
+def test_the_minibatch_deviation_is_the_groups_own():
+    discriminator = Discriminator(TINY, width=8, widest=8, group=2)
+    x = torch.randn(4, 8, 4, 4, dtype=torch.float64)
+    spread = discriminator._spread(x)
+    for i in range(4):
+        pair = torch.stack([x[i % 2], x[i % 2 + 2]])
+        deviation = (pair.var(0, unbiased=False) + 1e-8).sqrt().mean()
+        torch.testing.assert_close(spread[i], deviation.expand(1, 4, 4))
+
+
+def test_no_augmentation_at_probability_zero():
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    torch.testing.assert_close(AdaptiveAugment(0.0)(images), images, atol=1e-5, rtol=0)
+
+
+def test_the_gradient_passes_the_augmentation():
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 16, 16, requires_grad=True)
+    AdaptiveAugment(0.8)(images).square().sum().backward()
+    assert images.grad is not None
+    assert (images.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize(("score", "direction"), [(3.0, 1), (-3.0, -1)])
+def test_the_probability_follows_the_scores(score, direction):
+    augment = AdaptiveAugment(0.3, speed=1000)
+    augment.adapt(torch.full((10,), score))
+    assert augment.p == pytest.approx(0.3 + direction * 0.01)
+
+
+def test_every_tenth_photo_tests_the_classifier(tmp_path):
+    paths = [tmp_path / str(digit) / f"{i:03}.jpg" for digit in range(2) for i in range(40)]
+    training, test = split_test(paths)
+    assert len(test) == 8
+    assert not set(training) & set(test)
+    assert set(training) | set(test) == set(paths)
+
+
+@pytest.mark.slow
+def test_the_classifier_learns_what_can_be_learned():
+    rng = torch.Generator().manual_seed(0)
+    digits = torch.arange(320) % 10
+    base = torch.randint(60, 196, (10, 3, 64, 64), dtype=torch.int16, generator=rng)
+    base = torch.nn.functional.avg_pool2d(base.float(), 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    noise = torch.randint(-20, 20, (320, 3, 64, 64), generator=rng)
+    pictures = (base[digits] + noise).clamp(0, 255).to(torch.uint8)
+    backbone = train_classifier(pictures, digits, epochs=6, batch=32)
+    logits = backbone(pictures.float() / 127.5 - 1).logits
+    assert (logits.argmax(1) == digits).float().mean() > 0.5
