@@ -59,4 +59,4 @@ bench: $(STAMP)
 	done
 
 docs: $(STAMP)
-	$(BIN)/pdoc --docformat google --output-directory site ganenc ganenc_registry $(PACKAGES)
+	$(BIN)/python docs/build.py site ganenc ganenc_registry $(PACKAGES)

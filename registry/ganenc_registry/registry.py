@@ -50,7 +50,7 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self.plugins: list[PluginStatus] = []
+        self.plugins: builtins.list[PluginStatus] = []
         self.discovered = False
         self._entries: dict[tuple[str, str], _Entry] = {}
 
@@ -132,7 +132,7 @@ class Registry:
         entry = self._entries[(kind, name)]
         entry.value, entry.resolved = value, True
 
-    def list(self, kind: Kind | None = None) -> list[Contribution]:
+    def list(self, kind: Kind | None = None) -> builtins.list[Contribution]:
         """The contributions of one kind, or of all, by kind and name; imports none of them."""
         entries = [entry.contribution for entry in self._entries.values() if kind in (None, entry.contribution.kind)]
         return sorted(entries, key=lambda item: (KINDS.index(item.kind), item.name))
