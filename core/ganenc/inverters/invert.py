@@ -1,0 +1,102 @@
+"""The one call from images to latents."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from ganenc_registry import registry
+from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
+from ganenc_registry.specs import ObjectiveSpec
+from torch import Tensor
+
+from ganenc.encoder import Encoder
+from ganenc.generator import Generator
+from ganenc.inverters.base import Inversion, Inverter, OnStep
+from ganenc.objective import Objective, build_objective
+
+__all__ = ["DEFAULT_METHOD", "build_inverter", "default_objective", "invert", "objective_from_spec"]
+
+DEFAULT_METHOD = "finetune"
+
+
+def invert(
+    images: Tensor,
+    generator: Generator,
+    encoder: Encoder | None = None,
+    *,
+    method: str = DEFAULT_METHOD,
+    labels: Tensor | None = None,
+    objective: Objective | None = None,
+    backbone: str = "vgg16",
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    **options: Any,
+) -> Inversion:
+    """Images => latents that rebuild them.
+
+    Args:
+        images: (N, C, H, W) in ``generator.spec.value_range``; ``ganenc.images.read`` gives one of them.
+        generator: frozen here.
+        encoder: the generator's encoder; only ``optimize`` can do without.
+        method: a registered inverter: ``encode``, ``finetune`` or ``optimize``.
+        labels: int64 (N,) or rows (N, classes), for generators to which they matter.
+        objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
+        backbone: see there.
+        seed: of whatever the method draws.
+        on_step: called now and then with the terms of the objective.
+        options: of the method, such as ``steps`` or ``rate``.
+
+    Raises:
+        ImageError: if the images are not of the generator's size.
+        UnknownNameError: if there is no such method.
+        SpecError: if the method has no such option, or needs an encoder.
+    """
+    spec = generator.spec
+    wanted = (spec.channels, *spec.size)
+    if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
+        found = tuple(images.shape)
+        raise ImageError(f"The generator makes images (N, {', '.join(map(str, wanted))}); these are {found}.")
+    inverter = build_inverter(method, **options)
+    if objective is None and method != "encode":
+        objective = default_objective(generator, backbone)
+    images = images.to(device=generator.device, dtype=generator.dtype)
+    return inverter.invert(images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step)
+
+
+def build_inverter(method: str, **options: Any) -> Inverter:
+    """The registered inverter of that name with its options.
+
+    Raises:
+        SpecError: if it has no such option.
+    """
+    factory = registry().resolve("inverter", method)
+    known = list(inspect.signature(factory).parameters)
+    for name in options:
+        if name not in known:
+            raise SpecError(f"The method {method!r} has no option {name!r}{nearest(name, known)}; it has {known}.")
+    inverter = factory(**options)
+    if not isinstance(inverter, Inverter):
+        raise PluginError(f"The inverter {method!r} builds a {type(inverter).__name__}, which is no Inverter.")
+    return inverter
+
+
+def default_objective(generator: Generator, backbone: str = "vgg16") -> Objective:
+    """The paper's objective (Equations 2, 3 and 6) with its fine-tuning weights."""
+    return objective_from_spec(ObjectiveSpec(backbone=backbone), generator)
+
+
+def objective_from_spec(spec: ObjectiveSpec, generator: Generator) -> Objective:
+    """The objective that a run spec describes, on the generator's device."""
+    weights: Sequence[float] = spec.attention.weights
+    latent = spec.latent.model_dump(exclude={"on_photos"}) if spec.latent.weight else None
+    return build_objective(
+        losses=spec.losses,
+        attention=spec.attention.name,
+        weights=weights,
+        backbone=spec.backbone,
+        latent=latent,
+        value_range=generator.spec.value_range,
+        device=generator.device,
+    )

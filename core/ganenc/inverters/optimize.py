@@ -1,0 +1,221 @@
+"""Latents by gradient: the inversion without an encoder (Image2StyleGAN's way), also from an encoder's start."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from ganenc_registry.errors import LatentsError, SpecError, nearest
+from ganenc_registry.specs import Condition, Map, Styles, Vector
+from torch import Tensor
+
+from ganenc.encoder import Encoder
+from ganenc.generator import Generator
+from ganenc.inverters.base import Best, History, Inversion, Inverter, OnStep
+from ganenc.latents import Latents
+from ganenc.objective import Objective
+
+__all__ = ["Optimize", "cosine_rate", "optimise_latents"]
+
+REPORT_EVERY = 10
+
+
+class Optimize(Inverter):
+    """Adam on the latents themselves.
+
+    Args:
+        steps: steps in all, for all photos together.
+        rate: learning rate at its height; it rises over the first twentieth and falls along a cosine.
+        space: ``z``, ``w`` (one style for all layers) or ``w+``; by default ``w+`` where there are styles.
+        free: maps, such as the constant, that are optimised as well.
+        start: ``encoder`` or ``center``; by default the encoder where there is one. z starts at the best of some draws.
+        batch: how many photos go through at once.
+        draws: how many draws z is started from.
+    """
+
+    def __init__(
+        self,
+        steps: int = 500,
+        rate: float = 0.05,
+        *,
+        space: Literal["z", "w", "w+"] | None = None,
+        free: Sequence[str] = (),
+        start: Literal["encoder", "center"] | None = None,
+        batch: int = 16,
+        draws: int = 100,
+    ) -> None:
+        if steps < 1 or rate <= 0 or batch < 1 or draws < 1:
+            raise SpecError("optimize: steps, rate, batch and draws are above 0.")
+        if space not in (None, "z", "w", "w+"):
+            raise SpecError(f"optimize: the space is 'z', 'w' or 'w+', not {space!r}.")
+        self.steps, self.rate, self.space, self.free = steps, rate, space, tuple(free)
+        self.start, self.batch, self.draws = start, batch, draws
+
+    def invert(
+        self,
+        images: Tensor,
+        generator: Generator,
+        encoder: Encoder | None,
+        *,
+        labels: Tensor | None = None,
+        objective: Objective | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> Inversion:
+        """See :meth:`Inverter.invert`."""
+        from ganenc.inverters.invert import default_objective
+
+        generator.freeze()
+        objective = objective or default_objective(generator)
+        found, made, history, seconds = [], [], [], []
+        for first in range(0, len(images), self.batch):
+            started = time.perf_counter()
+            some = images[first : first + self.batch]
+            given = None if labels is None else labels[first : first + self.batch]
+            variables = self._variables(some, generator, encoder, given, seed)
+            outcome = optimise_latents(
+                some,
+                generator,
+                variables,
+                objective,
+                steps=self.steps,
+                rate=self.rate,
+                first_photo=first,
+                on_step=on_step,
+            )
+            found.append(outcome.latents)
+            made.append(outcome.reconstructions)
+            history += outcome.history
+            seconds += [(time.perf_counter() - started) / len(some)] * len(some)
+        settings = {"method": "optimize", "steps": self.steps, "rate": self.rate, "free": list(self.free)}
+        settings |= {"space": self._space(generator), "start": self.start or ("encoder" if encoder else "center")}
+        return Inversion(Latents.cat(found), torch.cat(made), history, settings, seconds)
+
+    def _space(self, generator: Generator) -> str:
+        styled = any(isinstance(part, Styles) for part in generator.spec.layout)
+        if self.space in ("w", "w+") and not styled:
+            raise LatentsError(f"{generator.spec.family} has no styles, so there is no space {self.space!r}; use 'z'.")
+        return self.space or ("w+" if styled else "z")
+
+    def _variables(
+        self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, seed: int
+    ) -> Variables:
+        space = self._space(generator)
+        maps = [part.name for part in generator.spec.layout if isinstance(part, Map)]
+        for name in self.free:
+            if name not in maps:
+                raise LatentsError(f"There is no map {name!r} to free{nearest(name, maps)}; there are {maps}.")
+        start = self._start(images, generator, encoder, labels)
+        styled = any(isinstance(part, Styles) for part in generator.spec.layout)
+        tensors = {name: start[name] for name in self.free}
+        if space == "z" and styled:
+            tensors["z"] = self._best_draw(images, generator, labels, seed)
+            return Variables(generator, start, space, tensors, labels)
+        for part in generator.spec.layout:
+            if isinstance(part, Styles):
+                tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
+            elif isinstance(part, Vector):
+                tensors[part.name] = start[part.name]
+        return Variables(generator, start, space, tensors, labels)
+
+    @torch.no_grad()
+    def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
+        if self.start == "encoder" and encoder is None:
+            raise SpecError("optimize: start 'encoder' needs an encoder; give one, or start at 'center'.")
+        center = generator.center()
+        start = center.expand(len(images))
+        if encoder is not None and self.start != "center":
+            start = generator.complete(encoder.eval()(images, labels=labels))
+        fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in self.free]
+        start = start.replace(**{name: center[name].expand(len(images), -1, -1, -1) for name in fixed})
+        if labels is not None:
+            given = {p.name: generator.embed(labels) for p in generator.spec.layout if isinstance(p, Condition)}
+            start = start.replace(**given)
+        return start
+
+    @torch.no_grad()
+    def _best_draw(self, images: Tensor, generator: Generator, labels: Tensor | None, seed: int) -> Tensor:
+        """For each photo the one of some draws of z whose image is nearest in mean square: (N, dim)."""
+        draws = generator.draw(self.draws, seed=seed)
+        chosen = []
+        for i, image in enumerate(images):
+            errors = []
+            for some in draws.split(self.batch):
+                given = None if labels is None else labels[i : i + 1].expand(len(some), *labels.shape[1:])
+                made = generator.synthesize(generator.map(some, labels=given))
+                errors.append((made - image).square().flatten(1).mean(1))
+            chosen.append(draws[torch.cat(errors).argmin()])
+        return torch.stack(chosen)
+
+
+@dataclass
+class Variables:
+    """What is optimised, and how it becomes latents."""
+
+    generator: Generator
+    start: Latents
+    space: str
+    tensors: dict[str, Tensor]
+    labels: Tensor | None = None
+
+    def latents(self) -> Latents:
+        """The latents that the variables stand for, complete."""
+        tensors = dict(self.tensors)
+        if "z" in tensors and "z" not in self.start:
+            mapped = self.generator.map(tensors.pop("z"), labels=self.labels)
+            return self.generator.complete(self.start.replace(**mapped.tensors, **tensors))
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.expand_as(self.start[name])
+        latents = self.start.replace(**tensors)
+        return Latents(latents.layout, latents.tensors, space=self.space)
+
+
+def optimise_latents(
+    images: Tensor,
+    generator: Generator,
+    variables: Variables,
+    objective: Objective,
+    *,
+    steps: int,
+    rate: float,
+    first_photo: int = 0,
+    on_step: OnStep | None = None,
+) -> Inversion:
+    """Adam on the variables; each sample ends at the step where its own loss was lowest.
+
+    The samples do not touch one another: Adam works element by element, and the loss is their sum.
+    """
+    reference = objective.prepare(images, labels=variables.labels)
+    for name, tensor in variables.tensors.items():
+        variables.tensors[name] = tensor.detach().clone().requires_grad_()
+    adam = torch.optim.Adam(list(variables.tensors.values()), lr=rate, betas=(0.9, 0.99))
+    best, history = Best(), History()
+    for step in range(steps):
+        for group in adam.param_groups:
+            group["lr"] = rate * cosine_rate(step, steps)
+        latents = variables.latents()
+        result = objective(generator.synthesize(latents), reference)
+        best.offer(latents, result.per_sample)
+        history.add(result)
+        adam.zero_grad(set_to_none=True)
+        result.per_sample.sum().backward()
+        adam.step()
+        if on_step and ((step + 1) % REPORT_EVERY == 0 or step + 1 == steps):
+            on_step(first_photo, step + 1, steps, history.latest())
+    with torch.no_grad():
+        latents = variables.latents()
+        best.offer(latents, objective(generator.synthesize(latents), reference).per_sample)
+        found = best.found
+        return Inversion(found, generator.synthesize(found), history.per_sample())
+
+
+def cosine_rate(step: int, steps: int, warmup: float = 0.05) -> float:
+    """The share of the full rate at a step: it rises over the first ``warmup`` of all steps, then falls to 0."""
+    rise = max(1.0, warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))

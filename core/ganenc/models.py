@@ -1,0 +1,250 @@
+"""Models on disk: folders with ``config.json`` and ``model.safetensors``, shipped ones by name, and foreign files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganenc_registry import registry
+from ganenc_registry.errors import CheckpointError, GanencError, PluginError, SpecError, nearest
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec
+
+from ganenc.atomic import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ganenc.checkpoint import Checkpoint
+    from ganenc.encoder import Encoder
+    from ganenc.generator import Generator
+
+__all__ = [
+    "ENCODER",
+    "build_generator",
+    "load_encoder",
+    "load_generator",
+    "load_weights",
+    "model_folder",
+    "model_hash",
+    "read_config",
+    "save_pretrained",
+    "save_weights",
+]
+
+CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", "ganenc-model"
+ENCODER = "encoder"
+"""The folder, inside that of a generator, in which its encoder lies."""
+
+
+def model_folder(source: str | Path) -> Path | None:
+    """The folder of a registered model, or of a path that is a model folder; None for anything else. Imports no torch.
+
+    Raises:
+        GanencError: if nothing is registered under the name and there is no such path.
+    """
+    path = Path(source)
+    if (path / CONFIG).is_file() and _is_ours(path / CONFIG):
+        return path
+    known = registry().names("model")
+    if str(source) in known:
+        folder = registry().resolve("model", str(source))
+        if not isinstance(folder, Path):
+            raise PluginError(
+                f"The model {str(source)!r} is registered as {folder!r}; it has to be the Path of a folder."
+            )
+        return folder
+    if path.exists():
+        return None
+    raise CheckpointError(
+        f"There is no model {str(source)!r}{nearest(str(source), known)}: it is neither a file or folder here nor one"
+        f" of the installed models ({', '.join(known) or 'none'})."
+    )
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``. Imports no torch.
+
+    Raises:
+        CheckpointError: if there is none, or it is no config of ours.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{folder} is no model folder: {path.name} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no config of ganenc; a model folder is what `save_pretrained` writes.")
+    return config
+
+
+def save_pretrained(module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None) -> None:
+    """Write a model folder: weights first, then the config, each atomically.
+
+    Args:
+        module: a generator or an encoder.
+        folder: where to; made if it is not there.
+        info: plain data to keep in the config, such as where the weights come from.
+    """
+    kind = "encoder" if isinstance(module.spec, EncoderSpec) else "generator"
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(module, folder)
+    config = {"format": FORMAT, "kind": kind, "spec": module.spec.to_mapping(), "info": info or {}}
+    write_json(folder / CONFIG, config)
+
+
+def save_weights(module: nn.Module, folder: Path) -> None:
+    """Write the module's state as ``model.safetensors``."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(tensors, {"format": "pt"}))
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous or of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"The weights {path} cannot be read: {error}; fetch or save the model again.") from None
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise CheckpointError(f"The weights {path} lack the tensor {name}; save the model again.")
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            raise CheckpointError(f"In {path} the tensor {name} is {shapes}; the config is of another model.")
+    for name in tensors:
+        if name not in wanted:
+            raise CheckpointError(f"The weights {path} hold a tensor {name} that the model of their config has not.")
+    module.load_state_dict(tensors)
+
+
+def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
+    """Load a generator, frozen: a shipped model by name, a model folder, or any checkpoint that a family recognises.
+
+    Args:
+        source: the name of an installed model (``ganenc list model``), a folder or a file.
+        device: where the weights go.
+
+    Raises:
+        GanencError: if there is nothing of that name, no family recognises the file, or several do.
+    """
+    folder = model_folder(source)
+    if folder is None:
+        from ganenc.checkpoint import read_checkpoint
+
+        generator = _from_checkpoint(read_checkpoint(source))
+    else:
+        config = _config_of(folder, "generator")
+        generator = build_generator(GeneratorSpec.from_mapping(config["spec"], where=str(folder / CONFIG)))
+        load_weights(generator, folder)
+    return generator.freeze().to(device)
+
+
+def build_generator(spec: GeneratorSpec) -> Generator:
+    """Build a generator with random weights from its spec alone."""
+    from ganenc.generator import Generator
+
+    family = registry().resolve("generator", spec.family)
+    generator = family(spec)
+    if not isinstance(generator, Generator):
+        raise PluginError(f"The generator {spec.family!r} builds a {type(generator).__name__}, which is no Generator.")
+    return generator
+
+
+def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
+    """Load an encoder: that of a shipped model by name, a model folder, or a file that the paper's authors published.
+
+    Args:
+        source: the name of an installed model, the folder of an encoder or of a generator with one inside, or a file.
+        device: where the weights go.
+
+    Raises:
+        GanencError: if there is none.
+    """
+    from ganenc.encoder import Encoder
+
+    folder = model_folder(source)
+    if folder is None:
+        from ganenc import published
+
+        return published.load_encoder(source).to(device)
+    if read_config(folder).get("kind") == "generator":
+        folder = folder / ENCODER
+        if not (folder / CONFIG).is_file():
+            raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
+    config = _config_of(folder, "encoder")
+    encoder = Encoder(EncoderSpec.from_mapping(config["spec"], where=str(folder / CONFIG)))
+    load_weights(encoder, folder)
+    return encoder.eval().to(device)
+
+
+def model_hash(module: nn.Module) -> str:
+    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    import torch
+
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _config_of(folder: Path, kind: str) -> dict[str, Any]:
+    config = read_config(folder)
+    if config.get("kind") != kind:
+        raise CheckpointError(f"{folder} holds a model of kind {config.get('kind')!r}; a {kind} is wanted here.")
+    if not isinstance(config.get("spec"), dict):
+        raise SpecError(f"{folder / CONFIG} has no spec; the model folder is damaged.")
+    return config
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return bool(read_config(path.parent))
+    except CheckpointError:
+        return False
+
+
+def _from_checkpoint(checkpoint: Checkpoint) -> Generator:
+    """Ask every family whether the file is one of its own, and let the one that claims it build the generator."""
+    claims: dict[str, Any] = {}
+    silent: list[str] = []
+    for name in registry().names("generator"):
+        try:
+            family = registry().resolve("generator", name)
+        except PluginError:
+            silent.append(name)
+            continue
+        if hasattr(family, "recognises") and family.recognises(checkpoint):
+            claims[name] = family
+    if len(claims) > 1:
+        owners = " and ".join(f"{name} ({registry().owner('generator', name)})" for name in claims)
+        raise GanencError(f"{checkpoint.path} is claimed by {owners}; uninstall one of them.")
+    if not claims:
+        known = ", ".join(registry().names("generator")) or "none"
+        failed = f" ({', '.join(silent)} could not be imported)" if silent else ""
+        raise CheckpointError(
+            f"No installed family recognises {checkpoint.path}; installed are {known}{failed}. If it is another GAN,"
+            " its plugin may be missing, or it needs a generator of your own: see `ganenc.register`."
+        )
+    (family,) = claims.values()
+    generator: Generator = family.from_checkpoint(checkpoint)
+    return generator

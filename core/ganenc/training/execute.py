@@ -1,0 +1,165 @@
+"""From a run's spec to a trained encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from ganenc_registry.errors import SpecError, TrainingError
+from ganenc_registry.specs import EncoderSpec, RunSpec
+from torch import Tensor
+
+from ganenc import images
+from ganenc.devices import check_device
+from ganenc.encoder import Encoder, build_encoder
+from ganenc.generator import Generator
+from ganenc.inverters.invert import objective_from_spec
+from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
+from ganenc.step import EncoderStep
+from ganenc.training.data import Mixture, Photos, Source, Synthesized
+from ganenc.training.folder import RunFolder
+from ganenc.training.trainer import Trainer
+
+__all__ = ["execute", "finetune", "pretrain"]
+
+OnRow = Callable[[int, int, Mapping[str, float]], None]
+
+
+def execute(run: RunSpec, folder: str | Path, *, on_step: OnRow | None = None) -> Encoder:
+    """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
+
+    Called again with the same spec and folder it resumes where it was interrupted, and gives the same numbers (on a
+    CPU) as an uninterrupted run.
+
+    Raises:
+        GanencError: if something that the spec names is not there, or does not fit.
+    """
+    if not run.generator:
+        raise SpecError("generator: this run names none; give a shipped model, a model folder or a checkpoint.")
+    generator = load_generator(run.generator, device=check_device(run.device))
+    if run.task == "pretrain":
+        return pretrain(generator, run, folder, on_step=on_step)
+    if not run.data.photos:
+        raise SpecError("data.photos: a 'finetune' run needs photos; name folders, files or patterns.")
+    spec = generator.spec
+    found = images.read_many(
+        images.find(run.data.photos),
+        size=spec.size,
+        channels=spec.channels,
+        value_range=spec.value_range,
+        fit=run.data.fit,
+    )
+    if not len(found.batch):
+        raise TrainingError(f"None of the photos in {', '.join(run.data.photos)} could be read.")
+    labels = None if run.data.labels is None else torch.tensor(run.data.labels)
+    return finetune(generator, found.batch, run, folder, labels=labels, on_step=on_step)
+
+
+def pretrain(
+    generator: Generator,
+    run: RunSpec,
+    folder: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    on_step: OnRow | None = None,
+) -> Encoder:
+    """Train an encoder on images that the generator makes (section 3.2). Resumes a run that the folder holds.
+
+    Args:
+        generator: frozen here.
+        run: the spec; ``ganenc_registry.specs.preset`` gives the paper's.
+        folder: where checkpoints, metrics, grids and the encoder go.
+        encoder: what to start from; by default what the spec says.
+        on_step: called with step, steps and terms at every row of metrics.
+
+    Returns:
+        the trained encoder, also written to ``folder/encoder``.
+    """
+    encoder = encoder or _encoder(run, generator)
+    source = _synthesized(run, generator)
+    return _train(run, folder, generator, encoder, source, norm_in_training=True, on_step=on_step)
+
+
+def finetune(
+    generator: Generator,
+    photos: Tensor,
+    run: RunSpec,
+    folder: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    labels: Tensor | None = None,
+    on_step: OnRow | None = None,
+) -> Encoder:
+    """Fine-tune an encoder on a set of photos (section 3.3). Resumes a run that the folder holds.
+
+    Args:
+        generator: frozen here.
+        photos: (M, C, H, W) in the generator's value range.
+        run: the spec; with ``data.photo_share`` below 1 the other steps are on synthesized images.
+        folder: where checkpoints, metrics, grids and the encoder go.
+        encoder: what to start from; by default what the spec says.
+        labels: int64 (M,) or rows (M, classes), where they matter.
+        on_step: called with step, steps and terms at every row of metrics.
+
+    Returns:
+        the fine-tuned encoder, also written to ``folder/encoder``.
+    """
+    encoder = encoder or _encoder(run, generator)
+    batch = run.batch_at(generator.spec.resolution)
+    own = Photos(photos, batch, labels=labels, seed=run.seed, device=generator.device)
+    source: Source = own
+    if run.mixes_photos:
+        source = Mixture(own, _synthesized(run, generator), run.data.photo_share)
+    return _train(run, folder, generator, encoder, source, norm_in_training=False, on_step=on_step)
+
+
+def _encoder(run: RunSpec, generator: Generator) -> Encoder:
+    """The encoder that the run starts from."""
+    torch.manual_seed(run.seed)
+    if run.encoder.weights:
+        encoder = load_encoder(run.encoder.weights, device=str(generator.device))
+        wrong = [name for name, value in run.encoder.overrides.items() if getattr(encoder.spec, name) != value]
+        if wrong:
+            raise SpecError(f"encoder.overrides.{wrong[0]}: the weights {run.encoder.weights} have another; drop one.")
+        return encoder
+    spec = EncoderSpec.mirror(generator.spec, **run.encoder.overrides)
+    return build_encoder(generator, spec).to(generator.device)
+
+
+def _synthesized(run: RunSpec, generator: Generator) -> Synthesized:
+    batch = run.batch_at(generator.spec.resolution)
+    data = run.data
+    return Synthesized(generator, batch, seed=run.seed, samples=data.samples, truncation=data.truncation)
+
+
+def _train(
+    run: RunSpec,
+    folder: str | Path,
+    generator: Generator,
+    encoder: Encoder,
+    source: Source,
+    *,
+    norm_in_training: bool,
+    on_step: OnRow | None,
+) -> Encoder:
+    choice = run.objective
+    if run.speed.channels_last:
+        encoder.to(memory_format=torch.channels_last)
+        generator.to(memory_format=torch.channels_last)
+    step = EncoderStep(
+        generator,
+        encoder.requires_grad_(True),
+        objective_from_spec(choice, generator),
+        image_gradient=choice.image_gradient,
+        log_images=choice.log_images,
+        latent_on_photos=choice.latent.on_photos,
+    )
+    if run.speed.compile:
+        generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
+    place = RunFolder(folder, run)
+    trainer = Trainer(run, place, step, source, norm_in_training=norm_in_training)
+    trained = trainer.train(on_step)
+    info = {"generator": model_hash(generator), "steps": trainer.progress.step, "stopped": trainer.progress.stopped}
+    save_pretrained(trained, place.path / "encoder", info=info)
+    return trained
