@@ -119,7 +119,7 @@ class Bar:
         elif now - self.told >= QUIET_SECONDS:
             self.told = now
             left = (now - self.began) / max(done - self.start, 1) * (self.total - done)
-            say(f"{self.what}: {done} of {self.total}, {_time(left)} left{f', {note}' if note else ''}")
+            say(f"{self.what}: {done / self.total:.0%}, {_time(left)} left{f', {note}' if note else ''}")
 
     def restart(self, done: int) -> None:
         """Count the time left from here: so many steps were done before."""
@@ -137,12 +137,12 @@ class Bar:
 
 def _progress() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )

@@ -173,4 +173,4 @@ def _print(
         for name, (mean, std) in table.items()
     ]  # fmt: skip
     show(f"{facts['images']} images, {facts['method']}, {facts['seconds_each']:.2f} s each")
-    show_table(["metric", "mean", "std", "mean image", "taken with"], texts, numeric=[1, 2, 3])
+    show_table(["metric", "mean", "± std", "mean image", "taken with"], texts, numeric=[1, 2, 3])

@@ -305,7 +305,7 @@ def _write_summary(outcome: Outcome, job: Job) -> None:
         for r in outcome.results
     ]
     html = summary_report(
-        title=f"Inverted with {job.session.source}",
+        title=f"Inverted with {Path(job.session.source).name}",
         photos=photos,
         failures=[(str(path), reason) for path, reason in outcome.failures],
         baseline=outcome.mean_image(),

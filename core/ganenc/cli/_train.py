@@ -190,7 +190,8 @@ def _carry_out(spec: RunSpec, out: Path, work: Callable[[OnRow], Encoder]) -> No
         if not first:
             first.append(step)
             bar.restart(max(step - spec.saving.log_every, 0))
-        bar.update(step, f"loss {terms['total']:.4g}" if "total" in terms else "")
+        loss = f", loss {terms['total']:.4g}" if "total" in terms else ""
+        bar.update(step, f"step {step} of {steps}{loss}")
 
     try:
         with Bar(spec.task, spec.steps) as bar:

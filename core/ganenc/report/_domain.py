@@ -18,6 +18,8 @@ WEAK = 2.0
 """Under so many dB above the mean image, an encoder has learned little."""
 GAP = 2.5
 """From so many dB below a generated image on, a photo counts as unlike what the generator makes."""
+LEAST = 1.0
+"""So does a photo that one pass rebuilds less than so many dB better than the mean image does."""
 
 HELD_OUT = 1 << 40
 """A place in the stream of draws that no training reaches."""
@@ -114,11 +116,12 @@ def judge(check: DomainCheck, final_psnr: float) -> Verdict:
             f"Even images that the generator made itself come back at {made:.1f} dB, hardly above the mean image"
             f" ({check.baseline.mean_psnr:.1f} dB). Train the encoder longer. {reached}",
         )
-    if made - photo >= GAP:
+    if made - photo >= GAP or photo - check.photo_mean_psnr < LEAST:
         return Verdict(
             "warn",
             "The photo is unlike what the generator makes.",
-            f"In one pass the encoder rebuilds generated images at {made:.1f} dB and this photo at {photo:.1f} dB."
+            f"In one pass the encoder rebuilds generated images at {made:.1f} dB and this photo at {photo:.1f} dB; the"
+            f" mean image alone is at {check.photo_mean_psnr:.1f} dB."
             " Check that the photo is cropped and aligned like the images that the generator was trained on; a pose,"
             f" light or background that it never saw cannot be rebuilt in one pass. {reached}",
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from torch import Tensor
@@ -82,7 +83,7 @@ def inversion_report(
         _metrics(metrics, metric_settings or {}),
         section("Settings", facts(_facts(settings or {}, seconds, model, model_hash, len(history)))),
     ]
-    lead = f"Inverted with {model}" if model else "Inverted"
+    lead = f"Inverted with {PurePath(model).name}" if model else "Inverted"
     method = (settings or {}).get("method")
     return page(title, f"{lead} by the method {method}" if method else lead, numbers, body)
 

@@ -78,6 +78,7 @@ a { color: var(--s0); }
 svg.linear { display: none !important; }
 body:has(#linear:checked) svg.log.paired { display: none !important; }
 body:has(#linear:checked) svg.linear { display: block !important; }
+details { margin-top: 14px; font-size: 14px; }
 details summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 14px; overflow-x: auto;
   font: 13px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
