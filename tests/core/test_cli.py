@@ -247,6 +247,11 @@ class TestUsage:
         assert ran.code == 2
         assert "'finetune'" in ran.err
 
+    def test_a_wrong_fit_is_told_the_right_one(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
+        ran = run("invert", photos, "--model", model, "--out", tmp_path, "--fit", "covr")
+        assert ran.code == 2
+        assert "'cover'" in ran.err
+
     def test_an_option_that_the_method_has_not_is_an_error(
         self, run: Any, model: Path, photos: Path, tmp_path: Path
     ) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import SpecError
+from ganenc_registry.errors import SpecError, nearest
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, show
@@ -54,6 +54,9 @@ def invert(
     from ganenc.cli._session import open_session
 
     registry().get("inverter", method)
+    if fit not in get_args(images.Fit):
+        known = get_args(images.Fit)
+        raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
     chosen = options(settings)
     chosen.update({key: value for key, value in (("steps", steps), ("space", space)) if value is not None})
     found = images.find(photos or [])
