@@ -125,6 +125,11 @@ def test_importing_a_package_leaves_torch_out(package: str) -> None:
     assert run(_light(f"import {package}")) == "[]\n"
 
 
+def test_the_registry_reads_specs_only_when_they_are_asked_for() -> None:
+    code = "import sys, ganenc_registry\nprint(sorted({'pydantic', 'yaml', 'torch', 'numpy'} & set(sys.modules)))"
+    assert run(code) == "[]\n"
+
+
 def test_listing_what_is_registered_leaves_torch_out() -> None:
     code = "from ganenc_registry import registry\nassert registry().list()"
     assert run(_light(code)) == "[]\n"
