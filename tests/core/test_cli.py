@@ -362,6 +362,24 @@ class TestInvert:
         assert "broken.jpg" in (out / "index.html").read_text()
         assert "Traceback" not in run(*words).err
 
+    def test_no_photo_is_begun_after_the_time_is_spent(
+        self, run: Any, model: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        from ganenc.cli._inverting import Job, invert_photos
+        from ganenc.cli._session import open_session
+
+        job = Job(open_session(str(model)), tmp_path / "out", "encode", budget=0.0)
+        outcome = invert_photos([photos / "one.png"] * 3, job)
+        assert (len(outcome.results), outcome.left, outcome.failures) == (1, 2, [])
+
+    def test_an_encoder_of_another_shape_is_refused(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
+        other = SPEC.model_copy(update={"size": (32, 32)})
+        save_pretrained(build_encoder(other), tmp_path / "other")
+        ran = run("invert", photos, "--model", model, "--encoder", tmp_path / "other", "--out", tmp_path / "out")
+        assert ran.code == 2
+        assert ran.err.startswith("Error: ")
+        assert not (tmp_path / "out").exists()
+
     def test_without_an_encoder_optimize_works_and_encode_says_what_to_do(
         self, run: Any, photos: Path, tmp_path: Path
     ) -> None:

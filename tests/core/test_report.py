@@ -236,7 +236,9 @@ class TestCharts:
         assert log[0][1] - log[1][1] == pytest.approx(log[1][1] - log[2][1], abs=0.2)
         assert (linear[0][1] - linear[1][1]) / (linear[0][1] - linear[2][1]) == pytest.approx(10 / 100, abs=0.02)
 
-    @pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01)])
+    @pytest.mark.parametrize(
+        "values", [(0.0, 1.0), (-1.0, 1.0), (-1e-9, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01)]
+    )
     def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
         html = chart("x", {"x": [(0.0, values[0]), (1.0, values[1])]})
         Page(html)
@@ -245,6 +247,13 @@ class TestCharts:
         for path in re.findall(r'd="M([^"]+)"', html):
             heights = [float(point.split()[1]) for point in path.split("L")]
             assert all(0 <= y <= 200 for y in heights)
+
+    def test_rounding_below_zero_does_not_take_the_logarithmic_scale_away(self) -> None:
+        curve = [(0.0, 1.0), (1.0, 0.1), (2.0, -1e-9)]
+        html = chart("x", {"x": curve, "zero": [(0.0, 0.0), (2.0, 0.0)]})
+        Page(html)
+        assert 'class="log paired"' in html
+        assert len(re.findall(r'd="M([^"]+)"', html)) == 1 + 2
 
     def test_long_curves_are_thinned_and_keep_both_ends(self) -> None:
         html = chart("x", {"x": [(float(i), 1.0 + i) for i in range(5000)]})

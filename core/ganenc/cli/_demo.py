@@ -15,6 +15,9 @@ from ganenc.cli._options import Device, Json, Set, options
 
 __all__ = ["demo"]
 
+BUDGET = 210.0
+"""Seconds after which the demo begins no further photo."""
+
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
@@ -36,7 +39,7 @@ def demo(
     chosen = {**options(settings), **({} if steps is None else {"steps": steps})}
     session = open_session(name, device=device)
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
-    job = Job(session, out, method, chosen)
+    job = Job(session, out, method, chosen, budget=BUDGET)
     outcome = invert_photos(found, job)
     if as_json:
         emit(outcome.as_json(job))

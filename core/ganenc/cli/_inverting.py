@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import ImageError
 
-from ganenc.cli._console import Bar, complain, show, show_table
+from ganenc.cli._console import Bar, complain, say, show, show_table
 from ganenc.cli._session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Job:
     seed: int = 0
     fit: str = "cover"
     report: bool = True
+    budget: float = math.inf
+    """Seconds after which no further photo is begun; one is inverted in any case."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Outcome:
     results: list[Result]
     failures: list[tuple[Path, str]]
     metric_settings: dict[str, str]
+    left: int = 0
+    """How many photos were not begun, for want of time."""
 
     def means(self) -> dict[str, float]:
         """The mean of every metric."""
@@ -87,6 +93,7 @@ class Outcome:
             "out": job.out,
             "photos": photos,
             "failures": [{"photo": path, "error": reason} for path, reason in self.failures],
+            "not_begun": self.left,
             "mean": self.means(),
             "mean_image": self.mean_image(),
             "metric_settings": self.metric_settings,
@@ -253,15 +260,20 @@ def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:
     each = 100
     results: list[Result] = []
     failures: list[tuple[Path, str]] = []
+    began = time.monotonic()
     with Bar("inverting", each * len(photos)) as bar:
         for index, (path, name) in enumerate(zip(photos, unique_names(photos), strict=True)):
+            spent = time.monotonic() - began
+            if index and spent + spent / index > job.budget:
+                break
             bar.update(index * each, what=f"{path.name} ({index + 1} of {len(photos)})")
             try:
                 results.append(worker.invert(path, name, index, bar, index * each, each))
             except ImageError as error:
                 failures.append((path, str(error)))
                 bar.note(f"Skipped: {error}")
-    outcome = Outcome(results, failures, worker.settings_of_metrics())
+    left = len(photos) - len(results) - len(failures)
+    outcome = Outcome(results, failures, worker.settings_of_metrics(), left)
     if job.report and results:
         _write_summary(outcome, job)
     return outcome
@@ -277,6 +289,8 @@ def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:
         last = ["mean", *_texts(outcome.means(), names), f"{seconds:.1f}"]
         show_table(["photo", *names, "seconds"], rows, numeric=range(1, len(names) + 2), last=last)
         show(f"Report: {job.out / SUMMARY}" if job.report else f"Results: {job.out}")
+    if outcome.left:
+        say(f"{outcome.left} photos were not begun, as there was no time left for them.")
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.results)
         lost = ", ".join(str(path) for path, _ in outcome.failures)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganenc_registry.errors import CheckpointError, GanencError, SpecError, WeightsMissingError
+from ganenc_registry.errors import GanencError, SpecError, WeightsMissingError
 
 from ganenc.cli._console import say
 
@@ -115,6 +115,7 @@ def open_session(
         GanencError: if something is not there or does not fit.
     """
     from ganenc.devices import check_device
+    from ganenc.encoder import check_fits
     from ganenc.models import load_encoder, load_generator, model_hash
 
     device = check_device(device)
@@ -124,7 +125,7 @@ def open_session(
     place = encoder_folder(model, encoder) if seek_encoder else None
     if place is not None:
         found = load_encoder(place, device=device)
-        _check_fit(found, place, generator, model)
+        check_fits(found.spec, generator.spec)
         _check_origin(place, digest, model)
     chosen = backbone or str(model_info(model).get("backbone", DEFAULT_BACKBONE))
     if chosen != NO_BACKBONE:
@@ -158,17 +159,6 @@ def model_info(model: str) -> Mapping[str, Any]:
     folder = model_folder(model)
     info = {} if folder is None else read_config(folder).get("info")
     return info if isinstance(info, dict) else {}
-
-
-def _check_fit(encoder: Encoder, place: str, generator: Generator, model: str) -> None:
-    theirs, ours = encoder.spec, generator.spec
-    same = (theirs.size, theirs.channels) == (ours.size, ours.channels)
-    names = {part.name: part.shape for part in theirs.parts}
-    wanted = {part.name: part.shape for part in ours.layout if hasattr(part, "shape") and part.name in names}
-    if not same or names != wanted:
-        raise CheckpointError(
-            f"The encoder {place} gives {names} from images {theirs.size[0]}x{theirs.size[1]}; it does not fit {model}."
-        )
 
 
 def _check_origin(place: str, digest: str, model: str) -> None:

@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 340, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
 MOST_POINTS = 240
 COLOURS = 6
+SMALLEST = 1e-6
+"""Values under this share of the highest are rounding, and have no place on a logarithmic scale."""
 
 
 def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] = ("step",)) -> dict[str, Curve]:
@@ -52,13 +54,16 @@ def chart(title: str, series: Mapping[str, Curve]) -> str:
 
     Args:
         title: what is drawn.
-        series: the curves by name; a logarithmic scale is drawn where all values are above 0, a linear one always.
+        series: the curves by name. A linear scale is drawn always; a logarithmic one where no value is below 0 by more
+            than rounding, without the values that are 0 or next to it.
     """
     thin = {name: _thin(curve) for name, curve in series.items()}
-    positive = all(value > 0 for curve in thin.values() for _, value in curve)
-    drawings = (
-        _draw(title, thin, log=True) + _draw(title, thin, log=False) if positive else _draw(title, thin, log=None)
-    )
+    values = [value for curve in thin.values() for _, value in curve]
+    floor = max(values) * SMALLEST
+    fit = {name: [point for point in curve if point[1] > floor] for name, curve in thin.items()}
+    enough = max(values) > 0 and min(values) >= -floor and any(len(curve) > 1 for curve in fit.values())
+    scales: tuple[bool | None, ...] = (True, False) if enough else (None,)
+    drawings = "".join(_draw(title, fit if scale else thin, log=scale) for scale in scales)
     legend = "".join(
         f'<span><i class="c{i % COLOURS}"></i>{escape(name)}</span>' for i, name in enumerate(thin) if name != title
     )
@@ -88,6 +93,8 @@ def _draw(title: str, series: Mapping[str, Curve], *, log: bool | None) -> str:
         anchor = "end" if x(mark) > WIDTH - 30 else "middle"
         parts.append(f'<text x="{x(mark):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{mark:g}</text>')
     for index, (name, curve) in enumerate(series.items()):
+        if not curve:
+            continue
         line = "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in curve)
         hint = f"{name}: {curve[0][1]:.4g} at step {curve[0][0]:g}, {curve[-1][1]:.4g} at step {curve[-1][0]:g}"
         parts.append(f'<path class="c{index % COLOURS}" d="{line}"><title>{escape(hint)}</title></path>')
