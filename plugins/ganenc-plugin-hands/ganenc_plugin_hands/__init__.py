@@ -1,4 +1,4 @@
-"""A small zoo that needs no download: GANs of hands at 64x64, their encoders, a backbone and photos. Imports no torch."""
+"""A small zoo that needs no download: GANs of hands at 64x64, encoders, a backbone and photos. Imports no torch."""
 
 from ganenc_registry import Contribution, hookimpl
 

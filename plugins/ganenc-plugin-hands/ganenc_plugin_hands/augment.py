@@ -46,7 +46,11 @@ class AdaptiveAugment:
         n = len(x)
         brightness, contrast, saturation = (
             value.to(x).reshape(n, 1, 1, 1)
-            for value in (self._strength(n, 0.2), torch.exp2(self._strength(n, 0.5)), torch.exp2(self._strength(n, 0.5)))
+            for value in (
+                self._strength(n, 0.2),
+                torch.exp2(self._strength(n, 0.5)),
+                torch.exp2(self._strength(n, 0.5)),
+            )
         )
         x = (x + brightness) * contrast
         grey = x.mean(1, keepdim=True)

@@ -103,14 +103,17 @@ def encoders(
     folder = ZOO / model
     generator = load_generator(folder)
     training, _ = split_kept_out(photos)
-    fields: dict[str, Any] = {"objective": {"backbone": "hands"}, "saving": {"grid": 12, "checkpoint_every": 250}}
-    first = preset("pretrain", **fields, generator=str(model), steps=steps, data={"batch": 16})
+    fields: dict[str, Any] = {
+        "generator": model,
+        "objective": {"backbone": "hands", "attention": {"name": "none"}},  # Two views more take twice the time.
+        "optimiser": {"rate": 0.002},
+        "saving": {"grid": 12, "checkpoint_every": 250},
+    }
+    first = preset("pretrain", **fields, steps=steps, data={"batch": 16})
     encoder = pretrain_encoder(generator, first, work / model / "encoder-pretrained", on_step=_say)
     _release_encoder(encoder, generator, folder / "encoder-pretrained")
     pictures = read_photos(training)[0].float() / 127.5 - 1
-    second = preset(
-        "finetune", **fields, generator=str(model), steps=photo_steps, data={"batch": 16, "photo_share": 0.75}
-    )
+    second = preset("finetune", **fields, steps=photo_steps, data={"batch": 16, "photo_share": 0.75})
     encoder = finetune_encoder(
         generator, pictures, second, work / model / "encoder", encoder=copy.deepcopy(encoder), on_step=_say
     )

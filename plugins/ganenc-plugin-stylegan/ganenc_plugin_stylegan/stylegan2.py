@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Literal
 
@@ -95,7 +96,9 @@ def stylegan2_spec(
 def _levels(size: tuple[int, int], base: tuple[int, int]) -> int:
     levels = round(math.log2(size[0] / base[0])) + 1
     if size != (base[0] << (levels - 1), base[1] << (levels - 1)):
-        raise SpecError(f"A StyleGAN2 of {size[0]}x{size[1]} cannot start at {base[0]}x{base[1]}: it doubles each level.")
+        raise SpecError(
+            f"A StyleGAN2 of {size[0]}x{size[1]} cannot start at {base[0]}x{base[1]}: it doubles each level."
+        )
     return levels
 
 
@@ -110,7 +113,7 @@ class Mapping(nn.Module):
         self.embed = FullyConnected(spec.classes, label_dim) if spec.classes else None
         widths = [spec.prior.dim + label_dim, *[hidden] * (options.mapping_layers - 1), w_dim]
         self.layers = nn.ModuleList(
-            FullyConnected(a, b, activation="lrelu", lr_multiplier=lr) for a, b in zip(widths, widths[1:])
+            FullyConnected(a, b, activation="lrelu", lr_multiplier=lr) for a, b in itertools.pairwise(widths)
         )
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -177,7 +180,9 @@ class StyleGAN2(Generator):
         self.options = StyleGAN2Options.from_mapping(spec.options, where="the options of a stylegan2")
         styles, const = spec.part("w"), spec.part("const")
         if not isinstance(styles, Styles) or not isinstance(const, Map) or not spec.resolution_channels:
-            raise SpecError("A stylegan2 has styles `w`, a map `const` and `resolution_channels`; see stylegan2_spec().")
+            raise SpecError(
+                "A stylegan2 has styles `w`, a map `const` and `resolution_channels`; see stylegan2_spec()."
+            )
         if len(self.options.fir) % 2:
             raise SpecError(f"The filter of a stylegan2 has an even number of taps, not {len(self.options.fir)}.")
         base = (const.height, const.width)
@@ -193,7 +198,7 @@ class StyleGAN2(Generator):
         with_image = widths if self.options.architecture == "skip" else widths[-1:]
         self.to_rgb = nn.ModuleList(ToRGB(width, spec.channels, styles.dim) for width in with_image)
         if self.options.architecture == "resnet":
-            pairs = list(zip(widths, widths[1:]))
+            pairs = list(itertools.pairwise(widths))
             self.skips = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairs)
         self.register_buffer("fir", fir_kernel(self.options.fir), persistent=False)
         self.register_buffer("w_avg", torch.full((styles.dim,), math.nan))

@@ -1,0 +1,27 @@
+"""Makes the picture of the README from what ``ganenc demo`` left: ``python docs/picture.py demo docs/demo.png``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from ganenc import images
+
+AMPLIFIED = 4
+
+
+def picture(folder: Path) -> torch.Tensor:
+    """Targets, reconstructions and their differences, amplified, one column a photo: (3, H, W) from -1 to 1."""
+    done = sorted(path.parent for path in folder.glob("*/inversion.json"))
+    targets, again = (
+        torch.stack([images.read(one / name) for one in done]) for name in ("target.png", "reconstruction.png")
+    )
+    difference = ((again - targets) * AMPLIFIED / 2).clamp(-1, 1)
+    rows = torch.cat([targets, again, difference])
+    large = torch.nn.functional.interpolate(rows, scale_factor=2, mode="bicubic", antialias=True).clamp(-1, 1)
+    return images.grid(large, len(done))
+
+
+if __name__ == "__main__":
+    images.write_png(sys.argv[2], picture(Path(sys.argv[1])))
