@@ -7,7 +7,7 @@ from ganenc_registry import Contribution, Kind, hookimpl
 __all__ = ["ganenc_contributions"]
 
 BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
-    ("block", "adaptive", "The paper's block: style heads, norm, convolutions, bypass (Figure 4)", "blocks:AdaptiveBlock"),
+    ("block", "adaptive", "The paper's block: heads, norm, convolutions, bypass (Figure 4)", "blocks:AdaptiveBlock"),
     ("attention", "none", "The whole image alone", "attention:NoAttention"),
     ("attention", "center", "The whole image and two crops around its centre (Figure 5)", "attention:CenterAttention"),
     ("loss", "mse", "Mean squared error", "losses:MSE"),

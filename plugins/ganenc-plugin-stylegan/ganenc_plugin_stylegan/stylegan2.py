@@ -238,7 +238,7 @@ class StyleGAN2(Generator):
         return image
 
     def _synthesize_plain(self, x: Tensor, w: Tensor, maps: list[Tensor | None]) -> Tensor:
-        """The architectures that make the image from the last features alone; ``resnet`` adds a bypass to each block."""
+        """The architectures whose image comes from the last features alone; ``resnet`` adds a bypass to each block."""
         conv, clamp = list(self.convs), self.options.clamp
         residual = self.options.architecture == "resnet"
         for level in range(1, len(conv) // 2 + 1):
