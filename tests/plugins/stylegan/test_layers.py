@@ -1,0 +1,162 @@
+"""The layers against the paper's formulas, summed term by term in double precision with no convolution of torch's."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from ganenc_plugin_stylegan.layers import (
+    FullyConnected,
+    fir_kernel,
+    modulated_conv,
+    normalise_second_moment,
+    upsample,
+)
+
+TAPS = [(1.0, 3.0, 3.0, 1.0), (1.0, 1.0), (1.0, 2.0, 5.0, 4.0), (0.5, -1.0, 3.0, 7.0, 2.0, 1.5)]
+"""Published ones, the shortest, and two that are not symmetric, so that a flipped filter shows."""
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def kernel_of(taps: tuple[float, ...]) -> torch.Tensor:
+    row = np.asarray(taps) / np.sum(taps)
+    return torch.from_numpy(row[:, None] * row[None, :])
+
+
+def modulated(weight: np.ndarray, style: np.ndarray, demodulate: bool) -> np.ndarray:
+    """The weight of one sample (Karras et al., 2020, Equations 1 and 3)."""
+    scaled = weight * style[None, :, None, None]
+    if not demodulate:
+        return scaled
+    lengths = [math.sqrt(sum(v * v for v in row.ravel()) + 1e-8) for row in scaled]
+    return scaled / np.asarray(lengths)[:, None, None, None]
+
+
+def smoothed(x: np.ndarray, taps: np.ndarray, shift: int) -> np.ndarray:
+    """(C, H, W) on a grid of which only every other pixel is known => (C, 2H, 2W): the filter's sum, pixel by pixel.
+
+    On each axis pixel n of the result takes pixel m of ``x`` by the tap n - 2 m + shift, times 2 for the zeros between.
+    """
+    channels, height, width = x.shape
+    out = np.zeros((channels, 2 * height, 2 * width))
+    for y, z, m, n in itertools.product(range(2 * height), range(2 * width), range(height), range(width)):
+        i, j = y - 2 * m + shift, z - 2 * n + shift
+        if 0 <= i < len(taps) and 0 <= j < len(taps):
+            out[:, y, z] += 4 * taps[i] * taps[j] * x[:, m, n]
+    return out
+
+
+def convolved(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(in, H, W) => (out, H, W): the plain sum over the window around each pixel, zeros outside."""
+    half = weight.shape[-1] // 2
+    _, height, width = x.shape
+    wide = np.pad(x, ((0, 0), (half, half), (half, half)))
+    out = np.zeros((len(weight), height, width))
+    for o, y, z in itertools.product(range(len(weight)), range(height), range(width)):
+        out[o, y, z] = np.sum(weight[o] * wide[:, y : y + 2 * half + 1, z : z + 2 * half + 1])
+    return out
+
+
+def convolved_up(x: np.ndarray, weight: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """(in, H, W) => (out, 2H, 2W): each pixel paints the weight at twice its place, then the filter smooths."""
+    _, height, width = x.shape
+    painted = np.zeros((len(weight), 2 * height + 1, 2 * width + 1))
+    for m, n in itertools.product(range(height), range(width)):
+        painted[:, 2 * m : 2 * m + 3, 2 * n : 2 * n + 3] += np.einsum("oikl,i->okl", weight, x[:, m, n])
+    out = np.zeros((len(weight), 2 * height, 2 * width))
+    half = len(taps) // 2
+    for y, z, p, q in itertools.product(*map(range, (2 * height, 2 * width, 2 * height + 1, 2 * width + 1))):
+        i, j = y - p + half, z - q + half
+        if 0 <= i < len(taps) and 0 <= j < len(taps):
+            out[:, y, z] += 4 * taps[i] * taps[j] * painted[:, p, q]
+    return out
+
+
+@pytest.mark.parametrize("taps", TAPS)
+def test_upsampling_is_the_filters_sum(taps: tuple[float, ...]) -> None:
+    x = draw(2, 3, 4, 5)
+    row = np.asarray(taps) / np.sum(taps)
+    expected = np.stack([smoothed(one, row, len(taps) // 2 - 1) for one in x.numpy()])
+    np.testing.assert_allclose(upsample(x, kernel_of(taps)).numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("size", [1, 3])
+def test_modulated_convolution_is_the_sum_with_each_samples_own_weight(size: int, demodulate: bool) -> None:
+    x, weight, styles = draw(3, 4, 5, 6), draw(2, 4, size, size, seed=1), draw(3, 4, seed=2)
+    samples = zip(x.numpy(), styles.numpy(), strict=True)
+    expected = np.stack([convolved(one, modulated(weight.numpy(), style, demodulate)) for one, style in samples])
+    found = modulated_conv(x, weight, styles, demodulate=demodulate)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("taps", TAPS)
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_modulated_convolution_upwards_is_the_sum_then_the_filter(taps: tuple[float, ...], demodulate: bool) -> None:
+    x, weight, styles = draw(2, 3, 3, 4), draw(2, 3, 3, 3, seed=1), draw(2, 3, seed=2)
+    row = np.asarray(taps) / np.sum(taps)
+    samples = zip(x.numpy(), styles.numpy(), strict=True)
+    expected = np.stack(
+        [convolved_up(one, modulated(weight.numpy(), style, demodulate), row) for one, style in samples]
+    )
+    found = modulated_conv(x, weight, styles, demodulate=demodulate, up=kernel_of(taps))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("way", ["upsample", "modulated_conv"])
+def test_a_pixel_stays_in_its_place_when_the_size_doubles(way: str) -> None:
+    """A symmetric filter and weight spread a pixel around the middle of the four that it becomes."""
+    x = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    x[0, 0, 3, 5] = 1.0
+    kernel = kernel_of((1.0, 3.0, 3.0, 1.0))
+    if way == "upsample":
+        made = upsample(x, kernel)
+    else:
+        weight, styles = torch.ones(1, 1, 3, 3, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+        made = modulated_conv(x, weight, styles, demodulate=False, up=kernel)
+    places = torch.arange(18, dtype=torch.float64)
+    mass = made[0, 0] / made.sum()
+    assert (mass.sum(1) @ places).item() == pytest.approx(2 * 3 + 0.5, abs=1e-12)
+    assert (mass.sum(0) @ places).item() == pytest.approx(2 * 5 + 0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("up", [None, (1.0, 3.0, 3.0, 1.0)])
+def test_gradients_reach_features_and_styles_and_are_right(up: tuple[float, ...] | None) -> None:
+    weight = draw(2, 3, 3, 3, seed=1)
+    inputs = (draw(2, 3, 2, 3).requires_grad_(), draw(2, 3, seed=2).requires_grad_())
+    kernel = None if up is None else kernel_of(up)
+    assert torch.autograd.gradcheck(lambda x, styles: modulated_conv(x, weight, styles, up=kernel), inputs)
+
+
+def test_the_filter_is_an_outer_product_that_sums_to_one() -> None:
+    kernel = fir_kernel((1.0, 2.0, 4.0, 1.0))
+    expected = [[a * b / 64 for b in (1, 2, 4, 1)] for a in (1, 2, 4, 1)]
+    np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["linear", "lrelu"])
+def test_fully_connected_layers_scale_weights_and_bias_as_they_are_used(activation: str) -> None:
+    torch.manual_seed(0)
+    layer = FullyConnected(5, 4, activation=activation, bias=0.3, lr_multiplier=0.01).double()
+    assert layer.bias.detach().numpy() == pytest.approx(0.3 / 0.01, rel=1e-6)
+    layer.bias.data = draw(4, seed=1) / 0.01
+    x = draw(3, 5)
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    expected = np.zeros((3, 4))
+    for n, o in itertools.product(range(3), range(4)):
+        value = sum(x[n, i].item() * weight[o, i] * 0.01 / math.sqrt(5) for i in range(5)) + bias[o] * 0.01
+        expected[n, o] = value if activation == "linear" else math.sqrt(2) * (value if value > 0 else 0.2 * value)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_the_second_moment_of_each_row_becomes_one() -> None:
+    x = draw(4, 6) * torch.tensor([[0.5], [1.0], [30.0], [7.0]], dtype=torch.float64)
+    found = normalise_second_moment(x)
+    np.testing.assert_allclose(found.square().mean(1).numpy(), np.ones(4), atol=1e-6)
+    np.testing.assert_allclose((found / x).std(1).numpy(), np.zeros(4), atol=1e-10)
