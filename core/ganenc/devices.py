@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ganenc_registry.errors import DeviceError
 
 __all__ = ["check_device"]
@@ -16,7 +18,7 @@ def check_device(name: str) -> str:
     import torch
 
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdigit()):
+    if not re.fullmatch(r"(cpu|cuda|mps)(:0|:[1-9][0-9]*)?", name):
         raise DeviceError(f"There is no device {name!r}; it is cpu, cuda, cuda:N or mps.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise DeviceError("The device 'cuda' is not here: no NVIDIA GPU, or no driver for it; use --device cpu.")

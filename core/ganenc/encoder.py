@@ -18,7 +18,7 @@ from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.layers import Conv, Linear
 
-__all__ = ["Encoder", "build_encoder"]
+__all__ = ["Encoder", "build_encoder", "check_fits"]
 
 
 class Encoder(nn.Module):
@@ -219,16 +219,16 @@ def build_encoder(
     if overrides:
         spec = EncoderSpec.from_mapping({**spec.to_mapping(), **overrides})
     if not isinstance(source, EncoderSpec):
-        _check_fits(spec, generator)
+        check_fits(spec, generator)
     encoder = Encoder(spec)
     if isinstance(source, Generator):
         encoder.center_on(source)
     return encoder
 
 
-def _check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
+def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
     """Raise ``SpecError`` if an encoder of ``spec`` cannot serve the generator."""
-    for name in ("size", "channels"):
+    for name in ("size", "channels", "value_range"):
         ours, theirs = getattr(spec, name), getattr(generator, name)
         if ours != theirs:
             raise SpecError(f"{name}: the encoder has {ours}, the generator {theirs}; they must agree.")

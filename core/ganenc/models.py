@@ -12,6 +12,7 @@ from ganenc_registry.errors import CheckpointError, GanencError, PluginError, Sp
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 
 from ganenc.atomic import write_bytes, write_json
+from ganenc.devices import check_device
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,10 +43,11 @@ def model_folder(source: str | Path) -> Path | None:
     """The folder of a registered model, or of a path that is a model folder; None for anything else. Imports no torch.
 
     Raises:
-        GanencError: if nothing is registered under the name and there is no such path.
+        GanencError: if nothing is registered under the name and there is no such path, or the folder's config is
+            damaged.
     """
     path = Path(source)
-    if (path / CONFIG).is_file() and _is_ours(path / CONFIG):
+    if (path / CONFIG).is_file() and _is_ours(_read_json(path / CONFIG)):
         return path
     known = registry().names("model")
     if str(source) in known:
@@ -70,15 +72,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         CheckpointError: if there is none, or it is no config of ours.
     """
     path = Path(folder) / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{folder} is no model folder: {path.name} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    config = _read_json(path)
+    if not _is_ours(config):
         raise CheckpointError(f"{path} is no config of ganenc; a model folder is what `save_pretrained` writes.")
-    return config
+    return dict(config)
 
 
 def save_pretrained(module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None) -> None:
@@ -142,6 +139,7 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     Raises:
         GanencError: if there is nothing of that name, no family recognises the file, or several do.
     """
+    check_device(device)
     folder = model_folder(source)
     if folder is None:
         from ganenc.checkpoint import read_checkpoint
@@ -177,6 +175,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     """
     from ganenc.encoder import Encoder
 
+    check_device(device)
     folder = model_folder(source)
     if folder is None:
         from ganenc import published
@@ -216,11 +215,20 @@ def _config_of(folder: Path, kind: str) -> dict[str, Any]:
     return config
 
 
-def _is_ours(path: Path) -> bool:
+def _read_json(path: Path) -> Any:
     try:
-        return bool(read_config(path.parent))
-    except CheckpointError:
-        return False
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.parent} is no model folder: {path.name} cannot be read: {error.strerror}."
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
+
+
+def _is_ours(config: object) -> bool:
+    """Whether a config is one of ours; other projects have a file of that name, too."""
+    return isinstance(config, dict) and config.get("format") == FORMAT
 
 
 def _from_checkpoint(checkpoint: Checkpoint) -> Generator:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from ganenc_registry.errors import CheckpointError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -18,7 +17,12 @@ __all__ = ["load_state", "save_state"]
 
 
 def save_state(path: str | Path, state: Any) -> None:
-    """Write nested dicts, lists, tensors and plain values, atomically. Keys of dicts are strings or integers."""
+    """Write nested dicts, lists, tensors and plain values, atomically. Tuples come back as lists.
+
+    Raises:
+        TypeError: if something else is in the state, or a key of a dict is neither a string nor an integer.
+        GanencError: if the file cannot be written.
+    """
     tensors: dict[str, Tensor] = {}
     skeleton = _flatten(state, "", tensors)
     write_bytes(path, save(tensors, {"format": "ganenc-state", "skeleton": json.dumps(skeleton)}))
@@ -38,14 +42,21 @@ def load_state(path: str | Path) -> Any:
         raise CheckpointError(f"The training state {path} cannot be read: {error}.") from None
     if metadata.get("format") != "ganenc-state":
         raise CheckpointError(f"{path} is a safetensors file, but it holds no training state of ganenc.")
-    return _restore(json.loads(metadata["skeleton"]), tensors)
+    try:
+        return _restore(json.loads(metadata["skeleton"]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"The training state {path} is damaged: its outline does not fit its tensors.") from None
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
-        tensors[name] = value.detach().cpu().contiguous().clone()
-        return {"tensor": name}
+        unique = f"{len(tensors)}{name}"  # A key may hold a slash, and 1 and "1" are two keys.
+        tensors[unique] = value.detach().cpu().contiguous().clone()
+        return {"tensor": unique}
     if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str | int)]
+        if wrong:
+            raise TypeError(f"a training state cannot hold the key {wrong[0]!r} (at {name or 'the top'})")
         items = [[key, _flatten(item, f"{name}/{key}", tensors)] for key, item in value.items()]
         return {"dict": items}
     if isinstance(value, list | tuple):
@@ -64,14 +75,3 @@ def _restore(skeleton: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     if kind == "list":
         return [_restore(item, tensors) for item in content]
     return content
-
-
-def to_device(state: Any, device: torch.device) -> Any:
-    """The same state with every tensor on ``device``."""
-    if isinstance(state, Tensor):
-        return state.to(device)
-    if isinstance(state, dict):
-        return {key: to_device(item, device) for key, item in state.items()}
-    if isinstance(state, list):
-        return [to_device(item, device) for item in state]
-    return state

@@ -79,8 +79,8 @@ class Best:
 
     @torch.no_grad()
     def offer(self, latents: Latents, loss: Tensor) -> None:
-        """Keep the samples whose loss (N,) is lower than before. A loss that is not a number is never lower."""
-        loss = loss.detach().nan_to_num(nan=torch.inf)
+        """Keep the samples whose loss (N,) is lower than before. A loss that is not finite is never lower."""
+        loss = torch.where(loss.isfinite(), loss.detach(), torch.inf)
         if self.latents is None or self.loss is None:
             self.latents, self.loss = latents.detach().clone(), loss
             return

@@ -19,6 +19,7 @@ from ganenc.inverters.encode import need_encoder
 from ganenc.inverters.optimize import REPORT_EVERY, Variables, cosine_rate, optimise_latents
 from ganenc.latents import Latents
 from ganenc.objective import Objective
+from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 
 __all__ = ["Finetune"]
@@ -106,7 +107,7 @@ class Finetune(Inverter):
     ) -> Inversion:
         step_of = EncoderStep(generator, encoder, objective, latent_on_photos=self.latent_loss)
         reference = objective.prepare(batch.images, labels=batch.labels)
-        adam = torch.optim.Adam(encoder.parameters(), lr=self.rate, betas=self.betas)
+        adam = make_adam(encoder.parameters(), self.rate, self.betas)
         best, history = Best(), History()
         total = self.steps + self.refine
         for step in range(self.steps):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
+from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, nearest
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
-from ganenc.encoder import Encoder
+from ganenc.encoder import Encoder, check_fits
 from ganenc.generator import Generator
 from ganenc.inverters.base import Inversion, Inverter, OnStep
 from ganenc.objective import Objective, build_objective
@@ -49,20 +49,36 @@ def invert(
         options: of the method, such as ``steps`` or ``rate``.
 
     Raises:
-        ImageError: if the images are not of the generator's size.
+        ImageError: if the images are not of the generator's size, or hold values that are not finite.
+        LatentsError: if there is not one label for each image.
         UnknownNameError: if there is no such method.
-        SpecError: if the method has no such option, or needs an encoder.
+        SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's.
     """
+    _check(images, labels, generator)
+    if encoder is not None:
+        check_fits(encoder.spec, generator.spec)
+    inverter = build_inverter(method, **options)
+    if objective is None and method != "encode":
+        objective = default_objective(generator, backbone)
+    images = images.to(device=generator.device, dtype=generator.dtype)
+    labels = None if labels is None else labels.to(generator.device)
+    return inverter.invert(images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step)
+
+
+def _check(images: Tensor, labels: Tensor | None, generator: Generator) -> None:
     spec = generator.spec
     wanted = (spec.channels, *spec.size)
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
         found = tuple(images.shape)
         raise ImageError(f"The generator makes images (N, {', '.join(map(str, wanted))}); these are {found}.")
-    inverter = build_inverter(method, **options)
-    if objective is None and method != "encode":
-        objective = default_objective(generator, backbone)
-    images = images.to(device=generator.device, dtype=generator.dtype)
-    return inverter.invert(images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step)
+    if not images.is_floating_point():
+        low, high = spec.value_range
+        raise ImageError(f"Images are floats from {low:g} to {high:g}; these are {images.dtype}.")
+    broken = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    if broken:
+        raise ImageError(f"The images {broken} (counted from 0) hold values that are not finite; leave them out.")
+    if labels is not None and len(labels) != len(images):
+        raise LatentsError(f"There are {len(images)} images and {len(labels)} labels; give one for each.")
 
 
 def build_inverter(method: str, **options: Any) -> Inverter:

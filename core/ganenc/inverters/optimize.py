@@ -1,4 +1,4 @@
-"""Latents by gradient: the inversion without an encoder (Image2StyleGAN's way), also from an encoder's start."""
+"""Latents by gradient (Abdal et al., 2019): the inversion without an encoder, also from an encoder's start."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ganenc.generator import Generator
 from ganenc.inverters.base import Best, History, Inversion, Inverter, OnStep
 from ganenc.latents import Latents
 from ganenc.objective import Objective
+from ganenc.optim import make_adam
 
 __all__ = ["Optimize", "cosine_rate", "optimise_latents"]
 
@@ -32,9 +33,11 @@ class Optimize(Inverter):
         rate: learning rate at its height; it rises over the first twentieth and falls along a cosine.
         space: ``z``, ``w`` (one style for all layers) or ``w+``; by default ``w+`` where there are styles.
         free: maps, such as the constant, that are optimised as well.
-        start: ``encoder`` or ``center``; by default the encoder where there is one. z starts at the best of some draws.
+        start: ``encoder``, ``center`` (the mean latents) or ``draws`` (the best of some draws of z). By default the
+            encoder where there is one; without one, z starts at the best draw and w at the centre. The space z of a
+            generator with styles, which no encoder gives, always starts at the best draw.
         batch: how many photos go through at once.
-        draws: how many draws z is started from.
+        draws: how many draws that is.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Optimize(Inverter):
         *,
         space: Literal["z", "w", "w+"] | None = None,
         free: Sequence[str] = (),
-        start: Literal["encoder", "center"] | None = None,
+        start: Literal["encoder", "center", "draws"] | None = None,
         batch: int = 16,
         draws: int = 100,
     ) -> None:
@@ -52,6 +55,8 @@ class Optimize(Inverter):
             raise SpecError("optimize: steps, rate, batch and draws are above 0.")
         if space not in (None, "z", "w", "w+"):
             raise SpecError(f"optimize: the space is 'z', 'w' or 'w+', not {space!r}.")
+        if start not in (None, "encoder", "center", "draws"):
+            raise SpecError(f"optimize: the start is 'encoder', 'center' or 'draws', not {start!r}.")
         self.steps, self.rate, self.space, self.free = steps, rate, space, tuple(free)
         self.start, self.batch, self.draws = start, batch, draws
 
@@ -92,11 +97,11 @@ class Optimize(Inverter):
             history += outcome.history
             seconds += [(time.perf_counter() - started) / len(some)] * len(some)
         settings = {"method": "optimize", "steps": self.steps, "rate": self.rate, "free": list(self.free)}
-        settings |= {"space": self._space(generator), "start": self.start or ("encoder" if encoder else "center")}
+        settings |= {"space": self._space(generator), "start": self._starts_at(generator, encoder)}
         return Inversion(Latents.cat(found), torch.cat(made), history, settings, seconds)
 
     def _space(self, generator: Generator) -> str:
-        styled = any(isinstance(part, Styles) for part in generator.spec.layout)
+        styled = _styled(generator)
         if self.space in ("w", "w+") and not styled:
             raise LatentsError(f"{generator.spec.family} has no styles, so there is no space {self.space!r}; use 'z'.")
         return self.space or ("w+" if styled else "z")
@@ -104,17 +109,19 @@ class Optimize(Inverter):
     def _variables(
         self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, seed: int
     ) -> Variables:
-        space = self._space(generator)
+        space, place = self._space(generator), self._starts_at(generator, encoder)
         maps = [part.name for part in generator.spec.layout if isinstance(part, Map)]
         for name in self.free:
             if name not in maps:
                 raise LatentsError(f"There is no map {name!r} to free{nearest(name, maps)}; there are {maps}.")
-        start = self._start(images, generator, encoder, labels)
-        styled = any(isinstance(part, Styles) for part in generator.spec.layout)
+        start = self._start(images, generator, encoder if place == "encoder" else None, labels)
         tensors = {name: start[name] for name in self.free}
-        if space == "z" and styled:
-            tensors["z"] = self._best_draw(images, generator, labels, seed)
-            return Variables(generator, start, space, tensors, labels)
+        if place == "draws":
+            z = self._best_draw(images, generator, labels, seed)
+            if space == "z" and _styled(generator):
+                return Variables(generator, start, space, {**tensors, "z": z}, labels)
+            with torch.no_grad():
+                start = start.replace(**generator.map(z, labels=labels).tensors)
         for part in generator.spec.layout:
             if isinstance(part, Styles):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
@@ -122,13 +129,18 @@ class Optimize(Inverter):
                 tensors[part.name] = start[part.name]
         return Variables(generator, start, space, tensors, labels)
 
-    @torch.no_grad()
-    def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
+    def _starts_at(self, generator: Generator, encoder: Encoder | None) -> str:
         if self.start == "encoder" and encoder is None:
             raise SpecError("optimize: start 'encoder' needs an encoder; give one, or start at 'center'.")
+        if self._space(generator) == "z" and _styled(generator):
+            return "draws"
+        return self.start or ("encoder" if encoder else "center" if _styled(generator) else "draws")
+
+    @torch.no_grad()
+    def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
         center = generator.center()
         start = center.expand(len(images))
-        if encoder is not None and self.start != "center":
+        if encoder is not None:
             start = generator.complete(encoder.eval()(images, labels=labels))
         fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in self.free]
         start = start.replace(**{name: center[name].expand(len(images), -1, -1, -1) for name in fixed})
@@ -141,15 +153,18 @@ class Optimize(Inverter):
     def _best_draw(self, images: Tensor, generator: Generator, labels: Tensor | None, seed: int) -> Tensor:
         """For each photo the one of some draws of z whose image is nearest in mean square: (N, dim)."""
         draws = generator.draw(self.draws, seed=seed)
-        chosen = []
-        for i, image in enumerate(images):
-            errors = []
-            for some in draws.split(self.batch):
-                given = None if labels is None else labels[i : i + 1].expand(len(some), *labels.shape[1:])
+        errors = images.new_empty(len(images), self.draws)
+        alike: dict[str, list[int]] = {}  # Photos of one label are compared with the same images.
+        for i in range(len(images)):
+            alike.setdefault("" if labels is None else str(labels[i].tolist()), []).append(i)
+        for photos in alike.values():
+            for first in range(0, self.draws, self.batch):
+                some = draws[first : first + self.batch]
+                given = None if labels is None else labels[photos[:1]].expand(len(some), *labels.shape[1:])
                 made = generator.synthesize(generator.map(some, labels=given))
-                errors.append((made - image).square().flatten(1).mean(1))
-            chosen.append(draws[torch.cat(errors).argmin()])
-        return torch.stack(chosen)
+                for i in photos:
+                    errors[i, first : first + len(some)] = (made - images[i]).square().flatten(1).mean(1)
+        return draws[errors.argmin(1)]
 
 
 @dataclass
@@ -192,7 +207,7 @@ def optimise_latents(
     reference = objective.prepare(images, labels=variables.labels)
     for name, tensor in variables.tensors.items():
         variables.tensors[name] = tensor.detach().clone().requires_grad_()
-    adam = torch.optim.Adam(list(variables.tensors.values()), lr=rate, betas=(0.9, 0.99))
+    adam = make_adam(variables.tensors.values(), rate, (0.9, 0.99))
     best, history = Best(), History()
     for step in range(steps):
         for group in adam.param_groups:
@@ -211,6 +226,10 @@ def optimise_latents(
         best.offer(latents, objective(generator.synthesize(latents), reference).per_sample)
         found = best.found
         return Inversion(found, generator.synthesize(found), history.per_sample())
+
+
+def _styled(generator: Generator) -> bool:
+    return any(isinstance(part, Styles) for part in generator.spec.layout)
 
 
 def cosine_rate(step: int, steps: int, warmup: float = 0.05) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from ganenc_registry.errors import TrainingError
 from torch import Tensor
@@ -13,7 +14,7 @@ from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.step import Batch
 
-__all__ = ["Mixture", "Photos", "Source", "Synthesized"]
+__all__ = ["Mixture", "Photos", "Source", "Synthesized", "check_labels"]
 
 
 class Source(Protocol):
@@ -81,12 +82,12 @@ class Photos:
     ) -> None:
         if not len(photos):
             raise TrainingError("There are no photos to fine-tune on; name a folder that has some.")
-        if labels is not None and len(labels) not in (1, len(photos)):
-            raise TrainingError(
-                f"There are {len(photos)} photos and {len(labels)} labels; give one each, or one for all."
-            )
+        if labels is not None:
+            check_labels(len(photos), labels)
         self.photos, self.size, self.seed, self.device = photos, min(batch, len(photos)), seed, torch.device(device)
-        self.labels = labels if labels is None or len(labels) == len(photos) else labels.expand(len(photos))
+        self.labels = labels
+        if labels is not None and len(labels) == 1:
+            self.labels = labels.expand(len(photos), *labels.shape[1:])
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: photos (N, C, H, W), and labels where they matter."""
@@ -107,13 +108,20 @@ class Mixture:
         return self.photos.batch(before) if after > before else self.synthesized.batch(step - before)
 
 
+def check_labels(photos: int, labels: Tensor) -> None:
+    """Raise ``TrainingError`` unless there is one label for each photo, or one for all."""
+    if len(labels) not in (1, photos):
+        raise TrainingError(f"There are {photos} photos and {len(labels)} labels; give one each, or one for all.")
+
+
 def _places(total: int, batch: int, step: int, seed: int) -> Tensor:
     """Which ``batch`` of ``total`` samples step ``step`` takes: pass after pass, each in a random order of its own."""
     places: list[Tensor] = []
     first = step * batch
     while (missing := batch - sum(map(len, places))) > 0:
         turn, offset = divmod(first, total)
-        order = torch.randperm(total, generator=torch.Generator().manual_seed(hash((seed, turn)) % 2**63))
+        entropy = int(np.random.SeedSequence([seed, turn]).generate_state(1, np.uint64)[0]) >> 1
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(entropy))
         taken = order[offset : offset + missing]
         places.append(taken)
         first += len(taken)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from ganenc_registry.errors import SpecError, TrainingError
 from ganenc_registry.specs import EncoderSpec, RunSpec
+from ganenc_registry.specs.run import AttentionChoice
 from torch import Tensor
 
 from ganenc import images
 from ganenc.devices import check_device
-from ganenc.encoder import Encoder, build_encoder
+from ganenc.encoder import Encoder, build_encoder, check_fits
 from ganenc.generator import Generator
 from ganenc.inverters.invert import objective_from_spec
 from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
+from ganenc.objective import Objective
 from ganenc.step import EncoderStep
-from ganenc.training.data import Mixture, Photos, Source, Synthesized
+from ganenc.training.data import Mixture, Photos, Source, Synthesized, check_labels
 from ganenc.training.folder import RunFolder
 from ganenc.training.trainer import Trainer
 
@@ -30,7 +33,7 @@ def execute(run: RunSpec, folder: str | Path, *, on_step: OnRow | None = None) -
     """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
 
     Called again with the same spec and folder it resumes where it was interrupted, and gives the same numbers (on a
-    CPU) as an uninterrupted run.
+    CPU) as an uninterrupted run. A photo that cannot be read is named in a warning and left out.
 
     Raises:
         GanencError: if something that the spec names is not there, or does not fit.
@@ -43,16 +46,21 @@ def execute(run: RunSpec, folder: str | Path, *, on_step: OnRow | None = None) -
     if not run.data.photos:
         raise SpecError("data.photos: a 'finetune' run needs photos; name folders, files or patterns.")
     spec = generator.spec
+    paths = images.find(run.data.photos)
     found = images.read_many(
-        images.find(run.data.photos),
+        paths,
         size=spec.size,
         channels=spec.channels,
         value_range=spec.value_range,
         fit=run.data.fit,
+        on_error=lambda path, error: warnings.warn(f"{error} It is left out.", stacklevel=2),
     )
     if not len(found.batch):
         raise TrainingError(f"None of the photos in {', '.join(run.data.photos)} could be read.")
     labels = None if run.data.labels is None else torch.tensor(run.data.labels)
+    if labels is not None and len(labels) != 1:
+        check_labels(len(paths), labels)
+        labels = labels[torch.tensor([path in set(found.paths) for path in paths])]
     return finetune(generator, found.batch, run, folder, labels=labels, on_step=on_step)
 
 
@@ -119,12 +127,20 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
     torch.manual_seed(run.seed)
     if run.encoder.weights:
         encoder = load_encoder(run.encoder.weights, device=str(generator.device))
-        wrong = [name for name, value in run.encoder.overrides.items() if getattr(encoder.spec, name) != value]
+        wanted = EncoderSpec.from_mapping({**encoder.spec.to_mapping(), **run.encoder.overrides})
+        wrong = [name for name in run.encoder.overrides if getattr(wanted, name) != getattr(encoder.spec, name)]
         if wrong:
             raise SpecError(f"encoder.overrides.{wrong[0]}: the weights {run.encoder.weights} have another; drop one.")
         return encoder
     spec = EncoderSpec.mirror(generator.spec, **run.encoder.overrides)
-    return build_encoder(generator, spec).to(generator.device)
+    return build_encoder(generator, spec)
+
+
+def _objective(run: RunSpec, generator: Generator) -> Objective:
+    choice = run.objective
+    if not (choice.image_gradient or choice.log_images):  # Images are never compared, so no backbone is loaded.
+        choice = choice.model_copy(update={"losses": {"mse": 1.0}, "attention": AttentionChoice(name="none")})
+    return objective_from_spec(choice, generator)
 
 
 def _synthesized(run: RunSpec, generator: Generator) -> Synthesized:
@@ -144,13 +160,15 @@ def _train(
     on_step: OnRow | None,
 ) -> Encoder:
     choice = run.objective
+    check_fits(encoder.spec, generator.spec)
+    encoder.to(generator.device)
     if run.speed.channels_last:
         encoder.to(memory_format=torch.channels_last)
         generator.to(memory_format=torch.channels_last)
     step = EncoderStep(
         generator,
         encoder.requires_grad_(True),
-        objective_from_spec(choice, generator),
+        _objective(run, generator),
         image_gradient=choice.image_gradient,
         log_images=choice.log_images,
         latent_on_photos=choice.latent.on_photos,

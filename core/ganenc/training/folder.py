@@ -55,7 +55,10 @@ class RunFolder:
         return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
     def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest checkpoint that can be read, and what was wrong with those newer than it."""
+        """The newest checkpoint that can be read, and what was wrong with those newer than it.
+
+        Rows of metrics that are newer are dropped: the resumed run writes them again.
+        """
         complaints: list[str] = []
         for path in reversed(self.checkpoints()):
             try:
@@ -65,6 +68,7 @@ class RunFolder:
                 continue
             self._cut_metrics(int(state["metrics"]))
             return state, complaints
+        self._cut_metrics(0)
         return None, complaints
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -73,7 +77,7 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(row + "\n")
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.path))
+            self._writer = SummaryWriter(str(self.path), purge_step=step)  # What an interrupted run logged beyond.
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
@@ -113,7 +117,7 @@ class RunFolder:
         return path.stat().st_size if path.is_file() else 0
 
     def _cut_metrics(self, size: int) -> None:
-        """Drop the rows that were written after the checkpoint; the resumed run writes them again."""
+        """Drop the rows that were written after the checkpoint."""
         path = self.path / "metrics.jsonl"
         if path.is_file() and path.stat().st_size > size:
             os.truncate(path, size)

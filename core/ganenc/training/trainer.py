@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,8 @@ from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
 from ganenc.encoder import Encoder
-from ganenc.objective import ObjectiveResult, Reference
-from ganenc.state import to_device
+from ganenc.objective import ObjectiveResult
+from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc.training.data import Source
 from ganenc.training.folder import RunFolder
@@ -80,13 +81,15 @@ class Trainer:
         self.norm_in_training = norm_in_training
         self.encoder: Encoder = step.encoder
         choice = run.optimiser
-        self.adam = torch.optim.Adam(self.encoder.parameters(), lr=choice.rate, betas=choice.betas)
+        self.adam = make_adam(self.encoder.parameters(), choice.rate, choice.betas)
         self.progress = Progress()
-        self.average = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
+        self.average: dict[str, Tensor] = {}
+        if choice.average:
+            self.average = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
         self._good: dict[str, Any] = {}
         self._window = _Window()
         self._finite = torch.ones((), dtype=torch.bool, device=step.generator.device)
-        self.fixed: tuple[Batch, Reference | None] | None = None
+        self._fixed: Batch | None = None
 
     def train(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None = None) -> Encoder:
         """Go through all steps that are left, and return the encoder (its averaged copy where one is kept).
@@ -95,29 +98,35 @@ class Trainer:
             on_step: called with the step, all steps and the mean terms, whenever a row of metrics is written.
 
         Raises:
-            TrainingError: if losses that are not finite come back after every retry.
+            TrainingError: if losses that are not finite come back after every retry, or the folder's checkpoint is of
+                another encoder.
         """
         state, complaints = self.folder.newest()
         for complaint in complaints:
-            self.folder.log(0, {})
-            print(f"{complaint} The checkpoint before it is used.")
-        if state is not None:
-            self._restore(state)
-        self._good = self._state()
-        saving = self.run.saving
+            instead = "The run starts anew" if state is None else f"The run goes on from step {state['step']}"
+            warnings.warn(f"{complaint} {instead}.", stacklevel=2)
+        try:
+            if state is not None:
+                self._restore(state)
+            self._good = self._state()
+            self._loop(on_step)
+        finally:
+            self.folder.close()
+        return self._finished()
+
+    def _loop(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None) -> None:
+        saving, guards = self.run.saving, self.run.guards
         while self.progress.step < self.run.steps and not self.progress.stopped:
             self._one()
             step, last = self.progress.step, self.progress.step == self.run.steps
             if step % saving.log_every == 0 or last:
                 self._check(on_step)
-            if step % self.run.guards.good_every == 0 and step % saving.log_every == 0:
-                self._good = self._state()
+                if step - self._good["progress"]["step"] >= guards.good_every:
+                    self._good = self._state()
             if step % saving.checkpoint_every == 0 or last or self.progress.stopped:
                 self._checkpoint(on_step)
             if step % saving.grid_every == 0 or last or step == 1:
                 self._grid()
-        self.folder.close()
-        return self._finished()
 
     def _one(self) -> None:
         choice, progress = self.run.optimiser, self.progress
@@ -150,7 +159,7 @@ class Trainer:
         """Write a row of metrics; go back to the last good state if a loss was not finite; see whether to stop."""
         progress, guards = self.progress, self.run.guards
         terms = self._window.means()
-        finite = bool(self._finite)
+        finite = self._is_finite()
         self._finite.fill_(True)
         if not finite and guards.nan:
             self._go_back()
@@ -160,6 +169,11 @@ class Trainer:
             if on_step:
                 on_step(progress.step, self.run.steps, terms)
             self._watch(terms["total"])
+
+    def _is_finite(self) -> bool:
+        """Whether every loss since the last look and every weight is finite (a gradient alone may break weights)."""
+        norms = torch.stack(torch._foreach_norm(list(self.encoder.parameters())))
+        return bool(self._finite & norms.isfinite().all())
 
     def _go_back(self) -> None:
         progress, guards = self.progress, self.run.guards
@@ -171,6 +185,7 @@ class Trainer:
         step, retries, factor = progress.step, progress.retries + 1, progress.rate_factor / 2
         self._restore(self._good)
         self.progress.step, self.progress.retries, self.progress.rate_factor = step, retries, factor
+        self._window = _Window()
         self.folder.log(step, {"returned_to_good_state": 1.0, "rate_factor": factor})
 
     def _watch(self, loss: float) -> None:
@@ -184,35 +199,22 @@ class Trainer:
             progress.stopped = f"the loss had not fallen by {guards.plateau_share:.2%} for {guards.plateau} steps"
 
     def _checkpoint(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None) -> None:
-        if not bool(self._finite):
+        if not self._is_finite():
             self._check(on_step)
         self._good = self._state()
         self.folder.save(self.progress.step, self._good)
 
     @torch.no_grad()
     def _grid(self) -> None:
-        count = self.run.saving.grid
-        if self.fixed is None:
-            batches = [self.source.batch(step) for step in range(min(count, 8))]
-            images = torch.cat([batch.images for batch in batches])[:count]
-            labels = None
-            if batches[0].labels is not None:
-                labels = torch.cat([batch.labels for batch in batches if batch.labels is not None])[:count]
-            self.fixed = (Batch(images, labels), None)
-        batch = self.fixed[0]
+        if self._fixed is None:
+            self._fixed = _first(self.source, self.run.saving.grid)
+        batch = self._fixed
         encoder, generator = self.encoder.eval(), self.step_of.generator
         made = generator.synthesize(encoder(batch.images, labels=batch.labels))
         self.folder.grid(self.progress.step, batch.images, made, generator.spec.value_range)
 
     def _state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as a copy."""
-
-        def copied(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.detach().clone()
-            if isinstance(value, dict):
-                return {key: copied(item) for key, item in value.items()}
-            return [copied(item) for item in value] if isinstance(value, list | tuple) else value
 
         window = {"names": self._window.names, "total": self._window.total, "count": self._window.count}
         state = {
@@ -223,18 +225,30 @@ class Trainer:
             "window": window,
             "random": torch.get_rng_state(),
         }
-        copy: dict[str, Any] = copied(state)
+        copy: dict[str, Any] = _copied(state)
         return copy
 
+    @torch.no_grad()
     def _restore(self, state: Mapping[str, Any]) -> None:
-        device = self._finite.device
-        self.encoder.load_state_dict(state["encoder"])
-        self.adam.load_state_dict(to_device(dict(state["optimiser"]), device))
-        self.average = {name: value.to(device) for name, value in state["average"].items()}
+        """Take up a state; it shares no memory with what goes on from it."""
+        try:
+            self.encoder.load_state_dict(state["encoder"])
+        except RuntimeError:
+            raise TrainingError(
+                f"The checkpoint of step {state['progress']['step']} in {self.folder.path} is of another encoder; name"
+                " another folder."
+            ) from None
+        self.adam.load_state_dict(_copied(state["optimiser"]))
+        for parameter, moments in self.adam.state.items():
+            for name, value in moments.items():
+                if value.shape == parameter.shape:  # In the memory format of the weight, as Adam makes them.
+                    moments[name] = torch.empty_like(parameter).copy_(value)
+        weights = dict(self.encoder.named_parameters())
+        self.average = {name: torch.empty_like(weights[name]).copy_(value) for name, value in state["average"].items()}
         self.progress = Progress(**state["progress"])
-        window = state["window"]
-        total = window["total"]
-        self._window = _Window(window["names"], None if total is None else total.to(device), window["count"])
+        window, total = state["window"], state["window"]["total"]
+        total = None if total is None else total.to(self._finite.device)
+        self._window = _Window(window["names"], total, window["count"])
         torch.set_rng_state(state["random"])
 
     def _finished(self) -> Encoder:
@@ -243,6 +257,25 @@ class Trainer:
                 for name, parameter in self.encoder.named_parameters():
                     parameter.copy_(self.average[name])
         return self.encoder.eval()
+
+
+def _copied(value: Any) -> Any:
+    """Nested dicts and lists with every tensor copied."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _first(source: Source, count: int) -> Batch:
+    """The first ``count`` images of a source."""
+    batches: list[Batch] = []
+    while sum(len(batch.images) for batch in batches) < count:
+        batches.append(source.batch(len(batches)))
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    together = torch.cat(labels)[:count] if len(labels) == len(batches) else None
+    return Batch(torch.cat([batch.images for batch in batches])[:count], together)
 
 
 def _rate(run: RunSpec, step: int) -> float:

@@ -107,7 +107,7 @@ class DataChoice(Spec):
     """What is trained on: images that the generator makes, photos, or both."""
 
     photos: tuple[str, ...] = Field((), description="folders, files or patterns with photos, for fine-tuning")
-    photo_share: float = Field(1.0, ge=0, le=1, description="share of photos in a batch, where there are photos")
+    photo_share: float = Field(1.0, ge=0, le=1, description="share of all steps that are on photos")
     batch: PositiveInt | None = Field(None, description="images a step; by default 8 to 256 pixels, 4 to 512, then 2")
     samples: NonNegativeInt = Field(0, description="how many different images are synthesized; 0 never repeats one")
     truncation: float = Field(1.0, ge=0, description="truncation of synthesized images")
@@ -140,7 +140,7 @@ class Speed(Spec):
 
     channels_last: bool = Field(True, description="memory format of images and weights")
     autocast: Literal["none", "bf16"] = Field("none", description="precision of the forward passes")
-    compile: bool = Field(False, description="torch.compile of encoder and generator")
+    compile: bool = Field(False, description="torch.compile of the generator")
 
 
 class RunSpec(Spec):
@@ -167,7 +167,7 @@ class RunSpec(Spec):
 
     @property
     def mixes_photos(self) -> bool:
-        """Whether a batch holds photos and synthesized images."""
+        """Whether some steps are on photos and the others on synthesized images."""
         return self.task == "finetune" and self.data.photo_share < 1
 
     def batch_at(self, resolution: int) -> int:

@@ -1,0 +1,80 @@
+"""Small runs for the tests of training. Tests import them as ``runs``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc.encoder import Encoder
+from ganenc.generator import Generator
+from ganenc.inverters.invert import objective_from_spec
+from ganenc.step import Batch, EncoderStep
+from ganenc.training import RunFolder, Synthesized, Trainer
+from ganenc_registry.specs import RunSpec, merge
+from torch import Tensor
+
+__all__ = ["Watched", "run_spec", "same", "trainer", "weights"]
+
+
+def run_spec(**fields: Any) -> RunSpec:
+    """A run of eight steps on synthesized images, without a backbone."""
+    base = {
+        "task": "pretrain",
+        "objective": {"losses": {"mse": 5.0, "cos": 3.0}},
+        "data": {"batch": 2},
+        "steps": 8,
+        "saving": {"checkpoint_every": 3, "log_every": 2, "grid_every": 4, "grid": 3},
+    }
+    return RunSpec.from_mapping(merge(base, fields))
+
+
+def weights(encoder: Encoder) -> Tensor:
+    """Every weight of an encoder, as one vector."""
+    return torch.cat([p.detach().flatten().clone() for p in encoder.parameters()])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nested states are equal, to the bit, the type and the order of keys."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+class Watched:
+    """A source that keeps what the encoder was when it was asked, and spoils some batches."""
+
+    def __init__(self, source: Any, encoder: Encoder, spoil: Callable[[int], bool] = lambda step: False) -> None:
+        self.source, self.encoder, self.spoil = source, encoder, spoil
+        self.before: dict[int, Tensor] = {}
+        self.training: list[bool] = []
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; its images are no numbers where it is spoiled. Only the first look at a step counts."""
+        batch: Batch = self.source.batch(step)
+        if step not in self.before:
+            self.before[step] = weights(self.encoder)
+            self.training.append(self.encoder.training)
+        if self.spoil(step):
+            return Batch(batch.images * torch.nan, batch.labels, batch.latents)
+        return batch
+
+
+def trainer(
+    run: RunSpec,
+    folder: Path,
+    generator: Generator,
+    encoder: Encoder,
+    spoil: Callable[[int], bool] = lambda step: False,
+) -> tuple[Trainer, Watched]:
+    """A trainer of a copy of the encoder, and its source."""
+    encoder = copy.deepcopy(encoder)
+    source = Watched(Synthesized(generator, run.batch_at(8), seed=run.seed, samples=run.data.samples), encoder, spoil)
+    step = EncoderStep(generator, encoder, objective_from_spec(run.objective, generator))
+    return Trainer(run, RunFolder(folder, run), step, source, norm_in_training=True), source
