@@ -254,9 +254,9 @@ def test_parts_have_shapes_and_are_found_by_name() -> None:
 
 # The paper: section 3.2 (Equations 2 and 3), section 3.3 (Equations 4 to 6), section 4.1 and 4.3 (the strategies).
 PAPER = {
-    "paper-pretrain-s1": {"task": "pretrain", "mu": (1, 1), "steps": 7 * 30_000 // 8, "image_gradient": False},
-    "paper-pretrain-s2": {"task": "pretrain", "mu": (5, 9), "steps": 7 * 30_000 // 8, "image_gradient": True},
-    "paper-finetune": {"task": "finetune", "mu": (0.375, 0.625), "steps": 3500, "image_gradient": True},
+    "paper-pretrain-s1": {"task": "pretrain", "mu": (1, 1), "epochs": 7, "steps": 0, "image_gradient": False},
+    "paper-pretrain-s2": {"task": "pretrain", "mu": (5, 9), "epochs": 7, "steps": 0, "image_gradient": True},
+    "paper-finetune": {"task": "finetune", "mu": (0.375, 0.625), "epochs": 0, "steps": 3500, "image_gradient": True},
 }
 
 
@@ -264,7 +264,7 @@ PAPER = {
 def test_presets_carry_the_papers_numbers(name: str) -> None:
     spec, paper = preset(name), PAPER[name]
     assert spec.task == paper["task"]
-    assert spec.steps == paper["steps"]
+    assert (spec.steps, spec.epochs) == (paper["steps"], paper["epochs"])
     assert spec.objective.attention.name == "center"
     assert spec.objective.attention.weights == paper["mu"]
     assert spec.objective.image_gradient == paper["image_gradient"]
@@ -284,6 +284,21 @@ def test_presets_carry_the_papers_numbers(name: str) -> None:
         assert spec.batch_at(1024) == 1
 
 
+@pytest.mark.parametrize(("size", "batch", "steps"), [(256, 8, 26_250), (512, 4, 52_500), (1024, 2, 105_000)])
+def test_seven_epochs_of_the_papers_samples_in_steps(size: int, batch: int, steps: int) -> None:
+    run = preset("paper-pretrain-s1").resolved(size)
+    assert (run.data.batch, run.steps, run.epochs) == (batch, steps, 0)
+    assert preset("paper-pretrain-s1", steps=5).resolved(size).steps == 5
+    assert preset("finetune", steps=0, epochs=3, data={"batch": 4}).resolved(size, photos=10).steps == 7
+
+
+def test_a_run_without_a_length_is_refused() -> None:
+    with pytest.raises(SpecError, match="steps, or epochs, above 0"):
+        RunSpec.from_mapping({"task": "pretrain"})
+    with pytest.raises(SpecError, match=r"passes over data\.samples, which is 0"):
+        RunSpec.from_mapping({"task": "pretrain", "epochs": 2})
+
+
 def test_presets_take_fields_anew_and_keep_the_others() -> None:
     spec = preset("paper-pretrain-s2", steps=9, objective={"attention": {"name": "none"}, "latent": {"weight": 0.5}})
     assert spec.steps == 9
@@ -291,7 +306,7 @@ def test_presets_take_fields_anew_and_keep_the_others() -> None:
     assert spec.objective.attention.weights == (5, 9)
     assert spec.objective.latent.weight == 0.5
     assert spec.encoder.overrides["blur"] is True
-    assert preset("paper-pretrain-s2").steps == 26_250, "the preset itself stays as it was"
+    assert preset("paper-pretrain-s2").steps == 0, "the preset itself stays as it was"
     with pytest.raises(SpecError, match=r"no preset 'paper-fintune' \(did you mean 'paper-finetune'\?\)"):
         preset("paper-fintune")
     with pytest.raises(SpecError, match="In the preset finetune: stepz: there is no such field"):

@@ -121,11 +121,11 @@ class Bar:
             left = (now - self.began) / max(done - self.start, 1) * (self.total - done)
             say(f"{self.what}: {done / self.total:.0%}, {_time(left)} left{f', {note}' if note else ''}")
 
-    def restart(self, done: int) -> None:
-        """Count the time left from here: so many steps were done before."""
-        self.start, self.began = done, time.monotonic()
+    def restart(self, done: int, total: int | None = None) -> None:
+        """Count the time left from here: so many steps were done before, of ``total`` where that is known now."""
+        self.start, self.began, self.total = done, time.monotonic(), total or self.total
         if self._progress is not None and self._task is not None:
-            self._progress.reset(self._task, completed=done)
+            self._progress.reset(self._task, completed=done, total=self.total)
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""

@@ -189,7 +189,7 @@ def _carry_out(spec: RunSpec, out: Path, work: Callable[[OnRow], Encoder]) -> No
     def on_step(step: int, steps: int, terms: Mapping[str, float]) -> None:
         if not first:
             first.append(step)
-            bar.restart(max(step - spec.saving.log_every, 0))
+            bar.restart(max(step - spec.saving.log_every, 0), steps)
         loss = f", loss {terms['total']:.4g}" if "total" in terms else ""
         bar.update(step, f"step {step} of {steps}{loss}")
 

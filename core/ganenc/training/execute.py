@@ -84,6 +84,7 @@ def pretrain(
     Returns:
         the trained encoder, also written to ``folder/encoder``.
     """
+    run = run.resolved(generator.spec.resolution)
     encoder = encoder or _encoder(run, generator)
     source = _synthesized(run, generator)
     return _train(run, folder, generator, encoder, source, norm_in_training=True, on_step=on_step)

@@ -12,7 +12,6 @@ from ganenc_registry.specs.run import RunSpec
 __all__ = ["PRESETS", "preset"]
 
 PAPER_ENCODER = {"start": "zero", "head_gain": 1.0, "map_gain": 1.0, "residual": 0.111}
-EPOCH_STEPS = 30_000 // 8
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -22,7 +21,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "encoder": {"overrides": PAPER_ENCODER},
             "objective": {"attention": {"name": "center", "weights": (1.0, 1.0)}, "image_gradient": False},
             "data": {"samples": 30_000},
-            "steps": 7 * EPOCH_STEPS,
+            "epochs": 7,
         },
         # Strategy 2: image gradients, heavy views, and a blur before the second convolution of a block.
         "paper-pretrain-s2": {
@@ -30,7 +29,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "encoder": {"overrides": {**PAPER_ENCODER, "blur": True}},
             "objective": {"attention": {"name": "center", "weights": (5.0, 9.0)}},
             "data": {"samples": 30_000},
-            "steps": 7 * EPOCH_STEPS,
+            "epochs": 7,
         },
         # Section 4.1: 3,500 iterations a photo.
         "paper-finetune": {

@@ -152,12 +152,21 @@ class RunSpec(Spec):
     objective: ObjectiveSpec = ObjectiveSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
     data: DataChoice = DataChoice()
-    steps: PositiveInt = Field(description="steps in all")
+    steps: NonNegativeInt = Field(0, description="steps in all; by default as many as `epochs` take")
+    epochs: NonNegativeInt = Field(0, description="passes over the samples or photos, where no steps are given")
     seed: int = Field(0, ge=0, description="of data, weights and noise")
     device: str = Field("cpu", description="cpu, cuda, cuda:N or mps")
     guards: Guards = Guards()
     saving: Saving = Saving()
     speed: Speed = Speed()
+
+    @model_validator(mode="after")
+    def _has_length(self) -> Self:
+        if not self.steps and not self.epochs:
+            raise ValueError("a run takes steps, or epochs, above 0")
+        if not self.steps and self.task == "pretrain" and not self.data.samples:
+            raise ValueError("epochs are passes over data.samples, which is 0: that never repeats; give steps")
+        return self
 
     @model_validator(mode="after")
     def _has_photos(self) -> Self:
@@ -169,6 +178,14 @@ class RunSpec(Spec):
     def mixes_photos(self) -> bool:
         """Whether some steps are on photos and the others on synthesized images."""
         return self.task == "finetune" and self.data.photo_share < 1
+
+    def resolved(self, resolution: int, photos: int = 0) -> RunSpec:
+        """The same run with batch and steps as numbers, for images of that resolution and so many photos."""
+        batch = self.batch_at(resolution)
+        samples = photos or self.data.samples
+        steps = self.steps or max(1, self.epochs * samples // batch)
+        data = self.data.model_copy(update={"batch": batch})
+        return self.model_copy(update={"data": data, "steps": steps, "epochs": 0})
 
     def batch_at(self, resolution: int) -> int:
         """Images a step: the paper's 8, 4 and 2 at 256, 512 and 1024 pixels (section 4.1) unless the spec says."""
