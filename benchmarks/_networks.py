@@ -1,0 +1,53 @@
+"""The networks that are timed. Their weights are random: weights do not change the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from ganenc.backbones.imagenet import Squeeze
+from ganenc.encoder import Encoder, build_encoder
+from ganenc.generator import Generator
+from ganenc.models import build_generator
+from ganenc_plugin_hands.zoo_specs import zoo_spec
+from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
+from ganenc_registry.specs import GeneratorSpec
+from torchvision import models
+
+__all__ = ["NETWORKS", "networks", "squeeze"]
+
+
+def config_f(resolution: int = 256) -> GeneratorSpec:
+    """The published configuration F: min(512, 32768 / resolution) channels (Karras et al., 2020, appendix B)."""
+    levels = [4 << i for i in range(resolution.bit_length() - 2)]
+    return stylegan2_spec((resolution, resolution), {level: min(512, 32768 // level) for level in levels})
+
+
+def hands64() -> GeneratorSpec:
+    """The shipped StyleGAN2 of hands."""
+    return zoo_spec("stylegan2-hands64")
+
+
+def tiny() -> GeneratorSpec:
+    """Small enough for a quick run."""
+    return stylegan2_spec((32, 32), {4: 64, 8: 64, 16: 32, 32: 16}, z_dim=64, w_dim=64)
+
+
+NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {"f256": config_f, "hands64": hands64, "tiny32": tiny}
+"""StyleGAN2s by name: configuration F at 256 pixels, the shipped model of hands, and one for a quick run."""
+
+
+def networks(spec: GeneratorSpec) -> tuple[Generator, Encoder]:
+    """A generator, frozen, and its encoder, as training has them: channels last."""
+    torch.manual_seed(0)
+    generator = build_generator(spec).freeze()
+    encoder = build_encoder(generator).requires_grad_(True)
+    return generator.to(memory_format=torch.channels_last), encoder.to(memory_format=torch.channels_last)
+
+
+def squeeze() -> tuple[Squeeze, str]:
+    """The backbone SqueezeNet, and whose weights it has: the published ones where they are on disk, else random."""
+    if Squeeze.available():
+        return Squeeze(), "published weights"
+    torch.manual_seed(0)
+    return Squeeze(models.squeezenet1_1(weights=None).state_dict()), "random weights"

@@ -1,0 +1,190 @@
+"""A training step's time over the sum of the times of its parts, each measured alone.
+
+A step is as fast as its networks allow if this ratio is 1; what lies above is the objective, the views and
+bookkeeping. The parts are the passes that the method cannot do without, counted as often as the step makes them:
+
+- fine-tuning on a photo: the encoder forward and backward, twice where the latent loss encodes the reconstruction
+  again; the frozen generator forward and its gradient to the latents; the frozen backbone forward and its gradient to
+  the views (its pass over the photo is made once a photo, not once a step); Adam.
+- pre-training: the synthesis of the batch; the encoder; the generator; the backbone over the batch, and over the
+  reconstructions with its gradient; Adam.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
+from _networks import NETWORKS, networks, squeeze
+from ganenc.backbones import Backbone
+from ganenc.encoder import Encoder
+from ganenc.generator import Generator
+from ganenc.latents import Latents
+from ganenc.objective import Objective, build_objective
+from ganenc.step import Batch, EncoderStep
+from ganenc.training import Synthesized
+from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
+from torch import Tensor
+
+TARGET = 1.25
+"""The ratio that a step is held to."""
+FORMAT = torch.channels_last
+"""The memory format that training uses."""
+
+
+@dataclass
+class Bench:
+    """The networks of a step, its batch, and its optimiser."""
+
+    generator: Generator
+    encoder: Encoder
+    backbone: Backbone
+    objective: Objective
+    batch: int
+
+    def __post_init__(self) -> None:
+        self.adam = torch.optim.Adam(self.encoder.parameters(), lr=1e-6, betas=(0.9, 0.99))
+        self.source = Synthesized(self.generator, self.batch)
+        self.images = channels_last(self.source.batch(0).images)
+        with torch.no_grad():
+            self.latents = self.generator.complete(self.encoder(self.images))
+            self.made = channels_last(self.generator.synthesize(self.latents))
+            views = self.objective.attention.views(self.images, self.objective.attention.prepare(self.images))
+            self.views = self.backbone.fit(torch.cat([view.image for view in views]))
+        self.reference = self.objective.prepare(self.images)
+
+    def step(self, work: EncoderStep, batch: Callable[[], Batch], reference: bool) -> Callable[[], None]:
+        """A whole step, as the trainer and the inverter take it."""
+
+        def run() -> None:
+            result = work(batch(), self.reference if reference else None).result
+            self.adam.zero_grad(set_to_none=True)
+            result.total.backward()
+            self.adam.step()
+
+        return run
+
+    def synthesized(self) -> Batch:
+        """A batch of the source, as the trainer prepares it."""
+        batch = self.source.batch(1)
+        return Batch(channels_last(batch.images), batch.labels, batch.latents)
+
+    def encode(self, images: Tensor, *, gradient: bool) -> Callable[[], None]:
+        """The encoder forward and backward, with a gradient to the images where the step takes one."""
+
+        def run() -> None:
+            self.encoder.zero_grad(set_to_none=True)
+            outputs = list(self.encoder(images.detach().requires_grad_(gradient)).tensors.values())
+            torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
+
+        return run
+
+    def generate(self) -> None:
+        """The frozen generator forward, and its gradient to the latents."""
+        tensors = {name: tensor.detach().requires_grad_() for name, tensor in self.latents.tensors.items()}
+        made = self.generator.synthesize(Latents(self.latents.layout, tensors))
+        torch.autograd.grad(made, list(tensors.values()), torch.ones_like(made))
+
+    def look(self) -> None:
+        """The frozen backbone forward over all views, and its gradient to them."""
+        views = self.views.detach().requires_grad_()
+        features = self.backbone(views).features
+        torch.autograd.grad(features, views, [torch.ones_like(one) for one in features])
+
+    @torch.no_grad()
+    def look_only(self) -> None:
+        """The frozen backbone forward over all views."""
+        _ = self.backbone(self.views).features
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """The same images in the memory format that training uses."""
+    return images.contiguous(memory_format=FORMAT)
+
+
+def finetuning(bench: Bench, *, latent: bool) -> dict[str, Callable[[], object]]:
+    """A fine-tuning step on a photo, then its parts."""
+    work = EncoderStep(bench.generator, bench.encoder, bench.objective, latent_on_photos=latent)
+    parts: dict[str, Callable[[], object]] = {
+        "step": bench.step(work, lambda: Batch(bench.images), reference=True),
+        "encoder": bench.encode(bench.images, gradient=False),
+        "generator": bench.generate,
+        "backbone": bench.look,
+    }
+    if latent:
+        parts["encoder, second pass"] = bench.encode(bench.made, gradient=True)
+    return parts | {"Adam": bench.adam.step}
+
+
+def pretraining(bench: Bench) -> dict[str, Callable[[], object]]:
+    """A pre-training step on synthesized images, then its parts."""
+    work = EncoderStep(bench.generator, bench.encoder, bench.objective)
+    return {
+        "step": bench.step(work, bench.synthesized, reference=False),
+        "synthesis of the batch": lambda: bench.source.batch(1),
+        "encoder": bench.encode(bench.images, gradient=False),
+        "generator": bench.generate,
+        "backbone on the batch": bench.look_only,
+        "backbone": bench.look,
+        "Adam": bench.adam.step,
+    }
+
+
+def build(spec: GeneratorSpec, batch: int) -> tuple[Bench, str]:
+    """The bench for a batch of that size, and whose weights the backbone has."""
+    generator, encoder = networks(spec)
+    backbone, weights = squeeze()
+    choice = ObjectiveSpec()
+    latent = choice.latent.model_dump(exclude={"on_photos"})
+    objective = build_objective(
+        choice.losses, choice.attention.name, choice.attention.weights, backbone.to(memory_format=FORMAT), latent
+    )
+    return Bench(generator, encoder, backbone, objective, batch), weights
+
+
+def measure(spec: GeneratorSpec, batch: int, rounds: int, threads: int) -> dict[str, dict[str, list[float]]]:
+    """The times of each kind of step and of its parts."""
+    times = {}
+    bench, _ = build(spec, 1)
+    for latent, ending in ((True, ""), (False, ", no latent loss")):
+        pieces = finetuning(bench, latent=latent)
+        times[f"fine-tuning, one photo{ending}"] = interleaved(pieces, rounds=rounds, clock=clock(threads))
+    bench, _ = build(spec, batch)
+    times[f"pre-training, {batch} images"] = interleaved(pretraining(bench), rounds=rounds, clock=clock(threads))
+    return times
+
+
+def main() -> None:
+    """Time the steps and print the ratios."""
+    options = parser("steps", __doc__.splitlines()[0])
+    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "hands64"], help="StyleGAN2s")
+    options.add_argument("--batch", type=int, default=4, help="images of a pre-training step")
+    options.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    chosen = options.parse_args()
+    set_threads(chosen.threads)
+    if chosen.quick:
+        chosen.networks, chosen.batch, chosen.rounds = ["tiny32"], 2, 3
+    totals, shares = [], []
+    for network in chosen.networks:
+        for step, times in measure(NETWORKS[network](), chosen.batch, chosen.rounds, chosen.threads).items():
+            whole, *parts = times.values()
+            totals.append((network, step, f"{statistics.median(whole):.3f}", describe(ratios(whole, *parts))))
+            for part, values in list(times.items())[1:]:
+                shares.append((network, step, part, f"{statistics.median(ratios(values, whole)):.3f}"))
+    _, weights = squeeze()
+    body = "\n\n".join(
+        [
+            "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
+            f" backbone squeeze, {weights}. Medians of {chosen.rounds} rounds, smallest and largest in brackets.",
+            table(["network", "step", "seconds", f"over the sum of its parts (target: at most {TARGET})"], totals),
+            table(["network", "step", "part, measured alone", "share of the step"], shares),
+        ]
+    )
+    publish("steps", "Training steps", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Every example runs as it stands, and leaves what it says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ganenc
+import pytest
+from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
+from ganenc_registry.specs import EncoderSpec, RunSpec, Vector
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+needs_hands = pytest.mark.skipif(
+    not (STYLEGAN2_HANDS64 / "encoder" / "config.json").is_file(),
+    reason="needs the shipped model stylegan2-hands64, which `python -m ganenc_plugin_hands.train` makes",
+)
+
+
+def run(name: str, folder: Path) -> str:
+    """What the example prints when it is run from ``folder``, quickly and on one thread."""
+    command = [sys.executable, str(EXAMPLES / name), "--quick"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_rebuilt(png: Path, latents: ganenc.Latents, generator: ganenc.Generator) -> None:
+    """The latents give the picture again, to the rounding of its 8 bits."""
+    made = generator.synthesize(latents).detach().clamp(-1, 1)
+    kept = ganenc.images.read(png)
+    assert kept.shape == made.shape[1:]
+    assert (kept - made[0]).abs().max() <= 1 / 255 + 1e-4
+
+
+def test_every_example_is_run_here() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in text] == []
+
+
+def test_a_gan_of_ones_own(tmp_path: Path) -> None:
+    printed = run("custom_gan.py", tmp_path)
+    average, inverted = map(float, re.findall(r"([\d.]+) dB", printed))
+    assert inverted > average + 1, printed
+    encoder = ganenc.load_encoder(tmp_path / "runs" / "my-gan-20" / "encoder")
+    assert [type(part) for part in encoder.spec.parts] == [Vector]
+    assert ganenc.Latents.load(tmp_path / "my-gan.safetensors")["z"].shape == (1, 64)
+    assert ganenc.images.read(tmp_path / "my-gan.png").shape == (3, 32, 32)
+
+
+def test_a_gan_of_ones_own_takes_under_twenty_lines() -> None:
+    tree = ast.parse((EXAMPLES / "custom_gan.py").read_text(encoding="utf-8"))
+    (declared,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert declared.end_lineno is not None
+    assert declared.end_lineno - declared.decorator_list[0].lineno + 1 < 20
+
+
+@needs_hands
+def test_a_photo_inverted(tmp_path: Path) -> None:
+    run("invert_photo.py", tmp_path)
+    generator = ganenc.load_generator("stylegan2-hands64")
+    latents = ganenc.Latents.load(tmp_path / "inverted.safetensors", model=ganenc.model_hash(generator))
+    assert_rebuilt(tmp_path / "inverted.png", latents, generator)
+
+
+@needs_hands
+def test_a_run_from_one_file(tmp_path: Path) -> None:
+    run("from_spec.py", tmp_path)
+    folder = tmp_path / "runs" / "from-spec-4"
+    resolved = RunSpec.from_file(folder / "run.yaml")
+    assert resolved == RunSpec.from_file(EXAMPLES / "run.yaml").model_copy(update={"steps": 4})
+    generator = ganenc.load_generator("stylegan2-hands64")
+    assert ganenc.load_encoder(folder / "encoder").spec == EncoderSpec.mirror(generator.spec)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[-1]["step"] == 4
+    assert {"image/mse", "at1/cos", "at2/lpips", "image/ssim", "latent/w/mse", "total"} <= set(rows[-1])
+    assert sorted(path.name for path in (folder / "grids").glob("*.png")) == ["step-0000001.png", "step-0000004.png"]
+
+
+def test_what_the_file_of_a_run_names_is_there() -> None:
+    written, known = RunSpec.from_file(EXAMPLES / "run.yaml"), ganenc.registry()
+    assert written.generator in known.names("model")
+    assert written.objective.backbone in known.names("backbone")
+    assert written.objective.attention.name in known.names("attention")
+    assert set(written.objective.losses) <= set(known.names("loss"))
