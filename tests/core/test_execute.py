@@ -148,6 +148,18 @@ def test_fine_tuning_leaves_the_statistics_alone(tmp_path: Path) -> None:
         finetune(generator, batch, run, tmp_path / "none", encoder=encoder)
 
 
+@pytest.mark.parametrize(("batch", "share", "steps"), [(2, 1.0, 6), (8, 1.0, 3), (2, 0.5, 12)])
+def test_epochs_are_passes_over_the_photos(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, batch: int, share: float, steps: int
+) -> None:
+    fields = {"steps": 0, "epochs": 3, "data": {"batch": batch, "photo_share": share}}
+    run = run_spec(task="finetune", saving={"log_every": 1}, **fields)
+    finetune(toy, torch.zeros(4, 3, 8, 8), run, tmp_path, encoder=toy_encoder)
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, steps + 1))
+    finetune(toy, torch.zeros(4, 3, 8, 8), run, tmp_path, encoder=toy_encoder)
+    assert len(rows(tmp_path)) == steps
+
+
 def test_photos_and_synthesized_images_can_take_turns(model: str, photos: Path, tmp_path: Path) -> None:
     data = {"photos": [str(photos)], "photo_share": 0.5, "batch": 2}
     run = run_spec(

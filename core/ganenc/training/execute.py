@@ -114,6 +114,7 @@ def finetune(
     Returns:
         the fine-tuned encoder, also written to ``folder/encoder``.
     """
+    run = run.resolved(generator.spec.resolution, len(photos))
     encoder = encoder or _encoder(run, generator)
     batch = run.batch_at(generator.spec.resolution)
     own = Photos(photos, batch, labels=labels, seed=run.seed, device=generator.device)

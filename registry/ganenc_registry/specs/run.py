@@ -182,8 +182,10 @@ class RunSpec(Spec):
     def resolved(self, resolution: int, photos: int = 0) -> RunSpec:
         """The same run with batch and steps as numbers, for images of that resolution and so many photos."""
         batch = self.batch_at(resolution)
-        samples = photos or self.data.samples
-        steps = self.steps or max(1, self.epochs * samples // batch)
+        samples, size = float(self.data.samples), batch
+        if photos:  # Steps on synthesized images come on top of those that the photos take.
+            samples, size = photos / (self.data.photo_share or 1.0), min(batch, photos)
+        steps = self.steps or max(1, int(self.epochs * samples / size))
         data = self.data.model_copy(update={"batch": batch})
         return self.model_copy(update={"data": data, "steps": steps, "epochs": 0})
 
