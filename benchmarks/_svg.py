@@ -8,8 +8,8 @@ from html import escape
 
 __all__ = ["curves"]
 
-WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 52, 250, 16, 44
+WIDTH, HEIGHT = 960, 420
+LEFT, RIGHT, TOP, BOTTOM = 52, 440, 34, 44
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a", "#bf3989", "#0a7ea4")
 
 
@@ -36,7 +36,7 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, across: str, 
         parts.append(_text(LEFT - 6, at + 4, f"{y:g}", "end"))
     parts += [_text(place(x, ys[0])[0], HEIGHT - BOTTOM + 18, f"{x:g}", "middle") for x in xs]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, across, "middle"))
-    parts.append(_text(LEFT - 40, TOP - 4, up, "start"))
+    parts.append(_text(LEFT - 40, TOP - 16, up, "start"))
     for index, (name, line) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))

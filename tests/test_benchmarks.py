@@ -1,0 +1,103 @@
+"""The benchmarks run, and count and keep what they say they do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("[!_]*.py"))
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of the folder by its name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_quick_run_writes_a_table_where_it_is_told_to(script: str, tmp_path: Path) -> None:
+    if script == "inversion.py" and not (STYLEGAN2_HANDS64 / "encoder-pretrained" / "config.json").is_file():
+        pytest.skip("needs the shipped model stylegan2-hands64, which `python -m ganenc_plugin_hands.train` makes")
+    out = tmp_path / "result.md"
+    command = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text(encoding="utf-8")
+    assert f"    python benchmarks/{script} --quick --threads 1\n" in text
+    assert re.search(r"\d{4}-\d{2}-\d{2}\.$", text, re.MULTILINE), "the date is there"
+    assert "/" not in text.replace(f"benchmarks/{script}", "").split("|")[0], "no path is written down"
+    assert re.search(r"^\|.*\d\.\d+", text, re.MULTILINE), "a table holds numbers"
+
+
+def test_things_are_timed_in_turn_and_warming_up_does_not_count(load: Any) -> None:
+    order: list[str] = []
+    ticks = iter(range(100))
+    work = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    times = load("_common").interleaved(work, rounds=3, warmup=2, clock=lambda: float(next(ticks)))
+    assert order == ["a", "b"] * 5
+    assert times == {"a": [1.0] * 3, "b": [1.0] * 3}
+
+
+def test_a_ratio_is_taken_round_by_round(load: Any) -> None:
+    assert load("_common").ratios([3.0, 8.0], [1.0, 1.0], [0.5, 3.0]) == [2.0, 2.0]
+
+
+def test_the_convolutions_of_a_synthesis_are_recorded(load: Any) -> None:
+    """Four levels: 7 convolutions of features, 4 of images; 3 filters of features and 3 of images when sizes double."""
+    synthesis, made = load("synthesis"), load("_networks")
+    generator, _ = made.networks(made.NETWORKS["tiny32"]())
+    with synthesis.Recorder() as recorder:
+        generator.synthesize(generator.sample(1))
+    assert [call.is_filter for call in recorder.calls].count(True) == 6
+    sizes = sorted(tuple(call.x.shape[-2:]) for call in recorder.calls if not call.is_filter)
+    assert sizes == sorted([(4, 4)] * 3 + [(8, 8)] * 3 + [(16, 16)] * 3 + [(32, 32)] * 2)
+
+
+@pytest.mark.parametrize("name", ["optimize/", "finetune-photos/", "finetune+refine-photos/"])
+def test_steps_fill_the_time_and_no_more(load: Any, name: str) -> None:
+    study = load("_study")
+    kinds = ("latents", "encoder", "encoder-latent")
+    costs = study.Costs(dict(zip(kinds, (0.1, 0.3, 0.5))), dict.fromkeys(kinds, 1.0))
+    chosen = [one for one in study.settings() if one.name.startswith(name)]
+    assert chosen
+    for one in chosen:
+        steps, refine = one.plan(20.0, costs)
+        around = 2.0 if refine else 1.0
+        spent = steps * costs.steps[one.kind] + refine * costs.steps["latents"]
+        assert spent == pytest.approx(one.times(steps, refine, costs)[-1])
+        assert 20.0 - around - 0.5 <= spent <= 20.0 - around + 0.2
+        assert refine == pytest.approx(one.refined * (steps + refine), abs=0.5)
+
+
+def test_what_is_done_is_kept_and_a_torn_line_is_not(load: Any, tmp_path: Path) -> None:
+    study, path = load("_study"), tmp_path / "records.jsonl"
+    first = study.Records(path, {"models": "a"})
+    first.add("inversion", {"setting": "one", "psnr": 20.0})
+    study.Records(path, {"models": "b"}).add("inversion", {"setting": "of others"})
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"kind": "inversion", "stu')
+    again = study.Records(path, {"models": "a"})
+    assert [row["setting"] for row in again.all("inversion")] == ["one"]
+    again.add("inversion", {"setting": "two"})
+    assert [row["setting"] for row in study.Records(path, {"models": "a"}).all("inversion")] == ["one", "two"]
+    assert [row["setting"] for row in study.Records(path, {"models": "b"}).all("inversion")] == ["of others"]
+
+
+def test_costs_are_measured_once(load: Any, tmp_path: Path) -> None:
+    study = load("_study")
+    values = iter([study.Costs({"latents": 1.0}, {"latents": 0.0})])
+    for _ in range(2):
+        costs = study.Records(tmp_path / "records.jsonl", {}).costs(lambda: next(values))
+        assert costs.steps == {"latents": 1.0}
