@@ -54,9 +54,7 @@ def invert(
         UnknownNameError: if there is no such method.
         SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's.
     """
-    _check(images, labels, generator)
-    if encoder is not None:
-        check_fits(encoder.spec, generator.spec)
+    _check(images, labels, generator, encoder)
     inverter = build_inverter(method, **options)
     if objective is None and method != "encode":
         objective = default_objective(generator, backbone)
@@ -65,7 +63,7 @@ def invert(
     return inverter.invert(images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step)
 
 
-def _check(images: Tensor, labels: Tensor | None, generator: Generator) -> None:
+def _check(images: Tensor, labels: Tensor | None, generator: Generator, encoder: Encoder | None) -> None:
     spec = generator.spec
     wanted = (spec.channels, *spec.size)
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
@@ -79,6 +77,8 @@ def _check(images: Tensor, labels: Tensor | None, generator: Generator) -> None:
         raise ImageError(f"The images {broken} (counted from 0) hold values that are not finite; leave them out.")
     if labels is not None and len(labels) != len(images):
         raise LatentsError(f"There are {len(images)} images and {len(labels)} labels; give one for each.")
+    if encoder is not None:
+        check_fits(encoder.spec, spec)
 
 
 def build_inverter(method: str, **options: Any) -> Inverter:
