@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
-from ganenc.inverters.invert import objective_from_spec
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.step import Batch, EncoderStep
 from ganenc.training import RunFolder, Synthesized, Trainer
 from ganenc_registry.specs import RunSpec, merge

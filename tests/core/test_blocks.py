@@ -78,7 +78,7 @@ def test_block_is_figure_4(downscale: str, blurred: bool, residual: float | str)
 
 def test_last_block_has_its_second_head_after_its_one_convolution() -> None:
     torch.manual_seed(2)
-    block = shake(AdaptiveBlock(spec_of(), 1).double())
+    block = shake(AdaptiveBlock(spec_of(residual=0.111), 1).double())
     x = torch.randn(2, 5, 4, 3, dtype=torch.float64)
     out, (_, second) = block(x.clone(), None)
     scaled = block.conv_1.weight * math.sqrt(2 / 45)

@@ -62,7 +62,7 @@ generator: {model}
 encoder: {{weights: {model}}}
 objective: {{backbone: tiny}}
 data: {{photos: [{photos}], batch: 2}}
-optimiser: {{rate: 0.03, betas: [0.9, 0.99]}}
+optimiser: {{rate: 0.05, betas: [0.9, 0.99]}}
 steps: 20
 saving: {{log_every: 1}}
 """
@@ -179,7 +179,7 @@ def test_broken_photos_are_named_and_their_labels_left_out(
     def caught(generator: Generator, batch: Tensor, run: RunSpec, folder: Path, *, labels: Tensor, **rest: Any) -> None:
         given.append((len(batch), labels.tolist()))
 
-    monkeypatch.setattr(sys.modules["ganenc.training.execute"], "finetune", caught)
+    monkeypatch.setattr(sys.modules["ganenc.training.entry"], "finetune", caught)
     for labels in ([5, 6, 7, 8], [3]):
         run = run_spec(task="finetune", generator=model, data={"photos": [str(photos)], "labels": labels})
         with pytest.warns(UserWarning, match=r"1\.png"):

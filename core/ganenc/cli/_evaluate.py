@@ -49,7 +49,7 @@ def evaluate(
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
     from ganenc.cli._session import open_session
-    from ganenc.inverters.invert import build_inverter
+    from ganenc.inverters.entry import build_inverter
 
     registry().get("inverter", method)
     chosen = {**options(settings), **({} if steps is None else {"steps": steps})}

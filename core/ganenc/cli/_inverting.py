@@ -106,7 +106,7 @@ class _Worker:
     def __init__(self, job: Job, count: int) -> None:
         import torch
 
-        from ganenc.inverters.invert import build_inverter
+        from ganenc.inverters.entry import build_inverter
         from ganenc.report import measure_baseline
 
         session = job.session

@@ -63,7 +63,7 @@ class Session:
         """The paper's objective with this backbone; without one its LPIPS term is left out."""
         from ganenc_registry.specs import ObjectiveSpec
 
-        from ganenc.inverters.invert import objective_from_spec
+        from ganenc.inverters.entry import objective_from_spec
 
         spec = ObjectiveSpec(backbone=self.backbone)
         if self.backbone == NO_BACKBONE:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from ganenc_registry.errors import SpecError, UnknownNameError, nearest
@@ -14,11 +13,6 @@ from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, say, show
 from ganenc.cli._options import Labels, Out, Set, integers, nested
-
-if TYPE_CHECKING:
-    from ganenc.encoder import Encoder
-
-    OnRow = Callable[[int, int, Mapping[str, float]], None]
 
 __all__ = ["finetune", "pretrain"]
 
@@ -43,14 +37,7 @@ def pretrain(
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted."""
     fields = _given(generator, encoder, steps, device)
-    spec = _resolve(run, "pretrain", merge(fields, nested(settings)))
-
-    def work(on_step: OnRow) -> Encoder:
-        from ganenc.training import execute
-
-        return execute(spec, out, on_step=on_step)
-
-    _carry_out(spec, out, work)
+    _carry_out(_resolve(run, "pretrain", merge(fields, nested(settings))), out)
 
 
 def finetune(
@@ -72,12 +59,9 @@ def finetune(
     data = {"photos": list(photos) if photos else None, "labels": integers(labels)}
     fields["data"] = {key: value for key, value in data.items() if value is not None}
     spec = _with_start(_resolve(run, "finetune", merge(fields, nested(settings))))
-    broken: list[Path] = []
-
-    def work(on_step: OnRow) -> Encoder:
-        return _finetune(spec, out, broken, on_step)
-
-    _carry_out(spec, out, work)
+    if not spec.data.photos:
+        raise SpecError("The run names no photos; give --photos, a folder, files or a pattern.")
+    broken = _carry_out(spec, out)
     if broken:
         say(f"Error: {len(broken)} photos could not be read and were left out: {', '.join(map(str, broken))}.")
         raise typer.Exit(FAILED)
@@ -154,37 +138,12 @@ def _with_start(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"weights": own})})
 
 
-def _finetune(spec: RunSpec, out: Path, broken: list[Path], on_step: OnRow) -> Encoder:
-    """As `ganenc.training.execute` does it, with every broken photo named."""
-    import torch
-    from ganenc_registry.errors import TrainingError
+def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
+    """Run with a progress bar; the photos that could not be read are named and returned."""
+    from ganenc.training import execute
 
-    from ganenc import images, training
-    from ganenc.devices import check_device
-    from ganenc.models import load_generator
-
-    if not spec.data.photos:
-        raise SpecError("The run names no photos; give --photos, a folder, files or a pattern.")
-    generator = load_generator(spec.generator, device=check_device(spec.device))
-
-    def skip(path: Path, error: Exception) -> None:
-        broken.append(path)
-        say(f"Skipped: {error}")
-
-    found = images.read_many(
-        images.find(spec.data.photos), size=generator.spec.size, channels=generator.spec.channels,
-        value_range=generator.spec.value_range, fit=spec.data.fit, on_error=skip,
-    )  # fmt: skip
-    if not found.paths:
-        raise TrainingError(f"None of the photos in {', '.join(spec.data.photos)} could be read.")
-    labels = None if spec.data.labels is None else torch.tensor(spec.data.labels)
-    return training.finetune(generator, found.batch, spec, out, labels=labels, on_step=on_step)
-
-
-def _carry_out(spec: RunSpec, out: Path, work: Callable[[OnRow], Encoder]) -> None:
-    """Run with a progress bar, and write the report at the end, or at an interruption."""
-    started = time.monotonic()
     first: list[int] = []
+    broken: list[Path] = []
 
     def on_step(step: int, steps: int, terms: Mapping[str, float]) -> None:
         if not first:
@@ -193,14 +152,15 @@ def _carry_out(spec: RunSpec, out: Path, work: Callable[[OnRow], Encoder]) -> No
         loss = f", loss {terms['total']:.4g}" if "total" in terms else ""
         bar.update(step, f"step {step} of {steps}{loss}")
 
+    def skip(path: Path, error: Exception) -> None:
+        broken.append(path)
+        say(f"Skipped: {error}")
+
     try:
         with Bar(spec.task, spec.steps) as bar:
-            work(on_step)
+            execute(spec, out, on_step=on_step, on_error=skip)
     except KeyboardInterrupt:
         say(f"Interrupted; the same command goes on from the last checkpoint in {out}.")
         raise typer.Exit(FAILED) from None
-    from ganenc.report import write_run_report
-
-    fresh = not first or first[0] <= spec.saving.log_every
-    report = write_run_report(out, seconds=time.monotonic() - started if fresh else None)
-    show(f"Encoder: {out / 'encoder'}\nReport: {report}")
+    show(f"Encoder: {out / 'encoder'}\nReport: {out / 'report.html'}")
+    return broken

@@ -72,7 +72,7 @@ class Finetune(Inverter):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """See :meth:`Inverter.invert`. The encoder that is given stays as it is."""
-        from ganenc.inverters.invert import default_objective
+        from ganenc.inverters.entry import default_objective
 
         encoder = need_encoder(encoder, "finetune")
         objective = objective or default_objective(generator)

@@ -72,7 +72,7 @@ class Optimize(Inverter):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """See :meth:`Inverter.invert`."""
-        from ganenc.inverters.invert import default_objective
+        from ganenc.inverters.entry import default_objective
 
         generator.freeze()
         objective = objective or default_objective(generator)

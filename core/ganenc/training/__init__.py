@@ -1,7 +1,7 @@
 """Training encoders: on images that the generator makes, and on photos."""
 
 from ganenc.training.data import Mixture, Photos, Synthesized
-from ganenc.training.execute import execute, finetune, pretrain
+from ganenc.training.entry import execute, finetune, pretrain
 from ganenc.training.folder import RunFolder
 from ganenc.training.trainer import Trainer
 

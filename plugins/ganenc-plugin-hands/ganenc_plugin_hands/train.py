@@ -96,8 +96,8 @@ def encoders(
     photos: PhotosOption,
     work: WorkOption,
     model: ModelOption = "stylegan2-hands64",
-    steps: int = 6000,
-    photo_steps: int = 3000,
+    steps: int = 2000,
+    photo_steps: int = 800,
 ) -> None:
     """Train an encoder on images that the generator makes, then fine-tune it on the training photos."""
     folder = ZOO / model
@@ -106,14 +106,15 @@ def encoders(
     fields: dict[str, Any] = {
         "generator": model,
         "objective": {"backbone": "hands", "attention": {"name": "none"}},  # Two views more take twice the time.
-        "optimiser": {"rate": 0.002},
         "saving": {"grid": 12, "checkpoint_every": 250},
     }
-    first = preset("pretrain", **fields, steps=steps, data={"batch": 16})
+    wide = {"overrides": {"map_gain": 0.1}}
+    first = preset("pretrain", **fields, encoder=wide, optimiser={"rate": 0.01}, steps=steps, data={"batch": 16})
     encoder = pretrain_encoder(generator, first, work / model / "encoder-pretrained", on_step=_say)
     _release_encoder(encoder, generator, folder / "encoder-pretrained")
     pictures = read_photos(training)[0].float() / 127.5 - 1
-    second = preset("finetune", **fields, steps=photo_steps, data={"batch": 16, "photo_share": 0.75})
+    mixed = {"batch": 16, "photo_share": 0.75}
+    second = preset("finetune", **fields, optimiser={"rate": 0.004}, steps=photo_steps, data=mixed)
     encoder = finetune_encoder(
         generator, pictures, second, work / model / "encoder", encoder=copy.deepcopy(encoder), on_step=_say
     )

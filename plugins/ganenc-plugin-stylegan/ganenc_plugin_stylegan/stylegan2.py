@@ -144,7 +144,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor, clamp: float | None) -> Tensor:
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W') => (N, out, H', W')."""
-        x = modulated_conv(x, self.weight * self.gain, self.affine(w), up=kernel if self.up else None)
+        x = modulated_conv(x, self.weight, self.affine(w) * self.gain, up=kernel if self.up else None)
         if noise is not None:
             x = x + noise.to(x.dtype) * self.noise_strength.to(x.dtype)
         x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], 0.2) * SQRT2

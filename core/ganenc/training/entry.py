@@ -1,7 +1,8 @@
-"""From a run's spec to a trained encoder."""
+"""From a run's spec to a trained encoder, with all that a run leaves in its folder."""
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +17,10 @@ from ganenc import images
 from ganenc.devices import check_device
 from ganenc.encoder import Encoder, build_encoder, check_fits
 from ganenc.generator import Generator
-from ganenc.inverters.invert import objective_from_spec
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
 from ganenc.objective import Objective
+from ganenc.report import write_run_report
 from ganenc.step import EncoderStep
 from ganenc.training.data import Mixture, Photos, Source, Synthesized, check_labels
 from ganenc.training.folder import RunFolder
@@ -29,11 +31,23 @@ __all__ = ["execute", "finetune", "pretrain"]
 OnRow = Callable[[int, int, Mapping[str, float]], None]
 
 
-def execute(run: RunSpec, folder: str | Path, *, on_step: OnRow | None = None) -> Encoder:
+def execute(
+    run: RunSpec,
+    folder: str | Path,
+    *,
+    on_step: OnRow | None = None,
+    on_error: Callable[[Path, Exception], None] | None = None,
+) -> Encoder:
     """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
 
     Called again with the same spec and folder it resumes where it was interrupted, and gives the same numbers (on a
-    CPU) as an uninterrupted run. A photo that cannot be read is named in a warning and left out.
+    CPU) as an uninterrupted run.
+
+    Args:
+        run: the spec, whole.
+        folder: where everything goes.
+        on_step: called with step, steps and terms at every row of metrics.
+        on_error: called with each photo that cannot be read, which is left out; by default that is a warning.
 
     Raises:
         GanencError: if something that the spec names is not there, or does not fit.
@@ -53,7 +67,7 @@ def execute(run: RunSpec, folder: str | Path, *, on_step: OnRow | None = None) -
         channels=spec.channels,
         value_range=spec.value_range,
         fit=run.data.fit,
-        on_error=lambda path, error: warnings.warn(f"{error} It is left out.", stacklevel=2),
+        on_error=on_error or _warn,
     )
     if not len(found.batch):
         raise TrainingError(f"None of the photos in {', '.join(run.data.photos)} could be read.")
@@ -124,6 +138,10 @@ def finetune(
     return _train(run, folder, generator, encoder, source, norm_in_training=False, on_step=on_step)
 
 
+def _warn(path: Path, error: Exception) -> None:
+    warnings.warn(f"{error} It is left out.", stacklevel=3)
+
+
 def _encoder(run: RunSpec, generator: Generator) -> Encoder:
     """The encoder that the run starts from."""
     torch.manual_seed(run.seed)
@@ -177,9 +195,12 @@ def _train(
     )
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
+    started = time.monotonic()
     place = RunFolder(folder, run)
+    resumed = bool(place.checkpoints())
     trainer = Trainer(run, place, step, source, norm_in_training=norm_in_training)
     trained = trainer.train(on_step)
     info = {"generator": model_hash(generator), "steps": trainer.progress.step, "stopped": trainer.progress.stopped}
     save_pretrained(trained, place.path / "encoder", info=info)
+    write_run_report(place.path, seconds=None if resumed else time.monotonic() - started)
     return trained
