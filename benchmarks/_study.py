@@ -21,10 +21,10 @@ __all__ = ["Costs", "Records", "Setting", "measure_costs", "settings"]
 
 ENCODERS = {"pretrained": "encoder-pretrained", "photos": "encoder"}
 """The two encoders of a shipped model by what they were trained on last, and the folders they lie in."""
-LATENT_RATES = (0.02, 0.05, 0.1)
-ENCODER_RATES = (0.0005, 0.0015, 0.003)
-REFINED_SHARES = (0.1, 0.25, 0.5)
-REFINE_RATES = (0.02, 0.05)
+LATENT_RATES = (0.05, 0.1, 0.2)
+ENCODER_RATES = (0.0015, 0.004, 0.01)
+REFINED_SHARES = (0.25, 0.5)
+REFINE_RATES = (0.03, 0.1)
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,15 @@ def settings() -> list[Setting]:
     found = [Setting(f"encode-{name}", "", name, "none", lambda *_: Encode()) for name in ENCODERS]
     for method, encoder, start in (("optimize", "", "center"), ("optimize-encoded", "photos", "encoder")):
         found += [Setting(method, f"rate={rate}", encoder, "latents", _optimize(rate, start)) for rate in LATENT_RATES]
-    for encoder in ENCODERS:
-        for rate in ENCODER_RATES:
-            for schedule in ("constant", "cosine"):
-                for latent in (False, True):
-                    details = f"rate={rate}/{schedule}{'/latent' if latent else ''}"
-                    kind = "encoder-latent" if latent else "encoder"
-                    build = _finetune(rate, schedule, latent)
-                    found.append(Setting(f"finetune-{encoder}", details, encoder, kind, build))
     for rate in ENCODER_RATES:
+        found.append(_tuned("pretrained", rate))
+        found += [_tuned("photos", rate), _tuned("photos", rate, schedule="constant")]
+    for rate in ENCODER_RATES[1:]:
+        found += [_tuned("photos", rate, latent_loss=True), _tuned("photos", rate, layers="heads")]
         for share in REFINED_SHARES:
             for refine_rate in REFINE_RATES:
                 details = f"rate={rate}/refine={share}/refine_rate={refine_rate}"
-                build = _finetune(rate, "cosine", False, refine_rate)
+                build = _finetune(rate, refine_rate=refine_rate)
                 found.append(Setting("finetune+refine-photos", details, "photos", "encoder", build, share))
     return found
 
@@ -102,12 +98,15 @@ def _optimize(rate: float, start: Any) -> Callable[[int, int], Inverter]:
     return lambda steps, _: Optimize(steps, rate, space="w+", free=("const",), start=start, batch=1)
 
 
-def _finetune(rate: float, schedule: Any, latent: bool, refine_rate: float = 0.02) -> Callable[[int, int], Inverter]:
-    def build(steps: int, refine: int) -> Inverter:
-        options = {"schedule": schedule, "latent_loss": latent, "refine": refine, "refine_rate": refine_rate}
-        return Finetune(steps, rate, **options)
+def _tuned(encoder: str, rate: float, **options: Any) -> Setting:
+    """Fine-tuning alone, from one of the encoders; what is not as usual goes into its name."""
+    details = "".join(f"/{name}={value}" for name, value in options.items())
+    kind = "encoder-latent" if options.get("latent_loss") else "encoder"
+    return Setting(f"finetune-{encoder}", f"rate={rate}{details}", encoder, kind, _finetune(rate, **options))
 
-    return build
+
+def _finetune(rate: float, **options: Any) -> Callable[[int, int], Inverter]:
+    return lambda steps, refine: Finetune(steps, rate, refine=refine, **{"latent_loss": False, **options})
 
 
 def measure_costs(
@@ -123,8 +122,8 @@ def measure_costs(
     short, long = 3, 13
     kinds = {
         "latents": _optimize(0.05, "encoder"),
-        "encoder": _finetune(0.0015, "cosine", False),
-        "encoder-latent": _finetune(0.0015, "cosine", True),
+        "encoder": _finetune(0.0015),
+        "encoder-latent": _finetune(0.0015, latent_loss=True),
     }
     work = {
         (kind, steps): _timed(build(steps, 0), photo, generator, encoder, objective)

@@ -312,3 +312,25 @@ def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Enco
     found = invert(photos().double(), toy, method="own", objective=objective, seed=3, depth=2)
     assert found.reconstructions.dtype == torch.float32
     assert (found.settings["depth"], found.settings["seed"], found.settings["objective"]) == (2, 3, objective)
+
+
+def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
+    toy: Any, toy_encoder: Encoder, objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[set[str]] = []
+    one = Finetune._one
+
+    def watched(self: Finetune, batch: Any, generator: Any, encoder: Encoder, *rest: Any) -> Inversion:
+        done = one(self, batch, generator, encoder, *rest)
+        state = toy_encoder.state_dict()
+        moved.append({name for name, value in encoder.named_parameters() if not torch.equal(value, state[name])})
+        return done
+
+    monkeypatch.setattr(Finetune, "_one", watched)
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, steps=3, rate=0.01, layers="heads")
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, steps=3, rate=0.01)
+    heads, everything = moved
+    assert heads
+    assert all(".head_" in name or name.startswith("heads.") for name in heads)
+    assert heads < everything
+    assert any(name.startswith("blocks.0.conv") for name in everything - heads)

@@ -35,6 +35,7 @@ class Finetune(Inverter):
         betas: decay of Adam's averages; the paper has (0, 0.99).
         schedule: ``cosine`` or ``constant``.
         latent_loss: on each step also compare E(y) with E(G(E(y))) (Equation 4), at the cost of a second pass.
+        layers: ``all`` of the encoder's weights move, or its ``heads`` alone: the layers that end in latents.
         together: one encoder for all photos, instead of one each.
         refine: how many steps, after these, go on the latents themselves (not in the paper).
         refine_rate: the rate of these.
@@ -48,6 +49,7 @@ class Finetune(Inverter):
         betas: tuple[float, float] = (0.9, 0.99),
         schedule: Literal["cosine", "constant"] = "cosine",
         latent_loss: bool = True,
+        layers: Literal["all", "heads"] = "all",
         together: bool = False,
         refine: int = 0,
         refine_rate: float = 0.02,
@@ -57,7 +59,9 @@ class Finetune(Inverter):
         if schedule not in ("cosine", "constant"):
             raise SpecError(f"finetune: the schedule is 'cosine' or 'constant', not {schedule!r}.")
         self.steps, self.rate, self.betas, self.schedule = steps, rate, betas, schedule
-        self.latent_loss, self.together = latent_loss, together
+        if layers not in ("all", "heads"):
+            raise SpecError(f"finetune: the layers are 'all' or 'heads', not {layers!r}.")
+        self.latent_loss, self.layers, self.together = latent_loss, layers, together
         self.refine, self.refine_rate = refine, refine_rate
 
     def invert(
@@ -76,7 +80,9 @@ class Finetune(Inverter):
 
         encoder = need_encoder(encoder, "finetune")
         objective = objective or default_objective(generator)
-        working = copy.deepcopy(encoder).eval().requires_grad_(True)
+        working = copy.deepcopy(encoder).eval()
+        for name, parameter in working.named_parameters():
+            parameter.requires_grad_(self.layers == "all" or _in_head(name))
         start = {name: tensor.clone() for name, tensor in working.state_dict().items()}
         size = len(images) if self.together else 1
         parts: list[Inversion] = []
@@ -107,7 +113,7 @@ class Finetune(Inverter):
     ) -> Inversion:
         step_of = EncoderStep(generator, encoder, objective, latent_on_photos=self.latent_loss)
         reference = objective.prepare(batch.images, labels=batch.labels)
-        adam = make_adam(encoder.parameters(), self.rate, self.betas)
+        adam = make_adam([p for p in encoder.parameters() if p.requires_grad], self.rate, self.betas)
         best, history = Best(), History()
         total = self.steps + self.refine
         for step in range(self.steps):
@@ -163,3 +169,8 @@ class Finetune(Inverter):
             for before, after in zip(done.history, refined.history)
         ]
         return Inversion(refined.latents, refined.reconstructions, history)
+
+
+def _in_head(name: str) -> bool:
+    """Whether a parameter is of a layer that ends in latents."""
+    return any(step.startswith(("head", "hidden")) for step in name.split("."))
