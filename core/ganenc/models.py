@@ -78,27 +78,32 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return dict(config)
 
 
-def save_pretrained(module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None) -> None:
+def save_pretrained(
+    module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None, half: bool = False
+) -> None:
     """Write a model folder: weights first, then the config, each atomically.
 
     Args:
         module: a generator or an encoder.
         folder: where to; made if it is not there.
         info: plain data to keep in the config, such as where the weights come from.
+        half: store weights in half precision; they load into single precision again, rounded.
     """
     kind = "encoder" if isinstance(module.spec, EncoderSpec) else "generator"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(module, folder)
+    save_weights(module, folder, half=half)
     config = {"format": FORMAT, "kind": kind, "spec": module.spec.to_mapping(), "info": info or {}}
     write_json(folder / CONFIG, config)
 
 
-def save_weights(module: nn.Module, folder: Path) -> None:
+def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
     """Write the module's state as ``model.safetensors``."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_bytes(folder / WEIGHTS, save(tensors, {"format": "pt"}))
 
 

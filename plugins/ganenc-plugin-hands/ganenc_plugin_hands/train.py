@@ -13,7 +13,7 @@ from ganenc import images, metrics
 from ganenc.atomic import write_json
 from ganenc.generator import Generator
 from ganenc.models import build_generator, load_generator, model_hash, save_pretrained, save_weights
-from ganenc.state import load_state
+from ganenc.state import load_state, save_state
 from ganenc.training import finetune as finetune_encoder
 from ganenc.training import pretrain as pretrain_encoder
 from ganenc_registry.specs import GeneratorSpec, preset
@@ -21,7 +21,7 @@ from ganenc_registry.specs import GeneratorSpec, preset
 from ganenc_plugin_hands.models import HANDS_CLASSIFIER, PHOTOS, ZOO
 from ganenc_plugin_hands.photos import read_photos, split_kept_out
 from ganenc_plugin_hands.train_classifier import check, split_test, train_classifier
-from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining
+from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining, slim_state
 from ganenc_plugin_hands.zoo_specs import zoo_spec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train the models of the hands zoo again.")
@@ -61,18 +61,27 @@ def gan(
     work: WorkOption,
     model: ModelOption = "stylegan2-hands64",
     count: Annotated[int, typer.Option("--images", help="photos seen in all")] = 300_000,
+    start: Annotated[Path | None, typer.Option("--start", help="a state that `release --keep` left")] = None,
 ) -> None:
     """Train a GAN on the photos."""
     training, _ = split_kept_out(photos)
+    if start and not (work / model / STATE).exists():
+        save_state(work / model / STATE, load_state(start))
     torch.manual_seed(0)
     generator = build_generator(zoo_spec(model))
     GanTrainer(generator, *read_photos(training), work / model, GanTraining()).train(count)
 
 
 @app.command()
-def release(work: WorkOption, model: ModelOption = "stylegan2-hands64") -> None:
-    """Put a trained generator (the averaged copy) into the zoo, with its mean latents, samples and figures."""
+def release(
+    work: WorkOption,
+    model: ModelOption = "stylegan2-hands64",
+    keep: Annotated[Path | None, typer.Option("--keep", help="where to keep a small state to train on from")] = None,
+) -> None:
+    """Put a trained generator (the averaged copy) into the zoo, with its mean latents and samples."""
     state = load_state(work / model / STATE)
+    if keep:
+        save_state(keep, slim_state(state))
     generator = build_generator(GeneratorSpec.from_json(state["spec"]))
     generator.load_state_dict(state["average"])
     generator.freeze()
@@ -122,8 +131,9 @@ def encoders(
 
 
 def _release_encoder(encoder: Any, generator: Generator, folder: Path) -> None:
+    encoder.half().float()  # As they will be stored.
     figures = encoder_figures(generator, encoder)
-    save_pretrained(encoder, folder, info={"generator": model_hash(generator), **figures})
+    save_pretrained(encoder, folder, info={"generator": model_hash(generator), **figures}, half=True)
     typer.echo(f"{folder.name}: {json.dumps(figures)}")
 
 

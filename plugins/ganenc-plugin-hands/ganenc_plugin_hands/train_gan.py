@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 
-__all__ = ["STATE", "GanTrainer", "GanTraining"]
+__all__ = ["STATE", "GanTrainer", "GanTraining", "slim_state"]
 
 STATE = "state.safetensors"
 
@@ -187,7 +187,7 @@ class GanTrainer:
         self.generator.load_state_dict(state["generator"])
         self.average.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])
-        for adam, one in zip(self.optimisers, state["optimisers"]):
+        for adam, one in zip(self.optimisers, state.get("optimisers", ())):  # A slim state goes on without them.
             adam.load_state_dict(one)
         self.seen, self.step_count, self.augment.p = state["seen"], state["step_count"], state["p"]
         torch.set_rng_state(state["random"])
@@ -197,6 +197,13 @@ class GanTrainer:
         row |= {name: round(value, 4) for name, value in values.items()}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def slim_state(state: dict[str, Any]) -> dict[str, Any]:
+    """What a training needs to go on, small enough to keep: half precision, without the optimisers' averages."""
+    networks = ("generator", "average", "discriminator")
+    kept = {name: value for name, value in state.items() if name not in (*networks, "optimisers")}
+    return kept | {name: {key: value.half() for key, value in state[name].items()} for name in networks}
 
 
 def lazy_share(every: int) -> float:
