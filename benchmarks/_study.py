@@ -22,9 +22,9 @@ __all__ = ["Costs", "Records", "Setting", "measure_costs", "settings"]
 ENCODERS = {"pretrained": "encoder-pretrained", "photos": "encoder"}
 """The two encoders of a shipped model by what they were trained on last, and the folders they lie in."""
 LATENT_RATES = (0.05, 0.1, 0.2)
-ENCODER_RATES = (0.0015, 0.004, 0.01)
-REFINED_SHARES = (0.25, 0.5)
-REFINE_RATES = (0.03, 0.1)
+ENCODER_RATES = (0.0015, 0.004, 0.01, 0.02)
+REFINED_SHARES = (0.25, 0.5, 0.75)
+REFINE_RATES = (0.03, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def settings() -> list[Setting]:
     for rate in ENCODER_RATES:
         found.append(_tuned("pretrained", rate))
         found += [_tuned("photos", rate), _tuned("photos", rate, schedule="constant")]
-    for rate in ENCODER_RATES[1:]:
+    for rate in (0.004, 0.01):
         found += [_tuned("photos", rate, latent_loss=True), _tuned("photos", rate, layers="heads")]
-        for share in REFINED_SHARES:
-            for refine_rate in REFINE_RATES:
-                details = f"rate={rate}/refine={share}/refine_rate={refine_rate}"
-                build = _finetune(rate, refine_rate=refine_rate)
-                found.append(Setting("finetune+refine-photos", details, "photos", "encoder", build, share))
+    for share in REFINED_SHARES:
+        for refine_rate in REFINE_RATES:
+            details = f"rate=0.01/refine={share}/refine_rate={refine_rate}"
+            build = _finetune(0.01, refine_rate=refine_rate)
+            found.append(Setting("finetune+refine-photos", details, "photos", "encoder", build, share))
     return found
 
 

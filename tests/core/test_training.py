@@ -202,6 +202,7 @@ def test_a_run_leaves_its_folder_in_order(toy: Any, toy_encoder: Encoder, tmp_pa
     assert names - events == {
         "run.yaml",
         "metrics.jsonl",
+        "report.html",
         "checkpoints/step-0000006.safetensors",
         "checkpoints/step-0000008.safetensors",
         *(f"grids/step-000000{step}.png" for step in (1, 4, 8)),

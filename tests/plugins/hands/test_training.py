@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from ganenc.models import build_generator
-from ganenc.state import load_state
+from ganenc.state import load_state, save_state
 from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 from ganenc_plugin_hands.train_classifier import split_test, train_classifier
-from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining
+from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining, slim_state
 from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
 
 TINY = stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8)
@@ -38,6 +38,15 @@ def test_a_training_resumed_after_a_pass_ends_like_one_undisturbed(tmp_path):
             torch.testing.assert_close(parts[network][name], tensor, rtol=0, atol=0, equal_nan=True)
     shorter = train(tmp_path / "shorter", 8)
     assert not torch.equal(shorter["generator"]["const"], whole["generator"]["const"])
+
+
+def test_a_slim_state_goes_on(tmp_path):
+    state = train(tmp_path / "whole", 8)
+    save_state(tmp_path / "slim" / STATE, slim_state(state))
+    assert (tmp_path / "slim" / STATE).stat().st_size < 0.35 * (tmp_path / "whole" / STATE).stat().st_size
+    further = train(tmp_path / "slim", 12)
+    assert (further["seen"], further["step_count"]) == (12, 3)
+    torch.testing.assert_close(further["generator"]["const"], state["generator"]["const"], atol=0.02, rtol=0)
 
 
 def test_the_averaged_copy_lags_behind(tmp_path):
