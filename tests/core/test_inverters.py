@@ -70,7 +70,7 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
     images, before = targets(toy), model_hash(toy_encoder)
     frozen = [p.requires_grad_(False) for p in toy_encoder.parameters()]
     calls: list[tuple[int, int, int]] = []
-    found = Finetune(steps=12, rate=0.02).invert(
+    found = Finetune(steps=12, rate=0.02, latent_loss=True).invert(
         images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
     check_whole(toy, found, steps=12)
@@ -327,8 +327,8 @@ def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
         return done
 
     monkeypatch.setattr(Finetune, "_one", watched)
-    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, steps=3, rate=0.01, layers="heads")
-    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, steps=3, rate=0.01)
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3, layers="heads")
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3)
     heads, everything = moved
     assert heads
     assert all(".head_" in name or name.startswith("heads.") for name in heads)

@@ -12,6 +12,7 @@ from ganenc_registry.errors import GanencError, PluginError
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import emit, say
 from ganenc.cli._options import Device, Json, Set, options
+from ganenc.defaults import METHOD
 
 __all__ = ["demo"]
 
@@ -22,7 +23,7 @@ BUDGET = 210.0
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
     photos: Annotated[int, typer.Option("--photos", min=1, help="How many of the shipped photos.")] = 6,
-    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "finetune",
+    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = METHOD,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
     settings: Set = None,
     device: Device = "cpu",

@@ -12,6 +12,7 @@ from ganenc_registry.errors import SpecError, nearest
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, show
 from ganenc.cli._options import Backbone, Device, Encoder, Json, Labels, Model, Out, Seed, Set, integers, options
+from ganenc.defaults import METHOD
 
 if TYPE_CHECKING:
     from ganenc.cli._session import Session
@@ -25,7 +26,7 @@ def invert(
     model: Model,
     out: Out,
     encoder: Encoder = None,
-    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "finetune",
+    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = METHOD,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
     space: Annotated[str | None, typer.Option("--space", help="z, w or w+, for methods that search one.")] = None,
     labels: Labels = None,

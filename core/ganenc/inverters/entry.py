@@ -11,14 +11,13 @@ from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecEr
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
+from ganenc.defaults import METHOD
 from ganenc.encoder import Encoder, check_fits
 from ganenc.generator import Generator
 from ganenc.inverters.base import Inversion, Inverter, OnStep
 from ganenc.objective import Objective, build_objective
 
-__all__ = ["DEFAULT_METHOD", "build_inverter", "default_objective", "invert", "objective_from_spec"]
-
-DEFAULT_METHOD = "finetune"
+__all__ = ["build_inverter", "default_objective", "invert", "objective_from_spec"]
 
 
 def invert(
@@ -26,7 +25,7 @@ def invert(
     generator: Generator,
     encoder: Encoder | None = None,
     *,
-    method: str = DEFAULT_METHOD,
+    method: str = METHOD,
     labels: Tensor | None = None,
     objective: Objective | None = None,
     backbone: str = "vgg16",
@@ -40,7 +39,8 @@ def invert(
         images: (N, C, H, W) in ``generator.spec.value_range``; ``ganenc.images.read`` gives one of them.
         generator: frozen here.
         encoder: the generator's encoder; only ``optimize`` can do without.
-        method: a registered inverter: ``encode``, ``finetune`` or ``optimize``.
+        method: a registered inverter: ``optimize`` (from the encoder's latents where there is one), ``finetune`` (the
+            paper's) or ``encode``.
         labels: int64 (N,) or rows (N, classes), for generators to which they matter.
         objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
         backbone: see there.

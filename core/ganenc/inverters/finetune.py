@@ -34,7 +34,8 @@ class Finetune(Inverter):
             0.0015 throughout: ``schedule="constant"``.
         betas: decay of Adam's averages; the paper has (0, 0.99).
         schedule: ``cosine`` or ``constant``.
-        latent_loss: on each step also compare E(y) with E(G(E(y))) (Equation 4), at the cost of a second pass.
+        latent_loss: on each step also compare E(y) with E(G(E(y))) (Equation 4), as the paper does, at the cost of a
+            second pass.
         layers: ``all`` of the encoder's weights move, or its ``heads`` alone: the layers that end in latents.
         together: one encoder for all photos, instead of one each.
         refine: how many steps, after these, go on the latents themselves (not in the paper).
@@ -44,11 +45,11 @@ class Finetune(Inverter):
     def __init__(
         self,
         steps: int = 500,
-        rate: float = 0.0015,
+        rate: float = 0.01,
         *,
         betas: tuple[float, float] = (0.9, 0.99),
         schedule: Literal["cosine", "constant"] = "cosine",
-        latent_loss: bool = True,
+        latent_loss: bool = False,
         layers: Literal["all", "heads"] = "all",
         together: bool = False,
         refine: int = 0,

@@ -32,7 +32,7 @@ class Optimize(Inverter):
         steps: steps in all, for all photos together.
         rate: learning rate at its height; it rises over the first twentieth and falls along a cosine.
         space: ``z``, ``w`` (one style for all layers) or ``w+``; by default ``w+`` where there are styles.
-        free: maps, such as the constant, that are optimised as well.
+        free: maps, such as the constant, that are optimised as well; all of them by default, none with ``()``.
         start: ``encoder``, ``center`` (the mean latents) or ``draws`` (the best of some draws of z). By default the
             encoder where there is one; without one, z starts at the best draw and w at the centre. The space z of a
             generator with styles, which no encoder gives, always starts at the best draw.
@@ -43,10 +43,10 @@ class Optimize(Inverter):
     def __init__(
         self,
         steps: int = 500,
-        rate: float = 0.05,
+        rate: float = 0.1,
         *,
         space: Literal["z", "w", "w+"] | None = None,
-        free: Sequence[str] = (),
+        free: Sequence[str] | None = None,
         start: Literal["encoder", "center", "draws"] | None = None,
         batch: int = 16,
         draws: int = 100,
@@ -57,7 +57,8 @@ class Optimize(Inverter):
             raise SpecError(f"optimize: the space is 'z', 'w' or 'w+', not {space!r}.")
         if start not in (None, "encoder", "center", "draws"):
             raise SpecError(f"optimize: the start is 'encoder', 'center' or 'draws', not {start!r}.")
-        self.steps, self.rate, self.space, self.free = steps, rate, space, tuple(free)
+        self.steps, self.rate, self.space = steps, rate, space
+        self.free = None if free is None else (free,) if isinstance(free, str) else tuple(free)
         self.start, self.batch, self.draws = start, batch, draws
 
     def invert(
@@ -96,7 +97,7 @@ class Optimize(Inverter):
             made.append(outcome.reconstructions)
             history += outcome.history
             seconds += [(time.perf_counter() - started) / len(some)] * len(some)
-        settings = {"method": "optimize", "steps": self.steps, "rate": self.rate, "free": list(self.free)}
+        settings = {"method": "optimize", "steps": self.steps, "rate": self.rate, "free": list(self._free(generator))}
         settings |= {"space": self._space(generator), "start": self._starts_at(generator, encoder)}
         return Inversion(Latents.cat(found), torch.cat(made), history, settings, seconds)
 
@@ -106,16 +107,21 @@ class Optimize(Inverter):
             raise LatentsError(f"{generator.spec.family} has no styles, so there is no space {self.space!r}; use 'z'.")
         return self.space or ("w+" if styled else "z")
 
+    def _free(self, generator: Generator) -> tuple[str, ...]:
+        """The maps that are optimised."""
+        maps = tuple(part.name for part in generator.spec.layout if isinstance(part, Map))
+        for name in self.free or ():
+            if name not in maps:
+                raise LatentsError(f"There is no map {name!r} to free{nearest(name, maps)}; there are {list(maps)}.")
+        return maps if self.free is None else self.free
+
     def _variables(
         self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, seed: int
     ) -> Variables:
         space, place = self._space(generator), self._starts_at(generator, encoder)
-        maps = [part.name for part in generator.spec.layout if isinstance(part, Map)]
-        for name in self.free:
-            if name not in maps:
-                raise LatentsError(f"There is no map {name!r} to free{nearest(name, maps)}; there are {maps}.")
+        free = self._free(generator)
         start = self._start(images, generator, encoder if place == "encoder" else None, labels)
-        tensors = {name: start[name] for name in self.free}
+        tensors = {name: start[name] for name in free}
         if place == "draws":
             z = self._best_draw(images, generator, labels, seed)
             if space == "z" and _styled(generator):
@@ -138,11 +144,11 @@ class Optimize(Inverter):
 
     @torch.no_grad()
     def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
-        center = generator.center()
+        center, free = generator.center(), self._free(generator)
         start = center.expand(len(images))
         if encoder is not None:
             start = generator.complete(encoder.eval()(images, labels=labels))
-        fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in self.free]
+        fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in free]
         start = start.replace(**{name: center[name].expand(len(images), -1, -1, -1) for name in fixed})
         if labels is not None:
             given = {p.name: generator.embed(labels) for p in generator.spec.layout if isinstance(p, Condition)}
