@@ -41,7 +41,8 @@ def main(steps: int) -> None:
     run = ganenc.preset("pretrain", steps=steps, objective={"backbone": "hands"}, data={"batch": 8})
     encoder = ganenc.pretrain(generator, run, Path("runs") / f"my-gan-{steps}", encoder=encoder)
     target = generator.synthesize(generator.sample(1, seed=1)).detach()
-    inversion = ganenc.invert(target, generator, encoder, backbone="hands", steps=steps)
+    options = {"method": "finetune", "steps": steps}  # The encoder itself learns the image, as in the paper.
+    inversion = ganenc.invert(target, generator, encoder, backbone="hands", **options)
     inversion.latents.save("my-gan.safetensors", model=ganenc.model_hash(generator))
     ganenc.images.write_png("my-gan.png", inversion.reconstructions[0].clamp(-1, 1))
     average = generator.synthesize(generator.center())
