@@ -19,6 +19,7 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
     ("backbone", "squeeze", "SqueezeNet 1.1 trained on ImageNet (torchvision)", "backbones:Squeeze"),
     ("inverter", "encode", "One pass of the encoder", "inverters:Encode"),
     ("inverter", "finetune", "The paper: fine-tune the encoder on the photo", "inverters:Finetune"),
+    ("inverter", "finetune+refine", "Fine-tune, then go on with the latents", "inverters:FinetuneRefine"),
     ("inverter", "optimize", "Latents by gradient, in z, w or w+, the constant free or not", "inverters:Optimize"),
     ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "metrics:psnr"),
     ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "metrics:ssim"),

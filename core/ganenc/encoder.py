@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,6 +108,19 @@ class Encoder(nn.Module):
                     shapes = f"{tuple(value.shape)}, the encoder's {part.shape}"
                     raise LatentsError(f"The generator's {part.name!r} has shape {shapes}; mirror this generator anew.")
                 head.get_buffer("offset").copy_(value)
+
+    def save_pretrained(self, folder: str | Path, *, info: dict[str, Any] | None = None) -> None:
+        """Write a model folder: ``config.json`` and ``model.safetensors``."""
+        from ganenc.models import save_pretrained
+
+        save_pretrained(self, folder, info=info)
+
+    @staticmethod
+    def from_pretrained(source: str | Path, *, device: str = "cpu") -> Encoder:
+        """Load a shipped model's encoder by name, a model folder, or a published file: ``ganenc.load_encoder``."""
+        from ganenc.models import load_encoder
+
+        return load_encoder(source, device=device)
 
     def _check(self, images: Tensor) -> None:
         wanted = (self.spec.channels, *self.spec.size)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -182,6 +183,19 @@ class Generator(nn.Module, ABC):
     def freeze(self) -> Self:
         """Frozen means frozen: eval mode, and no weight takes a gradient."""
         return self.eval().requires_grad_(False)
+
+    def save_pretrained(self, folder: str | Path, *, info: dict[str, Any] | None = None) -> None:
+        """Write a model folder: ``config.json`` and ``model.safetensors``."""
+        from ganenc.models import save_pretrained
+
+        save_pretrained(self, folder, info=info)
+
+    @staticmethod
+    def from_pretrained(source: str | Path, *, device: str = "cpu") -> Generator:
+        """Load a shipped model by name, a model folder, or a checkpoint: ``ganenc.load_generator``."""
+        from ganenc.models import load_generator
+
+        return load_generator(source, device=device)
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:

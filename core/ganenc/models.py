@@ -59,6 +59,10 @@ def model_folder(source: str | Path) -> Path | None:
         return folder
     if path.exists():
         return None
+    if str(source) in registry().names("generator"):
+        raise CheckpointError(
+            f"{source} is a family, not a model: make one, save it with `save_pretrained`, and name the folder."
+        )
     raise CheckpointError(
         f"There is no model {str(source)!r}{nearest(str(source), known)}: it is neither a file or folder here nor one"
         f" of the installed models ({', '.join(known) or 'none'})."
@@ -243,17 +247,21 @@ def _from_checkpoint(checkpoint: Checkpoint) -> Generator:
     for name in registry().names("generator"):
         try:
             family = registry().resolve("generator", name)
+            claimed = hasattr(family, "recognises") and family.recognises(checkpoint)
         except PluginError:
-            silent.append(name)
+            silent.append(f"{name} could not be imported")
             continue
-        if hasattr(family, "recognises") and family.recognises(checkpoint):
+        except Exception as error:  # A family that fails harms no other.
+            silent.append(f"{name} failed with {type(error).__name__}: {error}")
+            continue
+        if claimed:
             claims[name] = family
     if len(claims) > 1:
         owners = " and ".join(f"{name} ({registry().owner('generator', name)})" for name in claims)
         raise GanencError(f"{checkpoint.path} is claimed by {owners}; uninstall one of them.")
     if not claims:
         known = ", ".join(registry().names("generator")) or "none"
-        failed = f" ({', '.join(silent)} could not be imported)" if silent else ""
+        failed = f" ({'; '.join(silent)})" if silent else ""
         raise CheckpointError(
             f"No installed family recognises {checkpoint.path}; installed are {known}{failed}. If it is another GAN,"
             " its plugin may be missing, or it needs a generator of your own: see `ganenc.register`."

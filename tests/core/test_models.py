@@ -249,6 +249,18 @@ def test_two_claims_are_an_error_that_names_both(folder: Path, family: Any) -> N
         load_generator(folder / "model.safetensors")
 
 
+def test_a_family_that_fails_when_asked_harms_no_other(tmp_path: Path, family: Any, monkeypatch: Any) -> None:
+    class Failing(ToyGenerator):
+        @classmethod
+        def recognises(cls, checkpoint: Any) -> bool:
+            raise KeyError("conv1")
+
+    family.add_value("generator", "failing", Failing, summary="Fails")
+    save_file({"x": torch.ones(1)}, tmp_path / "unknown.safetensors")
+    with pytest.raises(CheckpointError, match=r"failing failed with KeyError: 'conv1'"):
+        load_generator(tmp_path / "unknown.safetensors")
+
+
 def test_nobody_claims_a_file(tmp_path: Path, family: Any) -> None:
     family.add_all([Contribution("generator", "broken", "Cannot be imported", "no_such_module:X")], owner="a test")
     save_file({"x": torch.ones(1)}, tmp_path / "unknown.safetensors")

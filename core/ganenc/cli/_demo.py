@@ -11,8 +11,8 @@ from ganenc_registry.errors import GanencError, PluginError
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import emit, say
-from ganenc.cli._options import Device, Json, Set, options
-from ganenc.defaults import METHOD
+from ganenc.cli._options import Device, Json, Method, Set, options
+from ganenc.defaults import default_method
 
 __all__ = ["demo"]
 
@@ -23,7 +23,7 @@ BUDGET = 210.0
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
     photos: Annotated[int, typer.Option("--photos", min=1, help="How many of the shipped photos.")] = 6,
-    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = METHOD,
+    method: Method = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
     settings: Set = None,
     device: Device = "cpu",
@@ -39,6 +39,7 @@ def demo(
     found = images.find(place)[:photos]
     chosen = {**options(settings), **({} if steps is None else {"steps": steps})}
     session = open_session(name, device=device)
+    method = method or default_method(session.encoder is not None)
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
     job = Job(session, out, method, chosen, budget=BUDGET)
     outcome = invert_photos(found, job)

@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.errors import LatentsError, SpecError, nearest
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, show
-from ganenc.cli._options import Backbone, Device, Encoder, Json, Labels, Model, Out, Seed, Set, integers, options
-from ganenc.defaults import METHOD
+from ganenc.cli._options import (
+    Backbone,
+    Device,
+    Encoder,
+    Json,
+    Labels,
+    Method,
+    Model,
+    Out,
+    Seed,
+    Set,
+    integers,
+    options,
+)
+from ganenc.defaults import default_method
 
 if TYPE_CHECKING:
     from ganenc.cli._session import Session
@@ -26,7 +39,7 @@ def invert(
     model: Model,
     out: Out,
     encoder: Encoder = None,
-    method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = METHOD,
+    method: Method = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
     space: Annotated[str | None, typer.Option("--space", help="z, w or w+, for methods that search one.")] = None,
     labels: Labels = None,
@@ -54,7 +67,8 @@ def invert(
     from ganenc.cli._inverting import Job, invert_photos, show_outcome
     from ganenc.cli._session import open_session
 
-    registry().get("inverter", method)
+    if method:
+        registry().get("inverter", method)
     if fit not in get_args(images.Fit):
         known = get_args(images.Fit)
         raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
@@ -62,6 +76,7 @@ def invert(
     chosen.update({key: value for key, value in (("steps", steps), ("space", space)) if value is not None})
     found = images.find(photos or [])
     session = open_session(model, encoder=encoder, device=device, backbone=backbone)
+    method = method or default_method(session.encoder is not None)
     job = Job(session, out, method, chosen, integers(labels), seed, fit, report=not no_report)
     outcome = invert_photos(found, job)
     if as_json:
@@ -97,6 +112,10 @@ def _rebuild_one(file: Path, session: Session, out: Path, taken: set[str]) -> li
 
     generator = session.generator
     latents = Latents.load(file, model=session.hash, device=generator.device)
+    if latents.layout != generator.spec.layout:
+        raise LatentsError(
+            f"The latents {file} have another layout than the generator takes; they are another model's."
+        )
     stem = file.resolve().parent.name if file.stem == "latents" else file.stem
     written = []
     for index, one in enumerate(latents):

@@ -15,6 +15,7 @@ __all__ = [
     "Encoder",
     "Json",
     "Labels",
+    "Method",
     "Model",
     "Out",
     "Seed",
@@ -32,6 +33,13 @@ Encoder = Annotated[
     typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own."),
 ]
 Device = Annotated[str, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="encode, finetune, finetune+refine (default), optimize (default without encoder), or a plugin's.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Out = Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")]

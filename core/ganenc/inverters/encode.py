@@ -25,6 +25,8 @@ class Encode(Inverter):
     """
 
     def __init__(self, batch: int = 16) -> None:
+        if batch < 1:
+            raise SpecError(f"encode: batch is above 0, not {batch}.")
         self.batch = batch
 
     @torch.no_grad()

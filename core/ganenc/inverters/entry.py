@@ -11,7 +11,7 @@ from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecEr
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
-from ganenc.defaults import METHOD
+from ganenc.defaults import default_method
 from ganenc.encoder import Encoder, check_fits
 from ganenc.generator import Generator
 from ganenc.inverters.base import Inversion, Inverter, OnStep
@@ -25,7 +25,7 @@ def invert(
     generator: Generator,
     encoder: Encoder | None = None,
     *,
-    method: str = METHOD,
+    method: str | None = None,
     labels: Tensor | None = None,
     objective: Objective | None = None,
     backbone: str = "vgg16",
@@ -39,8 +39,8 @@ def invert(
         images: (N, C, H, W) in ``generator.spec.value_range``; ``ganenc.images.read`` gives one of them.
         generator: frozen here.
         encoder: the generator's encoder; only ``optimize`` can do without.
-        method: a registered inverter: ``optimize`` (from the encoder's latents where there is one), ``finetune`` (the
-            paper's) or ``encode``.
+        method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
+            encoder) or ``optimize`` (the default without one).
         labels: int64 (N,) or rows (N, classes), for generators to which they matter.
         objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
         backbone: see there.
@@ -55,6 +55,7 @@ def invert(
         SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's.
     """
     _check(images, labels, generator, encoder)
+    method = method or default_method(encoder is not None)
     inverter = build_inverter(method, **options)
     if objective is None and method != "encode":
         objective = default_objective(generator, backbone)
@@ -92,7 +93,11 @@ def build_inverter(method: str, **options: Any) -> Inverter:
     for name in options:
         if name not in known:
             raise SpecError(f"The method {method!r} has no option {name!r}{nearest(name, known)}; it has {known}.")
-    inverter = factory(**options)
+    try:
+        inverter = factory(**options)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise SpecError(f"The method {method!r} cannot be made of {given}: {error}.") from None
     if not isinstance(inverter, Inverter):
         raise PluginError(f"The inverter {method!r} builds a {type(inverter).__name__}, which is no Inverter.")
     return inverter

@@ -74,7 +74,8 @@ def execute(
     labels = None if run.data.labels is None else torch.tensor(run.data.labels)
     if labels is not None and len(labels) != 1:
         check_labels(len(paths), labels)
-        labels = labels[torch.tensor([path in set(found.paths) for path in paths])]
+        read = set(found.paths)
+        labels = labels[torch.tensor([path in read for path in paths])]
     return finetune(generator, found.batch, run, folder, labels=labels, on_step=on_step)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,7 +74,7 @@ class RunFolder:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a row of metrics, and the same to TensorBoard."""
-        row = json.dumps({"step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}})
+        row = json.dumps({"step": step, **{name: _number(value) for name, value in values.items()}})
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(row + "\n")
         if self._writer is None:
@@ -121,6 +122,11 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if path.is_file() and path.stat().st_size > size:
             os.truncate(path, size)
+
+
+def _number(value: float) -> float | None:
+    """Six digits; None for what JSON has no number for."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _cat(a: Tensor, b: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Trainer:
                     self._good = self._state()
             if step % saving.checkpoint_every == 0 or last or self.progress.stopped:
                 self._checkpoint(on_step)
-            if step % saving.grid_every == 0 or last or step == 1:
+            if step % saving.grid_every == 0 or last or step == 1 or self.progress.stopped:
                 self._grid()
 
     def _one(self) -> None:

@@ -78,14 +78,16 @@ class GanTrainer:
         saved = started = time.monotonic()
         first = self.seen
         sums: dict[str, float] = {}
+        counted = 0
         batches = self._batches()
         while self.seen < images_to_see:
             for name, value in self._step(*next(batches)).items():
                 sums[name] = sums.get(name, 0.0) + value
+            counted += 1
             if self.step_count % 100 == 0:
                 speed = (self.seen - first) / (time.monotonic() - started)
-                self._log({name: value / 100 for name, value in sums.items()} | {"images_per_second": speed})
-                sums = {}
+                self._log({name: value / counted for name, value in sums.items()} | {"images_per_second": speed})
+                sums, counted = {}, 0
             if time.monotonic() - saved > self.numbers.save_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -175,7 +177,7 @@ class GanTrainer:
 
     @torch.no_grad()
     def sample_grid(self, n: int = 64, columns: int = 16) -> Tensor:
-        """The first n samples of seed 0 from the averaged weights, as one image (C, H, W) in [-1, 1]."""
+        """The first n samples of seed 0 from the averaged weights, as one image uint8 (C, H, W)."""
         made = self.average.synthesize(self.average.sample(n, seed=0))
         return images.grid(made.clamp(-1, 1), columns, self.spec.value_range)
 

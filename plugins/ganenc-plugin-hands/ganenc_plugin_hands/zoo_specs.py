@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ganenc_registry.errors import UnknownNameError, nearest
 from ganenc_registry.specs import GeneratorSpec
 
 from ganenc_plugin_hands.photos import RESOLUTION
@@ -15,8 +16,10 @@ def zoo_spec(model: str) -> GeneratorSpec:
     """The spec of a model of the zoo, by its name.
 
     Raises:
-        KeyError: if the zoo has no such model.
+        UnknownNameError: if the zoo has no such model.
     """
+    if model not in _SPECS:
+        raise UnknownNameError(f"The zoo has no {model!r}{nearest(model, _SPECS)}; it has {', '.join(_SPECS)}.")
     return _SPECS[model]()
 
 
