@@ -62,7 +62,7 @@ class Inverter(ABC):
         Args:
             images: the photos, on the generator's device.
             generator: frozen by the inverter.
-            encoder: left as it is; None for methods that can do without.
+            encoder: its weights stay as they are, and it is put into eval mode; None for methods that can do without.
             labels: int64 (N,) or rows (N, classes), where they matter.
             objective: what "close" means; the paper's by default.
             seed: of whatever the method draws.

@@ -93,7 +93,7 @@ def pretrain(
         generator: frozen here.
         run: the spec; ``ganenc_registry.specs.preset`` gives the paper's.
         folder: where checkpoints, metrics, grids and the encoder go.
-        encoder: what to start from; by default what the spec says.
+        encoder: what to start from, trained in place; by default what the spec says.
         on_step: called with step, steps and terms at every row of metrics.
 
     Returns:
@@ -122,7 +122,7 @@ def finetune(
         photos: (M, C, H, W) in the generator's value range.
         run: the spec; with ``data.photo_share`` below 1 the other steps are on synthesized images.
         folder: where checkpoints, metrics, grids and the encoder go.
-        encoder: what to start from; by default what the spec says.
+        encoder: what to start from, trained in place; by default what the spec says.
         labels: int64 (M,) or rows (M, classes), where they matter.
         on_step: called with step, steps and terms at every row of metrics.
 
