@@ -200,7 +200,11 @@ def _train(
     place = RunFolder(folder, run)
     resumed = bool(place.checkpoints())
     trainer = Trainer(run, place, step, source, norm_in_training=norm_in_training)
-    trained = trainer.train(on_step)
+    try:
+        trained = trainer.train(on_step)
+    finally:
+        if run.speed.compile:
+            del generator.synthesize  # The class's own method again.
     info = {"generator": model_hash(generator), "steps": trainer.progress.step, "stopped": trainer.progress.stopped}
     save_pretrained(trained, place.path / "encoder", info=info)
     write_run_report(place.path, seconds=None if resumed else time.monotonic() - started)
