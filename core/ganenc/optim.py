@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["make_adam"]
+__all__ = ["make_adam", "restore_adam"]
 
 
 def make_adam(
@@ -25,3 +26,20 @@ def make_adam(
         return torch.optim.Adam(given, lr=rate, betas=betas, fused=True)
     except (RuntimeError, TypeError):  # A device, dtype or release of torch that has no fused form.
         return torch.optim.Adam(given, lr=rate, betas=betas)
+
+
+def restore_adam(adam: torch.optim.Adam, state: dict[str, Any]) -> None:
+    """Load a state that ``adam.state_dict()`` gave, with every average laid out in memory as its weight is.
+
+    A state from disk is contiguous, and the fused form walks weights and averages side by side in memory: against
+    weights in ``channels_last`` it would take each average for another's.
+
+    Args:
+        adam: what ``make_adam`` gave.
+        state: its former state.
+    """
+    adam.load_state_dict(state)
+    for parameter, averages in adam.state.items():
+        for name, value in averages.items():
+            if value.shape == parameter.shape:
+                averages[name] = torch.empty_like(parameter).copy_(value)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganenc.encoder import Encoder
 from ganenc.objective import ObjectiveResult
-from ganenc.optim import make_adam
+from ganenc.optim import make_adam, restore_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc.training.data import Source
 from ganenc.training.folder import RunFolder
@@ -238,11 +238,7 @@ class Trainer:
                 f"The checkpoint of step {state['progress']['step']} in {self.folder.path} is of another encoder; name"
                 " another folder."
             ) from None
-        self.adam.load_state_dict(_copied(state["optimiser"]))
-        for parameter, moments in self.adam.state.items():
-            for name, value in moments.items():
-                if value.shape == parameter.shape:  # In the memory format of the weight, as Adam makes them.
-                    moments[name] = torch.empty_like(parameter).copy_(value)
+        restore_adam(self.adam, _copied(state["optimiser"]))
         weights = dict(self.encoder.named_parameters())
         self.average = {name: torch.empty_like(weights[name]).copy_(value) for name, value in state["average"].items()}
         self.progress = Progress(**state["progress"])
