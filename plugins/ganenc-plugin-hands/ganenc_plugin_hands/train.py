@@ -21,8 +21,8 @@ from ganenc_registry.specs import GeneratorSpec, preset
 from ganenc_plugin_hands.models import HANDS_CLASSIFIER, PHOTOS, ZOO
 from ganenc_plugin_hands.photos import read_photos, split_kept_out
 from ganenc_plugin_hands.train_classifier import check, split_test, train_classifier
-from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining, slim_state
-from ganenc_plugin_hands.zoo_specs import zoo_spec
+from ganenc_plugin_hands.train_gan import STATE, GanTrainer, slim_state
+from ganenc_plugin_hands.zoo_specs import zoo_spec, zoo_training
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train the models of the hands zoo again.")
 
@@ -62,14 +62,19 @@ def gan(
     model: ModelOption = "stylegan2-hands64",
     count: Annotated[int, typer.Option("--images", help="photos seen in all")] = 300_000,
     start: Annotated[Path | None, typer.Option("--start", help="a state that `release --keep` left")] = None,
+    learn_from: Annotated[
+        Path | None, typer.Option("--learn-from", help="another GAN's state, whose discriminator to start with")
+    ] = None,
 ) -> None:
     """Train a GAN on the photos."""
     training, _ = split_kept_out(photos)
     if start and not (work / model / STATE).exists():
         save_state(work / model / STATE, load_state(start))
     torch.manual_seed(0)
-    generator = build_generator(zoo_spec(model))
-    GanTrainer(generator, *read_photos(training), work / model, GanTraining()).train(count)
+    trainer = GanTrainer(build_generator(zoo_spec(model)), *read_photos(training), work / model, zoo_training(model))
+    if learn_from:
+        trainer.learn_from(load_state(learn_from))
+    trainer.train(count)
 
 
 @app.command()

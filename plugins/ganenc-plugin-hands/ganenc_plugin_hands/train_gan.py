@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ import torch
 from ganenc import images
 from ganenc.generator import Generator
 from ganenc.latents import Latents
+from ganenc.optim import make_adam, restore_adam
 from ganenc.state import load_state, save_state
+from ganenc.training.data import Photos
 from ganenc_registry.specs import GeneratorSpec, Styles
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,6 +34,7 @@ class GanTraining:
 
     batch: int = 32
     rate: float = 0.002
+    generator_rate: float | None = None  # That of the discriminator by default.
     r1: float = 0.5
     r1_every: int = 16
     mixing: float = 0.5
@@ -54,7 +56,8 @@ class GanTrainer:
         self, generator: Generator, photos: Tensor, labels: Tensor, folder: str | Path, numbers: GanTraining
     ) -> None:
         self.numbers, self.folder = numbers, Path(folder)
-        self.photos, self.labels = photos, labels if generator.spec.classes else None
+        known = labels if generator.spec.classes else None
+        self.photos = Photos(photos, numbers.batch, labels=known, seed=numbers.seed)
         torch.manual_seed(numbers.seed)
         self.generator = generator.train().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(generator).freeze()
@@ -62,7 +65,11 @@ class GanTrainer:
         self.discriminator.to(memory_format=torch.channels_last)
         self.augment = AdaptiveAugment(numbers.p)
         share = lazy_share(numbers.r1_every)
-        self.optimisers = [self._adam(self.generator, 1.0), self._adam(self.discriminator, share)]
+        rate = numbers.generator_rate or numbers.rate
+        self.optimisers = [
+            make_adam(self.generator.parameters(), rate, (0.0, 0.99)),
+            make_adam(self.discriminator.parameters(), numbers.rate * share, (0.0, 0.99**share)),
+        ]
         self.seen = 0
         self.step_count = 0
 
@@ -70,6 +77,17 @@ class GanTrainer:
     def spec(self) -> GeneratorSpec:
         """The spec of the generator in training."""
         return self.generator.spec
+
+    def learn_from(self, state: dict[str, Any]) -> None:
+        """Start with the discriminator, and the strength of augmentation, that another GAN's training ended with.
+
+        What that discriminator has learned of the photos serves any generator; only what it knows of labels, if these
+        are new, begins at random.
+        """
+        known = {name: value.float() for name, value in state["discriminator"].items()}
+        own = self.discriminator.state_dict()
+        self.discriminator.load_state_dict({name: known.get(name, value) for name, value in own.items()})
+        self.augment.p = state["p"]
 
     def train(self, images_to_see: int) -> None:
         """Go on until that many photos were seen, counted from the very beginning."""
@@ -79,9 +97,8 @@ class GanTrainer:
         first = self.seen
         sums: dict[str, float] = {}
         counted = 0
-        batches = self._batches()
         while self.seen < images_to_see:
-            for name, value in self._step(*next(batches)).items():
+            for name, value in self._step(*self._batch()).items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += 1
             if self.step_count % 100 == 0:
@@ -121,7 +138,7 @@ class GanTrainer:
     def _latents(self, n: int, labels: Tensor | None) -> Latents:
         """Draw latents; styles are mixed: past a random layer they come from a second draw."""
         generator = self.generator
-        z = torch.randn(2, n, self.spec.prior.dim)
+        z = [generator.draw(n, seed=self.numbers.seed + turn, first=self.seen) for turn in (0, 1)]
         latents = generator.map(z[0], labels=labels)
         for part in self.spec.layout:
             if isinstance(part, Styles) and torch.rand(()) < self.numbers.mixing:
@@ -147,17 +164,11 @@ class GanTrainer:
         for average, value in zip(self.average.buffers(), self.generator.buffers()):
             average.copy_(value)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        while True:
-            order = torch.randperm(len(self.photos))
-            for rows in order.split(self.numbers.batch):
-                if len(rows) == self.numbers.batch:
-                    photos = self.photos[rows].float() / 127.5 - 1
-                    labels = None if self.labels is None else self.labels[rows]
-                    yield photos.contiguous(memory_format=torch.channels_last), labels
-
-    def _adam(self, module: torch.nn.Module, share: float) -> torch.optim.Adam:
-        return torch.optim.Adam(module.parameters(), lr=self.numbers.rate * share, betas=(0.0, 0.99**share), eps=1e-8)
+    def _batch(self) -> tuple[Tensor, Tensor | None]:
+        """The photos (N, C, H, W) in [-1, 1] and labels of this step: the same whenever it is taken."""
+        batch = self.photos.batch(self.step_count)
+        photos = batch.images.float() / 127.5 - 1
+        return photos.contiguous(memory_format=torch.channels_last), batch.labels
 
     def save(self) -> None:
         """Write everything that resuming needs, and a grid of samples not chosen by hand (seed 0, truncation 1)."""
@@ -190,7 +201,7 @@ class GanTrainer:
         self.average.load_state_dict(state["average"])
         self.discriminator.load_state_dict(state["discriminator"])
         for adam, one in zip(self.optimisers, state.get("optimisers", ())):  # A slim state goes on without them.
-            adam.load_state_dict(one)
+            restore_adam(adam, one)
         self.seen, self.step_count, self.augment.p = state["seen"], state["step_count"], state["p"]
         torch.set_rng_state(state["random"])
 

@@ -1,15 +1,22 @@
-"""What the zoo's generators are made of."""
+"""What the zoo's generators are made of, and how each is trained."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from ganenc_registry.errors import UnknownNameError, nearest
 from ganenc_registry.specs import GeneratorSpec
 
 from ganenc_plugin_hands.photos import RESOLUTION
+from ganenc_plugin_hands.train_gan import GanTraining
 
-__all__ = ["LICENCE", "zoo_spec"]
+__all__ = ["LICENCE", "zoo_spec", "zoo_training"]
 
 LICENCE = "Apache-2.0"
+CHANNELS = {4: 192, 8: 192, 16: 96, 32: 48, 64: 16}
+SIZE = (RESOLUTION, RESOLUTION)
 
 
 def zoo_spec(model: str) -> GeneratorSpec:
@@ -18,16 +25,50 @@ def zoo_spec(model: str) -> GeneratorSpec:
     Raises:
         UnknownNameError: if the zoo has no such model.
     """
-    if model not in _SPECS:
-        raise UnknownNameError(f"The zoo has no {model!r}{nearest(model, _SPECS)}; it has {', '.join(_SPECS)}.")
-    return _SPECS[model]()
+    return _recipe(model).spec()
+
+
+def zoo_training(model: str) -> GanTraining:
+    """The numbers that a model of the zoo is trained with, by its name.
+
+    Raises:
+        UnknownNameError: if the zoo has no such model.
+    """
+    return GanTraining(**_recipe(model).numbers)
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    spec: Callable[[], GeneratorSpec]
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def _recipe(model: str) -> _Recipe:
+    if model not in _RECIPES:
+        raise UnknownNameError(f"The zoo has no {model!r}{nearest(model, _RECIPES)}; it has {', '.join(_RECIPES)}.")
+    return _RECIPES[model]
+
+
+def _stylegan1() -> GeneratorSpec:
+    from ganenc_plugin_stylegan.stylegan1 import stylegan1_spec
+
+    return stylegan1_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
 
 
 def _stylegan2() -> GeneratorSpec:
     from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
 
-    channels = {4: 192, 8: 192, 16: 96, 32: 48, 64: 16}
-    return stylegan2_spec((RESOLUTION, RESOLUTION), channels, z_dim=128, w_dim=128, licence=LICENCE)
+    return stylegan2_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
 
 
-_SPECS = {"stylegan2-hands64": _stylegan2}
+def _pggan() -> GeneratorSpec:
+    from ganenc_plugin_pggan.specs import pggan_spec
+
+    return pggan_spec(SIZE, CHANNELS, z_dim=256, licence=LICENCE)
+
+
+_RECIPES = {
+    "stylegan1-hands64": _Recipe(_stylegan1),
+    "stylegan2-hands64": _Recipe(_stylegan2),
+    "pggan-hands64": _Recipe(_pggan),
+}

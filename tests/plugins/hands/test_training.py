@@ -29,8 +29,9 @@ def train(folder, *targets):
     return load_state(folder / STATE)
 
 
-def test_a_training_resumed_after_a_pass_ends_like_one_undisturbed(tmp_path):
-    whole, parts = train(tmp_path / "whole", 16), train(tmp_path / "parts", 8, 16)
+@pytest.mark.parametrize("stop", [8, 12])
+def test_a_resumed_training_ends_like_one_undisturbed(tmp_path, stop):
+    whole, parts = train(tmp_path / "whole", 16), train(tmp_path / "parts", stop, 16)
     assert whole["seen"] == parts["seen"] == 16
     assert whole["step_count"] == parts["step_count"] == 4
     for network in ("generator", "average", "discriminator"):
@@ -47,6 +48,21 @@ def test_a_slim_state_goes_on(tmp_path):
     further = train(tmp_path / "slim", 12)
     assert (further["seen"], further["step_count"]) == (12, 3)
     torch.testing.assert_close(further["generator"]["const"], state["generator"]["const"], atol=0.02, rtol=0)
+
+
+def test_a_discriminator_is_passed_on_to_a_gan_with_labels(tmp_path):
+    state = train(tmp_path, 8)
+    spec = stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8, classes=3)
+    trainer = GanTrainer(build_generator(spec), photos(), torch.arange(8) % 3, tmp_path / "labels", NUMBERS)
+    before = trainer.discriminator.classes.weight.clone()
+    trainer.learn_from(state | {"p": 0.7})
+    given = trainer.discriminator.state_dict()
+    for name, tensor in state["discriminator"].items():
+        torch.testing.assert_close(given[name], tensor, rtol=0, atol=0)
+    assert torch.equal(trainer.discriminator.classes.weight, before)
+    assert trainer.augment.p == 0.7
+    trainer.train(4)
+    assert not torch.equal(trainer.discriminator.classes.weight, before)
 
 
 def test_the_averaged_copy_lags_behind(tmp_path):
