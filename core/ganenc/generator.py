@@ -165,8 +165,10 @@ class Generator(nn.Module, ABC):
         They are computed once and kept, so ask for them after the weights are in place.
 
         Args:
-            labels: one label, int64 (1,) or a row (1, classes), for the mean of its class alone.
+            labels: int64 (N,) or rows (N, classes), for N samples, each the mean of its class alone.
         """
+        if labels is not None and len(labels) > 1:
+            return Latents.cat(self.center(labels=label) for label in labels.split(1))
         key = "" if labels is None else str(labels.flatten().tolist())
         if key not in self._centers:
             sums: dict[str, Tensor] = {}

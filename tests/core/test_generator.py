@@ -136,6 +136,11 @@ def test_the_center_is_the_analytic_mean() -> None:
             center = generator.center(labels=labels)
             assert len(center) == 1
             assert bool(((center["w"][0] - expected).abs() < spread).all())
+    several = generator.center(labels=torch.tensor([3, 0, 3]))
+    assert len(several) == 3
+    for one, label in zip(several, (3, 0, 3), strict=True):
+        assert torch.equal(one["w"], generator.center(labels=torch.tensor([label]))["w"])
+    assert torch.equal(generator.center(labels=torch.eye(4)[[3, 0, 3]])["w"], several["w"])
     over_all = generator.mapping.bias + generator.labels.weight.mean(1)
     spread = spread + 5 * generator.labels.weight.std(1) / math.sqrt(10_000)
     assert bool(((generator.center()["w"][0] - over_all).abs() < spread).all())

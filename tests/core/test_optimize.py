@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from ganenc.objective import Objective, build_objective
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import Tensor, nn
-from toys import ToyConditional
+from toys import ToyConditional, ToyGenerator, toy_spec
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_the_loss_falls_in_every_space(toy: Any, objective: Objective, space: st
     tied = found.latents["w"].std(1).max().item() < 1e-6
     assert tied == (space != "w+")
     assert found.settings["space"] == space
-    assert found.latents.space == ("w" if space == "w" else "w+")
+    assert found.latents.space == ("w+" if space == "w+" else "w")
     if space == "z":  # On the plane that the mapping spans.
         bias, weight = toy.mapping.bias, toy.mapping.weight
         w = found.latents["w"][:, 0] - bias
@@ -121,6 +123,46 @@ def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Enco
     assert without.settings["start"] == "center"
     with pytest.raises(SpecError, match="start 'encoder' needs an encoder"):
         Optimize(start="encoder").invert(images, toy, None, objective=objective)
+
+
+def test_it_starts_at_the_center_of_each_photos_class(objective: Objective) -> None:
+    generator = ToyGenerator(toy_spec((8, 8), dim=4, classes=3)).freeze()
+    assert generator.labels is not None
+    labels = torch.tensor([2, 0])
+    images = generator.synthesize(generator.sample(2, seed=3, labels=labels))
+    found = Optimize(steps=1, rate=1e-9).invert(images, generator, None, labels=labels, objective=objective)
+    noise = 5 * generator.mapping.weight.norm(dim=1) / math.sqrt(1000)
+    for w, label in zip(found.latents["w"], labels.tolist()):
+        expected = generator.mapping.bias + generator.labels.weight[:, label]
+        assert bool(((w - expected).abs() < noise + 1e-5).all())
+    assert torch.equal(found.latents["const"], generator.const.expand(2, -1, -1, -1))
+    rows = Optimize(steps=1, rate=1e-9).invert(
+        images, generator, None, labels=torch.eye(3)[labels], objective=objective
+    )
+    assert torch.allclose(rows.latents["w"], found.latents["w"], atol=1e-6)
+    without = Optimize(steps=1, rate=1e-9).invert(images, generator, None, objective=objective)
+    assert torch.allclose(without.latents["w"], generator.center()["w"].expand(2, -1, -1), atol=1e-6)
+
+
+class LayeredToy(ToyGenerator):
+    """A toy whose mapping gives every layer a style of its own."""
+
+    def map(self, z: Tensor, **rest: Any) -> Latents:
+        mapped = super().map(z, **rest)
+        return mapped.replace(w=mapped["w"] * torch.linspace(0.5, 1.5, self.layers)[:, None])
+
+
+def test_a_z_that_becomes_styles_is_saved_in_the_space_of_these(objective: Objective, tmp_path: Path) -> None:
+    for kind, space in ((ToyGenerator, "w"), (LayeredToy, "w+")):
+        generator = kind(toy_spec((8, 8), dim=4)).freeze()
+        images = targets(generator)
+        found = Optimize(steps=2, space="z", draws=3).invert(images, generator, None, objective=objective)
+        found.latents.save(tmp_path / "latents.safetensors")
+        loaded = Latents.load(tmp_path / "latents.safetensors")
+        assert (loaded.space, found.settings["space"]) == (space, "z")
+        assert torch.equal(generator.synthesize(loaded), found.reconstructions)
+        tied = torch.equal(loaded["w"], loaded["w"][:, :1].expand_as(loaded["w"]))
+        assert tied == (space == "w")
 
 
 def test_a_vector_starts_at_the_best_draw(objective: Objective) -> None:

@@ -33,9 +33,10 @@ class Optimize(Inverter):
         rate: learning rate at its height; it rises over the first twentieth and falls along a cosine.
         space: ``z``, ``w`` (one style for all layers) or ``w+``; by default ``w+`` where there are styles.
         free: maps, such as the constant, that are optimised as well; all of them by default, none with ``()``.
-        start: ``encoder``, ``center`` (the mean latents) or ``draws`` (the best of some draws of z). By default the
-            encoder where there is one; without one, z starts at the best draw and w at the centre. The space z of a
-            generator with styles, which no encoder gives, always starts at the best draw.
+        start: ``encoder``, ``center`` (the mean latents, of a photo's class where it is given) or ``draws`` (the best
+            of some draws of z). By default the encoder where there is one; without one, z starts at the best draw and w
+            at the centre. The space z of a generator with styles, which no encoder gives, always starts at the best
+            draw.
         batch: how many photos go through at once.
         draws: how many draws that is.
     """
@@ -120,14 +121,15 @@ class Optimize(Inverter):
     ) -> Variables:
         space, place = self._space(generator), self._starts_at(generator, encoder)
         free = self._free(generator)
-        start = self._start(images, generator, encoder if place == "encoder" else None, labels)
+        start = self._start(images, generator, encoder if place == "encoder" else None, labels, place == "center")
         tensors = {name: start[name] for name in free}
         if place == "draws":
             z = self._best_draw(images, generator, labels, seed)
-            if space == "z" and _styled(generator):
-                return Variables(generator, start, space, {**tensors, "z": z}, labels)
             with torch.no_grad():
-                start = start.replace(**generator.map(z, labels=labels).tensors)
+                drawn = generator.map(z, labels=labels)
+            if space == "z" and _styled(generator):
+                return Variables(generator, start, _tied_space(drawn), {**tensors, "z": z}, labels)
+            start = start.replace(**drawn.tensors)
         for part in generator.spec.layout:
             if isinstance(part, Styles):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
@@ -143,13 +145,18 @@ class Optimize(Inverter):
         return self.start or ("encoder" if encoder else "center" if _styled(generator) else "draws")
 
     @torch.no_grad()
-    def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
-        center, free = generator.center(), self._free(generator)
-        start = center.expand(len(images))
+    def _start(
+        self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, by_class: bool
+    ) -> Latents:
         if encoder is not None:
-            start = generator.complete(encoder.eval()(images, labels=labels))
-        fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in free]
-        start = start.replace(**{name: center[name].expand(len(images), -1, -1, -1) for name in fixed})
+            start, free = generator.complete(encoder.eval()(images, labels=labels)), self._free(generator)
+            fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in free]
+            center = generator.center().expand(len(images)) if fixed else start
+            start = start.replace(**{name: center[name] for name in fixed})
+        elif by_class and labels is not None:
+            start = generator.center(labels=labels)
+        else:
+            start = generator.center().expand(len(images))
         if labels is not None:
             given = {p.name: generator.embed(labels) for p in generator.spec.layout if isinstance(p, Condition)}
             start = start.replace(**given)
@@ -180,6 +187,7 @@ class Variables:
     generator: Generator
     start: Latents
     space: str
+    """Of the latents; ``w`` for a z that a mapping network turns into one style for all layers."""
     tensors: dict[str, Tensor]
     labels: Tensor | None = None
 
@@ -187,11 +195,11 @@ class Variables:
         """The latents that the variables stand for, complete."""
         tensors = dict(self.tensors)
         if "z" in tensors and "z" not in self.start:
-            mapped = self.generator.map(tensors.pop("z"), labels=self.labels)
-            return self.generator.complete(self.start.replace(**mapped.tensors, **tensors))
-        for name, tensor in tensors.items():
-            tensors[name] = tensor.expand_as(self.start[name])
-        latents = self.start.replace(**tensors)
+            tensors |= self.generator.map(tensors.pop("z"), labels=self.labels).tensors | tensors
+            latents = self.generator.complete(self.start.replace(**tensors))
+        else:
+            expanded = {name: tensor.expand_as(self.start[name]) for name, tensor in tensors.items()}
+            latents = self.start.replace(**expanded)
         return Latents(latents.layout, latents.tensors, space=self.space)
 
 
@@ -236,6 +244,12 @@ def optimise_latents(
 
 def _styled(generator: Generator) -> bool:
     return any(isinstance(part, Styles) for part in generator.spec.layout)
+
+
+def _tied_space(drawn: Latents) -> str:
+    """The space of latents that a mapping network gives: ``w`` where all layers share one style."""
+    styles = [drawn[part.name] for part in drawn.layout if isinstance(part, Styles)]
+    return "w" if all(torch.equal(one, one[:, :1].expand_as(one)) for one in styles) else "w+"
 
 
 def cosine_rate(step: int, steps: int, warmup: float = 0.05) -> float:
