@@ -1,0 +1,18 @@
+"""BigGAN for ganenc. Importing this imports no torch: what it contributes is named here and loaded on first use."""
+
+from ganenc_registry import Contribution, hookimpl
+
+__all__ = ["ganenc_contributions"]
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What this plugin contributes."""
+    return [
+        Contribution(
+            kind="generator",
+            name="biggan",
+            summary="BigGAN-deep (Brock et al., 2019), read from the PyTorch files of the released weights",
+            target="ganenc_plugin_biggan.biggan:BigGAN",
+        ),
+    ]

@@ -1,0 +1,164 @@
+"""BigGAN-deep (Brock et al., 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis")."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from ganenc.generator import Generator, NoiseChoice
+from ganenc.latents import Latents
+from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.specs import Condition, GeneratorSpec, Setting, Vector
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
+from typing_extensions import Self
+
+from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention, rows_at
+from ganenc_plugin_biggan.specs import BigGANOptions, base_size
+
+__all__ = ["BigGAN"]
+
+
+class BigGAN(Generator):
+    """BigGAN-deep's generator.
+
+    Latents: ``z`` (N, z_dim), the class embedding ``c`` (N, c_dim) and ``truncation`` (N,), which picks the running
+    statistics of the batch norms; left out, it is 1. There is no noise: the same latents always give the same pixels.
+
+    To train one, build it from a spec and call ``train()``: the batch norms then use each batch's own statistics, and
+    every row of their running statistics follows, so that eval mode is right at any moment. ``spectral_norm`` in the
+    spec normalises the weights in use; it is part of the spec, so states can be saved, loaded, copied and averaged as
+    those of any module. What is kept in the end is ``generator.gather_statistics().folded()``.
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__(spec)
+        self.options = options = BigGANOptions.from_mapping(spec.options, where="the options of a biggan")
+        z_dim, c_dim = _lengths(spec)
+        condition = z_dim + c_dim
+        width, self.base = options.channel_width, base_size(spec.size, options)
+        inputs = options.blocks[0][1] * width
+        self.embedding = nn.Linear(spec.classes, c_dim, bias=False)
+        self.first = nn.Linear(condition, inputs * self.base[0] * self.base[1])
+        self.blocks = nn.ModuleList(GenBlock(options, index, condition) for index in range(len(options.blocks)))
+        place = options.attention
+        self.attention = None if place is None else SelfAttention(options.blocks[place][1] * width)
+        last = options.blocks[-1][2] * width
+        self.norm = BatchNorm(last, 0, n_stats=options.n_stats, eps=options.eps)
+        self.to_image = nn.Conv2d(last, spec.channels, 3, padding=1)
+        self._draw()
+        if options.spectral_norm:
+            for module in self._normalised():
+                parametrizations.spectral_norm(module)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => the class embedding c (N, c_dim).
+
+        Raises:
+            LatentsError: if labels have another shape, or there is no such class.
+        """
+        classes = self.spec.classes
+        if labels.ndim == 1 and not labels.is_floating_point():
+            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
+            return F.embedding(labels, self.embedding.weight.t())
+        if labels.ndim != 2 or labels.shape[1] != classes:
+            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {tuple(labels.shape)}.")
+        return F.linear(labels.to(self.dtype), self.embedding.weight)
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        """Latents => images (N, C, H, W) in [-1, 1]. There is no noise, so any choice of it gives the same."""
+        condition = torch.cat([latents["z"], latents["c"]], dim=1).to(self.dtype)
+        rows = None if self.training else self._rows(latents, len(condition))
+        x = self.first(condition).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)
+        for place, block in enumerate(self.blocks):
+            if self.attention is not None and place == self.options.attention:
+                x = self.attention(x)
+            x = block(x, condition, rows)
+        return torch.tanh(self.to_image(F.relu(self.norm(x, condition, rows))))
+
+    @torch.no_grad()
+    def gather_statistics(self, *, samples: int = 2048, batch: int = 64, seed: int = 0) -> Self:
+        """Measure the batch norms' running statistics anew, for each row's truncation, and return this generator.
+
+        Right after training, where the averaged copy of the weights has only been handed the statistics of others. Each
+        row becomes the mean of those of its batches ("standing statistics", section 3.1 and appendix).
+
+        Args:
+            samples: how many samples each row is measured on.
+            batch: how many at a time.
+            seed: the stream that they are drawn from.
+        """
+        norms = [module for module in self.modules() if isinstance(module, BatchNorm)]
+        training, momentum = self.training, norms[0].momentum
+        self.eval()
+        for norm in norms:
+            norm.train()
+        try:
+            for row in range(self.options.n_stats):
+                truncation = row / (self.options.n_stats - 1) if self.options.n_stats > 1 else 1.0
+                for step in range(max(1, samples // batch)):
+                    for norm in norms:
+                        norm.gathers, norm.momentum = slice(row, row + 1), 1 / (step + 1)
+                    drawn = self.sample(batch, seed=seed, first=step * batch, truncation=truncation)
+                    self.synthesize(drawn)
+        finally:
+            for norm in norms:
+                norm.gathers, norm.momentum = slice(None), momentum
+            self.train(training)
+        return self
+
+    def folded(self) -> BigGAN:
+        """A copy with plain weights: spectral normalisation is applied once for all, and its spec says so.
+
+        It gives the same images, and is smaller and quicker: what to keep of a finished training.
+        """
+        options = self.options.model_copy(update={"spectral_norm": False})
+        plain = type(self)(self.spec.model_copy(update={"options": options.to_mapping()}))
+        whole = copy.deepcopy(self).eval()
+        for module in whole._normalised():
+            if parametrize.is_parametrized(module):
+                parametrize.remove_parametrizations(module, "weight")
+        plain.load_state_dict(whole.state_dict())
+        return plain.to(self.device, self.dtype).train(self.training)
+
+    def _draw(self) -> None:
+        """First weights: orthogonal (section 3), without bias. Those of the conditional norms draw themselves."""
+        layers: list[nn.Linear | nn.Conv2d] = [self.embedding, self.first]
+        layers += [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        for layer in layers:
+            nn.init.orthogonal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def _rows(self, latents: Latents, n: int) -> Rows:
+        """The running statistics that each of n samples is normalised by."""
+        truncation = latents["truncation"] if "truncation" in latents else self.default("truncation")
+        assert truncation is not None, "settings have a default"
+        return rows_at(truncation.expand(n), self.options.n_stats)
+
+    def _normalised(self) -> list[nn.Module]:
+        """The layers that spectral normalisation acts on: all but the class embedding, as published."""
+        layers = [module for module in self.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+        return [module for module in layers if module is not self.embedding]
+
+
+def _lengths(spec: GeneratorSpec) -> tuple[int, int]:
+    """The lengths of z and c.
+
+    Raises:
+        SpecError: if the layout is another than z, c and truncation, z is not what the prior draws, or there are no
+            classes.
+    """
+    parts = {part.name: part for part in spec.layout}
+    z, c, truncation = parts.pop("z", None), parts.pop("c", None), parts.pop("truncation", None)
+    if not (isinstance(z, Vector) and isinstance(c, Condition) and isinstance(truncation, Setting)) or parts:
+        raise SpecError(
+            "A biggan has a vector `z`, a condition `c` and a setting `truncation` alone; see biggan_spec()."
+        )
+    if spec.prior.dim != z.dim:
+        raise SpecError(f"prior.dim: a biggan draws z itself, of length {z.dim}, not {spec.prior.dim}.")
+    if not spec.classes:
+        raise SpecError("classes: a biggan is conditional and needs at least one class; give their number.")
+    return z.dim, c.dim

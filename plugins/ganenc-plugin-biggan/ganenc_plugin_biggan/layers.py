@@ -1,0 +1,175 @@
+"""The layers that BigGAN-deep is made of (Brock et al., 2019, "Large Scale GAN Training", appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganenc_plugin_biggan.specs import BigGANOptions
+
+__all__ = ["BatchNorm", "GenBlock", "Rows", "SelfAttention", "rows_at"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which running statistics hold for each sample: ``share`` of row ``low``, and the rest of row ``high``."""
+
+    low: Tensor
+    """Row numbers (N,)."""
+    high: Tensor
+    """Row numbers (N,)."""
+    share: Tensor
+    """(N, 1), above 0 and at most 1."""
+
+    def pick(self, statistics: Tensor) -> Tensor:
+        """Statistics (rows, C) => those of each sample (N, C)."""
+        return torch.lerp(statistics[self.high], statistics[self.low], self.share.to(statistics.dtype))
+
+
+def rows_at(truncation: Tensor, n_stats: int) -> Rows:
+    """Truncations (N,) from 0 to 1 => the rows of statistics that the published implementation takes for them.
+
+    Row i is for truncation i / (n_stats - 1). Between two rows the published implementation weighs the lower one by how
+    far the truncation is *above* it, and the released weights are used that way. As it reads truncation as a decimal in
+    double precision, whether one falls on a row is decided there, after rounding to seven places. No gradient passes.
+
+    Past 1, the last row holds.
+    """
+    last = n_stats - 1
+    if last == 0:
+        first = torch.zeros(len(truncation), dtype=torch.int64, device=truncation.device)
+        return Rows(first, first, torch.ones(len(truncation), 1, device=truncation.device))
+    wide = truncation.detach().to("cpu" if truncation.device.type == "mps" else truncation.device, torch.float64)
+    place = ((wide * 1e7).round() / 1e7).clamp(0, 1) / (1.0 / last)
+    low = place.floor()
+    beyond = place - low
+    share = torch.where(beyond == 0, 1.0, beyond)
+    rows = low.long().clamp(max=last).to(truncation.device)
+    return Rows(rows, (rows + 1).clamp(max=last), share[:, None].to(truncation.device, torch.float32))
+
+
+class BatchNorm(nn.Module):
+    """Batch norm with a row of running statistics for each truncation, conditional or plain.
+
+    In eval mode the rows normalise, interpolated by :func:`rows_at`. In training the batch's own statistics do,
+    whatever its truncation, and every row in ``gathers`` follows them, as in ``torch.nn.BatchNorm2d``.
+
+    Args:
+        channels: of the features.
+        condition: length of the vector that gain and shift are computed from; 0 for a learned gain and shift.
+        n_stats: rows of running statistics.
+        eps: added to variances.
+    """
+
+    running_means: Tensor
+    running_vars: Tensor
+
+    def __init__(self, channels: int, condition: int, *, n_stats: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = 0.1
+        self.gathers = slice(None)
+        self.conditional = condition > 0
+        self.register_buffer("running_means", torch.zeros(n_stats, channels))
+        self.register_buffer("running_vars", torch.ones(n_stats, channels))
+        if self.conditional:
+            self.gain = nn.Linear(condition, channels, bias=False)
+            self.shift = nn.Linear(condition, channels, bias=False)
+            for linear in (self.gain, self.shift):
+                nn.init.normal_(linear.weight, std=0.02)
+        else:
+            self.weight = nn.Parameter(torch.ones(channels))
+            self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, condition: Tensor, rows: Rows | None) -> Tensor:
+        """(N, C, H, W), (N, K) and, in eval mode, the rows of each sample => (N, C, H, W)."""
+        if self.conditional:
+            gain, shift = 1 + self.gain(condition), self.shift(condition)
+        else:
+            gain, shift = self.weight[None], self.bias[None]
+        if self.training:
+            x = self._normalise_and_gather(x)
+        else:
+            assert rows is not None, "running statistics are picked by truncation"
+            gain = gain * (rows.pick(self.running_vars) + self.eps).rsqrt()
+            shift = shift - gain * rows.pick(self.running_means)
+        return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None])
+
+    def _normalise_and_gather(self, x: Tensor) -> Tensor:
+        mean, var = torch.zeros_like(self.running_means[0]), torch.zeros_like(self.running_vars[0])
+        x = F.batch_norm(x, mean, var, training=True, momentum=1.0, eps=self.eps)
+        self.running_means[self.gathers].lerp_(mean, self.momentum)
+        self.running_vars[self.gathers].lerp_(var, self.momentum)
+        return x
+
+
+class GenBlock(nn.Module):
+    """The residual bottleneck of BigGAN-deep (Figure 16a): two 3x3 convolutions between two 1x1 ones.
+
+    The bypass drops channels where fewer go out than come in, and repeats pixels where the size doubles.
+
+    Args:
+        options: of the whole network.
+        index: which of ``options.blocks`` this is.
+        condition: length of what the norms are conditioned on.
+    """
+
+    def __init__(self, options: BigGANOptions, index: int, condition: int) -> None:
+        super().__init__()
+        self.up, inputs, outputs = options.blocks[index]
+        inputs, self.outputs = inputs * options.channel_width, outputs * options.channel_width
+        middle = inputs // options.reduction
+        widths = (inputs, middle, middle, middle)
+        self.norms = nn.ModuleList(
+            BatchNorm(width, condition, n_stats=options.n_stats, eps=options.eps) for width in widths
+        )
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(inputs, middle, 1),
+                nn.Conv2d(middle, middle, 3, padding=1),
+                nn.Conv2d(middle, middle, 3, padding=1),
+                nn.Conv2d(middle, self.outputs, 1),
+            ]
+        )
+
+    def forward(self, x: Tensor, condition: Tensor, rows: Rows | None) -> Tensor:
+        """(N, inputs, H, W), (N, condition) => (N, outputs, H, W), or twice the size."""
+        bypass = x[:, : self.outputs]
+        for place, (norm, conv) in enumerate(zip(self.norms, self.convs)):
+            x = F.relu(norm(x, condition, rows))
+            if self.up and place == 1:
+                x = _repeat(x)
+            x = conv(x)
+        return x + (_repeat(bypass) if self.up else bypass)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention over the places of a feature map, keys and values pooled to a quarter (Zhang et al., 2019).
+
+    Args:
+        channels: of the features, at least 8.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // 8, 1, bias=False)
+        self.key = nn.Conv2d(channels, channels // 8, 1, bias=False)
+        self.value = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.out = nn.Conv2d(channels // 2, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) => (N, C, H, W)."""
+        queries = self.query(x).flatten(2)
+        keys = F.max_pool2d(self.key(x), 2).flatten(2)
+        values = F.max_pool2d(self.value(x), 2).flatten(2)
+        attention = torch.bmm(queries.transpose(1, 2), keys).softmax(dim=-1)
+        found = torch.bmm(values, attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return torch.addcmul(x, self.gamma, self.out(found))
+
+
+def _repeat(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
