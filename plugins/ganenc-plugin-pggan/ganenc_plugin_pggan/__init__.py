@@ -1,0 +1,18 @@
+"""PGGAN for ganenc. Importing this imports no torch: what it contributes is named here and loaded on first use."""
+
+from ganenc_registry import Contribution, hookimpl
+
+__all__ = ["ganenc_contributions"]
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What this plugin contributes."""
+    return [
+        Contribution(
+            kind="generator",
+            name="pggan",
+            summary="PGGAN (Karras et al., 2018)",
+            target="ganenc_plugin_pggan.pggan:PGGAN",
+        ),
+    ]

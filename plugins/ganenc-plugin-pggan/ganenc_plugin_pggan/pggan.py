@@ -1,0 +1,162 @@
+"""PGGAN (Karras et al., 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation")."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from ganenc.generator import Generator, NoiseChoice
+from ganenc.latents import Latents
+from ganenc.layers import Conv
+from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.specs import GeneratorSpec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_layout
+
+__all__ = ["PGGAN", "FirstLevel", "UpConv", "pixel_norm"]
+
+
+class _PixelNorm(torch.autograd.Function):
+    """The gradient of :func:`pixel_norm` in closed form, from ``x`` alone: less time and memory than autograd takes.
+
+    The gradient is made of differentiable operators, so it has gradients itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.epsilon = epsilon
+        return x * _scale(x, epsilon).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        scale = _scale(x, ctx.epsilon)
+        along = (grad * x).mean(dim=1, keepdim=True, dtype=scale.dtype)
+        return torch.addcmul(grad * scale.to(x.dtype), x, (-along * scale**3).to(x.dtype)), None
+
+
+def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """Scale each pixel's features, or each row of (N, dim), to a mean square of 1 (section 4.2 of the paper)."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        out: Tensor = _PixelNorm.apply(x, epsilon)
+        return out
+    return x * _scale(x, epsilon).to(x.dtype)
+
+
+def _scale(x: Tensor, epsilon: float) -> Tensor:
+    """1 / sqrt(mean square + epsilon) along axis 1, at least in single precision: (N, C, ...) => (N, 1, ...)."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    return (wide.square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
+
+
+class FirstLevel(nn.Module):
+    """The vector spread over the first level by a dense layer: (N, inputs) => (N, outputs, *size).
+
+    Args:
+        inputs: length of the vector.
+        outputs: channels out; the bias is one for each.
+        size: height and width of the level.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = (outputs, *size)
+        self.scale = math.sqrt(2) / 4 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(math.prod(self.shape), inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) => (N, outputs, *size)."""
+        x = F.linear(x, self.weight * self.scale).unflatten(1, self.shape)
+        return x + self.bias.to(x.dtype)[:, None, None]
+
+
+class UpConv(Conv):
+    """Twice the size by nearest neighbours, then a 3x3 convolution, as one: (N, C, H, W) => (N, D, 2H, 2W).
+
+    The kernel, summed over four shifts, is a transposed convolution of stride 2, which takes less than half the
+    products of the two steps and gives the same numbers.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) => (N, D, 2H, 2W)."""
+        weight = (self.weight * (4 * self.scale)).flip(2, 3).transpose(0, 1)
+        kernel = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+
+
+class PGGAN(Generator):
+    """PGGAN's generator.
+
+    Latents: ``z`` (N, dim) and, where labels matter, ``c``: rows (N, classes). Noise is not used.
+    Convolution 0 is at the first level, 2l - 1 enlarges to level l, and 2l follows it there.
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__(spec)
+        self.options = PGGANOptions.from_mapping(spec.options, where="the options of a pggan")
+        sizes = level_sizes(spec.size, self.options.lod)
+        known = spec.resolution_channels or {}
+        fits = spec.layout == pggan_layout(spec.prior.dim, spec.classes)
+        if not fits or not known.keys() >= {min(size) for size in sizes}:
+            raise SpecError(
+                "A pggan has a vector `z`, a condition `c` where it has classes, and `resolution_channels` at each"
+                " level; see pggan_spec()."
+            )
+        widths = [known[min(size)] for size in sizes]
+        self.first = FirstLevel(spec.prior.dim + spec.classes, widths[0], sizes[0])
+        convs: list[nn.Module] = [Conv(widths[0], widths[0], 3)]
+        for narrow, wide in itertools.pairwise(widths):
+            convs += [UpConv(narrow, wide), Conv(wide, wide, 3)]
+        self.convs = nn.ModuleList(convs)
+        drawn = widths[-2:] if self._fading else widths[-1:]
+        self.to_rgb = nn.ModuleList(Conv(width, spec.channels, 1, gain=1.0) for width in drawn)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes)."""
+        classes = self.spec.classes
+        if labels.ndim == 1 and not labels.is_floating_point():
+            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
+            labels = F.one_hot(labels.long(), classes)
+        if labels.ndim != 2 or labels.shape[1] != classes:
+            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {tuple(labels.shape)}.")
+        return labels.to(self.dtype)
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        """Latents => images (N, C, H, W), nominally in [-1, 1]. There is no noise, so ``noise`` changes nothing."""
+        x = latents["z"].to(self.dtype)
+        if self.spec.classes:
+            x = torch.cat([x, latents["c"].to(self.dtype)], dim=1)
+        if self.options.normalise_z:
+            x = pixel_norm(x, self.options.epsilon)
+        x = before = self._activate(self.convs[0](self._activate(self.first(x))))
+        for index in range(1, len(self.convs), 2):
+            before = x
+            x = self._activate(self.convs[index](x))
+            x = self._activate(self.convs[index + 1](x))
+        image: Tensor = self.to_rgb[-1](x)
+        if self._fading:
+            lower = F.interpolate(self.to_rgb[0](before), scale_factor=2, mode="nearest")
+            image = torch.lerp(image, lower, self.options.lod % 1)
+        if self.options.lod >= 1:
+            image = F.interpolate(image, self.spec.size, mode="nearest")
+        return image.tanh() if self.options.tanh else image
+
+    @property
+    def _fading(self) -> bool:
+        """Whether the last level is being faded in, so that the image is partly that of the level below."""
+        return self.options.lod % 1 > 0
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """Leaky ReLU, then the norm; ``x`` is overwritten."""
+        x = F.leaky_relu(x, self.options.slope, inplace=True)
+        return pixel_norm(x, self.options.epsilon) if self.options.pixel_norm else x
