@@ -114,6 +114,8 @@ def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None
 def load_weights(module: nn.Module, folder: Path) -> None:
     """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
 
+    Tensors of the module that are on the meta device are put in place; the others take the numbers.
+
     Raises:
         CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous or of another shape.
     """
@@ -135,7 +137,11 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     for name in tensors:
         if name not in wanted:
             raise CheckpointError(f"The weights {path} hold a tensor {name} that the model of their config has not.")
-    module.load_state_dict(tensors)
+    if any(tensor.is_meta for tensor in wanted.values()):  # the file is mapped into memory, where others may change it
+        own = {name: tensors[name].to(tensor.dtype, copy=True) for name, tensor in wanted.items()}
+        module.load_state_dict(own, assign=True)
+    else:
+        module.load_state_dict(tensors)
 
 
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
@@ -155,8 +161,11 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
 
         generator = _from_checkpoint(read_checkpoint(source))
     else:
+        from ganenc._undrawn import undrawn
+
         config = _config_of(folder, "generator")
-        generator = build_generator(GeneratorSpec.from_mapping(config["spec"], where=str(folder / CONFIG)))
+        spec = GeneratorSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
+        generator = undrawn(lambda: build_generator(spec))
         load_weights(generator, folder)
     return generator.freeze().to(device)
 
@@ -182,6 +191,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     Raises:
         GanencError: if there is none.
     """
+    from ganenc._undrawn import undrawn
     from ganenc.encoder import Encoder
 
     check_device(device)
@@ -195,7 +205,8 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
         if not (folder / CONFIG).is_file():
             raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
     config = _config_of(folder, "encoder")
-    encoder = Encoder(EncoderSpec.from_mapping(config["spec"], where=str(folder / CONFIG)))
+    spec = EncoderSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
+    encoder = undrawn(lambda: Encoder(spec))
     load_weights(encoder, folder)
     return encoder.eval().to(device)
 
