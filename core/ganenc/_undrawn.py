@@ -1,0 +1,80 @@
+"""Builds a network whose weights a file will give, without first drawing the random ones it would start from.
+
+Drawing takes several times as long as reading: 0.15 s for 30 million weights, where the file is read in 0.03 s.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["undrawn"]
+
+M = TypeVar("M", bound=nn.Module)
+
+_DRAWN = {torch.empty, torch.empty_like, torch.rand, torch.rand_like, torch.randn, torch.randn_like, torch.normal}
+_DEPTH = 4
+
+
+class _NoDraws(TorchFunctionMode):
+    """Tensors that hold no values yet, or random ones, have a shape and a dtype alone: they are of the meta device."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call the function; with the meta device in place of a generator if it draws."""
+        options = dict(kwargs or {})
+        if function in _DRAWN and "out" not in options:
+            options.pop("generator", None)
+            options["device"] = "meta"
+        return function(*args, **options)
+
+
+def undrawn(build: Callable[[], M]) -> M:
+    """Build a module, leaving out the values of the tensors that its state dictionary names.
+
+    What is computed without chance, such as filters, has its values. A module that needs the random values while it is
+    built, keeps them outside its state dictionary, or has one tensor under two names is built as usual.
+
+    Args:
+        build: makes the module; called a second time where its values cannot be left out.
+
+    Returns:
+        a module that may hold tensors of the meta device, in its state dictionary alone: to be filled with
+        ``load_state_dict(..., assign=True)``.
+    """
+    try:
+        with warnings.catch_warnings(), _NoDraws():
+            warnings.filterwarnings("ignore", message=".*no-op")  # weights that it copies into itself meanwhile
+            module = build()
+    except Exception:  # A family may compute with what it draws; what is truly wrong is raised again below.
+        return build()
+    return module if _lacks_its_state_alone(module) else build()
+
+
+def _lacks_its_state_alone(module: nn.Module) -> bool:
+    state = {id(tensor) for tensor in module.state_dict(keep_vars=True).values()}
+    if len(state) != len(module.state_dict()):
+        return False
+    for inner in module.modules():
+        held = vars(inner)
+        own = [*held["_parameters"].values(), *held["_buffers"].values()]
+        if any(tensor is not None and tensor.is_meta and id(tensor) not in state for tensor in own):
+            return False
+        others = (value for key, value in held.items() if key not in ("_parameters", "_buffers", "_modules"))
+        if any(tensor.is_meta for tensor in _tensors(others, _DEPTH)):
+            return False
+    return True
+
+
+def _tensors(values: Iterable[Any], depth: int) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif depth and isinstance(value, (list, tuple, set, Mapping)):
+            yield from _tensors(value.values() if isinstance(value, Mapping) else value, depth - 1)
