@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = [
     "CheckpointError",
     "DeviceError",
+    "DownloadError",
     "GanencError",
     "ImageError",
     "LatentsError",
@@ -53,8 +54,12 @@ class LatentsError(GanencError):
     """Latents do not fit a layout, a space, or one another."""
 
 
+class DownloadError(GanencError):
+    """A file cannot be fetched, or is not the one that was published."""
+
+
 class WeightsMissingError(GanencError):
-    """Weights of a backbone are not on disk and cannot be fetched."""
+    """Published weights are not on disk and cannot be fetched."""
 
 
 class TrainingError(GanencError):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import threading
 import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ganenc import backbones
+from ganenc import download as download_module
 from ganenc.backbones import Alex, Backbone, ImageNetBackbone, Squeeze, Vgg16, available_backbones, load_backbone
 from ganenc.backbones import weights as weights_module
 from ganenc_registry import Registry
 from ganenc_registry.errors import CheckpointError, PluginError, UnknownNameError, WeightsMissingError
+from servers import serving
 from torch import nn
 from torchvision import models
 
@@ -35,11 +38,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every attempt to reach the network fails at once and is noted."""
     asked: list[str] = []
 
-    def refuse(url: str, **options: Any) -> Any:
-        asked.append(url)
+    def refuse(request: urllib.request.Request, **options: Any) -> Any:
+        asked.append(request.full_url)
         raise urllib.error.URLError("the network is unreachable")
 
-    monkeypatch.setattr(weights_module.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
     return asked
 
 
@@ -186,30 +189,30 @@ def test_missing_weights_name_the_file_the_folder_and_what_works(
     assert available_backbones() == ["shipped", "squeeze"]
 
 
-def test_weights_are_fetched_once_and_checked(known: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(256)) * 20_000
-    url = f"https://example.org/models/net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    name = f"net-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    served = [data[:-1] + b"?", data]
-    monkeypatch.setattr(weights_module.urllib.request, "urlopen", lambda url, **options: io.BytesIO(served.pop(0)))
-    with pytest.raises(WeightsMissingError, match="not the file that was published"):
-        weights_module.fetch(url, "net")
-    folder = tmp_path / "hub" / "checkpoints"
-    assert list(folder.iterdir()) == []
-    path = weights_module.fetch(url, "net")
-    assert path.parent == folder
-    assert path.read_bytes() == data
-    assert weights_module.fetch(url, "net") == path
-    assert served == []
+    with serving() as site:
+        site.files[f"/models/{name}"] = data[:-1] + b"?"
+        url = f"{site.url}/models/{name}"
+        with pytest.raises(WeightsMissingError, match="not the file that was published"):
+            weights_module.fetch(url, "net")
+        folder = tmp_path / "hub" / "checkpoints"
+        assert list(folder.glob("net*")) == []
+        site.files[f"/models/{name}"] = data
+        path = weights_module.fetch(url, "net")
+        assert path.parent == folder
+        assert path.read_bytes() == data
+        assert weights_module.fetch(url, "net") == path
+        assert len(site.asked) == 2
 
 
 def test_a_silent_network_is_given_up(known: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     released = threading.Event()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(weights_module, "PATIENCE", 0.05)
-    monkeypatch.setattr(weights_module.urllib.request, "urlopen", lambda url, **options: released.wait(30))
+    monkeypatch.setattr(download_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda request, **options: released.wait(30))
     with pytest.raises(WeightsMissingError, match=r"no answer within 0\.05 seconds"):
         load_backbone("alex")
     released.set()

@@ -265,7 +265,7 @@ def test_nobody_claims_a_file(tmp_path: Path, family: Any) -> None:
     family.add_all([Contribution("generator", "broken", "Cannot be imported", "no_such_module:X")], owner="a test")
     save_file({"x": torch.ones(1)}, tmp_path / "unknown.safetensors")
     with pytest.raises(
-        CheckpointError, match=r"recognises .*unknown\.safetensors; installed are broken,.* toy"
+        CheckpointError, match=r"recognises .*unknown\.safetensors; installed are .*broken,.* toy"
     ) as caught:
         load_generator(tmp_path / "unknown.safetensors")
     assert "(broken could not be imported)" in str(caught.value)
