@@ -12,7 +12,7 @@ def ganenc_contributions() -> list[Contribution]:
         Contribution(
             kind="generator",
             name="pggan",
-            summary="PGGAN (Karras et al., 2018)",
+            summary="PGGAN (Karras et al., 2018), read from NVIDIA's and genforce's files",
             target="ganenc_plugin_pggan.pggan:PGGAN",
         ),
     ]

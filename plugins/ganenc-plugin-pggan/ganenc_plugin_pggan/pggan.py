@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ganenc.generator import Generator, NoiseChoice
@@ -14,8 +14,12 @@ from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import Self
 
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_layout
+
+if TYPE_CHECKING:
+    from ganenc.checkpoint import Checkpoint
 
 __all__ = ["PGGAN", "FirstLevel", "UpConv", "pixel_norm"]
 
@@ -150,6 +154,24 @@ class PGGAN(Generator):
         if self.options.lod >= 1:
             image = F.interpolate(image, self.spec.size, mode="nearest")
         return image.tanh() if self.options.tanh else image
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether the file is a PGGAN of NVIDIA's (TensorFlow) or genforce's."""
+        from ganenc_plugin_pggan import formats
+
+        return formats.recognises(checkpoint)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
+        from ganenc_plugin_pggan import formats
+
+        spec, tensors = formats.convert(checkpoint)
+        with torch.device("meta"):
+            generator = cls(spec)
+        generator.load_state_dict(tensors, assign=True)
+        return generator
 
     @property
     def _fading(self) -> bool:

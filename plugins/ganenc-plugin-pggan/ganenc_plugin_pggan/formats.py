@@ -1,0 +1,132 @@
+"""Reads PGGAN out of foreign checkpoints: finds the format, the averaged copy, and the architecture by its shapes.
+
+Formats: NVIDIA's TensorFlow pickles and genforce's files (`ganenc_plugin_pggan.names`). Not in paper.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from ganenc.checkpoint import Checkpoint
+from ganenc.layers import Conv
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import GeneratorSpec
+from torch import Tensor
+
+from ganenc_plugin_pggan.names import FORMATS, Format
+from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel
+from ganenc_plugin_pggan.specs import PGGANOptions, pggan_spec
+
+__all__ = ["convert", "recognises"]
+
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged)(?=$|[._])")
+
+
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Whether the tensors are named as one of the known formats names a PGGAN."""
+    return any(kind.prefixes(checkpoint) for kind in FORMATS)
+
+
+def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+    """Return the spec of the PGGAN that a checkpoint holds, and its weights by our names, in float32.
+
+    Among several copies of the network the averaged one is taken.
+
+    Raises:
+        CheckpointError: it is no PGGAN, lacks a tensor, has one of the wrong shape or with NaN in it, or what it
+            declares of itself does not fit its tensors.
+    """
+    return _Reader(_open(checkpoint)).read()
+
+
+def _open(checkpoint: Checkpoint) -> Format:
+    """Choose the format and the network: the averaged copy where there are several."""
+    found = [(kind, prefixes) for kind in FORMATS if (prefixes := kind.prefixes(checkpoint))]
+    if not found:
+        checkpoint.fail("it holds no PGGAN in any known format", "give a file in NVIDIA's or genforce's format")
+    kind, prefixes = found[0]
+    chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or prefixes
+    if len(chosen) > 1:
+        names = ", ".join(repr(prefix) for prefix in chosen)
+        checkpoint.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
+    return kind(checkpoint, chosen[0])
+
+
+class _Reader:
+    """One pass over a checkpoint in a known format."""
+
+    def __init__(self, source: Format) -> None:
+        self._format = source
+        self._checkpoint = source.checkpoint
+        self._declared = source.declared()
+        self._lod = self._read_lod()
+
+    def read(self) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+        """Find the architecture, build the empty network, and fetch every tensor that it has."""
+        try:
+            spec = self._spec()
+            with torch.device("meta"):
+                empty = PGGAN(spec)
+        except SpecError as error:
+            self._checkpoint.fail(f"its PGGAN cannot be built ({str(error).rstrip('.')})")
+        tensors: dict[str, Tensor] = {}
+        for name, module in empty.named_modules():
+            if isinstance(module, FirstLevel | Conv):
+                tensors |= self._fetch(name, module, drawn=len(empty.to_rgb))
+        return spec, tensors
+
+    def _spec(self) -> GeneratorSpec:
+        levels, declared = self._format.levels, self._declared
+        size = 4 << (levels - 1)
+        if declared.resolution not in (None, size):
+            self._checkpoint.fail(
+                f"it declares images of {declared.resolution} pixels but holds layers for {size}x{size}"
+            )
+        inputs = self._format.inputs()
+        z_dim = inputs - declared.label_size
+        if z_dim < 1 or declared.latent_size not in (None, z_dim):
+            given = f"z of length {declared.latent_size} and labels of length {declared.label_size}"
+            self._checkpoint.fail(f"it declares {given}, but its first layer takes {inputs} numbers")
+        options = {
+            "slope": 0.2 if declared.use_leakyrelu else 0.0,
+            "pixel_norm": declared.use_pixelnorm,
+            "normalise_z": declared.normalize_latents,
+            "epsilon": declared.pixelnorm_epsilon,
+            "lod": self._lod,
+        }
+        return pggan_spec(
+            (size, size),
+            {4 << level: self._width("convs", 2 * level) for level in range(levels)},
+            z_dim=z_dim,
+            image_channels=self._width("to_rgb", levels - 1),
+            classes=declared.label_size,
+            options=PGGANOptions.from_mapping(options),
+        )
+
+    def _width(self, layer: str, index: int) -> int:
+        """How many channels a layer gives out."""
+        return self._checkpoint.tensor(self._format.name(layer, index, "bias"), (None,)).shape[0]
+
+    def _read_lod(self) -> float:
+        """How far growing had got when the file was saved: 0 at the end, and where the file does not say."""
+        name = f"{self._format.prefix}lod"
+        if name not in self._checkpoint.tensors:
+            return 0.0
+        stored = self._checkpoint.tensor(name)
+        if stored.numel() != 1:
+            self._checkpoint.tensor(name, ())
+        return float(stored)
+
+    def _fetch(self, name: str, module: FirstLevel | Conv, *, drawn: int) -> dict[str, Tensor]:
+        """The weight and bias of one of our layers from the file."""
+        layer, _, number = name.partition(".")
+        index = int(number or 0)
+        if layer == "to_rgb":  # ours are the last levels that are drawn, and no others
+            index += self._format.levels - int(self._lod) - drawn
+        form = self._format.form(layer, index)
+        stored = form.stored(tuple(module.weight.shape))
+        weight = form.ours(self._checkpoint.tensor(self._format.name(layer, index, "weight"), stored))
+        bias = self._checkpoint.tensor(self._format.name(layer, index, "bias"), tuple(module.bias.shape))
+        scale = 1.0 if self._declared.use_wscale else module.scale
+        return {f"{name}.weight": (weight / scale).contiguous(), f"{name}.bias": bias.clone()}
