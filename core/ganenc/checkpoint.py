@@ -95,6 +95,25 @@ class Checkpoint:
             self.fail(f"the tensor {name!r} holds NaN or infinite values", "use a copy saved before training diverged")
         return number
 
+    def beside(self, *names: str) -> tuple[Path, Any]:
+        """Return the first JSON file of these names that lies with the weights, and what it holds.
+
+        That is in the folder that was read, or next to the file.
+
+        Raises:
+            CheckpointError: there is none, or it is not JSON.
+        """
+        folder = self.path if self.container == "folder" else self.path.parent
+        found = next((folder / name for name in names if (folder / name).is_file()), None)
+        if found is None:
+            wanted = " or ".join(names)
+            where = "in it" if self.container == "folder" else "beside it"
+            self.fail(f"there is no {wanted} {where}", f"put the {wanted} that came with the weights into {folder}")
+        try:
+            return found, _read_json(found)
+        except OSError as error:
+            raise CheckpointError(f"{found}: it cannot be read ({error.strerror}); check its permissions.") from error
+
     def fail(self, problem: str, remedy: str = "download or export the file again, complete") -> NoReturn:
         """Raise a `CheckpointError` of one sentence: this file, the problem, the remedy."""
         raise CheckpointError(f"{self.path}: {problem}; {remedy}.")

@@ -182,6 +182,19 @@ def test_folders_put_the_stem_first(tmp_path: Path) -> None:
     assert found.meta("config.z") == [1, 2]
 
 
+@pytest.mark.parametrize("given", ["", "weights.pt"])
+def test_what_lies_beside_the_weights(tmp_path: Path, given: str) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "weights.pt")
+    (tmp_path / "config.json").write_text('{"z": [1, 2]}')
+    found = read_checkpoint(tmp_path / given)
+    assert found.beside("other.json", "config.json") == (tmp_path / "config.json", {"z": [1, 2]})
+    with pytest.raises(CheckpointError, match=rf"{given}: there is no other\.json .*; put the other\.json"):
+        found.beside("other.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json: it is not valid JSON"):
+        found.beside("config.json")
+
+
 def test_subset_cuts_the_prefix() -> None:
     found = Checkpoint(Path("f"), "torch", {"g.a": torch.ones(1), "d.a": torch.zeros(1)})
     assert {name: tensor.item() for name, tensor in found.subset("g.").items()} == {"a": 1.0}
