@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from ganenc.generator import Generator, NoiseChoice
@@ -16,6 +17,9 @@ from typing_extensions import Self
 
 from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention, rows_at
 from ganenc_plugin_biggan.specs import BigGANOptions, base_size
+
+if TYPE_CHECKING:
+    from ganenc.checkpoint import Checkpoint
 
 __all__ = ["BigGAN"]
 
@@ -122,6 +126,25 @@ class BigGAN(Generator):
                 parametrize.remove_parametrizations(module, "weight")
         plain.load_state_dict(whole.state_dict())
         return plain.to(self.device, self.dtype).train(self.training)
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether it is a BigGAN-deep as pytorch-pretrained-BigGAN keeps it."""
+        from ganenc_plugin_biggan import formats
+
+        return formats.recognises(checkpoint)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Build the generator that the weights and the ``config.json`` beside them describe."""
+        from ganenc_plugin_biggan import formats
+
+        spec = formats.read_spec(checkpoint)
+        with torch.device("meta"):
+            generator = cls(spec)
+        tensors = formats.read_tensors(checkpoint, spec, generator.state_dict())
+        generator.load_state_dict(tensors, assign=True)
+        return generator
 
     def _draw(self) -> None:
         """First weights: orthogonal (section 3), without bias. Those of the conditional norms draw themselves."""
