@@ -10,7 +10,7 @@ from ganenc.encoder import Encoder, build_encoder
 from ganenc.generator import Generator
 from ganenc.models import build_generator
 from ganenc_plugin_hands.zoo_specs import zoo_spec
-from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
+from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec
 from torchvision import models
 
@@ -19,8 +19,7 @@ __all__ = ["NETWORKS", "networks", "squeeze"]
 
 def config_f(resolution: int = 256) -> GeneratorSpec:
     """The published configuration F: min(512, 32768 / resolution) channels (Karras et al., 2020, appendix B)."""
-    levels = [4 << i for i in range(resolution.bit_length() - 2)]
-    return stylegan2_spec((resolution, resolution), {level: min(512, 32768 // level) for level in levels})
+    return stylegan2_spec((resolution, resolution), published_channels(resolution, fmap_base=16384))
 
 
 def hands64() -> GeneratorSpec:

@@ -50,13 +50,13 @@ def _recipe(model: str) -> _Recipe:
 
 
 def _stylegan1() -> GeneratorSpec:
-    from ganenc_plugin_stylegan.stylegan1 import stylegan1_spec
+    from ganenc_plugin_stylegan.specs import stylegan1_spec
 
     return stylegan1_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
 
 
 def _stylegan2() -> GeneratorSpec:
-    from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
+    from ganenc_plugin_stylegan.specs import stylegan2_spec
 
     return stylegan2_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
 

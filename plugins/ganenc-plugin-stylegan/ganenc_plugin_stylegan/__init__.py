@@ -2,6 +2,8 @@
 
 from ganenc_registry import Contribution, hookimpl
 
+from ganenc_plugin_stylegan.releases import RELEASES
+
 __all__ = ["ganenc_contributions"]
 
 
@@ -11,8 +13,15 @@ def ganenc_contributions() -> list[Contribution]:
     return [
         Contribution(
             kind="generator",
+            name="stylegan1",
+            summary="StyleGAN1 (Karras et al., 2019), read from NVIDIA's, genforce's and this paper's files",
+            target="ganenc_plugin_stylegan.stylegan1:StyleGAN1",
+        ),
+        Contribution(
+            kind="generator",
             name="stylegan2",
             summary="StyleGAN2 (Karras et al., 2020), read from NVIDIA's, rosinality's and genforce's files",
             target="ganenc_plugin_stylegan.stylegan2:StyleGAN2",
         ),
+        *RELEASES.contributions(),
     ]

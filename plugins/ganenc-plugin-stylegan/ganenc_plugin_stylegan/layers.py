@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 __all__ = [
     "FullyConnected",
+    "adaptive_instance_norm",
+    "blur",
+    "conv_doubled",
     "fir_kernel",
     "modulated_conv",
     "normalise_second_moment",
@@ -108,6 +111,40 @@ def modulated_conv(
 def _conv_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
     """Transposed convolution of stride 2, then the low-pass filter times 4: (N, in, H, W) => (N, out, 2H, 2W)."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    channels, size = x.shape[1], kernel.shape[0]
-    smooth = (kernel.flip(0, 1) * 4).to(x.dtype).expand(channels, 1, size, size)
-    return F.conv2d(x, smooth, padding=size // 2 - 1, groups=channels)
+    return _filtered(x, kernel.flip(0, 1) * 4, padding=kernel.shape[0] // 2 - 1)
+
+
+def _filtered(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    channels = x.shape[1]
+    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, *kernel.shape), padding=padding, groups=channels)
+
+
+def blur(x: Tensor, kernel: Tensor) -> Tensor:
+    """The low-pass filter over each channel, zeros outside (Karras et al., 2019, section 2).
+
+    (N, C, H, W), ``kernel`` with odd sides => (N, C, H, W).
+    """
+    return _filtered(x, kernel, padding=kernel.shape[0] // 2)
+
+
+def conv_doubled(x: Tensor, weight: Tensor) -> Tensor:
+    """Each pixel becomes four, then a 3x3 convolution: (N, in, H, W), (out, in, 3, 3) => (N, out, 2H, 2W).
+
+    Both are one transposed convolution of stride 2, as each pixel of the result sees only 2x2 pixels of ``x``: its 4x4
+    kernel sums the flipped weight at four places (Karras et al., 2018, published code; "fused scale").
+    """
+    wide = F.pad(weight.flip(2, 3), (1, 1, 1, 1))
+    wide = wide[:, :, 1:, 1:] + wide[:, :, :-1, 1:] + wide[:, :, 1:, :-1] + wide[:, :, :-1, :-1]
+    return F.conv_transpose2d(x, wide.transpose(0, 1), stride=2, padding=1)
+
+
+def adaptive_instance_norm(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """AdaIN (Karras et al., 2019, Equation 1): each channel to mean 0 and deviation 1, then scaled and shifted.
+
+    Args:
+        x: features (N, C, H, W).
+        style: (N, 2C), the scales less 1, then the shifts.
+        eps: added to the variance.
+    """
+    scale, shift = style[:, :, None, None].chunk(2, dim=1)
+    return torch.addcmul(shift, F.group_norm(x, x.shape[1], eps=eps), scale + 1)

@@ -16,7 +16,8 @@ from ganenc_registry.specs import GeneratorSpec
 from pydantic import ValidationError
 from torch import Tensor
 
-from ganenc_plugin_stylegan.stylegan2 import StyleGAN2, StyleGAN2Options, stylegan2_spec
+from ganenc_plugin_stylegan.specs import StyleGAN2Options, stylegan2_spec
+from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_plugin_stylegan.stylegan2_names import FORMATS, SCALAR, Format, Source
 from ganenc_plugin_stylegan.stylegan2_settings import filter_taps, settings
 

@@ -10,7 +10,7 @@ from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 from ganenc_plugin_hands.train_classifier import split_test, train_classifier
 from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining, slim_state
-from ganenc_plugin_stylegan.stylegan2 import stylegan2_spec
+from ganenc_plugin_stylegan.specs import stylegan2_spec
 
 TINY = stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8)
 NUMBERS = GanTraining(batch=4, width=8, widest=8, r1_every=2, save_seconds=1e9)
