@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from ganenc.backbones import Backbone, BackboneOutput
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import LatentsError
@@ -10,7 +11,7 @@ from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, S
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ToyConditional", "ToyGenerator", "toy_conditional_spec", "toy_spec"]
+__all__ = ["ColourBackbone", "ToyColours", "ToyConditional", "ToyGenerator", "toy_conditional_spec", "toy_spec"]
 
 
 def toy_spec(size: tuple[int, int] = (16, 16), *, channels: int = 3, dim: int = 8, classes: int = 0) -> GeneratorSpec:
@@ -136,3 +137,49 @@ class ToyConditional(Generator):
         latents = self.complete(latents)
         inputs = torch.cat([latents["z"], latents["c"]], 1)
         return torch.tanh(self.paint(inputs) * latents["truncation"][:, None]).reshape(-1, 3, 8, 8)
+
+
+def colours(classes: int) -> Tensor:
+    """A colour for each class (classes, 3), from -0.8 to 0.8, no two alike."""
+    steps = 2
+    while steps**3 < classes:
+        steps += 1
+    values = torch.linspace(-0.8, 0.8, steps)
+    return torch.cartesian_prod(values, values, values)[:classes]
+
+
+class ToyColours(Generator):
+    """The class is the colour of the image, with a faint pattern on it that is drawn from z."""
+
+    def __init__(self, classes: int = 4, *, seed: int = 0) -> None:
+        layout = (Vector(dim=4), Condition(dim=3), Setting(name="truncation", default=1.0))
+        fields = {"family": "toy-colours", "size": (8, 8), "prior": Prior(dim=4), "layout": layout}
+        super().__init__(GeneratorSpec(**fields, classes=classes, truncation="prior"))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.pattern = nn.Linear(4, 3 * 8 * 8, bias=False)
+        self.register_buffer("colours", colours(classes))
+
+    def embed(self, labels: Tensor) -> Tensor:
+        rows = labels if labels.ndim == 2 else F.one_hot(labels, self.spec.classes)
+        return rows.to(self.dtype) @ self.colours
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        pattern = self.pattern(latents["z"]).reshape(-1, 3, 8, 8)
+        return latents["c"][:, :, None, None] + 0.1 * torch.tanh(pattern)
+
+
+class ColourBackbone(Backbone):
+    """Tells the classes of :class:`ToyColours` by the mean colour of an image."""
+
+    name = "toy-colour-backbone"
+    smallest = 8
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.classes = classes
+        self.last_convolution = None
+        self.register_buffer("colours", colours(classes))
+
+    def forward(self, images: Tensor) -> BackboneOutput:
+        return BackboneOutput([images], lambda: -torch.cdist(images.mean((2, 3)), self.colours))

@@ -105,14 +105,21 @@ class Generator(nn.Module, ABC):
             return torch.full((1,), part.default, device=self.device, dtype=self.dtype)
         return None
 
-    def complete(self, latents: Latents) -> Latents:
-        """The same latents, with the generator's own maps and settings in place of those left out."""
+    def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
+        """The same latents, with the generator's own maps and settings in place of those left out.
+
+        Args:
+            latents: of N samples.
+            labels: int64 (N,) or rows (N, classes): their embedding takes the place of a condition that was predicted.
+        """
         own = {}
         for part in self.spec.layout:
             if isinstance(part, Map | Setting) and part.name not in latents:
                 value = self.default(part.name)
                 if value is not None:
                     own[part.name] = value.expand(len(latents), *value.shape[1:])
+            elif isinstance(part, Condition) and labels is not None:
+                own[part.name] = self.embed(labels)
         return latents.replace(**own)
 
     def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:

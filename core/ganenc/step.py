@@ -85,7 +85,7 @@ class EncoderStep:
             return self._latent_only(batch, latents, truth, reference)
         if reference is None:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
-        reconstruction = self.generator.synthesize(latents)
+        reconstruction = self.generator.synthesize(self.generator.complete(latents, labels=batch.labels))
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
             truth = self.encoder(reconstruction, labels=batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
@@ -103,7 +103,7 @@ class EncoderStep:
         reconstruction = None
         if self.log_images:
             with torch.no_grad():
-                reconstruction = self.generator.synthesize(latents)
+                reconstruction = self.generator.synthesize(self.generator.complete(latents, labels=batch.labels))
                 reference = reference or self.objective.prepare(batch.images, labels=batch.labels)
                 images = self.objective(reconstruction, reference).terms
             terms = {**{name: value for name, value in images.items() if name != "total"}, **terms}

@@ -191,6 +191,12 @@ def test_a_conditional_encoder_needs_and_uses_labels(objective: Objective, monke
         assert torch.equal(one.latents["z"][0], other.latents["z"][0])
         assert not torch.allclose(one.latents["z"][1], other.latents["z"][1])
         assert torch.equal(one.latents["truncation"], torch.full((2,), 0.5))
+        assert torch.equal(one.latents["c"], generator.embed(torch.tensor([0, 1])))
+        assert torch.allclose(one.reconstructions, generator.synthesize(one.latents), atol=1e-6)
+    refined = Finetune(steps=2, refine=2).invert(
+        images, generator, encoder, labels=torch.tensor([0, 1]), objective=objective
+    )
+    assert torch.equal(refined.latents["c"], generator.embed(torch.tensor([0, 1])))
     rows = torch.eye(3)[[0, 1]]
     found = Finetune(steps=1).invert(images, generator, encoder, labels=rows, objective=objective)
     assert found.reconstructions.shape == images.shape
@@ -261,8 +267,8 @@ def test_one_call_checks_what_it_is_given(toy: Any, toy_encoder: Encoder, known:
     images[1, 0, 0, 0] = torch.nan
     with pytest.raises(ImageError, match=r"images \[1\] .* not finite"):
         invert(images, toy, toy_encoder)
-    with pytest.raises(LatentsError, match="2 images and 1 labels"):
-        invert(photos(), toy, toy_encoder, labels=torch.tensor([0]))
+    with pytest.raises(LatentsError, match="toy has no classes, so labels are of no use; leave them out"):
+        invert(photos(), toy, toy_encoder, labels=torch.tensor([0, 0]))
     with pytest.raises(SpecError, match=r"layout: 'z'|no part 'z'"):
         invert(photos(), toy, build_encoder(toy_conditional_spec()))
     known.add_value("inverter", "none", Best)

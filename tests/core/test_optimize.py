@@ -93,7 +93,7 @@ def test_the_constant_is_free_unless_told_otherwise(toy: Any, toy_encoder: Encod
     assert not torch.allclose(freed.latents["const"], toy.const, atol=0.05)
     reference = objective.prepare(images)
     assert objective(freed.reconstructions, reference).total < objective(kept.reconstructions, reference).total
-    with pytest.raises(LatentsError, match=r"no map 'konst' to free \(did you mean 'const'\?\)"):
+    with pytest.raises(LatentsError, match=r"no map or condition 'konst' to free \(did you mean 'const'\?\)"):
         Optimize(free=("konst",)).invert(images, toy, None, objective=objective)
 
 
@@ -241,6 +241,10 @@ def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
     assert torch.equal(found.latents["c"], generator.embed(labels))
     assert torch.equal(found.latents["truncation"], torch.tensor([0.5, 0.5]))
     assert (found.reconstructions - images).square().mean() < 1e-3
+    freed = Optimize(steps=60, rate=0.1, draws=9, free=("c",)).invert(
+        images, generator, None, labels=torch.tensor([1, 1]), objective=objective
+    )
+    assert not torch.allclose(freed.latents["c"], generator.embed(torch.tensor([1, 1])), atol=0.05)
     rows = torch.eye(3)[labels]
     again = Optimize(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=rows, objective=objective)
     assert torch.allclose(again.latents["z"], found.latents["z"], atol=1e-5)
@@ -248,3 +252,4 @@ def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
         images, generator, None, labels=torch.tensor([1, 1]), objective=objective
     )
     assert (wrong.reconstructions - images).square().mean() > 1e-3
+    assert (freed.reconstructions - images).square().mean() < 0.5 * (wrong.reconstructions - images).square().mean()

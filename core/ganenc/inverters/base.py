@@ -40,6 +40,8 @@ class Inversion:
     """The method and its options."""
     seconds: list[float] = field(default_factory=list)
     """The time that each photo took."""
+    labels: Tensor | None = None
+    """The classes that the photos were taken to be of: int64 (N,) or rows (N, classes); None where there are none."""
 
 
 class Inverter(ABC):

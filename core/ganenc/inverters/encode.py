@@ -49,7 +49,7 @@ class Encode(Inverter):
             started = time.perf_counter()
             some = images[first : first + self.batch]
             given = None if labels is None else labels[first : first + self.batch]
-            latents = generator.complete(encoder(some, labels=given))
+            latents = generator.complete(encoder(some, labels=given), labels=given)
             found.append(latents)
             made.append(generator.synthesize(latents))
             seconds += [(time.perf_counter() - started) / len(some)] * len(some)

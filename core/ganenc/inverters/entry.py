@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, nearest
+from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
+from ganenc.classes import LabelsGiven, find_labels, given_labels, looks_at_labels
 from ganenc.defaults import default_method
 from ganenc.encoder import Encoder, check_fits
 from ganenc.generator import Generator
@@ -26,7 +28,8 @@ def invert(
     encoder: Encoder | None = None,
     *,
     method: str | None = None,
-    labels: Tensor | None = None,
+    labels: LabelsGiven | str | None = None,
+    candidates: Sequence[int] | Tensor | None = None,
     objective: Objective | None = None,
     backbone: str = "vgg16",
     seed: int = 0,
@@ -41,7 +44,11 @@ def invert(
         encoder: the generator's encoder; only ``optimize`` can do without.
         method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
             encoder) or ``optimize`` (the default without one).
-        labels: int64 (N,) or rows (N, classes), for generators to which they matter.
+        labels: for generators with classes: int64 (N,) or rows (N, classes), one each or one for all; or ``predicted``,
+            by the objective's backbone; or ``searched``: of all classes or of ``candidates``, the one under which one
+            pass of the encoder comes nearest to the photo. By default predicted where that backbone has as many classes
+            as the generator, otherwise searched. See `ganenc.classes.find_labels`.
+        candidates: the classes (K,), or (N, K), that a search tries.
         objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
         backbone: see there.
         seed: of whatever the method draws.
@@ -50,21 +57,34 @@ def invert(
 
     Raises:
         ImageError: if the images are not of the generator's size, or hold values that are not finite.
-        LatentsError: if there is not one label for each image.
+        LatentsError: if the labels do not fit the images, or the generator.
         UnknownNameError: if there is no such method.
-        SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's.
+        SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's; or if
+            the classes cannot be found as asked.
+
+    Returns:
+        the inversion; its settings say which classes were taken (``labels``), and how they came (``labels_from``).
     """
-    _check(images, labels, generator, encoder)
+    _check(images, generator, encoder)
+    if labels is not None and not isinstance(labels, str):
+        labels = given_labels(labels, len(images), generator)
     method = method or default_method(encoder is not None)
     inverter = build_inverter(method, **options)
-    if objective is None and method != "encode":
+    find = isinstance(labels, str) or (labels is None and looks_at_labels(generator, encoder))
+    if objective is None and (find or method != "encode"):
         objective = default_objective(generator, backbone)
     images = images.to(device=generator.device, dtype=generator.dtype)
-    labels = None if labels is None else labels.to(generator.device)
-    return inverter.invert(images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step)
+    found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
+    done = inverter.invert(
+        images, generator, encoder, labels=found.labels, objective=objective, seed=seed, on_step=on_step
+    )
+    if found.labels is None:
+        return done
+    settings = {**done.settings, "labels": found.labels.tolist(), "labels_from": found.source}
+    return replace(done, labels=found.labels, settings=settings)
 
 
-def _check(images: Tensor, labels: Tensor | None, generator: Generator, encoder: Encoder | None) -> None:
+def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> None:
     spec = generator.spec
     wanted = (spec.channels, *spec.size)
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
@@ -76,8 +96,6 @@ def _check(images: Tensor, labels: Tensor | None, generator: Generator, encoder:
     broken = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if broken:
         raise ImageError(f"The images {broken} (counted from 0) hold values that are not finite; leave them out.")
-    if labels is not None and len(labels) != len(images):
-        raise LatentsError(f"There are {len(images)} images and {len(labels)} labels; give one for each.")
     if encoder is not None:
         check_fits(encoder.spec, spec)
 

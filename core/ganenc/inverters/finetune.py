@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import encoded
+from ganenc_registry.specs import Condition, encoded
 from torch import Tensor
 
 from ganenc.encoder import Encoder
@@ -124,7 +124,7 @@ class Finetune(Inverter):
                 for group in adam.param_groups:
                     group["lr"] = self.rate * cosine_rate(step, self.steps)
             outcome = step_of(batch, reference)
-            latents = generator.complete(outcome.latents)
+            latents = generator.complete(outcome.latents, labels=batch.labels)
             best.offer(latents, outcome.result.image)
             history.add(outcome.result)
             adam.zero_grad(set_to_none=True)
@@ -133,7 +133,7 @@ class Finetune(Inverter):
             if on_step and ((step + 1) % REPORT_EVERY == 0 or step + 1 == self.steps):
                 on_step(photo, step + 1, total, history.latest())
         with torch.no_grad():
-            latents = generator.complete(encoder(batch.images, labels=batch.labels))
+            latents = generator.complete(encoder(batch.images, labels=batch.labels), labels=batch.labels)
             made = generator.synthesize(latents)
             best.offer(latents, objective(made, reference).image)
             found = best.found
@@ -150,8 +150,8 @@ class Finetune(Inverter):
         on_step: OnStep | None,
     ) -> Inversion:
         """A last refinement of the latents themselves, from where the fine-tuned encoder left them."""
-        names = [part.name for part in encoded(generator.spec.layout) if part.name in done.latents]
-        free = {name: done.latents[name] for name in names}
+        parts = [part for part in encoded(generator.spec.layout) if not isinstance(part, Condition)]
+        free = {part.name: done.latents[part.name] for part in parts if part.name in done.latents}
 
         def report(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
             if on_step:

@@ -32,7 +32,8 @@ class Optimize(Inverter):
         steps: steps in all, for all photos together.
         rate: learning rate at its height; it rises over the first twentieth and falls along a cosine.
         space: ``z``, ``w`` (one style for all layers) or ``w+``; by default ``w+`` where there are styles.
-        free: maps, such as the constant, that are optimised as well; all of them by default, none with ``()``.
+        free: maps, such as the constant, and conditions that are optimised as well: by default all maps, with ``()``
+            none. A condition that is not freed stays the embedded label.
         start: ``encoder``, ``center`` (the mean latents, of a photo's class where it is given) or ``draws`` (the best
             of some draws of z). By default the encoder where there is one; without one, z starts at the best draw and w
             at the centre. The space z of a generator with styles, which no encoder gives, always starts at the best
@@ -109,11 +110,14 @@ class Optimize(Inverter):
         return self.space or ("w+" if styled else "z")
 
     def _free(self, generator: Generator) -> tuple[str, ...]:
-        """The maps that are optimised."""
+        """The maps and conditions that are optimised."""
         maps = tuple(part.name for part in generator.spec.layout if isinstance(part, Map))
+        known = [*maps, *(part.name for part in generator.spec.layout if isinstance(part, Condition))]
         for name in self.free or ():
-            if name not in maps:
-                raise LatentsError(f"There is no map {name!r} to free{nearest(name, maps)}; there are {list(maps)}.")
+            if name not in known:
+                raise LatentsError(
+                    f"There is no map or condition {name!r} to free{nearest(name, known)}; there are {known}."
+                )
         return maps if self.free is None else self.free
 
     def _variables(
@@ -149,7 +153,7 @@ class Optimize(Inverter):
         self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, by_class: bool
     ) -> Latents:
         if encoder is not None:
-            start, free = generator.complete(encoder.eval()(images, labels=labels)), self._free(generator)
+            start, free = encoder.eval()(images, labels=labels), self._free(generator)
             fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in free]
             center = generator.center().expand(len(images)) if fixed else start
             start = start.replace(**{name: center[name] for name in fixed})
@@ -157,10 +161,7 @@ class Optimize(Inverter):
             start = generator.center(labels=labels)
         else:
             start = generator.center().expand(len(images))
-        if labels is not None:
-            given = {p.name: generator.embed(labels) for p in generator.spec.layout if isinstance(p, Condition)}
-            start = start.replace(**given)
-        return start
+        return generator.complete(start, labels=labels)
 
     @torch.no_grad()
     def _best_draw(self, images: Tensor, generator: Generator, labels: Tensor | None, seed: int) -> Tensor:

@@ -85,7 +85,7 @@ def measure_baseline(generator: Generator, encoder: Encoder, *, count: int = 8, 
     was_training = encoder.training
     encoder.eval()
     try:
-        rebuilt = generator.synthesize(encoder(images, labels=labels))
+        rebuilt = generator.synthesize(generator.complete(encoder(images, labels=labels), labels=labels))
     finally:
         encoder.train(was_training)
     mean = generator.synthesize(generator.center())

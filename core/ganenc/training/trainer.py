@@ -210,7 +210,8 @@ class Trainer:
             self._fixed = _first(self.source, self.run.saving.grid)
         batch = self._fixed
         encoder, generator = self.encoder.eval(), self.step_of.generator
-        made = generator.synthesize(encoder(batch.images, labels=batch.labels))
+        latents = encoder(batch.images, labels=batch.labels)
+        made = generator.synthesize(generator.complete(latents, labels=batch.labels))
         self.folder.grid(self.progress.step, batch.images, made, generator.spec.value_range)
 
     def _state(self) -> dict[str, Any]:
