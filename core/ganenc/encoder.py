@@ -117,7 +117,7 @@ class Encoder(nn.Module):
 
     @staticmethod
     def from_pretrained(source: str | Path, *, device: str = "cpu") -> Encoder:
-        """Load a shipped model's encoder by name, a model folder, or a published file: ``ganenc.load_encoder``."""
+        """Load a model's encoder by name, from a folder, a published file or the Hub: ``ganenc.load_encoder``."""
         from ganenc.models import load_encoder
 
         return load_encoder(source, device=device)

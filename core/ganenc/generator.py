@@ -201,7 +201,7 @@ class Generator(nn.Module, ABC):
 
     @staticmethod
     def from_pretrained(source: str | Path, *, device: str = "cpu") -> Generator:
-        """Load a shipped model by name, a model folder, or a checkpoint: ``ganenc.load_generator``."""
+        """Load a model by name, from a folder, a checkpoint or the Hub: ``ganenc.load_generator``."""
         from ganenc.models import load_generator
 
         return load_generator(source, device=device)

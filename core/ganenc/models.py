@@ -1,4 +1,4 @@
-"""Models on disk: folders with ``config.json`` and ``model.safetensors``, shipped ones by name, and foreign files."""
+"""Models: folders with ``config.json`` and ``model.safetensors``, shipped or on the Hub; releases; foreign files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 
 from ganenc.atomic import write_bytes, write_json
 from ganenc.devices import check_device
+from ganenc.hub import fetch_model, is_hub_id
+from ganenc.releases import check_release, fetch_release, find_release, registered_model, release_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,32 +42,44 @@ ENCODER = "encoder"
 
 
 def model_folder(source: str | Path) -> Path | None:
-    """The folder of a registered model, or of a path that is a model folder; None for anything else. Imports no torch.
+    """The model folder that ``source`` names, whether a path, a registered model, or an id ``user/name`` of the Hub.
+
+    A path that exists comes before an id. A model on the Hub is fetched if it is not here; a release is not, and has a
+    folder only if its files are here and are a model folder. Imports no torch.
+
+    Returns:
+        the folder; None for anything else that exists: foreign files, and releases.
 
     Raises:
-        GanencError: if nothing is registered under the name and there is no such path, or the folder's config is
-            damaged.
+        GanencError: if there is nothing of that name, it cannot be fetched, or the folder's config is damaged.
     """
-    path = Path(source)
-    if (path / CONFIG).is_file() and _is_ours(_read_json(path / CONFIG)):
+    path, name = Path(source), str(source)
+    if _has_config(path):
         return path
-    known = registry().names("model")
-    if str(source) in known:
-        folder = registry().resolve("model", str(source))
-        if not isinstance(folder, Path):
-            raise PluginError(
-                f"The model {str(source)!r} is registered as {folder!r}; it has to be the Path of a folder."
-            )
-        return folder
+    found = registered_model(name)
+    if isinstance(found, Path):
+        return found
+    if found is not None:
+        folder = release_folder(name)
+        return folder if _has_config(folder) else None
     if path.exists():
         return None
-    if str(source) in registry().names("generator"):
+    if name in registry().names("generator"):
         raise CheckpointError(
-            f"{source} is a family, not a model: make one, save it with `save_pretrained`, and name the folder."
+            f"{name} is a family, not a model: name one of its models (`ganenc list model`), or make one, save it with"
+            " `save_pretrained`, and name the folder."
+        )
+    if is_hub_id(name):
+        folder = fetch_model(name)
+        if _has_config(folder):
+            return folder
+        raise CheckpointError(
+            f"{name} on the Hugging Face Hub is no model of ganenc; a model there is what `save_pretrained` writes."
         )
     raise CheckpointError(
-        f"There is no model {str(source)!r}{nearest(str(source), known)}: it is neither a file or folder here nor one"
-        f" of the installed models ({', '.join(known) or 'none'})."
+        f"There is no model {name!r}{nearest(name, registry().names('model'))}: it is neither a file or folder here nor"
+        " one of the installed models (see `ganenc list model`), nor does it read like an id of the Hugging Face Hub,"
+        " user/name."
     )
 
 
@@ -145,21 +159,28 @@ def load_weights(module: nn.Module, folder: Path) -> None:
 
 
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
-    """Load a generator, frozen: a shipped model by name, a model folder, or any checkpoint that a family recognises.
+    """Load a generator, frozen.
 
     Args:
-        source: the name of an installed model (``ganenc list model``), a folder or a file.
+        source: the name of an installed model (``ganenc list model``), whose files are fetched on first use where it is
+            a release; a model folder; any checkpoint that a family recognises; or a model on the Hugging Face Hub,
+            ``user/name`` or ``user/name@revision``. What exists here comes before the Hub.
         device: where the weights go.
 
     Raises:
-        GanencError: if there is nothing of that name, no family recognises the file, or several do.
+        GanencError: if there is nothing of that name, it cannot be fetched, no family recognises the file, or several
+            do.
     """
     check_device(device)
-    folder = model_folder(source)
+    folder, path = model_folder(source), Path(source)
+    release = find_release(str(source)) if folder != path else None
+    if release is not None:
+        path = fetch_release(str(source), release)
+        folder = model_folder(source)
     if folder is None:
         from ganenc.checkpoint import read_checkpoint
 
-        generator = _from_checkpoint(read_checkpoint(source))
+        generator = _from_checkpoint(read_checkpoint(path))
     else:
         from ganenc._undrawn import undrawn
 
@@ -167,6 +188,10 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
         spec = GeneratorSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
         generator = undrawn(lambda: build_generator(spec))
         load_weights(generator, folder)
+    if release is not None:
+        check_release(str(source), release, generator.spec)
+        if generator.spec.licence == "unknown":  # Foreign files say nothing of it.
+            generator._spec = generator.spec.model_copy(update={"licence": release.generator.licence})
     return generator.freeze().to(device)
 
 
@@ -182,10 +207,12 @@ def build_generator(spec: GeneratorSpec) -> Generator:
 
 
 def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
-    """Load an encoder: that of a shipped model by name, a model folder, or a file that the paper's authors published.
+    """Load an encoder, in eval mode.
 
     Args:
-        source: the name of an installed model, the folder of an encoder or of a generator with one inside, or a file.
+        source: the name of an installed model, the folder of an encoder or of a generator with one inside, either of
+            these on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file that the paper's authors
+            published.
         device: where the weights go.
 
     Raises:
@@ -197,18 +224,24 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     check_device(device)
     folder = model_folder(source)
     if folder is None:
+        if find_release(str(source)) is not None:
+            raise _without_encoder(source)
         from ganenc import published
 
         return published.load_encoder(source).to(device)
     if read_config(folder).get("kind") == "generator":
         folder = folder / ENCODER
         if not (folder / CONFIG).is_file():
-            raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
+            raise _without_encoder(source)
     config = _config_of(folder, "encoder")
     spec = EncoderSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
     encoder = undrawn(lambda: Encoder(spec))
     load_weights(encoder, folder)
     return encoder.eval().to(device)
+
+
+def _without_encoder(source: str | Path) -> CheckpointError:
+    return CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
 
 
 def model_hash(module: nn.Module) -> str:
@@ -244,6 +277,10 @@ def _read_json(path: Path) -> Any:
         ) from None
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
+
+
+def _has_config(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() and _is_ours(_read_json(folder / CONFIG))
 
 
 def _is_ours(config: object) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from ganenc_registry import KINDS, registry
+from ganenc_registry import KINDS, PluginStatus, registry
 from ganenc_registry.errors import UnknownNameError, nearest
 
 from ganenc.cli._app import FAILED
@@ -14,6 +14,9 @@ from ganenc.cli._console import emit, show, show_table
 from ganenc.cli._options import Json
 
 __all__ = ["list_", "plugins"]
+
+MANY = 8
+"""So many names of a kind are told one by one."""
 
 
 def list_(
@@ -35,6 +38,15 @@ def list_(
         show(f"There is no {wanted or 'contribution'} installed.")
 
 
+def _brings(status: PluginStatus) -> str:
+    """The names that a plugin contributes; where there are many of a kind, how many."""
+    told = []
+    for kind in KINDS:
+        names = [f"{kind} {item.name}" for item in status.contributions if item.kind == kind]
+        told += names if len(names) <= MANY else [f"{len(names)} {kind}s (see `ganenc list {kind}`)"]
+    return ", ".join(told)
+
+
 def plugins(as_json: Json = False) -> None:
     """List the plugins, what each brings, and why one could not be loaded. Exits with 1 if there is such a one."""
     found = registry().plugins
@@ -54,8 +66,7 @@ def plugins(as_json: Json = False) -> None:
     else:
         rows = []
         for status in found:
-            names = ", ".join(f"{item.kind} {item.name}" for item in status.contributions)
-            state = f"not loaded: {status.error}" if status.error else names or "nothing"
+            state = f"not loaded: {status.error}" if status.error else _brings(status) or "nothing"
             rows.append([status.name, status.distribution, state])
         show_table(["plugin", "from", "brings"], rows)
     if failed:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import SpecError, UnknownNameError, nearest
-from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, RunSpec, preset, read_mapping
+from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
+from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, Release, RunSpec, preset, read_mapping
+from ganenc_registry.specs.layout import shape_text
 
 from ganenc.cli._console import emit, show, show_table
 from ganenc.cli._options import Json, Set, nested
@@ -28,10 +29,17 @@ class Described:
     generator: GeneratorSpec | None = None
     encoder: EncoderSpec | None = None
     run: RunSpec | None = None
+    release: tuple[str, Release] | None = None
+    """The name under which it was published, and where its files are."""
 
 
 def spec(
-    name: Annotated[str, typer.Argument(help="A model, a generator, a preset, a spec file, a folder or a checkpoint.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A model, a generator, a preset, a spec file, a folder, a checkpoint, or user/name of the Hub."
+        ),
+    ],
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +52,7 @@ def spec(
     if overrides:
         if found.generator is None:
             raise SpecError(f"--set changes the encoder of a generator, and {name} names none.")
-        found = Described(found.title, found.generator, EncoderSpec.mirror(found.generator, **overrides), found.run)
+        found = replace(found, encoder=EncoderSpec.mirror(found.generator, **overrides))
     if as_json:
         emit(_as_json(name, found))
         return
@@ -53,6 +61,8 @@ def spec(
         show(f"\n{found.run.to_yaml()}")
     if found.generator is not None:
         show(_sentence(found.generator))
+    if found.release is not None:
+        show("\n".join(_release_lines(*found.release)))
     if found.encoder is not None:
         _show_encoder(found.encoder)
 
@@ -64,22 +74,28 @@ def describe(name: str) -> Described:
         UnknownNameError: if there is nothing of that name.
         GanencError: if the file is none of those that are understood.
     """
+    from ganenc.hub import is_hub_id
+    from ganenc.models import model_folder
+    from ganenc.releases import registered_model
+
     path = Path(name)
     if path.exists():
         return _file(path)
-    if name in registry().names("model"):
-        from ganenc.models import model_folder
-
-        folder = model_folder(name)
-        assert folder is not None, "a registered model is a folder"
-        return _folder(folder, f"Model {name}")
+    found = registered_model(name)
+    if isinstance(found, Release):
+        return _release(name, found)
+    if found is not None:
+        return _folder(found, f"Model {name}")
     if name in PRESETS:
         return _run(preset(name), f"Preset {name}")
     if name in registry().names("generator"):
         return _family(name)
+    if is_hub_id(name) and (folder := model_folder(name)):
+        return _folder(folder, f"Model {name} of the Hugging Face Hub")
     known = [*registry().names("model"), *registry().names("generator"), *PRESETS]
     raise UnknownNameError(
-        f"There is no model, generator, preset or file {name!r}{nearest(name, known)}; known are {', '.join(known)}."
+        f"There is no model, generator, preset or file {name!r}{nearest(name, known)}; see `ganenc list`, or take a"
+        f" preset: {', '.join(PRESETS)}."
     )
 
 
@@ -144,14 +160,37 @@ def _run(run: RunSpec, title: str) -> Described:
     return Described(title, named.generator, EncoderSpec.mirror(named.generator, **run.encoder.overrides), run)
 
 
-def _family(name: str) -> Described:
-    public = getattr(registry().resolve("generator", name), "public_spec", None)
-    if public is None:
-        raise SpecError(
-            f"The generator {name!r} has no size of its own; give one of its models, a checkpoint, or a file with its"
-            " GeneratorSpec."
-        )
-    return _mirrored(f"Generator {name}, as it was published", public())
+def _release(name: str, release: Release) -> Described:
+    return replace(_mirrored(f"Release {name}", release.generator), release=(name, release))
+
+
+def _family(family: str) -> Described:
+    """A family as the first of its releases has it.
+
+    Raises:
+        SpecError: if it has none.
+    """
+    for name, release in _releases():
+        if release.generator.family == family:
+            found = _release(name, release)
+            return replace(found, title=f"Generator {family}, as it was released as {name}, mirrored")
+    raise SpecError(
+        f"The generator {family!r} has no size of its own and no installed release; give one of its models, a"
+        " checkpoint, or a file with its GeneratorSpec."
+    )
+
+
+def _releases() -> Iterator[tuple[str, Release]]:
+    """Every release that can be imported, by name."""
+    from ganenc.releases import find_release
+
+    for name in registry().names("model"):
+        try:
+            release = find_release(name)
+        except PluginError:  # `ganenc spec` with its name tells why.
+            continue
+        if release is not None:
+            yield name, release
 
 
 def _mirrored(title: str, generator: GeneratorSpec) -> Described:
@@ -160,7 +199,7 @@ def _mirrored(title: str, generator: GeneratorSpec) -> Described:
 
 def _sentence(generator: GeneratorSpec) -> str:
     parts = ", ".join(
-        f"{part.kind} {part.name} {_shape(part.shape)}" if hasattr(part, "shape") else f"{part.kind} {part.name}"
+        f"{part.kind} {part.name} {shape_text(part.shape)}" if hasattr(part, "shape") else f"{part.kind} {part.name}"
         for part in generator.layout
     )
     height, width = generator.size
@@ -171,8 +210,24 @@ def _sentence(generator: GeneratorSpec) -> str:
     )
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
+def _release_lines(name: str, release: Release) -> list[str]:
+    """What is known of a release's files, and what is not."""
+    from ganenc.releases import release_folder
+
+    folder = release_folder(name)
+    lines = [f"\nreleased at {release.page}"]
+    if release.notes:
+        lines.append(release.notes)
+    for file in release.files:
+        size = "of unknown size" if file.size is None else f"{file.size:,} bytes"
+        place = folder / file.name
+        state = "here" if place.is_file() else "to be fetched by hand" if file.by_hand else "fetched on first use"
+        lines += [
+            f"file {file.name}, {size}, {file.checksum or 'checksum unknown'}",
+            f"  from {file.url}",
+            f"  at {place} ({state})",
+        ]
+    return lines
 
 
 def _show_encoder(encoder: EncoderSpec) -> None:
@@ -194,6 +249,14 @@ def _as_json(name: str, found: Described) -> dict[str, Any]:
     for key, value in (("run", found.run), ("generator", found.generator), ("encoder", found.encoder)):
         if value is not None:
             data[key] = value.to_mapping()
+    if found.release is not None:
+        from ganenc.releases import release_folder
+
+        published, release = found.release
+        folder = release_folder(published)
+        here = all((folder / file.name).is_file() for file in release.files)
+        told = release.model_dump(mode="json", exclude={"generator"})
+        data["release"] = {"name": published, **told, "folder": str(folder), "here": here}
     if found.encoder is not None:
         rows = found.encoder.rows()
         data["rows"] = [

@@ -2,6 +2,8 @@
 
 from ganenc_registry import Contribution, hookimpl
 
+from ganenc_plugin_biggan.releases import RELEASES
+
 __all__ = ["ganenc_contributions"]
 
 
@@ -15,4 +17,5 @@ def ganenc_contributions() -> list[Contribution]:
             summary="BigGAN-deep (Brock et al., 2019), read from the PyTorch files of the released weights",
             target="ganenc_plugin_biggan.biggan:BigGAN",
         ),
+        *RELEASES.contributions(),
     ]

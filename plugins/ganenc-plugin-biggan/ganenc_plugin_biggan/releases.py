@@ -1,7 +1,7 @@
 """The public releases of BigGAN-deep. Listing them imports neither torch nor the specs.
 
-Files and places are those of pytorch-pretrained-BigGAN, which converted DeepMind's. It publishes neither exact sizes nor
-checksums; those given here are what users of the files have measured.
+Files and places are those of pytorch-pretrained-BigGAN, which converted DeepMind's. It publishes neither exact sizes
+nor checksums; those given here are what users of the files have measured.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RELEASES = ReleaseTable(
     f"{__name__}:RELEASES",
     {
         f"biggan-deep-{side}": (
-            f"ImageNet by class, {side}x{side}; licence of the weights unknown; fetched on first use",
+            f"ImageNet by class, {side}x{side}; licence of the weights unknown",
             partial(_release, side),
         )
         for side in MEGABYTES

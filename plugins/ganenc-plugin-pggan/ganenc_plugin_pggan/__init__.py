@@ -2,6 +2,8 @@
 
 from ganenc_registry import Contribution, hookimpl
 
+from ganenc_plugin_pggan.releases import RELEASES
+
 __all__ = ["ganenc_contributions"]
 
 
@@ -15,4 +17,5 @@ def ganenc_contributions() -> list[Contribution]:
             summary="PGGAN (Karras et al., 2018), read from NVIDIA's and genforce's files",
             target="ganenc_plugin_pggan.pggan:PGGAN",
         ),
+        *RELEASES.contributions(),
     ]

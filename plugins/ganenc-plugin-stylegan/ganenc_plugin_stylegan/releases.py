@@ -116,13 +116,13 @@ def _stylegan2_ada(key: str) -> Release:
 def _rows() -> dict[str, tuple[str, Callable[[], Release]]]:
     rows: dict[str, tuple[str, Callable[[], Release]]] = {}
     for key, (what, side, *_) in STYLEGAN1.items():
-        summary = f"{what}, {side}x{side}; {CC_BY_NC}; to be fetched by hand"
+        summary = f"{what}, {side}x{side}; {CC_BY_NC}; to fetch by hand"
         rows[f"stylegan1-{key}-{side}"] = (summary, partial(_stylegan1, key))
     for key, (what, side) in STYLEGAN2.items():
-        summary = f"{what}, {side}x{side}, configuration F; {NVIDIA_NC}; fetched on first use"
+        summary = f"{what}, {side}x{side}, configuration F; {NVIDIA_NC}"
         rows[f"stylegan2-{key}-{side}"] = (summary, partial(_stylegan2, key))
     for key, (what, side, *_) in STYLEGAN2_ADA.items():
-        summary = f"{what}, {side}x{side}; {NVIDIA}; fetched on first use"
+        summary = f"{what}, {side}x{side}; {NVIDIA}"
         rows[f"stylegan2-ada-{key}-{side}"] = (summary, partial(_stylegan2_ada, key))
     return rows
 

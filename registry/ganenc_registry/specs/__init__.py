@@ -1,10 +1,11 @@
-"""Specs: generators, encoders and runs as data, in JSON and YAML."""
+"""Specs: generators, encoders, releases and runs as data, in JSON and YAML."""
 
 from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
 from ganenc_registry.specs.presets import PRESETS, merge, preset
+from ganenc_registry.specs.release import Release, ReleaseFile
 from ganenc_registry.specs.run import LatentLoss, ObjectiveSpec, OptimiserSpec, RunSpec
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "OptimiserSpec",
     "Part",
     "Prior",
+    "Release",
+    "ReleaseFile",
     "RunSpec",
     "Setting",
     "Spec",

@@ -9,7 +9,19 @@ from pydantic import Field, PositiveInt
 
 from ganenc_registry.specs.base import Spec
 
-__all__ = ["Condition", "Layout", "Map", "Noise", "Part", "Setting", "Styles", "Vector", "check_layout", "encoded"]
+__all__ = [
+    "Condition",
+    "Layout",
+    "Map",
+    "Noise",
+    "Part",
+    "Setting",
+    "Styles",
+    "Vector",
+    "check_layout",
+    "encoded",
+    "shape_text",
+]
 
 
 class Styles(Spec):
@@ -105,3 +117,8 @@ def check_layout(layout: Sequence[Part]) -> None:
 def encoded(layout: Sequence[Part]) -> Iterator[Styles | Vector | Map | Condition]:
     """The parts that an encoder predicts: all but settings and noise."""
     return (part for part in layout if isinstance(part, Styles | Vector | Map | Condition))
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as people read it: ``18x512``, or ``scalar``."""
+    return "x".join(map(str, shape)) or "scalar"
