@@ -18,6 +18,7 @@ from ganenc.training import finetune as finetune_encoder
 from ganenc.training import pretrain as pretrain_encoder
 from ganenc_registry.specs import GeneratorSpec, preset
 
+from ganenc_plugin_hands.figures import kept_out
 from ganenc_plugin_hands.models import HANDS_CLASSIFIER, PHOTOS, ZOO
 from ganenc_plugin_hands.photos import read_photos, split_kept_out
 from ganenc_plugin_hands.train_classifier import check, split_test, train_classifier
@@ -90,6 +91,9 @@ def release(
     generator = build_generator(GeneratorSpec.from_json(state["spec"]))
     generator.load_state_dict(state["average"])
     generator.freeze()
+    gather: Any = getattr(generator, "gather_statistics", None)
+    if gather:
+        gather()
     if hasattr(generator, "w_avg"):
         generator.w_avg.copy_(Generator.center(generator)["w"][0, 0])
     folder = ZOO / model
@@ -126,11 +130,17 @@ def encoders(
     first = preset("pretrain", **fields, encoder=wide, optimiser={"rate": 0.01}, steps=steps, data={"batch": 16})
     encoder = pretrain_encoder(generator, first, work / model / "encoder-pretrained", on_step=_say)
     _release_encoder(encoder, generator, folder / "encoder-pretrained")
-    pictures = read_photos(training)[0].float() / 127.5 - 1
+    pictures, digits = read_photos(training)
     mixed = {"batch": 16, "photo_share": 0.75}
     second = preset("finetune", **fields, optimiser={"rate": 0.004}, steps=photo_steps, data=mixed)
     encoder = finetune_encoder(
-        generator, pictures, second, work / model / "encoder", encoder=copy.deepcopy(encoder), on_step=_say
+        generator,
+        pictures.float() / 127.5 - 1,
+        second,
+        work / model / "encoder",
+        encoder=copy.deepcopy(encoder),
+        labels=digits if generator.spec.classes else None,
+        on_step=_say,
     )
     _release_encoder(encoder, generator, folder / "encoder")
 
@@ -145,11 +155,18 @@ def _release_encoder(encoder: Any, generator: Generator, folder: Path) -> None:
 @torch.inference_mode()
 def encoder_figures(generator: Generator, encoder: Any, n: int = 200, seed: int = 1_000_003) -> dict[str, Any]:
     """Mean PSNR and SSIM of one pass: on n generated images of seeds not trained on, and on the photos kept out."""
-    made = generator.synthesize(generator.sample(n, seed=seed)).clamp(-1, 1)
-    kept = torch.stack([images.read(path, size=generator.spec.size) for path in images.find(PHOTOS)])
+    drawn = generator.draw_labels(n, seed=seed)
+    made = generator.synthesize(generator.sample(n, seed=seed, labels=drawn)).clamp(-1, 1)
+    kept, digits = kept_out()
+    known = digits.new_zeros(n) if drawn is None else drawn
     figures: dict[str, Any] = {}
-    for name, pictures in (("generated", made), ("photos", kept)):
-        again = torch.cat([generator.synthesize(encoder(some)) for some in pictures.split(20)])
+    for name, pictures, labels in (("generated", made, known), ("photos", kept, digits)):
+        again = torch.cat(
+            [
+                generator.synthesize(encoder(some, labels=of if generator.spec.classes else None))
+                for some, of in zip(pictures.split(20), labels.split(20))
+            ]
+        )
         figures[name] = {
             "images": len(pictures),
             "psnr": round(_mean(metrics.psnr(pictures, again)), 2),

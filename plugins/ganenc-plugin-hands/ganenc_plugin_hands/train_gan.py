@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class GanTraining:
     widest: int = 192
     p: float = 0.3
     seed: int = 0
+    decoder_images: int = 0  # Photos seen as a decoder of their principal components, before training as a GAN.
     save_seconds: float = 120.0
 
 
@@ -56,8 +58,8 @@ class GanTrainer:
         self, generator: Generator, photos: Tensor, labels: Tensor, folder: str | Path, numbers: GanTraining
     ) -> None:
         self.numbers, self.folder = numbers, Path(folder)
-        known = labels if generator.spec.classes else None
-        self.photos = Photos(photos, numbers.batch, labels=known, seed=numbers.seed)
+        self.labels = labels if generator.spec.classes else None
+        self.photos = Photos(photos, numbers.batch, labels=self.labels, seed=numbers.seed)
         torch.manual_seed(numbers.seed)
         self.generator = generator.train().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(generator).freeze()
@@ -93,6 +95,8 @@ class GanTrainer:
         """Go on until that many photos were seen, counted from the very beginning."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
+        if not self.seen and self.numbers.decoder_images:
+            self._start_as_decoder()
         saved = started = time.monotonic()
         first = self.seen
         sums: dict[str, float] = {}
@@ -109,6 +113,30 @@ class GanTrainer:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+    def _start_as_decoder(self) -> None:
+        """Begin with a generator that draws each photo from its own z: its whitened principal components.
+
+        Where generative latent optimisation begins too (Bojanowski et al., 2018, section 3.1). What it draws of other z
+        is a blurred mixture, but one that differs from z to z, so that it does not collapse when it meets a
+        discriminator that knows the photos already.
+        """
+        photos, n = self.photos.photos, self.numbers.batch
+        pixels = photos.float().flatten(1) / 127.5 - 1
+        left, _, _ = torch.pca_lowrank(pixels, self.spec.prior.dim)
+        codes = left * math.sqrt(len(left))
+        for step in range(self.numbers.decoder_images // n):
+            rows = torch.randint(len(photos), (n,))
+            labels = None if self.labels is None else self.labels[rows]
+            made = self.generator.synthesize(self.generator.map(codes[rows], labels=labels), noise="random")
+            loss = F.l1_loss(made, photos[rows].float() / 127.5 - 1)
+            loss.backward()
+            self.optimisers[0].step()
+            self.optimisers[0].zero_grad(set_to_none=True)
+            if step % 50 == 0:
+                self._log({"decoder_step": step, "decoder_loss": float(loss.detach())})
+        self.average.load_state_dict(self.generator.state_dict())
+        images.write_png(self.folder / "samples-decoder.png", self.sample_grid())
 
     def _step(self, photos: Tensor, labels: Tensor | None) -> dict[str, float]:
         numbers, (adam_g, adam_d) = self.numbers, self.optimisers

@@ -67,8 +67,25 @@ def _pggan() -> GeneratorSpec:
     return pggan_spec(SIZE, CHANNELS, z_dim=256, licence=LICENCE)
 
 
+def _biggan() -> GeneratorSpec:
+    from ganenc_plugin_biggan.specs import biggan_spec
+
+    return biggan_spec(
+        RESOLUTION,
+        channel_width=16,
+        attention=4,
+        z_dim=160,
+        c_dim=32,
+        classes=10,
+        reduction=2,
+        n_stats=1,
+        licence=LICENCE,
+    )
+
+
 _RECIPES = {
-    "stylegan1-hands64": _Recipe(_stylegan1),
+    "stylegan1-hands64": _Recipe(_stylegan1, {"decoder_images": 12_800}),
     "stylegan2-hands64": _Recipe(_stylegan2),
-    "pggan-hands64": _Recipe(_pggan),
+    "pggan-hands64": _Recipe(_pggan, {"decoder_images": 12_800, "generator_rate": 0.001}),
+    "biggan-hands64": _Recipe(_biggan, {"generator_rate": 0.0005}),
 }

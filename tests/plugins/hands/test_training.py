@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from ganenc.models import build_generator
@@ -10,6 +13,7 @@ from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 from ganenc_plugin_hands.train_classifier import split_test, train_classifier
 from ganenc_plugin_hands.train_gan import STATE, GanTrainer, GanTraining, slim_state
+from ganenc_plugin_pggan.specs import pggan_spec
 from ganenc_plugin_stylegan.specs import stylegan2_spec
 
 TINY = stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8)
@@ -63,6 +67,24 @@ def test_a_discriminator_is_passed_on_to_a_gan_with_labels(tmp_path):
     assert trainer.augment.p == 0.7
     trainer.train(4)
     assert not torch.equal(trainer.discriminator.classes.weight, before)
+
+
+def test_a_decoders_start_draws_every_photo_from_its_components(tmp_path):
+    spec = pggan_spec((16, 16), {4: 16, 8: 16, 16: 16}, z_dim=8)
+    trainer = GanTrainer(
+        build_generator(spec),
+        photos(),
+        torch.zeros(8, dtype=torch.int64),
+        tmp_path,
+        replace(NUMBERS, batch=8, decoder_images=1600),
+    )
+    trainer.train(8)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["decoder_loss"] for row in rows if "decoder_loss" in row]
+    assert len(losses) == 4
+    assert losses[-1] < 0.7 * losses[0]
+    trainer.train(16)  # A resumed training does not begin again.
+    assert (tmp_path / "metrics.jsonl").read_text().count("decoder_loss") == 4
 
 
 def test_the_averaged_copy_lags_behind(tmp_path):
