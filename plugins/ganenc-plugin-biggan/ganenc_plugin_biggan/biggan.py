@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +11,7 @@ from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Setting, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrizations
 from typing_extensions import Self
 
 from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention, rows_at
@@ -120,12 +119,15 @@ class BigGAN(Generator):
         """
         options = self.options.model_copy(update={"spectral_norm": False})
         plain = type(self)(self.spec.model_copy(update={"options": options.to_mapping()}))
-        whole = copy.deepcopy(self).eval()
-        for module in whole._normalised():
-            if parametrize.is_parametrized(module):
-                parametrize.remove_parametrizations(module, "weight")
-        plain.load_state_dict(whole.state_dict())
-        return plain.to(self.device, self.dtype).train(self.training)
+        training = self.training
+        self.eval()  # Where reading a weight takes no step of power iteration.
+        state = {}
+        for name in plain.state_dict():
+            module, _, leaf = name.rpartition(".")
+            state[name] = getattr(self.get_submodule(module), leaf).detach()
+        self.train(training)
+        plain.load_state_dict(state)
+        return plain.to(self.device, self.dtype).train(training)
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
