@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from ganenc.generator import NoiseChoice
@@ -12,10 +13,14 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import Self
 
 from ganenc_plugin_stylegan.layers import FullyConnected, adaptive_instance_norm, blur, conv_doubled, fir_kernel
 from ganenc_plugin_stylegan.specs import StyleGAN1Options
 from ganenc_plugin_stylegan.style_based import StyleBased
+
+if TYPE_CHECKING:
+    from ganenc.checkpoint import Checkpoint
 
 __all__ = ["StyleGAN1"]
 
@@ -115,3 +120,20 @@ class StyleGAN1(StyleBased):
     def noise_maps(self) -> list[Tensor]:
         """The maps (H, W) stored with the weights, one for each layer."""
         return [self.first.noise_const, *(conv.epilogue.noise_const for conv in self.convs)]
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether the file is a StyleGAN1 of NVIDIA's (TensorFlow), genforce's or this paper's."""
+        from ganenc_plugin_stylegan import stylegan1_formats
+
+        return stylegan1_formats.recognises(checkpoint)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
+        from ganenc_plugin_stylegan import stylegan1_formats
+
+        spec, tensors = stylegan1_formats.convert(checkpoint)
+        generator = cls(spec)
+        generator.load_state_dict(tensors)
+        return generator

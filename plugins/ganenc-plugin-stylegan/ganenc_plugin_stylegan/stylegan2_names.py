@@ -6,138 +6,46 @@ constant, 2l - 1 enlarges to level l, and 2l follows it there.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import ClassVar
 
-from ganenc.checkpoint import Checkpoint
-from torch import Tensor
+from ganenc_plugin_stylegan.names import (
+    CONV_TF,
+    DENSE_TF,
+    FIRST,
+    LABELS,
+    MAP,
+    PLAIN,
+    SCALAR,
+    Form,
+    Format,
+    Source,
+    mapping_layer,
+)
 
-__all__ = ["FORMATS", "SCALAR", "Form", "Format", "NvidiaTensorFlow", "NvidiaTorch", "Source"]
+__all__ = ["FORMATS", "NvidiaTensorFlow", "NvidiaTorch", "StyleGAN2Format"]
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a tensor is stored: the shape that one of ours has in the file, and the way back."""
-
-    stored: Callable[[Shape], Shape]
-    ours: Callable[[Tensor], Tensor]
-
-
-PLAIN = Form(lambda shape: shape, lambda x: x)
-PLUS_ONE = Form(lambda shape: shape, lambda x: x + 1)  # the file keeps the style's offset of 1 apart
-SCALAR = Form(lambda shape: shape, lambda x: x.reshape(()))  # stored as () or (1,)
-FIRST = Form(lambda shape: (1, *shape), lambda x: x[0])
-MAP = Form(lambda shape: (1, 1, *shape), lambda x: x[0, 0])
+PLUS_ONE = Form(PLAIN.stored, lambda x: x + 1)  # the file keeps the style's offset of 1 apart
 IMAGE_BIAS = Form(lambda shape: (1, *shape, 1, 1), lambda x: x[0, :, 0, 0])
-FLIPPED = Form(lambda shape: shape, lambda x: x.flip(2, 3))  # a true convolution, where ours is a transposed one
-DENSE_TF = Form(lambda shape: (shape[1], shape[0]), lambda x: x.t())
-CONV_TF = Form(lambda shape: (shape[2], shape[3], shape[1], shape[0]), lambda x: x.permute(3, 2, 0, 1))
-CONV_TF_FLIPPED = Form(CONV_TF.stored, lambda x: x.flip(0, 1).permute(3, 2, 0, 1))
-LABELS = Form(DENSE_TF.stored, lambda x: x.t() * math.sqrt(x.shape[0]))  # a plain product, where ours divides
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where one of our tensors lies in the file, and in which form."""
-
-    name: str
-    form: Form = PLAIN
-
-
-class Format:
-    """A published format: its names below one prefix of a checkpoint.
-
-    Attributes:
-        pattern: what marks the format; its group is the prefix that all names of one network share.
-        filters: what marks the low-pass filters that it stores.
-        conv_leaves: the leaves of a convolution, each with its suffix and form.
-        image_leaves: those of a layer that makes an image.
-    """
-
-    pattern: ClassVar[re.Pattern[str]]
-    filters: ClassVar[re.Pattern[str]] = re.compile(r"$^")
-    conv_leaves: ClassVar[dict[str, tuple[str, Form]]]
-    image_leaves: ClassVar[dict[str, tuple[str, Form]]]
-
-    def __init__(self, checkpoint: Checkpoint, prefix: str) -> None:
-        self.checkpoint = checkpoint
-        self.prefix = prefix
+class StyleGAN2Format(Format):
+    """A format of StyleGAN2; bypasses are found, too."""
 
     def source(self, target: str) -> Source:
         """Return where a tensor of ours lies, by its name in our state dictionary."""
         head, _, rest = target.partition(".")
-        if head == "convs":
-            index, _, leaf = rest.partition(".")
-            return self._named(self._conv(int(index), leaf))
-        if head == "to_rgb":
-            level, _, leaf = rest.partition(".")
-            suffix, form = self.image_leaves[leaf]
-            return self._named(Source(self.image(int(level)) + suffix, form))
         if head == "skips":
             return self._named(self.skip(int(rest.partition(".")[0]) + 1))
-        return self._named(self.special(target))
+        return super().source(target)
 
-    @property
-    def joint_labels(self) -> bool:
-        """Whether the embedded label is normalised together with z, as in the first release of the network."""
-        return False
-
-    @property
-    def mean_style(self) -> tuple[str, ...]:
-        """The names that the mean style may have."""
-        return (self.source("w_avg").name,)
-
-    def has(self, base: str) -> bool:
-        """Whether any tensor of the file lies below ``base``, a layer's name without the prefix."""
-        return any(name.startswith(self.prefix + base) for name in self.checkpoint.tensors)
-
-    def _named(self, source: Source) -> Source:
-        return Source(self.prefix + source.name, source.form)
-
-    def _conv(self, index: int, leaf: str) -> Source:
-        if leaf == "noise_const":
-            return self.noise(index)
-        suffix, form = self.conv_leaves[leaf]
-        if leaf == "weight" and index % 2:
-            form = {CONV_TF: CONV_TF_FLIPPED}.get(form, self.up_form(form))
-        return Source(self.conv(index) + suffix, form)
-
-    def up_form(self, form: Form) -> Form:
-        """Return the form of the weight of a convolution that enlarges."""
-        return form
-
-    def conv(self, index: int) -> str:
-        """Return the base name of a convolution."""
-        raise NotImplementedError
-
-    def image(self, level: int) -> str:
-        """Return the base name of the layer that makes an image at a level."""
-        raise NotImplementedError
-
+    @abstractmethod
     def skip(self, level: int) -> Source:
         """Return the bypass around the block of a level."""
-        raise NotImplementedError
-
-    def noise(self, index: int) -> Source:
-        """Return the noise map of a convolution."""
-        raise NotImplementedError
-
-    def special(self, target: str) -> Source:
-        """Return the constant, the mean style, and what belongs to the mapping network."""
-        raise NotImplementedError
 
 
-def _mapping_layer(target: str) -> tuple[int, str]:
-    _, _, index, leaf = target.split(".")
-    return int(index), leaf
-
-
-class NvidiaTorch(Format):
+class NvidiaTorch(StyleGAN2Format):
     """NVIDIA's PyTorch networks: ``synthesis.b8.conv0.affine.weight``; the layout of ours."""
 
     pattern = re.compile(r"(.*?)synthesis\.b\d+\.(?:conv[01]|torgb)\.affine\.(?:weight|bias)")
@@ -167,11 +75,11 @@ class NvidiaTorch(Format):
     def special(self, target: str) -> Source:
         """``mapping.fc0`` and so on."""
         if target.startswith("mapping.layers."):
-            return Source("mapping.fc{}.{}".format(*_mapping_layer(target)))
+            return Source("mapping.fc{}.{}".format(*mapping_layer(target)))
         return Source({"const": "synthesis.b4.const", "w_avg": "mapping.w_avg"}.get(target, target))
 
 
-class NvidiaTensorFlow(Format):
+class NvidiaTensorFlow(StyleGAN2Format):
     """NVIDIA's TensorFlow networks: ``synthesis/8x8/Conv0_up/mod_weight``; inputs before outputs."""
 
     pattern = re.compile(r"(.*?)synthesis/(?:\d+x\d+/)?(?:Conv\w*|ToRGB\w*)/mod_(?:weight|bias)")
@@ -188,6 +96,10 @@ class NvidiaTensorFlow(Format):
     def joint_labels(self) -> bool:
         """Told by the name of the layer that embeds the label."""
         return self.has("mapping/LabelConcat/")
+
+    def flips(self, index: int) -> bool:
+        """Where it enlarges, the format stores a true convolution and ours is a transposed one."""
+        return index % 2 == 1
 
     def conv(self, index: int) -> str:
         """``Conv`` at 4x4, then ``Conv0_up`` and ``Conv1``."""
@@ -212,7 +124,7 @@ class NvidiaTensorFlow(Format):
     def special(self, target: str) -> Source:
         """``Dense0`` and so on."""
         if target.startswith("mapping.layers."):
-            index, leaf = _mapping_layer(target)
+            index, leaf = mapping_layer(target)
             return Source(f"mapping/Dense{index}/{leaf}", DENSE_TF if leaf == "weight" else PLAIN)
         if target == "mapping.embed.weight":
             joint = self.joint_labels
@@ -224,7 +136,7 @@ class NvidiaTensorFlow(Format):
         }[target]
 
 
-class Rosinality(Format):
+class Rosinality(StyleGAN2Format):
     """rosinality's networks: ``convs.0.conv.modulation.weight``; weights of five axes."""
 
     pattern = re.compile(r"(.*?)(?:conv1|convs\.\d+|to_rgb1|to_rgbs\.\d+)\.conv\.modulation\.(?:weight|bias)")
@@ -263,12 +175,12 @@ class Rosinality(Format):
     def special(self, target: str) -> Source:
         """``style.1`` and so on, since ``style.0`` normalises."""
         if target.startswith("mapping.layers."):
-            index, leaf = _mapping_layer(target)
+            index, leaf = mapping_layer(target)
             return Source(f"style.{index + 1}.{leaf}")
         return {"const": Source("input.input", FIRST)}.get(target, Source(target))
 
 
-class Genforce(Format):
+class Genforce(StyleGAN2Format):
     """genforce's networks: ``synthesis.layer1.style.weight``; TensorFlow's numbers in torch's order of axes."""
 
     pattern = re.compile(r"(.*?)synthesis\.(?:layer\d+\.noise_strength|output\d+\.style\.(?:weight|bias))")
@@ -287,9 +199,9 @@ class Genforce(Format):
         """As in the first release."""
         return True
 
-    def up_form(self, form: Form) -> Form:
-        """The format stores a true convolution."""
-        return FLIPPED
+    def flips(self, index: int) -> bool:
+        """Where it enlarges, the format stores a true convolution and ours is a transposed one."""
+        return index % 2 == 1
 
     def conv(self, index: int) -> str:
         """``synthesis.layer0`` and so on."""
@@ -310,7 +222,7 @@ class Genforce(Format):
     def special(self, target: str) -> Source:
         """``mapping.dense0`` and so on."""
         if target.startswith("mapping.layers."):
-            return Source("mapping.dense{}.{}".format(*_mapping_layer(target)))
+            return Source("mapping.dense{}.{}".format(*mapping_layer(target)))
         return {
             "const": Source("synthesis.early_layer.const", FIRST),
             "w_avg": Source("truncation.w_avg"),
@@ -318,4 +230,4 @@ class Genforce(Format):
         }.get(target, Source(target))
 
 
-FORMATS: tuple[type[Format], ...] = (NvidiaTorch, NvidiaTensorFlow, Rosinality, Genforce)
+FORMATS: tuple[type[StyleGAN2Format], ...] = (NvidiaTorch, NvidiaTensorFlow, Rosinality, Genforce)
