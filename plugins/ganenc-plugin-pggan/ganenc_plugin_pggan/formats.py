@@ -12,6 +12,7 @@ from ganenc.checkpoint import Checkpoint
 from ganenc.layers import Conv
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
+from pydantic import ValidationError
 from torch import Tensor
 
 from ganenc_plugin_pggan.names import FORMATS, Format
@@ -68,8 +69,8 @@ class _Reader:
             spec = self._spec()
             with torch.device("meta"):
                 empty = PGGAN(spec)
-        except SpecError as error:
-            self._checkpoint.fail(f"its PGGAN cannot be built ({str(error).rstrip('.')})")
+        except (SpecError, ValidationError) as error:
+            self._checkpoint.fail(f"its PGGAN cannot be built ({' '.join(str(error).split()).rstrip('.')})")
         tensors: dict[str, Tensor] = {}
         for name, module in empty.named_modules():
             if isinstance(module, FirstLevel | Conv):
@@ -83,11 +84,10 @@ class _Reader:
             self._checkpoint.fail(
                 f"it declares images of {declared.resolution} pixels but holds layers for {size}x{size}"
             )
-        inputs = self._format.inputs()
-        z_dim = inputs - declared.label_size
-        if z_dim < 1 or declared.latent_size not in (None, z_dim):
-            given = f"z of length {declared.latent_size} and labels of length {declared.label_size}"
-            self._checkpoint.fail(f"it declares {given}, but its first layer takes {inputs} numbers")
+        classes, z_dim = declared.label_size, declared.latent_size
+        inputs = self._format.inputs(None if z_dim is None else z_dim + classes)
+        if inputs <= classes:
+            self._checkpoint.fail(f"it declares labels of length {classes}, but its first layer takes {inputs} numbers")
         options = {
             "slope": 0.2 if declared.use_leakyrelu else 0.0,
             "pixel_norm": declared.use_pixelnorm,
@@ -98,9 +98,9 @@ class _Reader:
         return pggan_spec(
             (size, size),
             {4 << level: self._width("convs", 2 * level) for level in range(levels)},
-            z_dim=z_dim,
+            z_dim=inputs - classes,
             image_channels=self._width("to_rgb", levels - 1),
-            classes=declared.label_size,
+            classes=classes,
             options=PGGANOptions.from_mapping(options),
         )
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 from ganenc.checkpoint import Checkpoint
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Spec
-from pydantic import PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 __all__ = ["FORMATS", "Declared", "Form", "Format"]
@@ -49,11 +49,11 @@ class Declared(Spec, extra="ignore"):
 
     resolution: PositiveInt | None = None
     latent_size: PositiveInt | None = None
-    label_size: int = 0
+    label_size: NonNegativeInt = 0
     normalize_latents: bool = True
     use_wscale: bool = True
     use_pixelnorm: bool = True
-    pixelnorm_epsilon: float = 1e-8
+    pixelnorm_epsilon: float = Field(1e-8, gt=0)
     use_leakyrelu: bool = True
 
 
@@ -101,8 +101,8 @@ class Format(ABC):
         """The form of a layer's weight."""
 
     @abstractmethod
-    def inputs(self) -> int:
-        """How many numbers go into the first layer."""
+    def inputs(self, wanted: int | None) -> int:
+        """How many numbers go into the first layer; where a file declares it, ``wanted`` is what it must be."""
 
     def declared(self) -> Declared:
         """What the file says of its network besides its tensors.
@@ -151,9 +151,9 @@ class NvidiaTensorFlow(Format):
             return DENSE_TF
         return FUSED_TF if layer == "convs" and index % 2 and self._is_fused((index + 1) // 2) else CONV_TF
 
-    def inputs(self) -> int:
+    def inputs(self, wanted: int | None) -> int:
         """The first axis."""
-        return self.checkpoint.tensor(self.name("first", 0, "weight"), (None, None)).shape[0]
+        return self.checkpoint.tensor(self.name("first", 0, "weight"), (wanted, None)).shape[0]
 
     def declared(self) -> Declared:
         """The arguments of the function that built the network."""
@@ -208,9 +208,9 @@ class Genforce(Format):
             return DENSE
         return FUSED if layer == "convs" and index % 2 and self._fused else PLAIN
 
-    def inputs(self) -> int:
+    def inputs(self, wanted: int | None) -> int:
         """The second axis."""
-        return self.checkpoint.tensor(self.name("first", 0, "weight"), (None, None, 4, 4)).shape[1]
+        return self.checkpoint.tensor(self.name("first", 0, "weight"), (None, wanted, 4, 4)).shape[1]
 
     @cached_property
     def _fused(self) -> bool:
