@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,16 +12,37 @@ from ganenc._inert_pickle import PickleRefused, Record
 from ganenc._network_pickle import Module, Network, NumpyArray
 from ganenc._torch_files import check_tensor
 
-__all__ = ["flatten"]
+__all__ = ["Tensors", "flatten"]
 
 _DEPTH = 100
 _FEW_NODES, _MANY_NODES = 100_000, 5_000_000
 _NETWORKS = ("G", "D", "Gs")
 _NETWORK_FIELDS = ("version", "name", "static_kwargs", "build_func_name")
+_MOST_BITS = 1000  # an integer of this size is still a float
 _NOTHING = object()
 
 
-def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+class Tensors(Mapping[str, torch.Tensor]):
+    """Tensors by name; those that are still in a mapped file are read when they are asked for."""
+
+    def __init__(self, found: Mapping[str, torch.Tensor | NumpyArray]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        value = self._found[name]
+        return value.tensor if isinstance(value, NumpyArray) else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[Tensors, dict[str, Any]]:
     """Return the tensors of a tree by dotted name, and the rest of it as plain data.
 
     Dictionaries, lists and modules join their keys with dots. The variables of a TensorFlow network keep their own
@@ -45,8 +66,8 @@ def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.T
         tree = {_own_name(tree): tree}
     rest = walk.visit(tree, name, 0)
     if rest is _NOTHING:
-        return walk.tensors, {}
-    return walk.tensors, rest if isinstance(rest, dict) else {name or "value": rest}
+        return Tensors(walk.tensors), {}
+    return Tensors(walk.tensors), rest if isinstance(rest, dict) else {name or "value": rest}
 
 
 def _own_name(tree: Record) -> str:
@@ -58,7 +79,7 @@ class _Walk:
     """One pass over a tree; ``tensors`` collects what it finds."""
 
     def __init__(self, limit: int) -> None:
-        self.tensors: dict[str, torch.Tensor] = {}
+        self.tensors: dict[str, torch.Tensor | NumpyArray] = {}
         self._limit = limit
         self._nodes_left = min(_FEW_NODES + 2 * limit, _MANY_NODES)  # every value takes a byte of the file at least
         self._open: set[int] = set()
@@ -72,12 +93,14 @@ class _Walk:
             return self._keep(node, path)
         if isinstance(node, NumpyArray):
             return self._number_or_tensor(node, path)
-        if node is None or isinstance(node, (bool, int, float, str)):
+        if node is None or isinstance(node, (bool, float, str)):
             return node
+        if isinstance(node, int):
+            return _sound_number(node)
         if isinstance(node, argparse.Namespace):
             node = vars(node)
         if not isinstance(node, (Mapping, list, tuple, set, frozenset, Record)):
-            return _NOTHING if isinstance(node, (bytes, bytearray)) else str(node)[:200]
+            return _NOTHING if isinstance(node, (bytes, bytearray, memoryview)) else str(node)[:200]
         if id(node) in self._open:
             raise PickleRefused("its content refers to itself")
         self._open.add(id(node))
@@ -98,7 +121,7 @@ class _Walk:
         return kept if kept or not items else _NOTHING
 
     def _mapping(self, node: Mapping[Any, Any], path: str, depth: int) -> Any:
-        out = {str(key): self.visit(value, _join(path, key), depth) for key, value in node.items()}
+        out = {str(_sound_number(key)): self.visit(value, _join(path, key), depth) for key, value in node.items()}
         kept = {key: value for key, value in out.items() if value is not _NOTHING}
         return kept if kept or not out else _NOTHING
 
@@ -142,27 +165,35 @@ class _Walk:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[0], str):
             raise PickleRefused("it holds a network whose variables are malformed")
         value = pair[1]
-        if isinstance(value, NumpyArray) and value.tensor is not None:
-            value = value.tensor
-        elif isinstance(value, (bool, int, float)):
-            value = torch.tensor(float(value))
-        if not isinstance(value, torch.Tensor) or self._nodes_left < 0:
+        if isinstance(value, (bool, int, float)):
+            value = torch.tensor(float(_sound_number(value)))
+        if not isinstance(value, (torch.Tensor, NumpyArray)) or self._nodes_left < 0:
             raise PickleRefused(f"its variable {prefix + pair[0]!r} is no array of numbers")
         self.tensors.pop(prefix + pair[0], None)  # a name given twice: the last value is the one that was in force
         self._keep(value, prefix + pair[0])
 
-    def _keep(self, tensor: torch.Tensor, path: str) -> Any:
+    def _keep(self, tensor: torch.Tensor | NumpyArray, path: str) -> Any:
         path = path or "tensor"
         if path in self.tensors:
             raise PickleRefused(f"it names two tensors {path!r}")
-        self.tensors[path] = check_tensor(tensor, self._limit)
+        if isinstance(tensor, NumpyArray):
+            if tensor.shape is None:
+                raise PickleRefused(f"it holds an array {path!r} without its numbers")
+            self.tensors[path] = tensor
+        else:
+            self.tensors[path] = check_tensor(tensor, self._limit)
         return _NOTHING
 
     def _number_or_tensor(self, array: NumpyArray, path: str) -> Any:
-        if array.tensor is None:
-            raise PickleRefused("it holds an array without its numbers")
-        return array.tensor.item() if array.tensor.ndim == 0 else self._keep(array.tensor, path)
+        return array.tensor.item() if array.shape == () else self._keep(array, path)
 
 
 def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    return f"{path}.{_sound_number(key)}" if path else str(_sound_number(key))
+
+
+def _sound_number(value: Any) -> Any:
+    """Return a value, unless it is an integer so long that Python would refuse to write it out."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise PickleRefused("it holds a number of more digits than any such file needs")
+    return value

@@ -8,15 +8,17 @@ every global name outside the table that its caller passes. Not in paper.
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from io import BytesIO
-from typing import Any
+from typing import IO, Any, Protocol, cast
 
 from ganenc_registry.errors import CheckpointError
 
-__all__ = ["Budget", "Buildable", "Name", "PickleDamaged", "PickleRefused", "Record", "read_pickle"]
+__all__ = ["Budget", "Buildable", "Name", "PickleDamaged", "PickleRefused", "PickleSource", "Record", "read_pickle"]
 
 _FEW = 64  # how many characters of a strange name an error quotes
+_MOST_STEPS = 1_000_000  # an empty set takes 200 bytes of memory and one byte of a file
+_MOST_BITS = 1000
 _KEYS = (str, int, float, bool, bytes, type(None))
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -93,21 +95,40 @@ class Record(Buildable):
 Makers = Mapping[str, Callable[..., Any]]
 
 
-def read_pickle(data: bytes, makers: Makers) -> Any:
+class PickleSource(Protocol):
+    """What a pickle is read from: a binary file, or something like one whose ``read`` may return views."""
+
+    def read(self, size: int, /) -> Any:
+        """Return the next bytes."""
+
+    def readline(self) -> bytes:
+        """Return the bytes up to the next line's end."""
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+
+
+def read_pickle(source: PickleSource, makers: Makers, *, persistent: Callable[[Any], Any] | None = None) -> Any:
     """Return the tree of plain values and records that a pickle describes.
 
     Args:
-        data: the whole pickle, any protocol.
+        source: where the pickle begins, any protocol; it is left where the pickle ends.
         makers: for each global name that the format may use, ``"module.attribute"``, the function of ours that is
             called in its place with the arguments found in the file.
+        persistent: returns what stands for an object that lies outside the pickle, from the id that the pickle gives;
+            None where the format has none.
 
     Raises:
-        PickleRefused: the pickle names anything else, is truncated, or is malformed.
+        PickleRefused: the pickle names anything else, is truncated, malformed, or has more than a million steps.
     """
-    machine = _Machine(makers)
+    machine = _Machine(makers, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(BytesIO(data)):
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged text of the oldest protocol makes Python's own decoder warn
+            for steps, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", source))):
+                if steps > _MOST_STEPS:
+                    raise PickleRefused("its content is nested or repeated without bound")
+                machine.step(opcode.name, argument)
         return machine.result()
     except PickleRefused:
         raise
@@ -118,8 +139,9 @@ def read_pickle(data: bytes, makers: Makers) -> Any:
 class _Machine:
     """The stack machine of the pickle format, with plain values and records only."""
 
-    def __init__(self, makers: Makers) -> None:
+    def __init__(self, makers: Makers, persistent: Callable[[Any], Any] | None) -> None:
         self._makers = makers
+        self._persistent = persistent
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -133,6 +155,8 @@ class _Machine:
     def step(self, opcode: str, argument: Any) -> None:
         """Carry out one opcode."""
         if opcode in _LITERALS:
+            if type(argument) is int and argument.bit_length() > _MOST_BITS:
+                raise PickleRefused("it holds a number of more digits than any such file needs")
             self._stack.append(argument)
         elif opcode in _CONSTANTS:
             self._stack.append(_CONSTANTS[opcode]())
@@ -253,6 +277,11 @@ class _Machine:
         items = self._pop_mark()
         self._make(items[0], tuple(items[1:]))
 
+    def _persistent_id(self, _: Any) -> None:
+        if self._persistent is None:
+            raise PickleRefused("it uses the pickle opcode BINPERSID, which reaches outside the file")
+        self._stack.append(self._persistent(self._stack.pop()))
+
     def _build(self, _: Any) -> None:
         state = self._stack.pop()
         target = self._stack[-1]
@@ -316,5 +345,6 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "NEWOBJ_EX": _Machine._new_object_with_keywords,
     "INST": _Machine._old_instance,
     "OBJ": _Machine._old_object,
+    "BINPERSID": _Machine._persistent_id,
     "BUILD": _Machine._build,
 }

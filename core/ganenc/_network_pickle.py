@@ -8,6 +8,8 @@ variables and components. Both need a handful of names only; the source text is 
 from __future__ import annotations
 
 import functools
+import math
+import mmap
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -22,7 +24,10 @@ from ganenc._torch_files import check_tensor, load_tensor_file, tensor_from_stor
 __all__ = ["Module", "Network", "NumpyArray", "read_network_pickle"]
 
 _NUMBERS = re.compile(r"[?bBhHiIlLqQefd]|b1|[iu][1248]|f[248]")
-_ENTRY = 8  # what a copied entry of a container costs at least, in bytes
+_ENTRY = 100  # what a copied entry of a container may take, in bytes
+_LARGE = 1 << 12
+_MOST_AXES, _MOST_ELEMENTS = 32, 1 << 40
+_BYTES = (bytes, bytearray, memoryview)
 _UNSIGNED = {np.dtype("uint16"), np.dtype("uint32"), np.dtype("uint64")}
 
 
@@ -67,13 +72,14 @@ class _Dtype(Buildable):
 
 
 class NumpyArray(Buildable):
-    """An array of numbers; ``tensor`` is None until its state has been read."""
+    """An array of numbers, which stay in the file until ``tensor`` is asked for; its ``shape`` may not be known yet."""
 
-    __slots__ = ("_budget", "tensor")
+    __slots__ = ("_budget", "_fortran", "_kind", "_raw", "_tensor", "shape")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.tensor: torch.Tensor | None = None
+        self._tensor: torch.Tensor | None = None
+        self.shape: tuple[int, ...] | None = None
 
     def build(self, state: Any) -> None:
         """Take numpy's own state: (version), shape, dtype, Fortran order, raw bytes."""
@@ -83,24 +89,66 @@ class NumpyArray(Buildable):
         self.fill(shape, dtype, bool(fortran), raw)
 
     def fill(self, shape: Any, dtype: Any, fortran: bool, raw: Any) -> None:
-        """Set the numbers from raw bytes; raises `PickleRefused` when shape, dtype and bytes disagree."""
+        """Take the raw bytes of the numbers; raises `PickleRefused` when shape, dtype and bytes disagree."""
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
-        if not isinstance(raw, (bytes, bytearray)) or not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
+        if not isinstance(raw, _BYTES) or not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
             raise PickleRefused("it holds an array of objects where numbers belong")
-        kind = dtype.resolve()
-        count = 1
-        for length in shape:
-            count *= length if isinstance(length, int) and length >= 0 else -1
-        if count < 0 or count * kind.itemsize != len(raw):
+        sound = len(shape) <= _MOST_AXES and all(isinstance(length, int) and length >= 0 for length in shape)
+        if not sound or math.prod(max(length, 1) for length in shape) > _MOST_ELEMENTS:
+            raise PickleRefused("it holds an array whose shape is malformed")
+        self._kind = dtype.resolve()
+        if math.prod(shape) * self._kind.itemsize != len(raw):
             raise PickleRefused("it holds an array whose shape does not fit its numbers")
         self._budget.spend(len(raw))
-        array = np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C")
-        array = array.astype(np.int64 if kind.newbyteorder("=") in _UNSIGNED else kind.newbyteorder("="), order="C")
-        self.tensor = torch.from_numpy(array)
+        self._fortran, self._raw, self._tensor = fortran, raw, None
+        self.shape = tuple(map(int, shape))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its numbers in the file."""
+        return len(self._raw)
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The numbers, copied out of the file on first use."""
+        if self._tensor is None:
+            assert self.shape is not None
+            array = np.frombuffer(self._raw, self._kind).reshape(self.shape, order="F" if self._fortran else "C")
+            native = self._kind.newbyteorder("=")
+            self._tensor = torch.from_numpy(array.astype(np.int64 if native in _UNSIGNED else native, order="C"))
+            self._raw = self._raw[:0]
+        return self._tensor
 
 
-def read_network_pickle(data: bytes) -> Any:
+class _Views:
+    """A pickle in memory, or mapped into it, as a file whose large pieces are views: nothing of them is copied."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self._data = data
+        self._view = memoryview(data)
+        self._at = 0
+
+    def read(self, size: int, /) -> bytes | memoryview:
+        piece = self._view[self._at : self._at + size]
+        self._at += len(piece)
+        return piece if len(piece) >= _LARGE else bytes(piece)
+
+    def readline(self) -> bytes:
+        found = self._data.find(b"\n", self._at)
+        end = len(self._view) if found < 0 else found + 1
+        line = bytes(self._view[self._at : end])
+        self._at = end
+        return line
+
+    def tell(self) -> int:
+        return self._at
+
+
+def read_network_pickle(data: bytes | mmap.mmap) -> Any:
     """Return the tree of a network pickle: plain values, tensors, `Module`, `Network` and `NumpyArray`.
+
+    The numbers of an array are left where they are until they are asked for, so that networks which nobody wants cost
+    nothing; what is returned keeps ``data`` open.
 
     Args:
         data: the whole file.
@@ -108,7 +156,7 @@ def read_network_pickle(data: bytes) -> Any:
     Raises:
         PickleRefused: it names anything that such files do not need, at any depth, or is damaged.
     """
-    return read_pickle(data, _makers(Budget(4 * len(data) + (1 << 20))))
+    return read_pickle(_Views(data), _makers(Budget(4 * len(data) + (1 << 20))))
 
 
 def _makers(budget: Budget) -> dict[str, Callable[..., Any]]:
@@ -179,7 +227,7 @@ def _is_tensor(data: Any) -> torch.Tensor:
 def _storage(budget: Budget, raw: Any) -> Any:
     """Return the numbers of one tensor from the tensor file that is nested in the pickle."""
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    if not isinstance(raw, bytes):
+    if not isinstance(raw, _BYTES):
         raise PickleRefused("it holds a tensor without its bytes")
     budget.spend(len(raw))
     storage: Any = load_tensor_file(BytesIO(raw))

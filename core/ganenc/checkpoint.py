@@ -11,10 +11,11 @@ DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import mmap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn
 
 import torch
 from ganenc_registry.errors import CheckpointError, nearest
@@ -54,12 +55,12 @@ class Checkpoint:
 
     path: Path
     container: Container
-    tensors: dict[str, torch.Tensor] = field(repr=False)
+    tensors: Mapping[str, torch.Tensor] = field(repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def subset(self, prefix: str) -> dict[str, torch.Tensor]:
         """Return the tensors whose names start with ``prefix``, which is cut off."""
-        return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+        return {name[len(prefix) :]: self.tensors[name] for name in self.tensors if name.startswith(prefix)}
 
     def meta(self, name: str, default: Any = None) -> Any:
         """Return the metadata at a dotted name such as ``G_ema.init_kwargs.z_dim``, or ``default``."""
@@ -154,7 +155,7 @@ def _refusal(path: Path, error: PickleRefused) -> str:
     return f"{path}: {error}; nothing in it was executed; use a file of plain weights from a source you trust."
 
 
-def _read_file(path: Path, name: str = "") -> tuple[Container, dict[str, torch.Tensor], dict[str, Any]]:
+def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, torch.Tensor], dict[str, Any]]:
     """Tell the format by the first bytes and read it."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -165,12 +166,20 @@ def _read_file(path: Path, name: str = "") -> tuple[Container, dict[str, torch.T
             return "safetensors", *_read_safetensors(path, name)
         _not_elsewhere(path, start)
         if start[:1] in (b"\x80", b"(", b"c", b"}", b"]"):
-            file.seek(0)
-            return "pickle", *flatten(read_network_pickle(file.read()), limit=size, name=name)
+            return "pickle", *flatten(read_network_pickle(_mapped(file)), limit=size, name=name)
     raise CheckpointError(
         f"{path}: it is neither a safetensors file, nor a torch file, nor an NVIDIA network pickle; "
         "give a file of network weights."
     )
+
+
+def _mapped(file: BinaryIO) -> bytes | mmap.mmap:
+    """The content of a file, of which only what is used is read."""
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # some file systems cannot
+        file.seek(0)
+        return file.read()
 
 
 def _not_elsewhere(path: Path, start: bytes) -> None:
