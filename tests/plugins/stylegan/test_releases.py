@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -71,7 +72,9 @@ def test_stylegan2_has_as_many_weights_as_its_layers_take() -> None:
         return 512 * width + width
 
     widths = list(CONFIG_F.values())
-    convolutions = [(512, 512), *((a, b) for pair in zip(widths, widths[1:]) for a, b in (pair, pair[1:] * 2))]
+    convolutions = [(512, 512)]
+    for inputs, outputs in itertools.pairwise(widths):
+        convolutions += [(inputs, outputs), (outputs, outputs)]
     mapping = 8 * (512 * 512 + 512)
     layers = sum(9 * a * b + b + affine(a) + 1 for a, b in convolutions)
     images = sum(3 * a + 3 + affine(a) for a in widths)
