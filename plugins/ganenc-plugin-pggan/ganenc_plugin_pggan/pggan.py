@@ -39,9 +39,10 @@ class _PixelNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
+        wide, along = _wide(x), _wide(grad)
         scale = _scale(x, ctx.epsilon)
-        along = (grad * x).mean(dim=1, keepdim=True, dtype=scale.dtype)
-        return torch.addcmul(grad * scale.to(x.dtype), x, (-along * scale**3).to(x.dtype)), None
+        share = (along * wide).mean(dim=1, keepdim=True)
+        return torch.addcmul(along * scale, wide, -share * scale**3).to(x.dtype), None
 
 
 def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
@@ -54,8 +55,11 @@ def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
 
 def _scale(x: Tensor, epsilon: float) -> Tensor:
     """1 / sqrt(mean square + epsilon) along axis 1, at least in single precision: (N, C, ...) => (N, 1, ...)."""
-    wide = x if x.dtype == torch.float64 else x.float()
-    return (wide.square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
+    return (_wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 class FirstLevel(nn.Module):
