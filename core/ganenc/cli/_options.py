@@ -26,7 +26,12 @@ __all__ = [
 ]
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="An installed model, a model folder, or a checkpoint of any known GAN.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub.",
+    ),
 ]
 Encoder = Annotated[
     str | None,
