@@ -197,7 +197,8 @@ def _problem(path: Path, size: int | None, checksum: str | None) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"the site answers {error.code} {error.reason}"
-    return str(getattr(error, "reason", None) or error).rstrip(".") or type(error).__name__
+    cause = getattr(error, "reason", None) or error
+    return str(getattr(cause, "strerror", None) or cause).rstrip(".") or type(error).__name__
 
 
 def _open(request: Request) -> HTTPResponse:

@@ -150,7 +150,7 @@ def _is_here(path: Path, file: ReleaseFile) -> bool:
 
 def _remedy(files: list[ReleaseFile], folder: Path) -> str:
     """What to do by hand."""
-    return "; ".join(f"get {Path(file.name).name} from {file.url} and put it at {folder / file.name}" for file in files)
+    return f"put {' and '.join(f'{file.name} (from {file.url})' for file in files)} into {folder}"
 
 
 @contextmanager

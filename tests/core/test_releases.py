@@ -147,8 +147,8 @@ def test_without_a_network_it_is_told_what_to_get_and_where_to_put_it(
     with pytest.raises(WeightsMissingError, match="is not on this machine and could not be fetched") as caught:
         load_generator("toy-8")
     told = str(caught.value)
-    assert f"get weights.safetensors from {url} and put it at {place}." in told
-    assert "refused" in told
+    assert f"put weights.safetensors (from {url}) into {place.parent}." in told
+    assert "fetched (Connection refused): try" in told
     assert "\n" not in told
     place.write_bytes(weights)
     assert model_hash(load_generator("toy-8")) == model_hash(toy)
@@ -161,9 +161,8 @@ def test_what_no_program_can_fetch_is_not_tried(
     place = home / "models" / "toy-8" / "weights.safetensors"
     with pytest.raises(WeightsMissingError, match="toy-8 is published where no program can fetch it") as caught:
         load_generator("toy-8")
-    assert f"get weights.safetensors from {site.url}/pub/weights.safetensors and put it at {place}." in str(
-        caught.value
-    )
+    source = f"{site.url}/pub/weights.safetensors"
+    assert f"fetch it: put weights.safetensors (from {source}) into {place.parent}." in str(caught.value)
     place.parent.mkdir(parents=True)
     place.write_bytes(weights)
     load_generator("toy-8")
