@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from ganenc_registry.errors import LatentsError
+from ganenc_registry.specs import Setting
 from torch import Tensor
 
 from ganenc.encoder import Encoder
@@ -85,11 +86,22 @@ class EncoderStep:
             return self._latent_only(batch, latents, truth, reference)
         if reference is None:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
-        reconstruction = self.generator.synthesize(self.generator.complete(latents, labels=batch.labels))
+        reconstruction = self.generator.synthesize(self.completed(latents, batch))
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
             truth = self.encoder(reconstruction, labels=batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
         return StepOutcome(result, latents, reconstruction)
+
+    def completed(self, latents: Latents, batch: Batch) -> Latents:
+        """What was predicted for a batch, with all that is not: embedded labels, and the settings of its true latents.
+
+        An image that was synthesized under a setting is rebuilt under the same one.
+        """
+        known = {} if batch.latents is None else batch.latents.tensors
+        settings = {
+            part.name: known[part.name] for part in latents.layout if isinstance(part, Setting) and part.name in known
+        }
+        return self.generator.complete(latents.replace(**settings), labels=batch.labels)
 
     def _latent_only(
         self, batch: Batch, latents: Latents, truth: Latents | None, reference: Reference | None
@@ -103,7 +115,7 @@ class EncoderStep:
         reconstruction = None
         if self.log_images:
             with torch.no_grad():
-                reconstruction = self.generator.synthesize(self.generator.complete(latents, labels=batch.labels))
+                reconstruction = self.generator.synthesize(self.completed(latents, batch))
                 reference = reference or self.objective.prepare(batch.images, labels=batch.labels)
                 images = self.objective(reconstruction, reference).terms
             terms = {**{name: value for name, value in images.items() if name != "total"}, **terms}

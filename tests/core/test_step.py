@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.encoder import Encoder
+from ganenc.encoder import Encoder, build_encoder
 from ganenc.objective import Objective, build_objective
 from ganenc.step import Batch, EncoderStep
 from ganenc_registry.errors import LatentsError
 from torch import Tensor
+from toys import ToyConditional
 
 LOSSES = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
 MU = {"image": 1.0, "at1": 0.375, "at2": 0.625}
@@ -172,3 +173,19 @@ def test_a_reference_at_hand_is_not_computed_again(
     given = step(batch, reference)
     assert tiny_backbone.passes - before == 1
     assert torch.equal(given.result.per_sample, step(batch).result.per_sample)
+
+
+@pytest.mark.parametrize("image_gradient", [True, False])
+def test_an_image_is_rebuilt_under_its_own_setting(image_gradient: bool, objective: Objective) -> None:
+    generator = ToyConditional().freeze()
+    labels = torch.tensor([0, 2])
+    latents = generator.sample(2, seed=3, labels=labels).replace(truncation=torch.tensor([0.9, 0.2]))
+    encoder = build_encoder(generator).eval()
+    objective.latent.parts = None
+    step = EncoderStep(generator, encoder, objective, image_gradient=image_gradient, log_images=True)
+    outcome = step(Batch(generator.synthesize(latents), labels, latents))
+    assert "truncation" not in outcome.latents
+    whole = outcome.latents.replace(c=generator.embed(labels))
+    for setting, alike in ((latents["truncation"], True), (torch.full((2,), 0.5), False)):
+        rebuilt = generator.synthesize(whole.replace(truncation=setting))
+        assert torch.allclose(outcome.reconstruction, rebuilt, atol=1e-6) is alike

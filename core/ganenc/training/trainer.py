@@ -14,6 +14,7 @@ from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
 from ganenc.encoder import Encoder
+from ganenc.latents import Latents
 from ganenc.objective import ObjectiveResult
 from ganenc.optim import make_adam, restore_adam
 from ganenc.step import Batch, EncoderStep
@@ -211,7 +212,7 @@ class Trainer:
         batch = self._fixed
         encoder, generator = self.encoder.eval(), self.step_of.generator
         latents = encoder(batch.images, labels=batch.labels)
-        made = generator.synthesize(generator.complete(latents, labels=batch.labels))
+        made = generator.synthesize(self.step_of.completed(latents, batch))
         self.folder.grid(self.progress.step, batch.images, made, generator.spec.value_range)
 
     def _state(self) -> dict[str, Any]:
@@ -272,7 +273,9 @@ def _first(source: Source, count: int) -> Batch:
         batches.append(source.batch(len(batches)))
     labels = [batch.labels for batch in batches if batch.labels is not None]
     together = torch.cat(labels)[:count] if len(labels) == len(batches) else None
-    return Batch(torch.cat([batch.images for batch in batches])[:count], together)
+    latents = [batch.latents for batch in batches if batch.latents is not None]
+    true = Latents.cat(latents)[:count] if len(latents) == len(batches) else None
+    return Batch(torch.cat([batch.images for batch in batches])[:count], together, true)
 
 
 def _rate(run: RunSpec, step: int) -> float:
