@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from ganenc.backbones import Backbone, BackboneOutput
+from ganenc.encoder import Encoder, build_encoder
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import LatentsError
@@ -11,7 +12,16 @@ from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, S
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ColourBackbone", "ToyColours", "ToyConditional", "ToyGenerator", "toy_conditional_spec", "toy_spec"]
+__all__ = [
+    "ColourBackbone",
+    "ToyColours",
+    "ToyConditional",
+    "ToyGenerator",
+    "small_encoder",
+    "toy_colours_spec",
+    "toy_conditional_spec",
+    "toy_spec",
+]
 
 
 def toy_spec(size: tuple[int, int] = (16, 16), *, channels: int = 3, dim: int = 8, classes: int = 0) -> GeneratorSpec:
@@ -148,17 +158,22 @@ def colours(classes: int) -> Tensor:
     return torch.cartesian_prod(values, values, values)[:classes]
 
 
+def toy_colours_spec(classes: int = 4) -> GeneratorSpec:
+    """The spec of a :class:`ToyColours`."""
+    layout = (Vector(dim=4), Condition(dim=3), Setting(name="truncation", default=1.0))
+    fields = {"family": "toy-colours", "size": (8, 8), "prior": Prior(dim=4), "layout": layout}
+    return GeneratorSpec(**fields, classes=classes, truncation="prior")
+
+
 class ToyColours(Generator):
     """The class is the colour of the image, with a faint pattern on it that is drawn from z."""
 
-    def __init__(self, classes: int = 4, *, seed: int = 0) -> None:
-        layout = (Vector(dim=4), Condition(dim=3), Setting(name="truncation", default=1.0))
-        fields = {"family": "toy-colours", "size": (8, 8), "prior": Prior(dim=4), "layout": layout}
-        super().__init__(GeneratorSpec(**fields, classes=classes, truncation="prior"))
+    def __init__(self, spec: GeneratorSpec | None = None, *, seed: int = 0) -> None:
+        super().__init__(spec or toy_colours_spec())
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.pattern = nn.Linear(4, 3 * 8 * 8, bias=False)
-        self.register_buffer("colours", colours(classes))
+        self.register_buffer("colours", colours(self.spec.classes))
 
     def embed(self, labels: Tensor) -> Tensor:
         rows = labels if labels.ndim == 2 else F.one_hot(labels, self.spec.classes)
@@ -167,6 +182,19 @@ class ToyColours(Generator):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         pattern = self.pattern(latents["z"]).reshape(-1, 3, 8, 8)
         return latents["c"][:, :, None, None] + 0.1 * torch.tanh(pattern)
+
+
+def small_encoder(generator: Generator) -> Encoder:
+    """An encoder of 8x8 images with random weights, whose conditional norms look at the label."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = {"size": (8, 8), "in_channels": 4, "out_channels": 8}
+        last = {"size": (4, 4), "in_channels": 8, "out_channels": 8, "convolutions": 1, "downscale": "none"}
+        encoder = build_encoder(generator, blocks=[first, last], hidden=8).eval()
+        with torch.no_grad():
+            for name, weight in encoder.named_parameters():
+                weight.add_(0.3 if "norm" in name else 0.0)
+    return encoder
 
 
 class ColourBackbone(Backbone):

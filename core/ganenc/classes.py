@@ -25,9 +25,11 @@ __all__ = [
     "Found",
     "LabelsGiven",
     "Source",
+    "default_way",
     "find_labels",
     "given_labels",
     "looks_at_labels",
+    "must_find",
     "predict_labels",
     "search_labels",
 ]
@@ -119,6 +121,27 @@ def looks_at_labels(generator: Generator, encoder: Encoder | None) -> bool:
     """Whether the latents hold a condition, or the encoder wants labels: only then do images depend on them."""
     conditional = any(isinstance(part, Condition) for part in generator.spec.layout)
     return conditional or (encoder is not None and encoder.embedding is not None)
+
+
+def default_way(generator: Generator, encoder: Encoder | None, objective: Objective | None) -> Finding | None:
+    """How `find_labels` finds labels that are not given; None where there are none, or nothing looks at them."""
+    if not generator.spec.classes:
+        return None
+    if objective is not None and _matching(generator, objective) is not None:
+        return "predicted"
+    return "searched" if looks_at_labels(generator, encoder) else None
+
+
+def must_find(
+    generator: Generator,
+    encoder: Encoder | None,
+    labels: LabelsGiven | str | None,
+    candidates: Sequence[int] | Tensor | None = None,
+) -> bool:
+    """Whether `find_labels` has to look at the images, for which it wants an objective."""
+    if labels is None and candidates is None:
+        return looks_at_labels(generator, encoder)
+    return labels is None or isinstance(labels, str)
 
 
 @torch.no_grad()
@@ -256,10 +279,8 @@ def _way(
             raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
     elif labels is not None:
         way = "given"
-    elif candidates is None and objective is not None and _matching(generator, objective) is not None:
-        way = "predicted"
     else:
-        way = "searched" if candidates is not None or looks_at_labels(generator, encoder) else None
+        way = default_way(generator, encoder, objective) if candidates is None else "searched"
     if candidates is not None and way != "searched":
         raise SpecError(f"Candidates are for labels that are searched; these are {way}. Leave the candidates out.")
     return way

@@ -9,13 +9,21 @@ import pytest
 import torch
 from ganenc import classes
 from ganenc.classes import Found, find_labels, given_labels, looks_at_labels, predict_labels, search_labels
-from ganenc.encoder import Encoder, build_encoder
+from ganenc.encoder import Encoder
 from ganenc.latents import Latents
 from ganenc.objective import Objective, build_objective
 from ganenc.step import Batch, EncoderStep
 from ganenc_registry.errors import LatentsError, SpecError
 from torch import Tensor
-from toys import ColourBackbone, ToyColours, ToyConditional, ToyGenerator, toy_spec
+from toys import (
+    ColourBackbone,
+    ToyColours,
+    ToyConditional,
+    ToyGenerator,
+    small_encoder,
+    toy_colours_spec,
+    toy_spec,
+)
 
 TRUE = torch.tensor([2, 0, 3, 1, 3])
 
@@ -28,19 +36,6 @@ def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def generator() -> ToyColours:
     return ToyColours().freeze()
-
-
-def small_encoder(generator: Any, **overrides: Any) -> Encoder:
-    """An encoder with random weights that look at the label."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        first = {"size": (8, 8), "in_channels": 4, "out_channels": 8}
-        last = {"size": (4, 4), "in_channels": 8, "out_channels": 8, "convolutions": 1, "downscale": "none"}
-        encoder = build_encoder(generator, blocks=[first, last], hidden=8, **overrides).eval()
-        with torch.no_grad():
-            for name, weight in encoder.named_parameters():
-                weight.add_(0.3 if "norm" in name else 0.0)
-    return encoder
 
 
 @pytest.fixture
@@ -107,7 +102,7 @@ class TestSearch:
     def test_of_many_classes_it_tries_the_likeliest_of_a_matching_backbone(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        generator = ToyColours(60).freeze()
+        generator = ToyColours(toy_colours_spec(60)).freeze()
         encoder, labels = small_encoder(generator), torch.tensor([59, 0, 31])
         images = made(generator, labels)
         blind = build_objective({"mse": 1.0}, "none")

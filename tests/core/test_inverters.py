@@ -18,7 +18,7 @@ from ganenc.objective import Objective, build_objective
 from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Vector
 from torch import Tensor
-from toys import ToyConditional, toy_conditional_spec
+from toys import ToyConditional, small_encoder, toy_conditional_spec
 
 LATENT = {"weight": 0.01}
 
@@ -171,15 +171,7 @@ def test_the_second_pass_can_be_switched_off(toy: Any, toy_encoder: Encoder, obj
 def test_a_conditional_encoder_needs_and_uses_labels(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganenc.generator.CENTER_DRAWS", 1000)
     generator = ToyConditional().freeze()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        small = {"size": (8, 8), "in_channels": 4, "out_channels": 8}
-        last = {"size": (4, 4), "in_channels": 8, "out_channels": 8, "convolutions": 1, "downscale": "none"}
-        encoder = build_encoder(generator, blocks=[small, last], hidden=8)
-    with torch.no_grad():  # New weights do not look at the label yet.
-        for name, weight in encoder.named_parameters():
-            if "norm" in name:
-                weight.add_(0.3)
+    encoder = small_encoder(generator)
     images = photos(2)
     for method in (Encode(), Finetune(steps=2)):
         with pytest.raises(LatentsError, match="give labels"):

@@ -2,26 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.errors import ImageError, SpecError, WeightsMissingError
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, complain, emit, say, show, show_table
-from ganenc.cli._options import Backbone, Device, Encoder, Json, Labels, Model, Seed, Set, integers, options
+from ganenc.cli._labels import WAYS, folder_classes, photo_labels
+from ganenc.cli._options import (
+    Backbone,
+    Candidates,
+    Device,
+    Encoder,
+    Json,
+    Model,
+    PhotoLabels,
+    Seed,
+    Set,
+    integers,
+    options,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganenc.cli._session import Session
+    from ganenc.objective import Objective
 
 __all__ = ["evaluate"]
 
 CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """How it is rebuilt."""
+
+    session: Session
+    method: str
+    options: Mapping[str, Any]
+    seed: int
+    candidates: Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is rebuilt."""
+
+    images: Tensor
+    """(N, C, H, W), on the CPU."""
+    labels: Tensor | None
+    """Their classes int64 (N,), where these are known."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well it was rebuilt, with labels that came one way."""
+
+    rows: list[dict[str, float]]
+    """The metrics of every image."""
+    seconds: float
+    """The time of one image."""
+    labels: list[Any] | None
+    """The classes that the images were taken to be of."""
+
+    def table(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of every metric."""
+        from ganenc.report import mean_std
+
+        return {name: mean_std([row[name] for row in self.rows]) for name in self.rows[0]}
 
 
 def evaluate(
@@ -34,7 +88,8 @@ def evaluate(
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Or so many synthesized images.")] = None,
     method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "encode",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
-    labels: Labels = None,
+    labels: PhotoLabels = None,
+    candidates: Candidates = None,
     truncation: Annotated[float, typer.Option("--truncation", min=0, help="Of synthesized images.")] = 1.0,
     backbone: Backbone = None,
     seed: Seed = 0,
@@ -44,7 +99,8 @@ def evaluate(
 ) -> None:
     """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS.
 
-    Synthesized images are drawn where no training draws.
+    Synthesized images are drawn where no training draws. With a conditional generator the numbers are told apart for
+    labels that are given (those of photos with --labels, or else by the names of their folders) and that are found.
     """
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
@@ -57,23 +113,30 @@ def evaluate(
     session = open_session(model, encoder=encoder, device=device, backbone=backbone)
     failures: list[tuple[Path, str]] = []
     if samples:
-        targets, classes = _synthesized(session, samples, seed, truncation, integers(labels))
+        asked = labels if labels in WAYS else None
+        target = _synthesized(session, samples, seed, truncation, None if asked else integers(labels))
     else:
-        targets, classes = _photos(session, photos or [], integers(labels), failures)
-    rows, mean_rows, seconds = _measure(session, targets, classes, method, chosen, seed)
+        target, asked = _photos(session, photos or [], labels, failures)
+    job = Job(session, method, chosen, seed, integers(candidates, option="--candidates"))
+    measured = _measure_apart(job, target, asked)
+    first = next(iter(measured.values()))
     facts: dict[str, Any] = {"model": model, "model_hash": session.hash, "encoder": encoder, "method": method}
-    facts |= {"options": chosen, "seed": seed, "photos": photos, "samples": samples, "images": len(targets)}
-    facts |= {"seconds_each": seconds, "metric_settings": _settings(session, targets)}
-    _print(facts, rows, mean_rows, failures, as_json)
+    facts |= {"options": chosen, "seed": seed, "photos": photos, "samples": samples, "images": len(target.images)}
+    facts |= {"seconds_each": first.seconds, "metric_settings": _settings(session, target.images)}
+    base = Measured(_mean_rows(session, target.images), 0.0, None).table()
+    if as_json:
+        lost = [{"photo": path, "error": reason} for path, reason in failures]
+        emit({**facts, **_as_json(measured, base), "failures": lost})
+    else:
+        show(f"{facts['images']} images, {method}, {first.seconds:.2f} s each")
+        _show(measured, base, facts["metric_settings"])
     if failures:
         complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
         raise typer.Exit(FAILED)
 
 
-def _synthesized(
-    session: Session, count: int, seed: int, truncation: float, given: list[int] | None
-) -> tuple[Tensor, Tensor | None]:
-    """Images that the generator makes, on the CPU, with their labels."""
+def _synthesized(session: Session, count: int, seed: int, truncation: float, given: list[int] | None) -> Target:
+    """Images that the generator makes, with their labels."""
     import torch
 
     from ganenc.report import HELD_OUT
@@ -87,13 +150,13 @@ def _synthesized(
             some = None if labels is None else labels[first : first + n]
             latents = generator.sample(n, seed=seed, first=HELD_OUT + first, labels=some, truncation=truncation)
             made.append(generator.synthesize(latents).cpu())
-    return torch.cat(made), labels
+    return Target(torch.cat(made), labels)
 
 
 def _photos(
-    session: Session, given: list[str], labels: list[int] | None, failures: list[tuple[Path, str]]
-) -> tuple[Tensor, Tensor | None]:
-    """Photos, on the CPU, with their labels; the broken ones go to ``failures``."""
+    session: Session, given: list[str], text: str | None, failures: list[tuple[Path, str]]
+) -> tuple[Target, str | None]:
+    """Photos with the labels that are known, and the way that is asked for; the broken ones go to ``failures``."""
     from ganenc import images
 
     def skip(path: Path, error: ImageError) -> None:
@@ -102,47 +165,84 @@ def _photos(
 
     spec = session.generator.spec
     files = images.find(given)
-    all_labels = session.labels(labels, len(files))
+    labels = photo_labels(text, files, session)
+    asked = labels if isinstance(labels, str) else None
+    if labels is None or isinstance(labels, str):
+        labels = session.labels(folder_classes(files, spec.classes), len(files))
     found = images.read_many(files, size=spec.size, channels=spec.channels, value_range=spec.value_range, on_error=skip)
     if not found.paths:
         raise ImageError(f"None of the photos in {', '.join(given)} could be read.")
-    if all_labels is None:
-        return found.batch, None
     kept = [files.index(path) for path in found.paths]
-    return found.batch, all_labels[kept]
+    return Target(found.batch, None if labels is None else labels[kept]), asked
 
 
-def _measure(
-    session: Session, targets: Tensor, labels: Tensor | None, method: str, chosen: Mapping[str, Any], seed: int
-) -> tuple[list[dict[str, float]], list[dict[str, float]], float]:
-    """The metrics of every image, and those of the generator's mean image."""
-    import torch
+def _measure_apart(job: Job, target: Target, asked: str | None) -> dict[str, Measured]:
+    """The metrics by how the labels came: as far as they are known ``given``, and found by the way that is asked for.
 
+    Where there are no labels at all, the one name is empty.
+    """
+    from ganenc.classes import default_way
+
+    session, known = job.session, target.labels
+    way = asked or ("searched" if job.candidates else None)
+    try:
+        objective = session.objective_for(job.method, way, job.candidates)
+    except WeightsMissingError:
+        if known is None or way or job.method != "encode":
+            raise
+        objective = None
+    way = way or default_way(session.generator, session.encoder, objective)
+    measured = {} if known is None else {"given": _measure(job, target, objective, known)}
+    if way is None:
+        return measured or {"": _measure(job, target, objective, None)}
+    try:
+        measured[way] = _measure(job, target, objective, way)
+    except SpecError as error:
+        if asked or not measured:
+            raise
+        say(f"With labels given alone: {error}")
+    return measured
+
+
+def _measure(job: Job, target: Target, objective: Objective | None, labels: Tensor | str | None) -> Measured:
+    """The metrics of every image, with these labels or with labels found in this way."""
     from ganenc.inverters import invert
     from ganenc.metrics import evaluate_pairs
 
-    generator = session.generator
-    objective = None if method == "encode" else session.objective()
-    backbone = session.metric_backbone()
-    values = generator.spec.value_range
+    generator, backbone = job.session.generator, job.session.metric_backbone()
+    size = CHUNK if job.method == "encode" else 1
+    rows: list[dict[str, float]] = []
+    taken: list[Any] = []
+    seconds = 0.0
+    with Bar("evaluating", len(target.images)) as bar:
+        for first in range(0, len(target.images), size):
+            some = target.images[first : first + size].to(device=generator.device, dtype=generator.dtype)
+            done = invert(
+                some, generator, job.session.encoder, method=job.method, objective=objective, seed=job.seed,
+                labels=labels if labels is None or isinstance(labels, str) else labels[first : first + size],
+                candidates=job.candidates if labels == "searched" else None, **job.options,
+            )  # fmt: skip
+            seconds += sum(done.seconds)
+            made = done.reconstructions.detach()
+            rows += evaluate_pairs(some, made, value_range=generator.spec.value_range, backbone=backbone)
+            taken += [] if done.labels is None else done.labels.tolist()
+            bar.update(len(rows), f"psnr {sum(row['psnr'] for row in rows) / len(rows):.2f} dB")
+    return Measured(rows, seconds / max(len(rows), 1), taken or None)
+
+
+def _mean_rows(session: Session, targets: Tensor) -> list[dict[str, float]]:
+    """The metrics of the generator's mean image against every image."""
+    import torch
+
+    from ganenc.metrics import evaluate_pairs
+
+    generator, backbone = session.generator, session.metric_backbone()
     with torch.no_grad():
         mean = generator.synthesize(generator.center())
-    size = CHUNK if method == "encode" else 1
     rows: list[dict[str, float]] = []
-    mean_rows: list[dict[str, float]] = []
-    seconds = 0.0
-    with Bar("evaluating", len(targets)) as bar:
-        for first in range(0, len(targets), size):
-            some = targets[first : first + size].to(device=generator.device, dtype=generator.dtype)
-            given = None if labels is None else labels[first : first + size]
-            done = invert(
-                some, generator, session.encoder, method=method, labels=given, objective=objective, seed=seed, **chosen
-            )
-            seconds += sum(done.seconds)
-            rows += evaluate_pairs(some, done.reconstructions.detach(), value_range=values, backbone=backbone)
-            mean_rows += evaluate_pairs(some, mean.expand_as(some), value_range=values, backbone=backbone)
-            bar.update(len(rows), f"psnr {sum(row['psnr'] for row in rows) / len(rows):.2f} dB")
-    return rows, mean_rows, seconds / max(len(targets), 1)
+    for some in targets.to(mean).split(CHUNK):
+        rows += evaluate_pairs(some, mean.expand_as(some), value_range=generator.spec.value_range, backbone=backbone)
+    return rows
 
 
 def _settings(session: Session, targets: Tensor) -> dict[str, str]:
@@ -151,26 +251,54 @@ def _settings(session: Session, targets: Tensor) -> dict[str, str]:
     return metric_settings(targets, session.metric_backbone())
 
 
-def _print(
-    facts: dict[str, Any],
-    rows: list[dict[str, float]],
-    mean_rows: list[dict[str, float]],
-    failures: list[tuple[Path, str]],
-    as_json: bool,
-) -> None:
-    from ganenc.report import mean_std, metric_text
+def _agreement(measured: Mapping[str, Measured]) -> tuple[str, int] | None:
+    """The way by which labels were found, and for how many images they are the given ones."""
+    given = measured.get("given")
+    for way, found in measured.items():
+        if given is not None and way != "given":
+            return way, sum(a == b for a, b in zip(given.labels or (), found.labels or (), strict=True))
+    return None
 
-    table = {name: mean_std([row[name] for row in rows]) for name in rows[0]}
-    base = {name: mean_std([row[name] for row in mean_rows])[0] for name in rows[0]}
-    if as_json:
-        metrics = {name: {"mean": mean, "std": std, "mean_image": base[name]} for name, (mean, std) in table.items()}
-        lost = [{"photo": path, "error": reason} for path, reason in failures]
-        emit({**facts, "metrics": metrics, "per_image": rows, "failures": lost})
+
+def _as_json(measured: Mapping[str, Measured], base: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """The metrics as data: those of the first way at the top, and where there are labels all of them by way."""
+
+    def numbers(one: Measured) -> dict[str, Any]:
+        metrics = {name: {"mean": m, "std": std, "mean_image": base[name][0]} for name, (m, std) in one.table().items()}
+        return {"metrics": metrics, "per_image": one.rows}
+
+    first = numbers(next(iter(measured.values())))
+    if "" in measured:
+        return first
+    apart = {way: {**numbers(one), "labels": one.labels, "seconds_each": one.seconds} for way, one in measured.items()}
+    agreement = _agreement(measured)
+    share = {} if agreement is None else {"agreement": agreement[1] / len(measured["given"].rows)}
+    return {**first, "by_labels": apart, **share}
+
+
+def _show(
+    measured: Mapping[str, Measured], base: Mapping[str, tuple[float, float]], taken_with: Mapping[str, str]
+) -> None:
+    from ganenc.report import metric_text
+
+    def spread(name: str, value: float) -> str:
+        return f"{value:.2f}" if name == "psnr" else f"{value:.3f}"
+
+    if "" in measured:
+        texts = [
+            [name, metric_text(name, mean), spread(name, std), metric_text(name, base[name][0]), taken_with[name]]
+            for name, (mean, std) in measured[""].table().items()
+        ]
+        show_table(["metric", "mean", "± std", "mean image", "taken with"], texts, numeric=[1, 2, 3])
         return
-    texts = [
-        [name, metric_text(name, mean), f"{std:.2f}" if name == "psnr" else f"{std:.3f}", metric_text(name, base[name]),
-         facts["metric_settings"].get(name, "")]
-        for name, (mean, std) in table.items()
-    ]  # fmt: skip
-    show(f"{facts['images']} images, {facts['method']}, {facts['seconds_each']:.2f} s each")
-    show_table(["metric", "mean", "± std", "mean image", "taken with"], texts, numeric=[1, 2, 3])
+    rows = [
+        [way, *(f"{metric_text(name, mean)} ± {spread(name, std)}" for name, (mean, std) in one.table().items())]
+        for way, one in measured.items()
+    ]
+    rows.append(["(mean image)", *(metric_text(name, mean) for name, (mean, _) in base.items())])
+    show_table(["labels", *base], rows, numeric=range(1, len(base) + 1))
+    for name, words in taken_with.items():
+        show(f"{name}: {words}")
+    agreement, total = _agreement(measured), len(next(iter(measured.values())).rows)
+    if agreement is not None:
+        show(f"The {agreement[0]} class is the given one for {agreement[1]} of {total} images.")

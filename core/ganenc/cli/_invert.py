@@ -11,15 +11,17 @@ from ganenc_registry.errors import LatentsError, SpecError, nearest
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, show
+from ganenc.cli._labels import photo_labels
 from ganenc.cli._options import (
     Backbone,
+    Candidates,
     Device,
     Encoder,
     Json,
-    Labels,
     Method,
     Model,
     Out,
+    PhotoLabels,
     Seed,
     Set,
     integers,
@@ -42,7 +44,8 @@ def invert(
     method: Method = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
     space: Annotated[str | None, typer.Option("--space", help="z, w or w+, for methods that search one.")] = None,
-    labels: Labels = None,
+    labels: PhotoLabels = None,
+    candidates: Candidates = None,
     backbone: Backbone = None,
     seed: Seed = 0,
     fit: Annotated[str, typer.Option("--fit", help="How a photo gets to size: cover, contain or stretch.")] = "cover",
@@ -77,7 +80,10 @@ def invert(
     found = images.find(photos or [])
     session = open_session(model, encoder=encoder, device=device, backbone=backbone)
     method = method or default_method(session.encoder is not None)
-    job = Job(session, out, method, chosen, integers(labels), seed, fit, report=not no_report)
+    job = Job(
+        session, out, method, chosen, photo_labels(labels, found, session),
+        integers(candidates, option="--candidates"), seed, fit, report=not no_report,
+    )  # fmt: skip
     outcome = invert_photos(found, job)
     if as_json:
         emit(outcome.as_json(job))

@@ -11,6 +11,7 @@ from ganenc_registry.errors import SpecError
 
 __all__ = [
     "Backbone",
+    "Candidates",
     "Device",
     "Encoder",
     "Json",
@@ -18,6 +19,7 @@ __all__ = [
     "Method",
     "Model",
     "Out",
+    "PhotoLabels",
     "Seed",
     "Set",
     "integers",
@@ -51,6 +53,22 @@ Out = Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The fol
 Labels = Annotated[
     str | None,
     typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one."),
+]
+PhotoLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="N[,N...]|WORD|FILE",
+        help="The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
+        " (3-x.jpg); a file with lines photo,class, or JSON; predicted, by the backbone; searched, by one pass for each"
+        " class. By default predicted or searched.",
+    ),
+]
+Candidates = Annotated[
+    str | None,
+    typer.Option(
+        "--candidates", metavar="N[,N...]", help="The classes among which to search; by default all of a few."
+    ),
 ]
 Backbone = Annotated[
     str | None,

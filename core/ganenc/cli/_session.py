@@ -71,27 +71,42 @@ class Session:
             spec = ObjectiveSpec(losses=losses)
         return objective_from_spec(spec, self.generator)
 
+    def objective_for(
+        self, method: str, labels: Tensor | str | None, candidates: Sequence[int] | None = None
+    ) -> Objective | None:
+        """The objective, where the method needs one or labels have to be found; None for one pass without."""
+        from ganenc.classes import must_find
+
+        find = must_find(self.generator, self.encoder, labels, candidates)
+        return self.objective() if find or method != "encode" else None
+
     def labels(self, given: Sequence[int] | None, count: int) -> Tensor | None:
-        """Labels as int64 (count,), one each or one for all; None where the model has none.
+        """Labels as int64 (count,), one each or one for all; None where none are given.
 
         Raises:
-            SpecError: if labels are missing, of no use, too many, or no classes.
+            SpecError: if labels are of no use, too many, or no classes.
         """
         import torch
 
-        classes = self.generator.spec.classes
         if given is None:
-            if classes and any(part.kind == "condition" for part in self.generator.spec.layout):
-                raise SpecError(f"{self.source} is conditional: give --labels, each from 0 to {classes - 1}.")
             return None
-        if not classes:
-            raise SpecError(f"{self.source} has no classes, so --labels are of no use; leave them out.")
+        classes = self.need_classes()
         if len(given) not in (1, count):
             raise SpecError(f"--labels gives {len(given)} for {count}; give one each, or one for all.")
         if max(given) >= classes:
             raise SpecError(f"--labels: {max(given)} is no class of {self.source}; they run from 0 to {classes - 1}.")
         chosen = list(given) * (count if len(given) == 1 else 1)
         return torch.tensor(chosen, dtype=torch.int64, device=self.generator.device)
+
+    def need_classes(self) -> int:
+        """The number of the generator's classes.
+
+        Raises:
+            SpecError: if there are none, so that labels are of no use.
+        """
+        if not self.generator.spec.classes:
+            raise SpecError(f"{self.source} has no classes, so --labels are of no use; leave them out.")
+        return self.generator.spec.classes
 
 
 def open_session(

@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
-from ganenc.classes import LabelsGiven, find_labels, given_labels, looks_at_labels
+from ganenc.classes import LabelsGiven, find_labels, given_labels, must_find
 from ganenc.defaults import default_method
 from ganenc.encoder import Encoder, check_fits
 from ganenc.generator import Generator
@@ -70,8 +70,7 @@ def invert(
         labels = given_labels(labels, len(images), generator)
     method = method or default_method(encoder is not None)
     inverter = build_inverter(method, **options)
-    find = isinstance(labels, str) or (labels is None and looks_at_labels(generator, encoder))
-    if objective is None and (find or method != "encode"):
+    if objective is None and (method != "encode" or must_find(generator, encoder, labels, candidates)):
         objective = default_objective(generator, backbone)
     images = images.to(device=generator.device, dtype=generator.dtype)
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)

@@ -35,6 +35,7 @@ class ReportedPhoto:
         target: the image that was to be rebuilt, (C, H, W), or None where there was none.
         reconstruction: what came of it, (C, H, W).
         link: the address of its own page, relative to the summary; empty if it has none.
+        label: the class that it was taken to be of and how that came; empty where there are no classes.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ReportedPhoto:
     target: Tensor | None = field(default=None, repr=False)
     reconstruction: Tensor | None = field(default=None, repr=False)
     link: str = ""
+    label: str = ""
 
 
 def summary_report(
@@ -74,12 +76,18 @@ def summary_report(
     numbers = {f"mean {name}": metric_text(name, value) for name, value in means.items()}
     if photos:
         numbers["seconds a photo"] = f"{statistics.fmean(photo.seconds for photo in photos):.1f}"
-    rows = [[_name(p), _pictures(p, value_range), *_cells(p.metrics, names), f"{p.seconds:.1f}"] for p in photos]
+    classes = ["class"] if any(photo.label for photo in photos) else []
+    rows = [
+        [_name(p), *([escape(p.label)] * len(classes)), _pictures(p, value_range), *_cells(p.metrics, names),
+         f"{p.seconds:.1f}"]
+        for p in photos
+    ]  # fmt: skip
+    blank = [""] * (1 + len(classes))
     if baseline:
-        rows.append(['<span class="soft">mean image</span>', "", *_cells(baseline, names), ""])
-    last = ["mean", "", *_cells(means, names), ""]
-    head = ["photo", "photo, reconstruction", *names, "seconds"]
-    numeric = range(2, len(head))
+        rows.append(['<span class="soft">mean image</span>', *blank, *_cells(baseline, names), ""])
+    last = ["mean", *blank, *_cells(means, names), ""]
+    head = ["photo", *classes, "photo, reconstruction", *names, "seconds"]
+    numeric = range(1 + len(blank), len(head))
     lost = [(escape(name), escape(reason)) for name, reason in failures]
     body = [
         section("Photos", table(head, rows, numeric=numeric, last=last) if photos else ""),
