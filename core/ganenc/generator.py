@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +15,7 @@ from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ganenc._undrawn import fill, undrawn
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
@@ -205,6 +206,21 @@ class Generator(nn.Module, ABC):
         from ganenc.models import load_generator
 
         return load_generator(source, device=device)
+
+    @classmethod
+    def from_tensors(cls, spec: GeneratorSpec, tensors: Mapping[str, Tensor]) -> Self:
+        """Build the generator of a spec with these weights, which it keeps; no random ones are drawn first.
+
+        Args:
+            spec: of this family.
+            tensors: the whole state dictionary, by the names and in the shapes of the family's own.
+
+        Raises:
+            SpecError: if the spec does not fit together, or describes a network far larger than the weights.
+        """
+        generator = undrawn(lambda: cls(spec), tensors)
+        fill(generator, tensors)
+        return generator
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:

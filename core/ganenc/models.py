@@ -11,10 +11,11 @@ from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, SpecError, nearest
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 
-from ganenc.atomic import write_bytes, write_json
+from ganenc.atomic import write_json
 from ganenc.devices import check_device
 from ganenc.hub import fetch_model, is_hub_id
 from ganenc.releases import check_release, fetch_release, find_release, registered_model, release_folder
+from ganenc.weights import CONFIG, build_with_weights, load_weights, save_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +29,7 @@ __all__ = [
     "build_generator",
     "load_encoder",
     "load_generator",
+    "load_model",
     "load_weights",
     "model_folder",
     "model_hash",
@@ -36,7 +38,7 @@ __all__ = [
     "save_weights",
 ]
 
-CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", "ganenc-model"
+FORMAT = "ganenc-model"
 ENCODER = "encoder"
 """The folder, inside that of a generator, in which its encoder lies."""
 
@@ -115,49 +117,6 @@ def save_pretrained(
     write_json(folder / CONFIG, config)
 
 
-def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
-    """Write the module's state as ``model.safetensors``."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-    if half:
-        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    write_bytes(folder / WEIGHTS, save(tensors, {"format": "pt"}))
-
-
-def load_weights(module: nn.Module, folder: Path) -> None:
-    """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
-
-    Tensors of the module that are on the meta device are put in place; the others take the numbers.
-
-    Raises:
-        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous or of another shape.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / WEIGHTS
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"The weights {path} cannot be read: {error}; fetch or save the model again.") from None
-    wanted = module.state_dict()
-    for name, tensor in wanted.items():
-        if name not in tensors:
-            raise CheckpointError(f"The weights {path} lack the tensor {name}; save the model again.")
-        if tensors[name].shape != tensor.shape:
-            shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-            raise CheckpointError(f"In {path} the tensor {name} is {shapes}; the config is of another model.")
-    for name in tensors:
-        if name not in wanted:
-            raise CheckpointError(f"The weights {path} hold a tensor {name} that the model of their config has not.")
-    if any(tensor.is_meta for tensor in wanted.values()):  # the file is mapped into memory, where others may change it
-        own = {name: tensors[name].to(tensor.dtype, copy=True) for name, tensor in wanted.items()}
-        module.load_state_dict(own, assign=True)
-    else:
-        module.load_state_dict(tensors)
-
-
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     """Load a generator, frozen.
 
@@ -182,12 +141,9 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
 
         generator = _from_checkpoint(read_checkpoint(path))
     else:
-        from ganenc._undrawn import undrawn
-
         config = _config_of(folder, "generator")
         spec = GeneratorSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
-        generator = undrawn(lambda: build_generator(spec))
-        load_weights(generator, folder)
+        generator = build_with_weights(lambda: build_generator(spec), folder)
     if release is not None:
         check_release(str(source), release, generator.spec)
         if generator.spec.licence == "unknown":  # Foreign files say nothing of it.
@@ -218,7 +174,6 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     Raises:
         GanencError: if there is none.
     """
-    from ganenc._undrawn import undrawn
     from ganenc.encoder import Encoder
 
     check_device(device)
@@ -235,9 +190,29 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
             raise _without_encoder(source)
     config = _config_of(folder, "encoder")
     spec = EncoderSpec.from_mapping(config["spec"], where=str(folder / CONFIG))
-    encoder = undrawn(lambda: Encoder(spec))
-    load_weights(encoder, folder)
-    return encoder.eval().to(device)
+    return build_with_weights(lambda: Encoder(spec), folder).eval().to(device)
+
+
+def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encoder:
+    """Load a generator or an encoder, whichever is there: see :func:`load_generator` and :func:`load_encoder`.
+
+    Raises:
+        GanencError: if there is neither.
+    """
+    folder = model_folder(source)
+    if folder is not None:
+        encodes = read_config(folder).get("kind") == "encoder"
+        return load_encoder(folder, device=device) if encodes else load_generator(source, device=device)
+    if find_release(str(source)) is not None:
+        return load_generator(source, device=device)
+    from ganenc import published
+    from ganenc.checkpoint import read_checkpoint
+
+    check_device(device)
+    checkpoint = read_checkpoint(source)
+    if published.recognises(checkpoint):
+        return published.from_checkpoint(checkpoint).to(device)
+    return _from_checkpoint(checkpoint).freeze().to(device)
 
 
 def _without_encoder(source: str | Path) -> CheckpointError:
@@ -308,6 +283,13 @@ def _from_checkpoint(checkpoint: Checkpoint) -> Generator:
         owners = " and ".join(f"{name} ({registry().owner('generator', name)})" for name in claims)
         raise GanencError(f"{checkpoint.path} is claimed by {owners}; uninstall one of them.")
     if not claims:
+        from ganenc import published
+
+        if published.recognises(checkpoint):
+            raise CheckpointError(
+                f"{checkpoint.path} holds an encoder of the paper's authors, where a generator is needed: name the"
+                " generator that it belongs to, and give this file as its encoder."
+            )
         known = ", ".join(registry().names("generator")) or "none"
         failed = f" ({'; '.join(silent)})" if silent else ""
         raise CheckpointError(

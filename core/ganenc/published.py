@@ -19,7 +19,7 @@ from ganenc.checkpoint import Checkpoint, read_checkpoint
 from ganenc.encoder import Encoder
 from ganenc.layers import Conv, FixedNoise, Linear
 
-__all__ = ["load_encoder", "published_spec"]
+__all__ = ["from_checkpoint", "load_encoder", "published_spec", "recognises"]
 
 STRIDED_BLOCKS = 4
 """How many of the first blocks of a file with a blur halve by stride, whatever the size of its images."""
@@ -34,7 +34,20 @@ def load_encoder(path: str | Path) -> Encoder:
     Raises:
         CheckpointError: if the file cannot be read, or does not hold such an encoder.
     """
-    checkpoint = read_checkpoint(path)
+    return from_checkpoint(read_checkpoint(path))
+
+
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Whether a file is named as the paper's authors name their encoders."""
+    return {"FromRGB.from_rgb.weight", "decode_block.0.conv_1.weight"} <= checkpoint.tensors.keys()
+
+
+def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
+    """Build the encoder that a file of the paper's authors holds: see :func:`load_encoder`.
+
+    Raises:
+        CheckpointError: if it does not hold such an encoder.
+    """
     encoder = Encoder(published_spec(checkpoint))
     with torch.no_grad():
         _fill(encoder.from_image, checkpoint, "FromRGB.from_rgb")
@@ -80,7 +93,7 @@ def _count_blocks(checkpoint: Checkpoint) -> int:
     count = 0
     while f"decode_block.{count}.conv_1.weight" in checkpoint.tensors:
         count += 1
-    if not count or "FromRGB.from_rgb.weight" not in checkpoint.tensors:
+    if not recognises(checkpoint):
         checkpoint.fail(
             "it is no encoder file of the paper's authors", "give one with FromRGB and decode_block weights"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc._undrawn import undrawn
-from ganenc.models import load_encoder, load_generator, load_weights, model_hash, save_weights
+from ganenc._undrawn import fill, undrawn
+from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
+from ganenc_registry.errors import CheckpointError, SpecError
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -76,15 +79,12 @@ MODULES = [Plain, HiddenBuffer, Attribute, Tied, Computing, Normalised]
 
 
 @pytest.mark.parametrize("build", MODULES)
-def test_what_is_loaded_is_what_was_saved(
-    build: Callable[[], nn.Module], tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_what_is_loaded_is_what_was_saved(build: Callable[[], nn.Module], recwarn: pytest.WarningsRecorder) -> None:
     torch.manual_seed(0)
     one = build()
-    save_weights(one, tmp_path)
     torch.manual_seed(1)
-    other = undrawn(build)
-    load_weights(other, tmp_path)
+    other = undrawn(build, one.state_dict())
+    fill(other, one.state_dict())
     assert not any(tensor.is_meta for tensor in [*other.parameters(), *other.buffers()])
     assert model_hash(other) == model_hash(one)
     assert torch.equal(other.taps, one.taps)
@@ -102,7 +102,7 @@ def test_what_is_loaded_is_what_was_saved(
 
 def test_nothing_is_drawn_where_it_need_not_be() -> None:
     before = torch.get_rng_state()
-    made = undrawn(Plain)
+    made = undrawn(Plain, {})
     assert torch.equal(torch.get_rng_state(), before)
     assert {name for name, tensor in made.state_dict().items() if tensor.is_meta} >= {"conv.weight", "style", "noise"}
     assert not made.taps.is_meta
@@ -113,7 +113,7 @@ def test_what_fails_when_it_is_built_fails_as_usual() -> None:
         raise ValueError("no such thing")
 
     with pytest.raises(ValueError, match="no such thing"):
-        undrawn(build)
+        undrawn(build, {})
 
 
 def test_weights_that_a_network_copies_into_itself_do_not_warn() -> None:
@@ -124,7 +124,7 @@ def test_weights_that_a_network_copies_into_itself_do_not_warn() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert undrawn(Copying).conv.weight.is_meta
+        assert undrawn(Copying, {}).conv.weight.is_meta
 
 
 def test_models_load_without_drawing(toy: Any, toy_encoder: Any, known: Any, tmp_path: Path) -> None:
@@ -149,3 +149,48 @@ def test_a_model_is_its_own_once_it_is_loaded(toy: Any, known: Any, tmp_path: Pa
         file.seek(path.stat().st_size // 2)
         file.write(b"\xff" * 64)
     assert model_hash(loaded) == model_hash(toy)
+
+
+def test_networks_far_larger_than_their_weights_are_not_built() -> None:
+    """Neither one of many layers nor one of a large layer, whether it would be drawn or set to zero."""
+    tensors = {"weight": torch.ones(2, 2)}
+    layers = iter(range(10**9))
+    for build in (
+        lambda: nn.ModuleList(nn.Linear(2, 2) for _ in layers),
+        lambda: nn.Linear(1 << 20, 1 << 20),
+        lambda: nn.Embedding.from_pretrained(torch.zeros(1 << 13, 1 << 13)),
+    ):
+        with pytest.raises(SpecError, match="far larger than its weights"):
+            undrawn(build, tensors)
+    assert next(layers) < 100_000
+
+
+def test_a_config_of_a_larger_model_is_named(toy: Any, known: Any, tmp_path: Path) -> None:
+    known.add_value("generator", "toy", type(toy), summary="A toy")
+    toy.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for part, number in (("dim", 1 << 20), ("layers", 1 << 40), ("dim", 9)):
+        changed = copy.deepcopy(config)
+        changed["spec"]["layout"][0][part] = number
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises((SpecError, CheckpointError), match=str(tmp_path)):
+            load_generator(tmp_path)
+
+
+def test_a_family_that_fails_on_a_config_is_reported(toy: Any, known: Any, tmp_path: Path) -> None:
+    class Failing(type(toy)):  # type: ignore[misc]
+        def __init__(self, spec: Any) -> None:
+            raise KeyError(64)
+
+    toy.save_pretrained(tmp_path)
+    known.add_value("generator", "toy", Failing, summary="A toy")
+    with pytest.raises(SpecError, match=r"config\.json describes a model that cannot be built \(KeyError: 64\); fetch"):
+        load_generator(tmp_path)
+
+
+def test_half_precision_holds_what_it_can(toy: Any, tmp_path: Path) -> None:
+    save_pretrained(toy, tmp_path / "fits", half=True)
+    with torch.no_grad():
+        next(toy.parameters()).fill_(1e6)
+    with pytest.raises(CheckpointError, match="too large for half precision"):
+        save_pretrained(toy, tmp_path / "too-large", half=True)
