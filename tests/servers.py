@@ -94,7 +94,7 @@ def _answer(site: Site, handler: BaseHTTPRequestHandler) -> None:
 
 
 def _start(site: Site, handler: BaseHTTPRequestHandler, asked: str | None) -> int:
-    """Where to begin: what was asked for, if the file is still the one that was meant."""
+    """Where to begin: where was asked for, unless the file is no longer the one that was meant."""
     found = re.fullmatch(r"bytes=(\d+)-", asked or "")
-    same = handler.headers.get("If-Range") == site.version(handler.path)
+    same = handler.headers.get("If-Range") in (None, "", site.version(handler.path))
     return int(found[1]) if found and site.ranges and same else 0
