@@ -141,10 +141,16 @@ def conv_doubled(x: Tensor, weight: Tensor) -> Tensor:
 def adaptive_instance_norm(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
     """AdaIN (Karras et al., 2019, Equation 1): each channel to mean 0 and deviation 1, then scaled and shifted.
 
+    Computed in single precision at least. In two passes: torch's own norms lose digits on channels-last features whose
+    mean is far larger than their deviation.
+
     Args:
         x: features (N, C, H, W).
         style: (N, 2C), the scales less 1, then the shifts.
         eps: added to the variance.
     """
-    scale, shift = style[:, :, None, None].chunk(2, dim=1)
-    return torch.addcmul(shift, F.group_norm(x, x.shape[1], eps=eps), scale + 1)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    scale, shift = style[:, :, None, None].to(dtype).chunk(2, dim=1)
+    centred = x.to(dtype) - x.mean(dim=(2, 3), keepdim=True, dtype=dtype)
+    deviation = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True) / math.sqrt(x.shape[2] * x.shape[3])
+    return torch.addcmul(shift, centred, (scale + 1) * (deviation.square() + eps).rsqrt()).to(x.dtype)

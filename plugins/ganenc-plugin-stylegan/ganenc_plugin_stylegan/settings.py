@@ -93,13 +93,14 @@ def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple
 def _row(source: Format, name: str) -> Tensor:
     """Return the row whose outer product with itself a stored filter is: (k,), (k, k), or (channels, 1, k, k)."""
     kernel = source.checkpoint.tensor(source.prefix + name)
-    kernel = kernel.reshape([size for size in kernel.shape if size != 1] or [1])
-    if kernel.ndim == 1:
-        return kernel
-    if kernel.ndim == 3 and bool((kernel == kernel[0]).all()):
-        kernel = kernel[0]
-    if kernel.ndim != 2:
+    if kernel.ndim < 2 or 0 in kernel.shape:
+        return kernel.reshape(-1)
+    kernel = kernel.reshape(-1, *kernel.shape[-2:])
+    if bool((kernel != kernel[0]).any()):
         unsupported(source, "low-pass filter that differs between channels")
+    kernel = kernel[0]
+    if kernel.shape[0] != kernel.shape[1]:
+        unsupported(source, "low-pass filter that is not square")
     row = kernel.sum(dim=0)
     if not torch.allclose(torch.outer(row, row) / kernel.sum(), kernel, atol=1e-5):
         unsupported(source, "low-pass filter that is no outer product")

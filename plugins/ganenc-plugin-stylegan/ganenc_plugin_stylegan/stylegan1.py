@@ -42,7 +42,7 @@ class Epilogue(nn.Module):
         if noise is not None:
             x = x + noise.to(x.dtype) * self.noise_strength.to(x.dtype)[:, None, None]
         x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], 0.2)
-        return adaptive_instance_norm(x, self.affine(w).to(x.dtype))
+        return adaptive_instance_norm(x, self.affine(w))
 
 
 class StyledConv(nn.Module):
