@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 
-__all__ = ["STATE", "GanTrainer", "GanTraining", "slim_state"]
+__all__ = ["STATE", "GanTrainer", "GanTraining", "photo_codes", "slim_state"]
 
 STATE = "state.safetensors"
 
@@ -44,7 +44,8 @@ class GanTraining:
     widest: int = 192
     p: float = 0.3
     seed: int = 0
-    decoder_images: int = 0  # Photos seen as a decoder of their principal components, before training as a GAN.
+    decoder_images: int = 0  # Seen while the generator only learns to draw photos from their codes, to begin with.
+    recall: float = 0.0  # Weight of the same loss afterwards, beside the discriminator's.
     save_seconds: float = 120.0
 
 
@@ -63,6 +64,8 @@ class GanTrainer:
         torch.manual_seed(numbers.seed)
         self.generator = generator.train().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(generator).freeze()
+        if numbers.decoder_images or numbers.recall:
+            self.codes = photo_codes(photos, generator.spec.prior.dim)
         self.discriminator = Discriminator(generator.spec, width=numbers.width, widest=numbers.widest)
         self.discriminator.to(memory_format=torch.channels_last)
         self.augment = AdaptiveAugment(numbers.p)
@@ -115,21 +118,13 @@ class GanTrainer:
         self.save()
 
     def _start_as_decoder(self) -> None:
-        """Begin with a generator that draws each photo from its own z: its whitened principal components.
+        """Begin with a generator that only draws each photo from its code.
 
-        Where generative latent optimisation begins too (Bojanowski et al., 2018, section 3.1). What it draws of other z
-        is a blurred mixture, but one that differs from z to z, so that it does not collapse when it meets a
-        discriminator that knows the photos already.
+        What it draws of other z is a blurred mixture, but one that differs from z to z, so that it does not collapse
+        when it meets a discriminator that knows the photos already.
         """
-        photos, n = self.photos.photos, self.numbers.batch
-        pixels = photos.float().flatten(1) / 127.5 - 1
-        left, _, _ = torch.pca_lowrank(pixels, self.spec.prior.dim)
-        codes = left * math.sqrt(len(left))
-        for step in range(self.numbers.decoder_images // n):
-            rows = torch.randint(len(photos), (n,))
-            labels = None if self.labels is None else self.labels[rows]
-            made = self.generator.synthesize(self.generator.map(codes[rows], labels=labels), noise="random")
-            loss = F.l1_loss(made, photos[rows].float() / 127.5 - 1)
+        for step in range(self.numbers.decoder_images // self.numbers.batch):
+            loss = self._recall(self.numbers.batch)
             loss.backward()
             self.optimisers[0].step()
             self.optimisers[0].zero_grad(set_to_none=True)
@@ -138,6 +133,14 @@ class GanTrainer:
         self.average.load_state_dict(self.generator.state_dict())
         images.write_png(self.folder / "samples-decoder.png", self.sample_grid())
 
+    def _recall(self, n: int) -> Tensor:
+        """How far n photos are from what the generator draws of their codes: the mean absolute difference."""
+        photos = self.photos.photos
+        rows = torch.randint(len(photos), (n,))
+        labels = None if self.labels is None else self.labels[rows]
+        made = self.generator.synthesize(self.generator.map(self.codes[rows], labels=labels), noise="random")
+        return F.l1_loss(made, photos[rows].float() / 127.5 - 1)
+
     def _step(self, photos: Tensor, labels: Tensor | None) -> dict[str, float]:
         numbers, (adam_g, adam_d) = self.numbers, self.optimisers
         n = len(photos)
@@ -145,6 +148,8 @@ class GanTrainer:
         fakes = self.generator.synthesize(self._latents(n, labels), noise="random")
         loss_g = F.softplus(-self.discriminator(self.augment(fakes), labels)).mean()
         loss_g.backward()
+        if numbers.recall:
+            (self._recall(n // 2) * numbers.recall).backward()
         adam_g.step()
         adam_g.zero_grad(set_to_none=True)
         self.discriminator.requires_grad_(True)
@@ -238,6 +243,25 @@ class GanTrainer:
         row |= {name: round(value, 4) for name, value in values.items()}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def photo_codes(photos: Tensor, dim: int) -> Tensor:
+    """A z for each photo: its first principal components, whitened.
+
+    Generative latent optimisation may begin there too (Bojanowski et al., 2018, "Optimizing the Latent Space of
+    Generative Networks").
+
+    Args:
+        photos: uint8 (N, C, H, W).
+        dim: length of z.
+
+    Returns:
+        (N, dim) of mean 0 and variance 1; components past the number of photos are normal draws.
+    """
+    pixels = photos.float().flatten(1) / 127.5 - 1
+    kept = min(dim, len(photos) - 1)
+    left, _, _ = torch.pca_lowrank(pixels, kept)
+    return torch.cat([left * math.sqrt(len(photos)), torch.randn(len(photos), dim - kept)], dim=1)
 
 
 def slim_state(state: dict[str, Any]) -> dict[str, Any]:

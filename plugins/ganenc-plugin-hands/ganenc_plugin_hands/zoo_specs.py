@@ -84,8 +84,8 @@ def _biggan() -> GeneratorSpec:
 
 
 _RECIPES = {
-    "stylegan1-hands64": _Recipe(_stylegan1, {"decoder_images": 12_800}),
+    "stylegan1-hands64": _Recipe(_stylegan1, {"decoder_images": 12_800, "recall": 50.0}),
     "stylegan2-hands64": _Recipe(_stylegan2),
-    "pggan-hands64": _Recipe(_pggan, {"decoder_images": 12_800, "generator_rate": 0.001}),
+    "pggan-hands64": _Recipe(_pggan, {"decoder_images": 12_800, "recall": 50.0, "generator_rate": 0.001}),
     "biggan-hands64": _Recipe(_biggan, {"generator_rate": 0.0005}),
 }
