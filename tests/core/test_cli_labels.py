@@ -81,7 +81,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def inverted(run: Any, photos: Path, model: Path, out: Path, *more: object) -> list[tuple[int, str]]:
     """The class of each photo, and how it came."""
-    words = ("invert", photos, "--model", model, "--out", out, "--method", "encode", "--json", *more)
+    words = ("invert", photos, "--model", model, "--out", out, "--method", "encode", "--no-report", "--json", *more)
     code, told, err = run(*words)
     assert code == 0, err
     return [(item["label"], item["labels_from"]) for item in json.loads(told)["photos"]]

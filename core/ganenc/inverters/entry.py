@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -73,14 +74,16 @@ def invert(
     if objective is None and (method != "encode" or must_find(generator, encoder, labels, candidates)):
         objective = default_objective(generator, backbone)
     images = images.to(device=generator.device, dtype=generator.dtype)
+    started = time.perf_counter()
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
+    spent = (time.perf_counter() - started) / len(images)
     done = inverter.invert(
         images, generator, encoder, labels=found.labels, objective=objective, seed=seed, on_step=on_step
     )
     if found.labels is None:
         return done
     settings = {**done.settings, "labels": found.labels.tolist(), "labels_from": found.source}
-    return replace(done, labels=found.labels, settings=settings)
+    return replace(done, labels=found.labels, settings=settings, seconds=[spent + each for each in done.seconds])
 
 
 def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> None:
