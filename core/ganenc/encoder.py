@@ -266,8 +266,8 @@ def _head(spec: EncoderSpec, part: Styles | Vector | Map | Condition) -> nn.Modu
         return StylesHead(spec, part)
     if isinstance(part, Map):
         return MapHead(spec, part)
-    start = spec.head_gain if isinstance(part, Condition) else 1.0
-    return VectorHead(spec.hidden or math.prod(spec.features), part.dim, equalized=spec.equalized, start=start)
+    inputs = spec.hidden or math.prod(spec.features)
+    return VectorHead(inputs, part.dim, equalized=spec.equalized, start=spec.head_gain)
 
 
 def _columns(spec: EncoderSpec, part: Styles, head: int) -> slice:

@@ -228,6 +228,16 @@ def test_centred_encoder_starts_at_the_generators_mean() -> None:
     assert torch.equal(encoder.state_dict()["heads.1.offset"], generator.constant.detach()[0])
 
 
+def test_vectors_and_conditions_start_near_the_generators_mean() -> None:
+    torch.manual_seed(0)
+    generator = ToyGenerator(GENERATORS["a vector and a condition"])
+    center, images = generator.center(), images_for(generator.spec, 8)
+    small, large = (encode(build_encoder(generator, head_gain=gain), images) for gain in (0.1, 1.0))
+    for name in ("z", "c"):
+        away = (large[name] - center[name]).pow(2).mean().sqrt()
+        assert (small[name] - center[name]).pow(2).mean().sqrt() < 0.2 * away
+
+
 def test_start_at_zero_is_the_papers() -> None:
     generator = ToyGenerator(GENERATORS["styles and a constant"])
     encoder = build_encoder(generator, start="zero", head_gain=1.0, map_gain=1.0)

@@ -64,7 +64,9 @@ class EncoderSpec(Spec):
         "center", description="what the outputs start around: the generator's mean latents, or zero as in the paper"
     )
     head_gain: float = Field(
-        0.1, ge=0, description="size of the first weights of the style and condition heads; 1 in the paper"
+        0.1,
+        ge=0,
+        description="size of the first weights of the heads of styles, vectors and conditions; 1 in the paper",
     )
     map_gain: float = Field(0.01, gt=0, description="factor of the features in a map; 1 in the paper")
     hidden: NonNegativeInt = Field(
