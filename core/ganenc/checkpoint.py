@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["Checkpoint", "Container", "read_checkpoint"]
 Container = Literal["safetensors", "torch", "pickle", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
 _JSON_LIMIT = 1 << 26
 _SAVED_ELSEWHERE = {
     b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",
@@ -95,6 +97,21 @@ class Checkpoint:
         if not bool(torch.isfinite(number).all()):
             self.fail(f"the tensor {name!r} holds NaN or infinite values", "use a copy saved before training diverged")
         return number
+
+    def averaged(self, prefixes: Sequence[str]) -> str:
+        """Return the prefix of the network to take, where a file holds several copies of one: the averaged copy.
+
+        Args:
+            prefixes: what the names of each copy's tensors start with; the names say which is averaged.
+
+        Raises:
+            CheckpointError: there are several, and none or more than one of them is averaged.
+        """
+        chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or list(prefixes)
+        if len(chosen) != 1:
+            names = ", ".join(repr(prefix) for prefix in chosen)
+            self.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
+        return chosen[0]
 
     def beside(self, *names: str) -> tuple[Path, Any]:
         """Return the first JSON file of these names that lies with the weights, and what it holds.

@@ -385,6 +385,31 @@ def test_object_arrays_are_refused(write: Any) -> None:
 # Files that swell
 
 
+@pytest.mark.parametrize(
+    ("prefixes", "taken"),
+    [
+        ([""], ""),
+        (["generator."], "generator."),
+        (["G.", "Gs."], "Gs."),
+        (["generator.", "generator_smooth."], "generator_smooth."),
+        (["state.g.", "state.g_ema."], "state.g_ema."),
+        (["models.generator", "models.generator_s"], "models.generator_s"),
+    ],
+)
+def test_the_averaged_copy_is_told_by_its_name(prefixes: list[str], taken: str) -> None:
+    assert Checkpoint(Path("net.pt"), "torch", {}).averaged(prefixes) == taken
+
+
+@pytest.mark.parametrize("prefixes", [["G.", "other."], ["G_ema.", "Gs."], ["Gsmooth.", "schema."]])
+def test_copies_that_cannot_be_told_apart_are_named(prefixes: list[str]) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(Path("net.pt"), "torch", {}).averaged(prefixes)
+    named = f"({prefixes[0]!r}, {prefixes[1]!r})"
+    assert (
+        str(caught.value) == f"net.pt: it holds several networks {named}; save the averaged one to a file of its own."
+    )
+
+
 def test_repeated_content_does_not_multiply(write: Any) -> None:
     laughs: list[Any] = [1]
     for _ in range(60):

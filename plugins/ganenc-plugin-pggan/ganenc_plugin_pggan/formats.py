@@ -5,8 +5,6 @@ Formats: NVIDIA's TensorFlow pickles and genforce's files (`ganenc_plugin_pggan.
 
 from __future__ import annotations
 
-import re
-
 import torch
 from ganenc.checkpoint import Checkpoint
 from ganenc.layers import Conv
@@ -20,8 +18,6 @@ from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel
 from ganenc_plugin_pggan.specs import PGGANOptions, pggan_spec
 
 __all__ = ["convert", "recognises"]
-
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged)(?=$|[._])")
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -47,11 +43,7 @@ def _open(checkpoint: Checkpoint) -> Format:
     if not found:
         checkpoint.fail("it holds no PGGAN in any known format", "give a file in NVIDIA's or genforce's format")
     kind, prefixes = found[0]
-    chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or prefixes
-    if len(chosen) > 1:
-        names = ", ".join(repr(prefix) for prefix in chosen)
-        checkpoint.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
-    return kind(checkpoint, chosen[0])
+    return kind(checkpoint, checkpoint.averaged(prefixes))
 
 
 class _Reader:

@@ -184,11 +184,12 @@ class Genforce(Format):
     @classmethod
     def prefixes(cls, checkpoint: Checkpoint) -> list[str]:
         """Names as plain as these also need weights of convolutions."""
-        return [
-            prefix
-            for prefix in super().prefixes(checkpoint)
-            if any(tensor.ndim == 4 for tensor in checkpoint.subset(f"{prefix}layer").values())
-        ]
+
+        def convolves(prefix: str) -> bool:
+            layers = (name for name in checkpoint.tensors if name.startswith(f"{prefix}layer"))
+            return any(checkpoint.tensors[name].ndim == 4 for name in layers)
+
+        return [prefix for prefix in super().prefixes(checkpoint) if convolves(prefix)]
 
     @cached_property
     def levels(self) -> int:
