@@ -182,7 +182,7 @@ def test_weights_start_as_unit_draws_whose_images_are_of_order_one() -> None:
             assert 0.9 < parameter.std().item() < 1.1, name
         elif name.endswith("bias"):
             assert not bool(parameter.any()), name
-    assert 0.2 < float(generator.synthesize(generator.sample(8)).std()) < 3
+    assert 0.2 < generator.synthesize(generator.sample(8)).std().item() < 3
 
 
 # The spec
