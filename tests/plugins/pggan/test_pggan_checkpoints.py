@@ -226,9 +226,9 @@ def test_the_averaged_copy_is_taken() -> None:
 
 def needed(checkpoint: Checkpoint, prefix: str) -> list[str]:
     """The tensors of the averaged network that reading it cannot do without: not the lower levels' images."""
-    spare = ("lod", *(f"ToRGB_lod{level}/" for level in range(1, 5)), *(f"output{level}." for level in range(4)))
-    names = [key for key in checkpoint.tensors if key.startswith(prefix)]
-    return [key for key in names if not key[len(prefix) :].startswith(spare[1:]) and key != prefix + "lod"]
+    spare = ("lod", *(f"ToRGB_lod{lod}/" for lod in range(1, 5)), *(f"output{level}." for level in range(4)))
+    names = (name for name in checkpoint.tensors if name.startswith(prefix))
+    return [name for name in names if not name[len(prefix) :].startswith(spare)]
 
 
 def broken(checkpoint: Checkpoint, **changes: torch.Tensor | None) -> str:
