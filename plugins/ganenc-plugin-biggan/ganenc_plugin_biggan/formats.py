@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import torch
 from ganenc.checkpoint import Checkpoint
 from ganenc_registry.errors import CheckpointError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Spec
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 
-from ganenc_plugin_biggan.specs import Block, biggan_spec
+from ganenc_plugin_biggan.specs import biggan_spec
 
 __all__ = ["read_spec", "read_tensors", "recognises"]
 
@@ -29,18 +29,23 @@ _ATTENTION = {"query": "theta", "key": "phi", "value": "g", "out": "o_conv"}
 _PARTS = {"gain": "scale", "shift": "offset"}
 
 
+# Bounds far above any network, so that damaged numbers are named before anything is built of them.
+_Size = Annotated[int, Field(ge=1, le=1 << 16)]
+_Multiple = Annotated[int, Field(ge=1, le=1 << 10)]
+
+
 class _Config(Spec, extra="ignore"):
     """The fields of ``config.json``; the published code writes all of them."""
 
-    output_dim: PositiveInt
-    z_dim: PositiveInt
-    class_embed_dim: PositiveInt
-    channel_width: PositiveInt = Field(ge=CHANNELS)
-    num_classes: PositiveInt
-    layers: tuple[Block, ...]
+    output_dim: _Size
+    z_dim: _Size
+    class_embed_dim: _Size
+    channel_width: Annotated[int, Field(ge=CHANNELS, le=1 << 16)]
+    num_classes: _Size
+    layers: tuple[tuple[bool, _Multiple, _Multiple], ...] = Field(max_length=64)
     attention_layer_position: int
     eps: float
-    n_stats: PositiveInt = Field(ge=2)
+    n_stats: Annotated[int, Field(ge=2, le=1 << 16)]
 
 
 def recognises(checkpoint: Checkpoint) -> bool:

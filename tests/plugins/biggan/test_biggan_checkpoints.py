@@ -140,12 +140,16 @@ WRONG: dict[str, tuple[Damage, str]] = {
     "wider in the config": (lambda c, t: c.update(channel_width=16), r"has shape .* but its config.json asks for"),
     "more classes in the config": (lambda c, t: c.update(num_classes=6), "embeddings.weight' has shape"),
     "more rows in the config": (lambda c, t: c.update(n_stats=12), "running_means' has shape"),
+    "too narrow for colours": (lambda c, t: c.update(channel_width=2), r"config\.json: channel_width"),
     "one row": (lambda c, t: c.update(n_stats=1), r"config\.json: n_stats"),
     "attention elsewhere": (lambda c, t: c.update(attention_layer_position=3), r"generator\.layers\.2.*missing"),
     "a layer more": (lambda c, t: t.update({"generator.layers.5.gamma": torch.ones(1)}), "belongs to no layer"),
     "another size": (lambda c, t: c.update(output_dim=32), r"config\.json: output_dim is 32"),
     "blocks that do not meet": (lambda c, t: c["layers"].pop(1), r"config\.json: output_dim"),
     "blocks that widen": (lambda c, t: c["layers"].__setitem__(2, [False, 2, 4]), r"config\.json: .*fit together"),
+    "a width beyond reason": (lambda c, t: c.update(channel_width=10**12), r"config\.json: channel_width"),
+    "a multiple beyond reason": (lambda c, t: c["layers"][0].__setitem__(1, 10**12), r"config\.json: layers\.0\.1"),
+    "no layers": (lambda c, t: c.update(layers=[], output_dim=4), r"config\.json: .*fit together"),
     "text for a number": (lambda c, t: c.update(z_dim="six"), r"config\.json: z_dim"),
 }
 
