@@ -199,6 +199,15 @@ def test_gradients_are_right() -> None:
     assert torch.autograd.gradcheck(image, inputs)
 
 
+def test_half_precision_gives_nearly_the_same_images() -> None:
+    generator = network().freeze()
+    latents = generator.sample(2)
+    images = generator.synthesize(latents)
+    half = generator.to(torch.bfloat16).synthesize(latents.to("cpu", torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    assert float((half.float() - images).square().mean().sqrt() / images.std()) < 0.1
+
+
 def test_features_keep_their_scale_at_the_start() -> None:
     """Equalised learning rate: weights of variance 1, features too; images of a width of 256 as of one of 16."""
     for width in (16, 256):

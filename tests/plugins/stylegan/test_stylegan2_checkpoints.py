@@ -201,6 +201,15 @@ def test_a_network_that_grew_uses_its_last_image_layer() -> None:
     assert error < 1e-4
 
 
+def test_a_file_need_not_declare_its_mapping_layers() -> None:
+    net = Net()
+    tensors = reference.weights(net, seed=7)
+    named = {f"Gs.{key}": tensor for key, tensor in reference.as_tensorflow(net, tensors).items()}
+    declared = {"static_kwargs": {"resolution": net.resolution, "num_channels": 3}}
+    _, error = outputs(Checkpoint(Path("net.pkl"), "pickle", named, {"Gs": declared}), net, tensors)
+    assert error < 1e-4
+
+
 def test_half_precision_weights_are_read_in_full() -> None:
     net = Net()
     tensors = {name: tensor.half() for name, tensor in reference.weights(net).items()}
