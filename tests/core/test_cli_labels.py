@@ -13,6 +13,7 @@ from ganenc import images
 from ganenc.cli import main
 from ganenc.cli._labels import folder_classes
 from ganenc.models import model_hash, save_pretrained
+from ganenc_registry.specs import RunSpec
 from toys import ColourBackbone, ToyColours, small_encoder
 
 TRUE = {"0/a.png": 0, "2/a.png": 2, "3/b.png": 3}
@@ -219,6 +220,16 @@ class TestEvaluate:
         code, told, _ = run("evaluate", "--model", model, "--photos", photos, "--json")
         assert code == 1
         assert json.loads(told)["by_labels"]["given"]["labels"] == [0, 3]
+
+
+def test_a_training_takes_classes_from_folders(run: Any, photos: Path, model: Path, tmp_path: Path) -> None:
+    words = ("finetune", "--generator", model, "--photos", photos, "--out", tmp_path / "run", "--steps", 1)
+    code, _, err = run(*words, "--labels", "folders")
+    assert code == 0, err
+    assert RunSpec.from_file(tmp_path / "run" / "run.yaml").data.labels == tuple(TRUE.values())
+    code, _, err = run(*words, "--labels", "predicted")
+    assert code == 2
+    assert "given" in err
 
 
 def test_folders_name_classes_only_if_all_do() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ganenc.cli._session import Session
 
-__all__ = ["WAYS", "class_text", "folder_classes", "photo_labels"]
+__all__ = ["WAYS", "class_text", "folder_classes", "photo_labels", "written_classes"]
 
 WAYS = ("predicted", "searched")
 """The ways to find the class of a photo; the other words take it from its name."""
@@ -44,18 +44,31 @@ def photo_labels(text: str | None, photos: Sequence[Path], session: Session) -> 
     if text in WAYS:
         session.need_classes()
         return text
+    return session.labels(written_classes(text, photos), len(photos))
+
+
+def written_classes(text: str, photos: Sequence[Path]) -> list[int]:
+    """The classes that numbers, names or a file give to photos: one each, or one for all.
+
+    Args:
+        text: numbers with commas between; ``folders`` or ``names``; the file of a table of photos and classes.
+        photos: the files.
+
+    Raises:
+        SpecError: if the text is none of these, or a photo has no class.
+    """
     if text in PLACES:
-        return session.labels([_named(photo, text) for photo in photos], len(photos))
+        return [_named(photo, text) for photo in photos]
     if Path(text).is_file():
         table = _table(Path(text))
-        return session.labels([_looked_up(photo, table, text) for photo in photos], len(photos))
+        return [_looked_up(photo, table, text) for photo in photos]
     if not re.fullmatch(r"[-\d\s,]+", text):
         known = (*PLACES, *WAYS)
         raise SpecError(
             f"--labels takes classes, such as 3 or 0,4,4, a file of photos and classes, or {', '.join(known)}; there is"
             f" no {text!r}{nearest(text, known)}."
         )
-    return session.labels(integers(text), len(photos))
+    return integers(text) or []
 
 
 def folder_classes(photos: Sequence[Path], classes: int) -> list[int] | None:

@@ -22,6 +22,7 @@ __all__ = [
     "PhotoLabels",
     "Seed",
     "Set",
+    "TrainingLabels",
     "integers",
     "nested",
     "options",
@@ -62,6 +63,15 @@ PhotoLabels = Annotated[
         help="The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
         " (3-x.jpg); a file with lines photo,class, or JSON; predicted, by the backbone; searched, by one pass for each"
         " class. By default predicted or searched.",
+    ),
+]
+TrainingLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="N[,N...]|WORD|FILE",
+        help="The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
+        " (3-x.jpg); a file with lines photo,class, or JSON.",
     ),
 ]
 Candidates = Annotated[

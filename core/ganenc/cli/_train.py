@@ -12,7 +12,8 @@ from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, say, show
-from ganenc.cli._options import Labels, Out, Set, integers, nested
+from ganenc.cli._labels import WAYS, written_classes
+from ganenc.cli._options import Out, Set, TrainingLabels, nested
 
 __all__ = ["finetune", "pretrain"]
 
@@ -49,15 +50,16 @@ def finetune(
     ] = None,
     generator: Generator = None,
     encoder: Start = None,
-    labels: Labels = None,
+    labels: TrainingLabels = None,
     steps: Steps = None,
     device: Place = None,
     settings: Set = None,
 ) -> None:
     """Fine-tune an encoder on photos. The same command resumes a run that was interrupted."""
     fields = _given(generator, encoder, steps, device)
-    data = {"photos": list(photos) if photos else None, "labels": integers(labels)}
-    fields["data"] = {key: value for key, value in data.items() if value is not None}
+    fields["data"] = {"photos": list(photos)} if photos else {}
+    if labels is not None:
+        fields["data"]["labels"] = _classes(labels, merge(fields, nested(settings)), run)
     spec = _with_start(_resolve(run, "finetune", merge(fields, nested(settings))))
     if not spec.data.photos:
         raise SpecError("The run names no photos; give --photos, a folder, files or a pattern.")
@@ -65,6 +67,20 @@ def finetune(
     if broken:
         say(f"Error: {len(broken)} photos could not be read and were left out: {', '.join(map(str, broken))}.")
         raise typer.Exit(FAILED)
+
+
+def _classes(labels: str, fields: Mapping[str, Any], run: str) -> list[int]:
+    """The classes of the run's photos, in their order.
+
+    Raises:
+        SpecError: if they are to be found instead of given.
+    """
+    from ganenc import images
+
+    if labels in WAYS:
+        raise SpecError(f"--labels {labels}: a training wants the classes given, as numbers, by names or by a file.")
+    photos = _resolve(run, "finetune", fields).data.photos
+    return written_classes(labels, images.find(photos) if photos else [])
 
 
 def _given(generator: str | None, encoder: str | None, steps: int | None, device: str | None) -> dict[str, Any]:
