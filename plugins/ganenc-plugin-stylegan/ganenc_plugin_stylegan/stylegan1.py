@@ -59,7 +59,8 @@ class StyledConv(nn.Module):
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W'), the low-pass filter => (N, out, H', W')."""
         weight = (self.weight * self.gain).to(x.dtype)
         x = blur(conv_doubled(x, weight), kernel) if self.up else F.conv2d(x, weight, padding=1)
-        return self.epilogue(x, w, noise)
+        x = self.epilogue(x, w, noise)
+        return x
 
 
 class ToRGB(nn.Module):
@@ -119,7 +120,7 @@ class StyleGAN1(StyleBased):
 
     def noise_maps(self) -> list[Tensor]:
         """The maps (H, W) stored with the weights, one for each layer."""
-        return [self.first.noise_const, *(conv.epilogue.noise_const for conv in self.convs)]
+        return [module.noise_const for module in self.modules() if isinstance(module, Epilogue)]
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:

@@ -30,6 +30,8 @@ SQRT2 = math.sqrt(2)
 class StyledConv(nn.Module):
     """Modulated convolution, noise, bias and leaky ReLU: one layer of the synthesis network."""
 
+    noise_const: Tensor
+
     def __init__(self, inputs: int, outputs: int, w_dim: int, size: tuple[int, int], *, up: bool) -> None:
         super().__init__()
         self.affine = FullyConnected(w_dim, inputs, bias=1.0)
@@ -102,7 +104,7 @@ class StyleGAN2(StyleBased):
         x = conv[0](self._start(latents), w[:, 0], maps[0], self.fir, clamp)
         if self.options.architecture != "skip":
             return self._synthesize_plain(x, w, maps)
-        image = self.to_rgb[0](x, w[:, 1], clamp)
+        image: Tensor = self.to_rgb[0](x, w[:, 1], clamp)
         for level in range(1, len(self.to_rgb)):
             i = 2 * level - 1
             x = conv[i](x, w[:, i], maps[i], self.fir, clamp)
@@ -120,14 +122,15 @@ class StyleGAN2(StyleBased):
             x = conv[i](x, w[:, i], maps[i], self.fir, clamp)
             x = conv[i + 1](x, w[:, i + 1], maps[i + 1], self.fir, clamp)
             if residual:
-                skip = self.skips[level - 1]
-                bypass = F.conv2d(upsample(before, self.fir), skip.weight / math.sqrt(skip.in_channels))
+                weight = self.skips[level - 1].get_parameter("weight")
+                bypass = F.conv2d(upsample(before, self.fir), weight / math.sqrt(weight.shape[1]))
                 x = (x + bypass) * math.sqrt(0.5)
-        return self.to_rgb[0](x, w[:, -1], clamp)
+        image: Tensor = self.to_rgb[0](x, w[:, -1], clamp)
+        return image
 
     def noise_maps(self) -> list[Tensor]:
         """The maps (H, W) stored with the weights, one for each convolution."""
-        return [conv.noise_const for conv in self.convs]
+        return [module.noise_const for module in self.modules() if isinstance(module, StyledConv)]
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
