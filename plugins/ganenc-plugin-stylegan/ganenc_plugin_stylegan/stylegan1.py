@@ -59,8 +59,8 @@ class StyledConv(nn.Module):
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W'), the low-pass filter => (N, out, H', W')."""
         weight = (self.weight * self.gain).to(x.dtype)
         x = blur(conv_doubled(x, weight), kernel) if self.up else F.conv2d(x, weight, padding=1)
-        x = self.epilogue(x, w, noise)
-        return x
+        out: Tensor = self.epilogue(x, w, noise)
+        return out
 
 
 class ToRGB(nn.Module):
