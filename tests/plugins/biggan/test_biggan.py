@@ -234,9 +234,9 @@ def test_folding_leaves_the_images_and_plain_weights(tmp_path: Path) -> None:
     generator = build(spectral_norm=True).train()
     train(generator, 3)
     generator.eval()
-    plain = generator.folded()
     latents = latents_of(generator)
     expected = generator.synthesize(latents)
+    plain = generator.folded()
     torch.testing.assert_close(plain.synthesize(latents), expected)
     assert torch.equal(generator.synthesize(latents), expected), "folding changes the one that is folded"
     assert plain.spec == small_spec()
