@@ -41,6 +41,7 @@ __all__ = [
 FORMAT = "ganenc-model"
 ENCODER = "encoder"
 """The folder, inside that of a generator, in which its encoder lies."""
+_CONFIG_LIMIT = 1 << 24
 
 
 def model_folder(source: str | Path) -> Path | None:
@@ -108,9 +109,15 @@ def save_pretrained(
         folder: where to; made if it is not there.
         info: plain data to keep in the config, such as where the weights come from.
         half: store weights in half precision; they load into single precision again, rounded.
+
+    Raises:
+        CheckpointError: if the folder holds another project's config, which would be lost, or a number is too large for
+            half precision.
     """
     kind = "encoder" if isinstance(module.spec, EncoderSpec) else "generator"
     folder = Path(folder)
+    if (folder / CONFIG).is_file() and not _has_config(folder):
+        raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(module, folder, half=half)
     config = {"format": FORMAT, "kind": kind, "spec": module.spec.to_mapping(), "info": info or {}}
@@ -245,12 +252,14 @@ def _config_of(folder: Path, kind: str) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
+        if path.stat().st_size > _CONFIG_LIMIT:
+            raise CheckpointError(f"{path} is far too large for a config; fetch or save the model again.")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(
             f"{path.parent} is no model folder: {path.name} cannot be read: {error.strerror}."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
 
 

@@ -148,12 +148,33 @@ def test_no_config_and_foreign_ones_are_left_to_the_families(folder: Path) -> No
         load_generator(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "", "\x00", b"\xff\xfe"], ids=["half", "empty", "zero", "no text"])
+@pytest.mark.parametrize(
+    "content", ["{", "", "\x00", b"\xff\xfe", "[" * 100_000], ids=["half", "empty", "zero", "no text", "deep"]
+)
 @pytest.mark.parametrize("load", [load_generator, load_encoder])
 def test_a_damaged_config_is_named(folder: Path, content: str | bytes, load: Callable[..., Any]) -> None:
     (folder / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CheckpointError, match=r"config\.json is not JSON .*; the model folder is damaged"):
         load(folder)
+
+
+def test_a_config_of_endless_length_is_not_read(folder: Path) -> None:
+    with (folder / "config.json").open("r+b") as file:
+        file.truncate(1 << 25)
+    with pytest.raises(CheckpointError, match=r"config\.json is far too large for a config"):
+        load_generator(folder)
+
+
+def test_another_projects_config_is_never_overwritten(folder: Path, toy: Any) -> None:
+    foreign = '{"architecture": "foreign"}'
+    (folder / "config.json").write_text(foreign)
+    weights = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        toy.const.add_(1)
+    with pytest.raises(CheckpointError, match=r"holds another project's config\.json, which would be lost; name anoth"):
+        save_pretrained(toy, folder)
+    assert (folder / "config.json").read_text() == foreign
+    assert (folder / "model.safetensors").read_bytes() == weights
 
 
 def test_configs_that_hold_something_else_are_refused(folder: Path) -> None:
