@@ -298,6 +298,23 @@ def test_spec_says_what_is_not_known_and_what_is_to_be_done_by_hand(
     assert "(to be fetched by hand)" in told
 
 
+def test_spec_of_a_release_is_not_that_of_any_folder_of_its_name(
+    publish: Callable[..., Release],
+    site: Site,
+    tmp_path: Path,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish()
+    (tmp_path / "here" / "toy-8").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert "Release toy-8, mirrored" in show(capsys, "spec", "toy-8")
+    assert site.asked == []
+    save_pretrained(toy, "toy-8")
+    assert "Model folder toy-8, mirrored" in show(capsys, "spec", "toy-8")
+
+
 def test_spec_of_a_family_takes_its_first_release(
     publish: Callable[..., Release], known: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,10 +78,9 @@ def describe(name: str) -> Described:
     from ganenc.models import model_folder
     from ganenc.releases import registered_model
 
-    path = Path(name)
-    if path.exists():
+    path, found = Path(name), registered_model(name)
+    if path.exists() and (found is None or model_folder(path) == path):  # As loading by that name has it.
         return _file(path)
-    found = registered_model(name)
     if isinstance(found, Release):
         return _release(name, found)
     if found is not None:
