@@ -13,6 +13,7 @@ import torch
 from ganenc_registry.errors import CheckpointError, LatentsError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from ganenc._undrawn import fill, undrawn
@@ -98,6 +99,22 @@ class Generator(nn.Module, ABC):
     def embed(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). Families with a condition implement it."""
         raise LatentsError(f"{self.spec.family} has no condition to embed labels in.")
+
+    def label_rows(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights.
+
+        Raises:
+            LatentsError: if labels have another shape, or there is no such class.
+        """
+        classes = self.spec.classes
+        if labels.ndim == 1 and not (labels.is_floating_point() or labels.dtype == torch.bool):
+            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
+            labels = F.one_hot(labels.long(), classes)
+        if labels.ndim != 2 or labels.shape[1] != classes:
+            found = f"{tuple(labels.shape)} of {labels.dtype}"
+            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {found}.")
+        return labels.to(self.dtype)
 
     def default(self, name: str) -> Tensor | None:
         """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""

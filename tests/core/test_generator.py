@@ -233,3 +233,31 @@ def test_styles_without_a_mapping_network_cannot_be_drawn() -> None:
 def test_a_generator_has_to_synthesize() -> None:
     with pytest.raises(TypeError, match="synthesize"):
         Generator(toy_spec())  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_labels_become_rows(dtype: torch.dtype) -> None:
+    generator = ToyGenerator(toy_spec(classes=3)).to(dtype)
+    rows = generator.label_rows(torch.tensor([2, 0]))
+    assert rows.dtype == dtype
+    assert rows.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    mixed = torch.tensor([[0.5, 0.5, 0.0]])
+    assert generator.label_rows(mixed).tolist() == mixed.tolist()
+    assert generator.label_rows(torch.tensor([], dtype=torch.int64)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.tensor([0, 3]), r"^Labels are 0 to 2; got \[0, 3\]\.$"),
+        (torch.tensor([-1]), r"^Labels are 0 to 2; got \[-1\]\.$"),
+        (torch.tensor([0.5]), r"^Labels are int64 \(N,\) or rows \(N, 3\); got \(1,\) of torch\.float32\.$"),
+        (torch.tensor([True]), r"got \(1,\) of torch\.bool\.$"),
+        (torch.ones(2, 4), r"got \(2, 4\) of torch\.float32\.$"),
+        (torch.tensor(1), r"got \(\) of torch\.int64\.$"),
+    ],
+    ids=str,
+)
+def test_labels_that_do_not_fit_are_one_sentence(labels: Tensor, words: str) -> None:
+    with pytest.raises(LatentsError, match=words):
+        ToyGenerator(toy_spec(classes=3)).label_rows(labels)

@@ -11,7 +11,6 @@ from ganenc.latents import Latents
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Map, Styles
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ganenc_plugin_stylegan.layers import FullyConnected, normalise_second_moment
 from ganenc_plugin_stylegan.specs import MappingOptions, count_levels
@@ -116,13 +115,9 @@ class StyleBased(Generator):
             return None
         if labels is None:
             raise LatentsError(f"This generator has {self.spec.classes} classes: give labels, integers (N,) or rows.")
-        if labels.ndim == 1:
-            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self.spec.classes:
-                raise LatentsError(f"Labels are 0 to {self.spec.classes - 1}; got {sorted(set(labels.tolist()))}.")
-            labels = F.one_hot(labels.long(), self.spec.classes)
-        if labels.shape != (n, self.spec.classes):
-            raise LatentsError(f"Labels are (N,) or (N, {self.spec.classes}) for N = {n}; got {tuple(labels.shape)}.")
-        return labels.to(self.dtype)
+        if len(labels) != n:
+            raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
+        return self.label_rows(labels)
 
     def _start(self, latents: Latents) -> Tensor:
         """The constant that synthesis starts from, (N, C, H, W): that of the latents, or the learned one."""
