@@ -10,7 +10,7 @@ import torch
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc.layers import Conv
-from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,14 +130,7 @@ class PGGAN(Generator):
 
     def embed(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => rows (N, classes)."""
-        classes = self.spec.classes
-        if labels.ndim == 1 and not labels.is_floating_point():
-            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
-            labels = F.one_hot(labels.long(), classes)
-        if labels.ndim != 2 or labels.shape[1] != classes:
-            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {tuple(labels.shape)}.")
-        return labels.to(self.dtype)
+        return self.label_rows(labels)
 
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W), nominally in [-1, 1]. There is no noise, so ``noise`` changes nothing."""
@@ -171,11 +164,7 @@ class PGGAN(Generator):
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
         from ganenc_plugin_pggan import formats
 
-        spec, tensors = formats.convert(checkpoint)
-        with torch.device("meta"):
-            generator = cls(spec)
-        generator.load_state_dict(tensors, assign=True)
-        return generator
+        return cls.from_tensors(*formats.convert(checkpoint))
 
     @property
     def _fading(self) -> bool:

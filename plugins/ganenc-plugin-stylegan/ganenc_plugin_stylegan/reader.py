@@ -6,7 +6,6 @@ What differs between StyleGAN1 and StyleGAN2 is in `stylegan1_formats` and `styl
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -26,7 +25,6 @@ __all__ = ["Reader", "find_format", "open_format"]
 
 F = TypeVar("F", bound=Format)
 
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
 _MOST_LEVELS = 12
 _MOST_LAYERS = 64
 _NOISE_SEED = 0x6E6F6973
@@ -46,12 +44,7 @@ def open_format(checkpoint: Checkpoint, formats: Sequence[type[F]], family: str,
     kind = find_format(checkpoint, formats)
     if kind is None:
         checkpoint.fail(f"it holds no {family} in any known format", remedy)
-    prefixes = kind.prefixes(checkpoint)
-    chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or prefixes
-    if len(chosen) > 1:
-        names = ", ".join(repr(prefix) for prefix in chosen)
-        checkpoint.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
-    return kind(checkpoint, chosen[0])
+    return kind(checkpoint, checkpoint.averaged(kind.prefixes(checkpoint)))
 
 
 class Reader(ABC, Generic[F]):

@@ -134,7 +134,4 @@ class StyleGAN1(StyleBased):
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
         from ganenc_plugin_stylegan import stylegan1_formats
 
-        spec, tensors = stylegan1_formats.convert(checkpoint)
-        generator = cls(spec)
-        generator.load_state_dict(tensors)
-        return generator
+        return cls.from_tensors(*stylegan1_formats.convert(checkpoint))

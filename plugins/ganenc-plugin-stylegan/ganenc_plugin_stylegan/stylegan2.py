@@ -144,7 +144,4 @@ class StyleGAN2(StyleBased):
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
         from ganenc_plugin_stylegan import stylegan2_formats
 
-        spec, tensors = stylegan2_formats.convert(checkpoint)
-        generator = cls(spec)
-        generator.load_state_dict(tensors)
-        return generator
+        return cls.from_tensors(*stylegan2_formats.convert(checkpoint))
