@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
-from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Setting, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,14 +61,7 @@ class BigGAN(Generator):
         Raises:
             LatentsError: if labels have another shape, or there is no such class.
         """
-        classes = self.spec.classes
-        if labels.ndim == 1 and not labels.is_floating_point():
-            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
-            return F.embedding(labels, self.embedding.weight.t())
-        if labels.ndim != 2 or labels.shape[1] != classes:
-            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {tuple(labels.shape)}.")
-        return F.linear(labels.to(self.dtype), self.embedding.weight)
+        return F.linear(self.label_rows(labels), self.embedding.weight)
 
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W) in [-1, 1]. There is no noise, so any choice of it gives the same."""
@@ -143,10 +136,8 @@ class BigGAN(Generator):
 
         spec = formats.read_spec(checkpoint)
         with torch.device("meta"):
-            generator = cls(spec)
-        tensors = formats.read_tensors(checkpoint, spec, generator.state_dict())
-        generator.load_state_dict(tensors, assign=True)
-        return generator
+            wanted = cls(spec).state_dict()
+        return cls.from_tensors(spec, formats.read_tensors(checkpoint, spec, wanted))
 
     def _draw(self) -> None:
         """First weights: orthogonal (section 3), without bias. Those of the conditional norms draw themselves."""

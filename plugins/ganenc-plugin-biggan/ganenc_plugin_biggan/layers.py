@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,8 @@ def rows_at(truncation: Tensor, n_stats: int) -> Rows:
 
     Row i is for truncation i / (n_stats - 1). Between two rows the published implementation weighs the lower one by how
     far the truncation is *above* it, and the released weights are used that way. As it reads truncation as a decimal in
-    double precision, whether one falls on a row is decided there, after rounding to seven places. No gradient passes.
+    double precision, whether one falls on a row is decided there, after rounding to the decimals that the dtype holds:
+    seven in single precision, three in half, two in bfloat16. No gradient passes.
 
     Past 1, the last row holds.
     """
@@ -43,7 +45,8 @@ def rows_at(truncation: Tensor, n_stats: int) -> Rows:
         first = torch.zeros(len(truncation), dtype=torch.int64, device=truncation.device)
         return Rows(first, first, torch.ones(len(truncation), 1, device=truncation.device))
     wide = truncation.detach().to("cpu" if truncation.device.type == "mps" else truncation.device, torch.float64)
-    place = ((wide * 1e7).round() / 1e7).clamp(0, 1) / (1.0 / last)
+    decimals = 10.0 ** min(7, round(-math.log10(torch.finfo(truncation.dtype).eps)))  # What the dtype can tell apart.
+    place = ((wide * decimals).round() / decimals).clamp(0, 1) / (1.0 / last)
     low = place.floor()
     beyond = place - low
     share = torch.where(beyond == 0, 1.0, beyond)

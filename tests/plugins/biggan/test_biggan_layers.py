@@ -110,3 +110,13 @@ def test_the_bypass_drops_channels_and_repeats_pixels() -> None:
     x = torch.randn(2, 8, 3, 3)
     found = block(x, torch.randn(2, 3), at(1.0, 1, 2))
     assert torch.equal(found, x[:, :4].repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("row", [1, 13, 20, 35, 50])
+def test_a_truncation_on_a_row_takes_that_row_in_any_precision(row, dtype):
+    rows = rows_at(torch.tensor([row / 50], dtype=dtype), 51)
+    published = (row / 50) / (1 / 50)  # In double precision this may fall just beside the whole number.
+    low = min(int(published), 50)
+    assert rows.low.tolist() == [low]
+    assert rows.share.item() == pytest.approx(published - low or 1.0)
