@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +46,7 @@ class Generator(nn.Module, ABC):
         super().__init__()
         self._spec = spec
         self._centers: dict[str, Latents] = {}
+        self._settings: dict[str, float] = {}
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -120,8 +122,31 @@ class Generator(nn.Module, ABC):
         """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""
         part = self.spec.part(name)
         if isinstance(part, Setting):
-            return torch.full((1,), part.default, device=self.device, dtype=self.dtype)
+            value = self._settings.get(name, part.default)
+            return torch.full((1,), value, device=self.device, dtype=self.dtype)
         return None
+
+    @contextmanager
+    def using(self, **settings: float) -> Iterator[Self]:
+        """While it lasts, settings that latents leave out take these values in place of their defaults.
+
+        For images that were made under other settings: an encoder does not predict them.
+
+        Args:
+            settings: values by the setting's name, such as ``truncation``.
+
+        Raises:
+            SpecError: if the layout has no part of that name.
+            LatentsError: if the part is no setting.
+        """
+        wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
+        if wrong:
+            raise LatentsError(f"{wrong[0]!r} of {self.spec.family} is no setting, so it cannot be set for a while.")
+        before, self._settings = self._settings, {**self._settings, **settings}
+        try:
+            yield self
+        finally:
+            self._settings = before
 
     def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
         """The same latents, with the generator's own maps and settings in place of those left out.

@@ -215,6 +215,24 @@ class TestEvaluate:
         assert facts["agreement"] == 1
         assert len(facts["by_labels"]["given"]["labels"]) == 5
 
+    def test_samples_are_rebuilt_under_the_truncation_they_were_made_with(
+        self, run: Any, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[int, float]] = []
+        synthesize = ToyColours.synthesize
+
+        def watched(self: ToyColours, latents: Any, **options: Any) -> torch.Tensor:
+            seen.append((len(latents), float(latents["truncation"].mean())))
+            return synthesize(self, latents, **options)
+
+        monkeypatch.setattr(ToyColours, "synthesize", watched)
+        words = ("evaluate", "--model", model, "--samples", 3, "--truncation", 0.25, "--labels", "0,1,2", "--json")
+        code, _, err = run(*words)
+        assert code == 0, err
+        whole = [truncation for count, truncation in seen if count == 3]
+        assert len(whole) >= 2  # The samples, and what the encoder made of them.
+        assert set(whole) == {0.25}
+
     def test_a_broken_photo_takes_its_label_with_it(self, run: Any, photos: Path, model: Path) -> None:
         (photos / "2" / "a.png").write_text("no photo")
         code, told, _ = run("evaluate", "--model", model, "--photos", photos, "--json")

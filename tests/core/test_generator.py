@@ -9,7 +9,7 @@ import pytest
 import torch
 from ganenc.generator import Generator, draw_normal
 from ganenc.latents import Latents
-from ganenc_registry.errors import LatentsError
+from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Styles, Vector
 from torch import Tensor
 from toys import ToyConditional, ToyGenerator, toy_spec
@@ -261,3 +261,24 @@ def test_labels_become_rows(dtype: torch.dtype) -> None:
 def test_labels_that_do_not_fit_are_one_sentence(labels: Tensor, words: str) -> None:
     with pytest.raises(LatentsError, match=words):
         ToyGenerator(toy_spec(classes=3)).label_rows(labels)
+
+
+def test_a_setting_holds_while_it_is_used_and_no_longer():
+    generator = ToyConditional()
+    latents = generator.map(generator.draw(2, seed=1), labels=torch.tensor([0, 2]))
+    plain = generator.synthesize(generator.complete(latents))
+    with generator.using(truncation=0.25):
+        assert generator.complete(latents)["truncation"].tolist() == [0.25, 0.25]
+        with pytest.raises(ZeroDivisionError), generator.using(truncation=0.75):
+            assert generator.default("truncation").tolist() == [0.75]
+            raise ZeroDivisionError
+        assert generator.default("truncation").tolist() == [0.25]
+        assert not torch.equal(generator.synthesize(generator.complete(latents)), plain)
+    assert torch.equal(generator.synthesize(generator.complete(latents)), plain)
+
+
+def test_only_settings_can_be_set_for_a_while():
+    with pytest.raises(LatentsError, match="'z' of toy-conditional is no setting"), ToyConditional().using(z=1.0):
+        pass
+    with pytest.raises(SpecError, match="truncation"), ToyConditional().using(truncatoin=1.0):
+        pass

@@ -118,7 +118,8 @@ def evaluate(
     else:
         target, asked = _photos(session, photos or [], labels, failures)
     job = Job(session, method, chosen, seed, integers(candidates, option="--candidates"))
-    measured = _measure_apart(job, target, asked)
+    with session.generator.using(**_settings_of(session, truncation if samples else None)):
+        measured = _measure_apart(job, target, asked)
     first = next(iter(measured.values()))
     facts: dict[str, Any] = {"model": model, "model_hash": session.hash, "encoder": encoder, "method": method}
     facts |= {"options": chosen, "seed": seed, "photos": photos, "samples": samples, "images": len(target.images)}
@@ -133,6 +134,14 @@ def evaluate(
     if failures:
         complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
         raise typer.Exit(FAILED)
+
+
+def _settings_of(session: Session, truncation: float | None) -> dict[str, float]:
+    """The setting under which synthesized images were made, where the generator has one for their truncation."""
+    from ganenc_registry.specs import Setting
+
+    carried = any(isinstance(part, Setting) and part.name == "truncation" for part in session.generator.spec.layout)
+    return {} if truncation is None or not carried else {"truncation": truncation}
 
 
 def _synthesized(session: Session, count: int, seed: int, truncation: float, given: list[int] | None) -> Target:
