@@ -119,7 +119,7 @@ def _fetch(url: str, path: Path, size: int | None, checksum: str | None, on_prog
     for attempt in range(1, ATTEMPTS + 1):
         before = part.size()
         try:
-            _transfer(url, part, on_progress)
+            _transfer(url, part, size, on_progress)
             break
         except (OSError, HTTPException, ValueError) as error:
             if isinstance(error, HTTPError) or attempt == ATTEMPTS or part.size() <= before:
@@ -133,8 +133,11 @@ def _fetch(url: str, path: Path, size: int | None, checksum: str | None, on_prog
     part.forget()
 
 
-def _transfer(url: str, part: _Part, on_progress: OnProgress | None) -> None:
-    """Add to the part what it lacks; its first bytes are asked for anew if the site cannot go on where it ends."""
+def _transfer(url: str, part: _Part, size: int | None, on_progress: OnProgress | None) -> None:
+    """Add to the part what it lacks; its first bytes are asked for anew if the site cannot go on where it ends.
+
+    Of more than the ``size`` that is known nothing is taken: the disk would fill up for a file that is thrown away.
+    """
     have, tag = part.held()
     headers = {"Accept-Encoding": "identity", "User-Agent": "ganenc"}
     if have:
@@ -146,7 +149,7 @@ def _transfer(url: str, part: _Part, on_progress: OnProgress | None) -> None:
             raise
         if error.headers.get("Content-Range") != f"bytes */{have}":
             part.forget()
-            _transfer(url, part, on_progress)
+            _transfer(url, part, size, on_progress)
         return
     with closing(answer):
         start, total = _extent(answer, have)
@@ -159,6 +162,8 @@ def _transfer(url: str, part: _Part, on_progress: OnProgress | None) -> None:
                 done += len(chunk)
                 if on_progress is not None:
                     on_progress(done, total)
+                if size is not None and done > size:
+                    return
     if total is not None and done != total:
         raise ConnectionError(f"the connection was cut off after {done:,} of {total:,} bytes")
 
@@ -182,7 +187,9 @@ def _tag(answer: HTTPResponse) -> str:
 
 def _problem(path: Path, size: int | None, checksum: str | None) -> str:
     found = path.stat().st_size
-    if size is not None and found != size:
+    if size is not None and found > size:
+        return f"it has more than {size:,} bytes"
+    if size is not None and found < size:
         return f"it has {found:,} bytes, not {size:,}"
     if checksum is None:
         return ""

@@ -129,11 +129,12 @@ def test_a_part_with_nothing_left_to_fetch_is_not_fetched_again_if_it_is_whole(
 @pytest.mark.parametrize(
     ("known", "told"),
     [
-        ({"size": 7}, "it has 1,280,000 bytes, not 7"),
+        ({"size": 1_280_001}, "it has 1,280,000 bytes, not 1,280,001"),
+        ({"size": 7}, "it has more than 7 bytes"),
         ({"checksum": f"sha256:{'0' * 64}"}, f"its sha256 is {SHA256[7:]}, not 0000"),
         ({"checksum": f"md5:{'1' * 32}"}, f"its md5 is {hashlib.md5(DATA).hexdigest()}, not 1111"),
     ],
-    ids=["size", "sha256", "md5"],
+    ids=["short", "long", "sha256", "md5"],
 )
 def test_another_file_than_was_published_is_thrown_away(
     site: Site, path: Path, known: dict[str, object], told: str
@@ -143,6 +144,14 @@ def test_another_file_than_was_published_is_thrown_away(
     assert names(path) == []
     download(f"{site.url}/net.pkl", path, checksum=SHA256[:15])
     assert path.read_bytes() == DATA
+
+
+def test_no_more_is_taken_than_was_published(site: Site, path: Path) -> None:
+    taken: list[int] = []
+    site.files["/net.pkl"] = DATA * 40
+    with pytest.raises(DownloadError, match="more than 1,000 bytes"):
+        download(f"{site.url}/net.pkl", path, size=1000, on_progress=lambda done, total: taken.append(done))
+    assert taken[-1] < len(DATA) * 20
 
 
 def test_what_the_site_refuses_is_told_at_once(site: Site, path: Path) -> None:
