@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import socket
 import subprocess
 import sys
@@ -181,22 +180,20 @@ def test_a_place_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> 
     assert site.asked == []
 
 
-def _fetch(url: str, path: str, waits: object) -> None:
-    download(url, Path(path), checksum=SHA256, on_wait=waits.set)  # type: ignore[attr-defined]
-
-
-def test_two_processes_take_turns(site: Site, path: Path) -> None:
+def test_two_processes_take_turns(site: Site, path: Path, tmp_path: Path) -> None:
     site.gate.clear()
-    spawn = multiprocessing.get_context("spawn")
-    waits = spawn.Event()
-    processes = [spawn.Process(target=_fetch, args=(f"{site.url}/net.pkl", str(path), waits)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    assert waits.wait(60), "one of them waits for the other"
+    code = (
+        "import sys, pathlib, ganenc.download as d; url, path, waits, checksum = sys.argv[1:];"
+        "d.download(url, pathlib.Path(path), checksum=checksum, on_wait=pathlib.Path(waits).touch)"
+    )
+    waits = tmp_path / "waits"
+    words = [sys.executable, "-c", code, f"{site.url}/net.pkl", str(path), str(waits), SHA256]
+    processes = [subprocess.Popen(words) for _ in range(2)]
+    while not waits.exists():
+        assert [process.poll() for process in processes] == [None, None]
+        threading.Event().wait(0.01)
     site.gate.set()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0]
     assert site.asked == [("/net.pkl", None)]
     assert path.read_bytes() == DATA
     assert names(path) == ["net.pkl"]
