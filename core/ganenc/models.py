@@ -130,7 +130,8 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     Args:
         source: the name of an installed model (``ganenc list model``), whose files are fetched on first use where it is
             a release; a model folder; any checkpoint that a family recognises; or a model on the Hugging Face Hub,
-            ``user/name`` or ``user/name@revision``. What exists here comes before the Hub.
+            ``user/name`` or ``user/name@revision``. What exists here comes before the Hub; a foreign file or folder
+            that is called like an installed model is named by its path, ``./name``.
         device: where the weights go.
 
     Raises:

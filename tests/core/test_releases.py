@@ -174,7 +174,7 @@ def test_what_no_program_can_fetch_is_not_tried(
     [
         (
             {"size": 12},
-            r"could not be fetched \(what came is not the file that was published: it has \S+ bytes, not 12",
+            r"could not be fetched \(what came is not the file that was published: it has more than 12 bytes",
         ),
         ({"checksum": f"sha256:{'0' * 64}"}, r"its sha256 is [0-9a-f]{64}, not 0{64}\)"),
     ],
@@ -233,6 +233,18 @@ def test_a_folder_here_comes_before_a_release(
     monkeypatch.chdir(tmp_path / "here")
     assert model_hash(load_generator("toy-8")) == model_hash(toy)
     assert site.asked == []
+
+
+def test_a_foreign_file_called_like_a_release_is_named_by_its_path(
+    publish: Callable[..., Release], site: Site, weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    (tmp_path / "toy-8").write_bytes(weights)
+    monkeypatch.chdir(tmp_path)
+    load_generator("./toy-8")
+    assert site.asked == []
+    load_generator("toy-8")
+    assert len(site.asked) == 1
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
