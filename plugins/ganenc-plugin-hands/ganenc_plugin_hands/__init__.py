@@ -15,10 +15,13 @@ def ganenc_contributions() -> list[Contribution]:
             summary="Classifier of the ten digits shown by hands; needs no download",
             target="ganenc_plugin_hands.classifier:load_hands_backbone",
         ),
-        Contribution(
-            kind="model",
-            name="stylegan2-hands64",
-            summary="StyleGAN2 of hands at 64x64, with its encoders",
-            target="ganenc_plugin_hands.models:STYLEGAN2_HANDS64",
+        *(
+            Contribution(
+                kind="model",
+                name=f"{family.lower()}-hands64",
+                summary=f"{family} of hands at 64x64, with its encoders",
+                target=f"ganenc_plugin_hands.models:{family.upper()}_HANDS64",
+            )
+            for family in ("StyleGAN1", "StyleGAN2", "PGGAN", "BigGAN")
         ),
     ]

@@ -1,6 +1,6 @@
 """What the zoo reaches on the photos kept out: ``python -m ganenc_plugin_hands.figures --help``.
 
-Each row is written to ``zoo/figures.json`` as soon as it is measured, so a measurement that was stopped goes on.
+Each row goes to the model's ``figures.json`` as soon as it is measured, so a measurement that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from ganenc.generator import Generator
 from ganenc.models import model_hash, read_config
 from torch import Tensor
 
-from ganenc_plugin_hands.models import FIGURES, MODELS, PHOTOS, ZOO
+from ganenc_plugin_hands.models import MODELS, PHOTOS, ZOO
 
-__all__ = ["kept_out", "measure", "one_pass", "table"]
+__all__ = ["figures", "kept_out", "measure", "one_pass", "table"]
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+FIGURES = "figures.json"
 METHODS = ("mean image", "encode", "finetune", "optimize", "finetune+refine")
-LABELS = {"encode": ("given", "predicted"), "finetune": ("given", "predicted", "wrong")}
+STEPS = 300
+"""Steps of every method that has some, so that they can be compared."""
+LABELS = {"encode": ("given", "predicted", "wrong"), "finetune": ("given", "wrong")}
 """With which classes the methods are measured, where classes matter; all others with the given ones."""
 
 Row = dict[str, Any]
@@ -40,7 +43,7 @@ def main(
     """Measure every model of the zoo with every method on the twelve photos kept out, and print the table."""
     for model in models or MODELS:
         measure(model, methods or list(METHODS))
-    text = f"{table(json.loads(FIGURES.read_text()))}\n{one_pass()}"
+    text = f"{table()}\n{one_pass()}"
     typer.echo(text)
     if readme:
         before, rest = readme.read_text().split(BEGIN)
@@ -55,57 +58,59 @@ def kept_out() -> tuple[Tensor, Tensor]:
 
 
 def measure(model: str, methods: list[str]) -> None:
-    """Measure a model of the zoo, leaving out what ``zoo/figures.json`` has of these very weights.
+    """Measure a model of the zoo, leaving out what its ``figures.json`` has of these very weights.
 
     Args:
         model: its name.
-        methods: ``mean image``, or names of inverters, with their default settings.
+        methods: ``mean image``, or names of inverters.
     """
     generator, encoder = ganenc.load_generator(model), ganenc.load_encoder(model)
     weights = [model_hash(generator)[:12], model_hash(encoder)[:12]]
     backbone = ganenc.load_backbone("hands")
-    known: list[Row] = json.loads(FIGURES.read_text()) if FIGURES.exists() else []
-    known = [row for row in known if row["model"] != model or row["weights"] == weights]
+    known = [row for row in figures(model) if row["weights"] == weights]
     for method in methods:
         for labels in LABELS.get(method, ("given",)) if generator.spec.classes else ("",):
-            place = {"model": model, "method": method, "labels": labels, "weights": weights}
+            place = {"method": method, "labels": labels, "weights": weights}
             if any(place.items() <= row.items() for row in known):
                 continue
             known.append(place | _figures(generator, encoder, backbone, method, labels))
-            write_json(FIGURES, known)
+            write_json(ZOO / model / FIGURES, known)
             typer.echo(json.dumps(known[-1]), err=True)
 
 
 def _figures(generator: Generator, encoder: Encoder, backbone: Backbone, method: str, labels: str) -> Row:
     """Means over the photos kept out, and seconds for each."""
     photos, digits = kept_out()
-    rows, seconds = [], 0.0
-    for photo, digit in zip(photos.split(1), digits.split(1)):
-        if method == "mean image":
-            given = digit if labels else None
-            made = generator.synthesize(generator.center(labels=given))
-        else:
-            choice: Any = {"given": digit, "wrong": (digit + 5) % 10, "": None}.get(labels, labels)
-            done = ganenc.invert(photo, generator, encoder, method=method, labels=choice, backbone="hands")
-            made, seconds = done.reconstructions, seconds + sum(done.seconds)
-        rows += metrics.evaluate_pairs(photo, made.detach(), backbone=backbone)
+    if method == "mean image":
+        made = generator.synthesize(generator.center(labels=digits if labels else None)).expand_as(photos)
+        seconds = 0.0
+    else:
+        choice: Any = {"given": digits, "wrong": (digits + 5) % 10, "": None}.get(labels, labels)
+        steps = {} if method == "encode" else {"steps": STEPS}
+        done = ganenc.invert(photos, generator, encoder, method=method, labels=choice, backbone="hands", **steps)
+        made, seconds = done.reconstructions, sum(done.seconds)
+    rows = metrics.evaluate_pairs(photos, made.detach(), backbone=backbone)
     means = {name: round(sum(row[name] for row in rows) / len(rows), 4) for name in rows[0]}
     return means | {"seconds": round(seconds / len(rows), 3)}
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown: models in the zoo's order, then methods; classes in words where they matter."""
+def figures(model: str) -> list[Row]:
+    """What was measured of a model."""
+    path = ZOO / model / FIGURES
+    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    return sorted(rows, key=lambda row: METHODS.index(row["method"]))
+
+
+def table() -> str:
+    """The figures of all models as Markdown."""
     lines = ["| model | method | PSNR | SSIM | lpips-hands | seconds each |", "|---|---|---|---|---|---|"]
-
-    def order(row: Row) -> tuple[int, int]:
-        return MODELS.index(row["model"]), METHODS.index(row["method"])
-
-    for row in sorted(rows, key=order):
-        classes = f", class {row['labels']}" if row["labels"] else ""
-        seconds = f"{row['seconds']:.2g}" if row["seconds"] else ""
-        method = row["method"] if row["method"] == "mean image" else f"`{row['method']}`"
-        figures = f"{row['psnr']:.2f} dB | {row['ssim']:.3f} | {row['lpips-hands']:.3f} | {seconds}"
-        lines.append(f"| {row['model']} | {method}{classes} | {figures} |")
+    for model in MODELS:
+        for row in figures(model):
+            classes = f", class {row['labels']}" if row["labels"] else ""
+            seconds = f"{row['seconds']:.2g}" if row["seconds"] else ""
+            method = row["method"] if row["method"] == "mean image" else f"`{row['method']}`"
+            numbers = f"{row['psnr']:.2f} dB | {row['ssim']:.3f} | {row['lpips-hands']:.3f} | {seconds}"
+            lines.append(f"| {model} | {method}{classes} | {numbers} |")
     return "\n".join(lines) + "\n"
 
 

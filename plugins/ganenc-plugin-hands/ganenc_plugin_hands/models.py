@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-__all__ = ["FIGURES", "HANDS_CLASSIFIER", "MODELS", "PHOTOS", "ZOO"]
+__all__ = ["HANDS_CLASSIFIER", "MODELS", "PHOTOS", "ZOO"]
 
 ZOO = Path(__file__).parent / "zoo"
 
 HANDS_CLASSIFIER = ZOO / "hands-classifier"
 PHOTOS = ZOO / "photos"
 """The twelve photos kept out of all training, as ``<digit>-<name>.jpg``."""
-FIGURES = ZOO / "figures.json"
-"""What the models reach on those photos."""
 
 STYLEGAN1_HANDS64 = ZOO / "stylegan1-hands64"
 STYLEGAN2_HANDS64 = ZOO / "stylegan2-hands64"

@@ -161,16 +161,15 @@ def encoder_figures(generator: Generator, encoder: Any, n: int = 200, seed: int 
     known = digits.new_zeros(n) if drawn is None else drawn
     figures: dict[str, Any] = {}
     for name, pictures, labels in (("generated", made, known), ("photos", kept, digits)):
-        again = torch.cat(
-            [
-                generator.synthesize(encoder(some, labels=of if generator.spec.classes else None))
-                for some, of in zip(pictures.split(20), labels.split(20))
-            ]
-        )
+        again = []
+        for some, of in zip(pictures.split(20), labels.split(20)):
+            given = of if generator.spec.classes else None
+            again.append(generator.synthesize(generator.complete(encoder(some, labels=given), labels=given)))
+        rebuilt = torch.cat(again)
         figures[name] = {
             "images": len(pictures),
-            "psnr": round(_mean(metrics.psnr(pictures, again)), 2),
-            "ssim": round(_mean(metrics.ssim(pictures, again)), 4),
+            "psnr": round(_mean(metrics.psnr(pictures, rebuilt)), 2),
+            "ssim": round(_mean(metrics.ssim(pictures, rebuilt)), 4),
         }
     return figures
 
