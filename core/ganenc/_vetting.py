@@ -21,7 +21,8 @@ __all__ = ["SLACK", "Vetting", "check_view"]
 SLACK = 1 << 20
 """How many bytes more than it holds a small file may take in memory."""
 
-_ENTRY = 100
+_ENTRY = 100  # what an entry of a container may take, in bytes
+_MOST_AXES = 32
 
 
 def check_view(count: int, offset: Any, size: Any, stride: Any) -> int:
@@ -39,7 +40,7 @@ def check_view(count: int, offset: Any, size: Any, stride: Any) -> int:
     sound = (
         isinstance(size, tuple)
         and isinstance(stride, tuple)
-        and len(size) == len(stride)
+        and len(size) == len(stride) <= _MOST_AXES
         and all(isinstance(number, int) and 0 <= number < 1 << 62 for number in (offset, *size, *stride))
     )
     if not sound:

@@ -81,7 +81,7 @@ class Checkpoint:
             shape: the shape it must have; None leaves an axis, or the whole shape, free.
 
         Raises:
-            CheckpointError: it is missing, of another shape, not numbers, or holds NaN or infinity.
+            CheckpointError: it is missing, empty, of another shape, not numbers, or holds NaN or infinity.
         """
         found = self.tensors.get(name)
         if found is None:
@@ -91,6 +91,8 @@ class Checkpoint:
             if not fits:
                 wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
                 self.fail(f"the tensor {name!r} has shape {tuple(found.shape)} where {wanted} is needed")
+        if not found.numel():
+            self.fail(f"the tensor {name!r} is empty: its shape is {tuple(found.shape)}")
         if found.is_complex():
             self.fail(f"the tensor {name!r} holds complex numbers")
         number = found.to(torch.float32)

@@ -10,9 +10,7 @@ import os
 import pickle
 import random
 import struct
-import sys
 import tarfile
-import types
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from foreign import Calls, Network, dumps, module, nested, storage_bytes
 from ganenc.checkpoint import Checkpoint, read_checkpoint
 from ganenc_registry.errors import CheckpointError
 from safetensors.torch import save_file
@@ -41,16 +40,6 @@ TORCH = (
 )
 
 
-class Calls:
-    """Pickles as a call of any function with any arguments."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.function, self.arguments
-
-
 @pytest.fixture
 def canary(tmp_path: Path) -> Path:
     """A file that comes into being only if something in a checkpoint is executed."""
@@ -67,13 +56,6 @@ def write(tmp_path: Path) -> Any:
         return path
 
     return to
-
-
-def storage_bytes(payload: Any) -> bytes:
-    """What a network pickle nests for each tensor: a file in the older tensor format."""
-    buffer = io.BytesIO()
-    torch.save(payload, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
 
 
 def refusal(path: Path) -> str:
@@ -256,55 +238,28 @@ def test_foreign_names_are_refused_by_name(canary: Path, write: Any, kind: str, 
 
 def test_dotted_names_reach_nothing(write: Any, canary: Path) -> None:
     """Protocol 4 resolves 'a.b.c' attribute by attribute, so an allowed function would lead to its globals."""
-    for module, attribute in (
+    for package, attribute in (
         ("torch._utils", "_rebuild_parameter.__globals__"),
         ("collections", "OrderedDict.__init__"),
         ("torch_utils.persistence", "_reconstruct_persistent_obj.__class__"),
     ):
-        texts = b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, attribute))
-        assert f"{module}.{attribute}" in refusal(write(b"\x80\x04" + texts + b"\x93."))
+        texts = b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (package, attribute))
+        assert f"{package}.{attribute}" in refusal(write(b"\x80\x04" + texts + b"\x93."))
 
 
-class Network:
-    """Stands for the class of TensorFlow networks when pickles of that kind are written here."""
-
-
-def _reconstruct_persistent_obj(meta: Any) -> None:
-    """Stands for the function that rebuilds torch networks when pickles of that kind are written here."""
-
-
-@pytest.fixture
-def nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the two names above be pickled as NVIDIA's files name them."""
-    for stand_in, name in ((Network, "dnnlib.tflib.network"), (_reconstruct_persistent_obj, "torch_utils.persistence")):
-        for parent in ("torch_utils", "dnnlib", "dnnlib.tflib", name):
-            monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
-        monkeypatch.setattr(stand_in, "__module__", name)
-        monkeypatch.setattr(sys.modules[name], stand_in.__name__, stand_in, raising=False)
-
-
-def module(source: str = "", **state: Any) -> Calls:
-    meta = {"type": "class", "version": 6, "module_src": source, "class_name": "Layer", "state": state}
-    return Calls(_reconstruct_persistent_obj, meta)
-
-
-@pytest.mark.usefixtures("nvidia")
 def test_source_text_is_never_run(write: Any, canary: Path) -> None:
     net = module(f"open({str(canary)!r}, 'w')", _parameters={"w": torch.ones(2)}, _buffers={}, _modules={})
-    found = read_checkpoint(write(pickle.dumps({"G_ema": net})))
+    found = read_checkpoint(write(dumps({"G_ema": net})))
     assert torch.equal(found.tensors["G_ema.w"], torch.ones(2))
     assert not canary.exists()
 
 
-@pytest.mark.usefixtures("nvidia")
 @pytest.mark.parametrize("kind", ["system", "eval", "getattr", "torch_load"])
 def test_payloads_inside_tensor_bytes_are_refused(write: Any, canary: Path, kind: str) -> None:
     payload, name = payloads(canary)[kind]
-    nested = Calls(torch.storage._load_from_bytes, storage_bytes(payload))
-    tensor = Calls(torch._utils._rebuild_tensor_v2, nested, 0, (1,), (1,), False, OrderedDict())
-    net = module(_parameters={"w": tensor}, _buffers={}, _modules={})
+    net = module(_parameters={"w": nested(torch.ones(1), storage_bytes(payload))}, _buffers={}, _modules={})
     canary.unlink(missing_ok=True)
-    message = refusal(write(pickle.dumps({"G_ema": net})))
+    message = refusal(write(dumps({"G_ema": net})))
     assert name.rpartition(".")[2] in message
     assert not canary.exists()
 
@@ -326,20 +281,20 @@ def test_tar_archives_are_refused_outside_and_inside(write: Any, canary: Path) -
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:") as archive:
         for name in ("storages", "tensors", "pickle"):
-            data = pickle.dumps(payloads(canary)["system"][0])
+            data = dumps(payloads(canary)["system"][0])
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     canary.unlink(missing_ok=True)
     refusal(write(buffer.getvalue(), "x.pth"))
     nested = Calls(torch.storage._load_from_bytes, buffer.getvalue())
-    assert "tar archive" in refusal(write(pickle.dumps({"w": nested})))
+    assert "tar archive" in refusal(write(dumps({"w": nested})))
     assert not canary.exists()
 
 
 def test_torchscript_archives_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
-        archive.writestr("script/constants.pkl", pickle.dumps(()))
+        archive.writestr("script/constants.pkl", dumps(()))
     assert "TorchScript" in refusal(tmp_path / "script.pt")
 
 
@@ -355,23 +310,21 @@ def test_state_is_set_on_nothing_but_records(write: Any) -> None:
     assert "state of something that has none" in refusal(write(data))
 
 
-@pytest.mark.usefixtures("nvidia")
 def test_payloads_inside_tensorflow_networks_are_refused(write: Any, canary: Path) -> None:
     payload, name = payloads(canary)["system"]
     network = Network()
     network.__dict__.update(version=4, name="Gs", static_kwargs={"x": payload}, components={}, variables=[])
     canary.unlink(missing_ok=True)
-    assert name in refusal(write(pickle.dumps((network, network, network))))
+    assert name in refusal(write(dumps((network, network, network))))
     assert not canary.exists()
 
 
-@pytest.mark.usefixtures("nvidia")
 def test_networks_without_variables_are_refused(write: Any) -> None:
     states: list[dict[str, Any]] = [{}, {"variables": 3}, {"variables": [("w", "text")]}, {"variables": [3]}]
     for state in [*states, {"variables": [], "components": 1}]:
         network = Network()
         network.__dict__.update(state)
-        assert "variable" in refusal(write(pickle.dumps({"Gs": network})))
+        assert "variable" in refusal(write(dumps({"Gs": network})))
 
 
 def test_object_arrays_are_refused(write: Any) -> None:
@@ -447,8 +400,8 @@ def test_tensors_cannot_exceed_their_bytes(write: Any, tmp_path: Path) -> None:
     raw = storage_bytes(torch.ones(4)._typed_storage())
     views = [((1 << 40,), (0,)), ((5,), (1,)), ((2,), (1 << 50,)), ((-1,), (1,)), ((1, 1), (1,)), ((2,), (-1,))]
     for size, stride in views:
-        nested = Calls(torch.storage._load_from_bytes, raw)
-        tensor = Calls(torch._utils._rebuild_tensor_v2, nested, 0, size, stride, False, OrderedDict())
+        storage = Calls(torch.storage._load_from_bytes, raw)
+        tensor = Calls(torch._utils._rebuild_tensor_v2, storage, 0, size, stride, False, OrderedDict())
         assert "tensor" in refusal(write(pickle.dumps({"w": tensor})))
     torch.save({"w": torch.ones(1).expand(1 << 40)}, tmp_path / "expanded.pt")
     assert "larger than the file" in refusal(tmp_path / "expanded.pt")
@@ -471,7 +424,6 @@ def test_truncated_files(shared: Path, write: Any, name: str) -> None:
         refusal(write(data[: int(share * len(data))], Path(name).name))
 
 
-@pytest.mark.filterwarnings("ignore:invalid escape sequence")
 def test_flipped_bytes_give_errors_of_ours_alone(shared: Path, write: Any) -> None:
     rng = random.Random(5)
     data = (shared / "checkpoints/stylegan2_nvlabs_cond/network.pkl").read_bytes()
