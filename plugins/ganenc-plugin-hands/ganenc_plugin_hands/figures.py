@@ -26,7 +26,7 @@ __all__ = ["figures", "kept_out", "measure", "one_pass", "table"]
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 FIGURES = "figures.json"
-METHODS = ("mean image", "encode", "finetune", "optimize", "finetune+refine")
+METHODS = ("mean image", "encode", "finetune", "optimize")
 STEPS = 300
 """Steps of every method that has some, so that they can be compared."""
 LABELS = {"encode": ("given", "predicted", "wrong"), "finetune": ("given", "wrong")}
