@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ganenc_registry.errors import SpecError
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Attention", "CenterAttention", "NoAttention", "View"]
+__all__ = ["Attention", "CenterAttention", "NoAttention", "View", "three_views", "two_weights"]
 
 AT1_MARGIN = 0.125
 """Part of the width that AT1 removes on each side (Figure 5)."""
@@ -35,7 +35,8 @@ class Attention(ABC):
     """Makes views. A subclass says what to look at once per target, and then looks there in any image.
 
     A registered attention is built with those of ``weights=(mu1, mu2)``, ``backbone=`` (a loaded `Backbone`) and
-    ``value_range=`` that its constructor names.
+    ``value_range=`` that its constructor names, and with the options that a run's spec gives it. One that holds a
+    backbone is best an ``nn.Module`` besides: it then moves with its objective, which also predicts classes by it.
     """
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
@@ -87,19 +88,35 @@ class CenterAttention(Attention):
     """
 
     def __init__(self, weights: Sequence[float] = (0.375, 0.625)) -> None:
-        if len(weights) != 2:
-            raise SpecError(f"Center attention takes two weights, mu1 and mu2; it was given {len(weights)}.")
-        self.weights = (float(weights[0]), float(weights[1]))
+        self.weights = two_weights(weights)
 
     def views(self, image: Tensor, focus: Any = None) -> list[View]:
         """The image, then AT1 and AT2."""
-        margins = ((0.0, AT1_MARGIN), (AT2_MARGIN, AT2_MARGIN))
-        crops = [
-            View(name, weight, _crop(image, *margin))
-            for name, weight, margin in zip(("at1", "at2"), self.weights, margins, strict=True)
-            if weight != 0.0
-        ]
-        return [View("image", 1.0, image), *crops]
+        return three_views(
+            image,
+            self.weights,
+            lambda: _crop(image, 0.0, AT1_MARGIN),
+            lambda: _crop(image, AT2_MARGIN, AT2_MARGIN),
+        )
+
+
+def two_weights(weights: Sequence[float]) -> tuple[float, float]:
+    """mu1 and mu2 of Equation 2, as numbers.
+
+    Raises:
+        SpecError: if there are not two.
+    """
+    if len(weights) != 2:
+        raise SpecError(f"An attention takes two weights, mu1 and mu2; it was given {len(weights)}.")
+    return float(weights[0]), float(weights[1])
+
+
+def three_views(
+    image: Tensor, weights: tuple[float, float], at1: Callable[[], Tensor], at2: Callable[[], Tensor]
+) -> list[View]:
+    """The image, then AT1 and AT2, each made only if its weight (mu1, mu2) is not 0."""
+    parts = zip(("at1", "at2"), weights, (at1, at2), strict=True)
+    return [View("image", 1.0, image), *(View(name, weight, make()) for name, weight, make in parts if weight != 0.0)]
 
 
 def _crop(image: Tensor, vertical: float, horizontal: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from ganenc_registry import registry
-from ganenc_registry.errors import PluginError, SpecError
+from ganenc_registry.errors import PluginError, SpecError, nearest
 from torch import Tensor, nn
 
 from ganenc.attention import Attention, View
@@ -195,6 +195,7 @@ def build_objective(
     latent: LatentTerm | Mapping[str, Any] | None = None,
     value_range: Range = (-1.0, 1.0),
     device: str | torch.device = "cpu",
+    attention_options: Mapping[str, Any] | None = None,
 ) -> Objective:
     """Build an objective from plain values, names resolved through the registry.
 
@@ -206,6 +207,7 @@ def build_objective(
         latent: the latent loss, or its arguments.
         value_range: the values of black and white in the images.
         device: where the objective is to be.
+        attention_options: what else the registered attention takes, by name.
 
     Raises:
         UnknownNameError: if a name is not registered.
@@ -216,24 +218,37 @@ def build_objective(
     def loaded() -> Backbone:
         return load_backbone(backbone, device=device)
 
-    options: dict[str, Any] = {"value_range": value_range, "backbone": loaded}
+    shared: dict[str, Any] = {"value_range": value_range, "backbone": loaded}
     built: dict[str, tuple[float, Loss]] = {}
     for name, weight in losses.items():
         factory = registry().resolve("loss", name)
         if weight:
-            built[name] = (weight, _check(_call(factory, options), Loss, f"loss {name!r}"))
-    looks: Attention = (
-        attention
-        if isinstance(attention, Attention)
-        else _check(
-            _call(registry().resolve("attention", attention), {**options, "weights": tuple(weights)}),
-            Attention,
-            f"attention {attention!r}",
-        )
-    )
+            built[name] = (weight, _check(_call(factory, shared), Loss, f"loss {name!r}"))
+    looks = _attention(attention, {**shared, "weights": tuple(weights)}, attention_options or {})
     if latent is not None and not isinstance(latent, LatentTerm):
         latent = LatentTerm(**_known(LatentTerm, latent))
     return Objective(looks, built, latent).to(device)
+
+
+def _attention(attention: str | Attention, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Attention:
+    """An attention at hand, or a registered one built with what all get and with options of its own."""
+    what = f"attention {attention!r}"
+    if isinstance(attention, Attention):
+        if options:
+            raise SpecError("Options are for an attention given by its name; this one is built already.")
+        return attention
+    factory = registry().resolve("attention", attention)
+    known = [name for name in inspect.signature(factory).parameters if name not in shared]
+    for name in options:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise SpecError(f"The {what} has no option {name!r}{nearest(name, known)}; {has}.")
+    try:
+        made: Attention = _check(_call(factory, {**shared, **options}), Attention, what)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise SpecError(f"The {what} cannot be made of {given or 'its defaults'}: {error}.") from None
+    return made
 
 
 def _call(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:

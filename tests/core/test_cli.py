@@ -336,6 +336,21 @@ class TestInvert:
         (image,) = ran.json()["images"]
         assert np.array_equal(pixels(Path(image["image"])), pixels(out / "one" / "reconstruction.png"))
 
+    def test_the_objective_can_be_chosen(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
+        words = ("invert", photos / "one.png", "--model", model, "--steps", 2, "--out")
+        assert run(*words, tmp_path / "a").code == 0
+        assert run(*words, tmp_path / "b", "--set", "objective.attention.name=none", "--set", "rate=0.02").code == 0
+        told = json.loads((tmp_path / "b" / "one" / "inversion.json").read_text())
+        assert told["objective"] == {"attention": {"name": "none"}}
+        views = "Views of the attention"
+        assert views in (tmp_path / "a" / "one" / "report.html").read_text()
+        assert views not in (tmp_path / "b" / "one" / "report.html").read_text()
+        for wrong, said in (("objective.attention.nam=none", "did you mean 'name'"), ("objective=3", "takes fields")):
+            ran = run(*words, tmp_path / "c", "--set", wrong)
+            assert ran.code == 2
+            assert said in ran.err
+        assert not (tmp_path / "c").exists()
+
     def test_latents_of_another_model_are_refused(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
         torch.manual_seed(9)
         save_pretrained(ToyGenerator(SPEC), tmp_path / "other")

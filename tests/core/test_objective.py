@@ -295,6 +295,23 @@ class TestBuild:
         assert built.losses["lpips"].backbone is tiny_backbone
         assert self.loaded == 1
 
+    def test_an_attention_gets_options_of_its_own(self, known: Registry) -> None:
+        class Choosy(NoAttention):
+            def __init__(self, weights: tuple[float, float], *, depth: int = 1) -> None:
+                self.given = (weights, depth + 0)
+
+        known.add_value("attention", "choosy", Choosy, summary="takes an option")
+        built = build_objective({"mse": 1}, attention="choosy", weights=(2, 3), attention_options={"depth": 4})
+        assert built.attention.given == ((2, 3), 4)
+        with pytest.raises(SpecError, match=r"no option 'deph' \(did you mean 'depth'\?\); it has depth"):
+            build_objective({"mse": 1}, attention="choosy", attention_options={"deph": 4})
+        with pytest.raises(SpecError, match="'none' has no option 'weights'; it has none"):
+            build_objective({"mse": 1}, attention="none", attention_options={"weights": (1, 1)})
+        with pytest.raises(SpecError, match="'choosy' cannot be made of depth='deep': "):
+            build_objective({"mse": 1}, attention="choosy", attention_options={"depth": "deep"})
+        with pytest.raises(SpecError, match="built already"):
+            build_objective({"mse": 1}, attention=NoAttention(), attention_options={"depth": 4})
+
     def test_wrong_values_are_named(self, known: Registry) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'ssim'"):
             build_objective({"sim": 1})

@@ -28,6 +28,7 @@ from ganenc_registry.specs import (
     preset,
     read_mapping,
 )
+from ganenc_registry.specs.run import AttentionChoice
 
 LAYOUT = (
     Styles(layers=10, dim=32),
@@ -57,7 +58,7 @@ RUN = RunSpec.from_mapping(
         "encoder": {"weights": "runs/a/encoder", "overrides": {"blur": True, "residual": "sum"}},
         "objective": {
             "losses": {"mse": 1.0, "lpips": 0.5},
-            "attention": {"name": "none", "weights": [0, 1]},
+            "attention": {"name": "none", "weights": [0, 1], "options": {"of": "given", "sizes": [1, 2.5]}},
             "latent": {"weight": 0.1, "parts": {"w": 2.0}, "on_photos": False},
             "backbone": "hands",
         },
@@ -292,6 +293,14 @@ def test_seven_epochs_of_the_papers_samples_in_steps(size: int, batch: int, step
     assert preset("finetune", steps=0, epochs=3, data={"batch": 4}).resolved(size, photos=10).steps == 7
 
 
+def test_the_name_of_an_attention_stands_for_its_fields() -> None:
+    text = RunSpec.from_yaml("task: pretrain\nsteps: 1\nobjective: {attention: none}").objective.attention
+    assert text == AttentionChoice(name="none")
+    assert text.weights == AttentionChoice().weights
+    with pytest.raises(SpecError, match=r"objective\.attention: it takes a mapping"):
+        RunSpec.from_mapping({"task": "pretrain", "steps": 1, "objective": {"attention": 3}})
+
+
 def test_a_run_without_a_length_is_refused() -> None:
     with pytest.raises(SpecError, match="steps, or epochs, above 0"):
         RunSpec.from_mapping({"task": "pretrain"})
@@ -307,6 +316,8 @@ def test_presets_take_fields_anew_and_keep_the_others() -> None:
     assert spec.objective.latent.weight == 0.5
     assert spec.encoder.overrides["blur"] is True
     assert preset("paper-pretrain-s2").steps == 0, "the preset itself stays as it was"
+    short = preset("paper-pretrain-s2", steps=9, objective={"attention": "none"}).objective.attention
+    assert short == spec.objective.attention
     with pytest.raises(SpecError, match=r"no preset 'paper-fintune' \(did you mean 'paper-finetune'\?\)"):
         preset("paper-fintune")
     with pytest.raises(SpecError, match="In the preset finetune: stepz: there is no such field"):

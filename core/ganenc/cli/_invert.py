@@ -25,7 +25,7 @@ from ganenc.cli._options import (
     Seed,
     Set,
     integers,
-    options,
+    nested,
 )
 from ganenc.defaults import default_method
 
@@ -59,7 +59,8 @@ def invert(
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report.
 
-    A broken photo is named and skipped; the rest go on, and the exit code is 1.
+    --set takes options of the method, as in --set rate=0.01, and fields of the objective that a run's spec has, as in
+    --set objective.attention.name=none. A broken photo is named and skipped; the rest go on, and the exit code is 1.
     """
     if bool(photos) == bool(latents):
         raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
@@ -75,10 +76,13 @@ def invert(
     if fit not in get_args(images.Fit):
         known = get_args(images.Fit)
         raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
-    chosen = options(settings)
+    chosen = nested(settings)
+    towards = chosen.pop("objective", {})
+    if not isinstance(towards, dict):
+        raise SpecError("--set objective: it takes fields, as in --set objective.attention.name=none.")
     chosen.update({key: value for key, value in (("steps", steps), ("space", space)) if value is not None})
     found = images.find(photos or [])
-    session = open_session(model, encoder=encoder, device=device, backbone=backbone)
+    session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     method = method or default_method(session.encoder is not None)
     job = Job(
         session, out, method, chosen, photo_labels(labels, found, session),

@@ -165,6 +165,7 @@ class _Worker:
             "metrics_of_the_mean_image": result.mean_image,
             "metric_settings": self.settings_of_metrics(),
             "settings": result.settings,
+            "objective": session.towards,
             "space": inversion.latents.space,
             "seed": self.job.seed,
             "fit": self.job.fit,

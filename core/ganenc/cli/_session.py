@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class Session:
         hash: the hash of the generator's weights.
         backbone: the name of the backbone behind LPIPS; ``none`` for none.
         backbone_chosen: whether the user named it.
+        towards: fields of the objective's spec that the user gave.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Session:
     hash: str
     backbone: str
     backbone_chosen: bool = False
+    towards: Mapping[str, Any] = field(default_factory=dict)
 
     def metric_backbone(self) -> Backbone | None:
         """The backbone for metrics. Where it was not asked for and its weights are not here, LPIPS is left out."""
@@ -60,15 +62,20 @@ class Session:
             return None
 
     def objective(self) -> Objective:
-        """The paper's objective with this backbone; without one its LPIPS term is left out."""
+        """The paper's objective with this backbone, but for what is asked; without one its LPIPS term is left out.
+
+        Raises:
+            SpecError: if what is asked for does not fit.
+        """
         from ganenc_registry.specs import ObjectiveSpec
 
         from ganenc.inverters.entry import objective_from_spec
 
-        spec = ObjectiveSpec(backbone=self.backbone)
+        base = {} if self.backbone == NO_BACKBONE else {"backbone": self.backbone}
+        spec = ObjectiveSpec.from_mapping({**base, **self.towards}, where="--set objective")
         if self.backbone == NO_BACKBONE:
             losses = {name: weight for name, weight in spec.losses.items() if name != "lpips"}
-            spec = ObjectiveSpec(losses=losses)
+            spec = spec.model_copy(update={"losses": losses})
         return objective_from_spec(spec, self.generator)
 
     def objective_for(
@@ -116,6 +123,7 @@ def open_session(
     device: str = "cpu",
     backbone: str | None = None,
     seek_encoder: bool = True,
+    towards: Mapping[str, Any] | None = None,
 ) -> Session:
     """Load a generator and what belongs to it.
 
@@ -125,6 +133,7 @@ def open_session(
         device: where to.
         backbone: a registered backbone, or ``none``; by default what the model's config names.
         seek_encoder: whether an encoder is wanted at all.
+        towards: fields of the objective's spec that differ from the paper's.
 
     Raises:
         GanencError: if something is not there or does not fit.
@@ -147,7 +156,7 @@ def open_session(
         from ganenc_registry import registry
 
         registry().get("backbone", chosen)
-    return Session(model, generator, found, digest, chosen, backbone is not None)
+    return Session(model, generator, found, digest, chosen, backbone is not None, towards or {})
 
 
 def encoder_folder(model: str, encoder: str | None = None) -> str | None:

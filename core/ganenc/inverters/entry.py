@@ -136,6 +136,7 @@ def objective_from_spec(spec: ObjectiveSpec, generator: Generator) -> Objective:
         losses=spec.losses,
         attention=spec.attention.name,
         weights=weights,
+        attention_options=spec.attention.options,
         backbone=spec.backbone,
         latent=latent,
         value_range=generator.spec.value_range,

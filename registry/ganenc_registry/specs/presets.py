@@ -65,9 +65,14 @@ def preset(name: str, **fields: Any) -> RunSpec:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the fields of ``over``; where both hold a mapping, these are merged."""
+    """``base`` with the fields of ``over``; where both hold a mapping, these are merged.
+
+    A text over a mapping that has a ``name`` changes that name alone.
+    """
     merged = dict(base)
     for key, value in over.items():
         mine = merged.get(key)
+        if isinstance(mine, Mapping) and "name" in mine and isinstance(value, str):
+            value = {"name": value}
         merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
     return merged

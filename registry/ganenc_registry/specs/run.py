@@ -50,10 +50,16 @@ class EncoderChoice(Spec):
 
 
 class AttentionChoice(Spec):
-    """Which views of an image the losses see, and how they weigh (Equation 2)."""
+    """Which views of an image the losses see, and how they weigh (Equation 2). A name alone stands for its fields."""
 
     name: str = Field("center", description="the registered attention")
     weights: tuple[NonNegativeFloat, NonNegativeFloat] = Field((0.375, 0.625), description="mu1 and mu2 of Equation 2")
+    options: dict[str, Any] = Field(default_factory=dict, description="what else the attention takes, by name")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
 
 
 class LatentLoss(Spec):
