@@ -1,0 +1,115 @@
+"""Boxes around what heat maps mark, and crops at them (not in the paper, which has no crops of misaligned images)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from ganenc.losses.base import precise
+from kornia.contrib import connected_components
+from kornia.filters import gaussian_blur2d
+from kornia.geometry.transform import remap
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["crop", "find_boxes"]
+
+GRID = 32
+"""The longest side on which regions are sought, in cells."""
+BLUR = 0.125
+"""The deviation of the blur, as a part of each side. It makes one region of an object's parts, and of two regions lets
+the one with more mass win, not the one with the higher peak."""
+
+
+def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, float] = (0.25, 0.75)) -> list[Tensor]:
+    """A box for each threshold around the region that a map marks most.
+
+    The region is the connected one around the peak of the blurred map where that is above the threshold (a part of the
+    peak). All boxes of a map stand around one centre, the centre of the map's mass in the region of the highest
+    threshold; each is as large as its own region, of the shape of the map, and moved to lie within it. A map without a
+    peak (all values alike) is taken whole.
+
+    Args:
+        maps: (N, 1, H, W), of 0 or more.
+        thresholds: above 0 and below 1.
+        sizes: the least and the greatest side of a box, as parts of the map's sides.
+
+    Returns:
+        for each threshold (N, 4), int64: top, left, height and width in pixels.
+    """
+    height, width = maps.shape[-2:]
+    shrink = min(1.0, GRID / max(height, width))
+    grid = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    coarse = F.adaptive_avg_pool2d(maps.float(), grid)
+    blurred = _blur(coarse)
+    flat = maps.amax((1, 2, 3)) == maps.amin((1, 2, 3))
+    y, x = _center(coarse * _region(blurred, max(thresholds)))
+    boxes = []
+    for threshold in thresholds:
+        region = _region(blurred, threshold)[:, 0]
+        rows, columns = region.amax(2).mean(1), region.amax(1).mean(1)
+        size = torch.maximum(rows, columns).clamp(*sizes)
+        sides = [(size * side).round().clamp(1, side) for side in (height, width)]
+        starts = [
+            torch.minimum((middle * side - length / 2).round().clamp_min(0), side - length)
+            for middle, length, side in zip((y, x), sides, (height, width), strict=True)
+        ]
+        box = torch.stack([*starts, *sides], 1)
+        whole = box.new_tensor([0, 0, height, width])
+        boxes.append(torch.where(flat[:, None], whole, box).long())
+    return boxes
+
+
+def crop(images: Tensor, boxes: Tensor) -> Tensor:
+    """Cut a box out of each image and resize it bilinearly to the size of the image. Differentiable.
+
+    Equal to ``F.interpolate(image[box], mode="bilinear", align_corners=False)``, for boxes that differ.
+
+    Args:
+        images: (N, C, H, W).
+        boxes: (N, 4): top, left, height and width in pixels.
+
+    Returns:
+        (N, C, H, W).
+    """
+    exact = precise(images)
+    top, left, height, width = boxes.to(exact.dtype).unbind(1)
+    rows, columns = _places(top, height, images.shape[-2]), _places(left, width, images.shape[-1])
+    shape = (len(images), *images.shape[-2:])
+    y, x = rows[:, :, None].expand(shape), columns[:, None, :].expand(shape)
+    return remap(exact, x, y, mode="bilinear", padding_mode="border", align_corners=True).to(images.dtype)
+
+
+def _places(start: Tensor, length: Tensor, count: int) -> Tensor:
+    """Where along one side each of ``count`` pixels comes from: (N, count), within the box."""
+    centers = torch.arange(count, device=start.device, dtype=start.dtype) + 0.5
+    inside = centers * (length / count)[:, None] - 0.5
+    return start[:, None] + torch.minimum(inside.clamp_min(0), length[:, None] - 1)
+
+
+def _blur(maps: Tensor) -> Tensor:
+    """Blur maps (N, 1, h, w) with zeros around, as mass counts that is there."""
+    deviations = [BLUR * side for side in maps.shape[-2:]]
+    kernel = [2 * max(1, round(3 * deviation)) + 1 for deviation in deviations]
+    return gaussian_blur2d(maps, (kernel[0], kernel[1]), (deviations[0], deviations[1]), border_type="constant")
+
+
+def _region(blurred: Tensor, threshold: float) -> Tensor:
+    """1 in the connected part around each peak above ``threshold`` of it, 0 elsewhere: (N, 1, h, w)."""
+    peak, place = blurred.flatten(1).max(1)
+    above = (blurred > threshold * peak[:, None, None, None]).to(blurred.dtype)
+    labels = connected_components(above, num_iterations=4 * GRID)
+    wanted = labels.flatten(1).gather(1, place[:, None])[:, :, None, None]
+    return ((labels == wanted) & (above > 0)).to(blurred.dtype)
+
+
+def _center(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """The centre of mass of maps (N, 1, h, w), as parts of the height and the width: (N,) each."""
+    total = mass.sum((1, 2, 3)).clamp_min(torch.finfo(mass.dtype).tiny)
+
+    def along(dim: int) -> Tensor:
+        side = mass.shape[dim]
+        places = (torch.arange(side, device=mass.device, dtype=mass.dtype) + 0.5) / side
+        return (mass.sum((1, 5 - dim)) * places).sum(1) / total
+
+    return along(2), along(3)

@@ -1,0 +1,85 @@
+"""Three ways to map where in an image a score comes from. Each map is raw: not scaled, and as coarse as it comes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import torch
+from captum.attr import GuidedGradCam, LayerGradCam
+from kornia.filters import gaussian_blur2d
+from torch import Tensor, nn
+
+from ganenc_plugin_gradcam.scores import Scores
+
+__all__ = ["METHODS", "Method", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam"]
+
+Method: TypeAlias = Callable[[Scores, nn.Module, Tensor, Tensor | None], Tensor]
+"""(scores, layer, images (N, 3, H, W) as the backbone takes them, rows of labels) => maps (N, 1, h, w) of 0 or more."""
+
+GUIDED_BLUR = 1 / 64
+"""The deviation of the blur over guided maps, as a part of the image's shorter side (not in the paper)."""
+
+
+def grad_cam(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Grad-CAM (Selvaraju et al., 2017), by captum: channels weighed by their mean gradient, added, negatives cut."""
+    attribution = LayerGradCam(scores, layer)
+    found: Tensor = attribution.attribute(images, additional_forward_args=rows, relu_attributions=True)
+    return found
+
+
+def grad_cam_plus_plus(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Grad-CAM++ (Chattopadhay et al., 2018, Equation 19), for the exponential of the score, whose factor cancels.
+
+    With gradients g of the score and maps A of the layer, cut at 0 as if a ReLU followed, each channel weighs
+    sum(alpha relu(g)), alpha = g^2 / (2 g^2 + g^3 sum(A)), the sums over positions.
+    """
+    maps, gradients = _layer_gradients(scores, layer, images, rows)
+    square = gradients.square()
+    whole = maps.relu().sum((2, 3), keepdim=True)
+    below = 2 * square + gradients * square * whole
+    alpha = torch.where(gradients > 0, square / torch.where(gradients > 0, below, 1.0), 0.0)
+    weights = (alpha * gradients.relu()).sum((2, 3), keepdim=True)
+    return (weights * maps).sum(1, keepdim=True).relu()
+
+
+def guided_grad_cam(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Guided Grad-CAM (Selvaraju et al., 2017), by captum: as fine as the image.
+
+    Captum's product of Grad-CAM and guided backpropagation has a sign and a colour; the map is its magnitude, added
+    over colours and blurred a little, as single pixels are no region. ReLUs that are no modules are not guided.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Setting backward hooks")
+        found: Tensor = GuidedGradCam(scores, layer).attribute(
+            images.requires_grad_(), additional_forward_args=rows, interpolate_mode="bilinear"
+        )
+    strength = found.detach().abs().sum(1, keepdim=True)
+    deviation = GUIDED_BLUR * min(strength.shape[-2:])
+    size = 2 * max(1, round(3 * deviation)) + 1
+    return gaussian_blur2d(strength, (size, size), (deviation, deviation), border_type="replicate")
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {"gradcam": grad_cam, "gradcam++": grad_cam_plus_plus, "guided": guided_grad_cam}
+)
+"""Every way, by name."""
+
+
+def _layer_gradients(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The maps of a layer and the gradients of the scores there, both (N, C, h, w)."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_())
+        return kept[-1].clone()  # What follows may work in place.
+
+    hook = layer.register_forward_hook(keep)
+    try:
+        total = scores(images, rows).sum()
+    finally:
+        hook.remove()
+    (gradients,) = torch.autograd.grad(total, kept[-1:])
+    return kept[-1].detach(), gradients

@@ -1,0 +1,228 @@
+"""The views, their gradients in an encoder, one network for the losses and the maps, and how users name them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from ganenc.attention import NoAttention
+from ganenc.encoder import build_encoder
+from ganenc.inverters.entry import objective_from_spec
+from ganenc.losses import COS, LPIPS, MSE, SSIM
+from ganenc.objective import Objective, build_objective
+from ganenc.step import Batch, EncoderStep
+from ganenc_plugin_gradcam.attention import GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
+from ganenc_plugin_gradcam.boxes import crop
+from ganenc_plugin_gradcam.classifier import Classifier
+from ganenc_registry import registry
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import ObjectiveSpec
+from torch import Tensor, nn
+from toys import ToyGenerator, toy_spec
+
+ATTENTIONS = {"gradcam": GradCam, "gradcam-crop": GradCamCrop, "gradcam++": GradCamPlusPlus, "guided": GuidedGradCam}
+LOSSES = ("mse", "cos", "lpips", "ssim")
+
+
+def all_losses(backbone: Any) -> dict[str, Any]:
+    return {"mse": (5.0, MSE()), "cos": (3.0, COS()), "lpips": (2.0, LPIPS(backbone)), "ssim": (1.0, SSIM())}
+
+
+def test_views_are_weighted_and_masked_by_the_map(two_colours: Any, paint: Any) -> None:
+    target = paint((0, 2, 3), (0, 6, 1))
+    target[0, 0, 6, 1] = 0.5
+    target[0, 0, 0, 0] = 0.25
+    attention = GradCam(two_colours, (5, 9))
+    focus = attention.prepare(target)
+    image = torch.rand(1, 3, 8, 8) * 2 - 1
+    whole, at1, at2 = attention.views(image, focus)
+    assert whole.image is image
+    assert [(view.name, view.weight) for view in (whole, at1, at2)] == [("image", 1.0), ("at1", 5.0), ("at2", 9.0)]
+    heat = torch.zeros(8, 8)
+    heat[2, 3], heat[6, 1], heat[0, 0] = 1.0, 0.5, 0.25
+    assert torch.allclose(at1.image, image * heat, atol=1e-6)
+    above = torch.zeros(8, 8)
+    above[2, 3] = 1.0
+    assert torch.allclose(at2.image, image * above, atol=1e-6)
+    _, _, lower = GradCam(two_colours, threshold=0.4).views(image, focus)
+    above[6, 1] = 1.0
+    assert torch.allclose(lower.image, image * above, atol=1e-6)
+
+
+def test_the_value_range_changes_no_view(two_colours: Any, paint: Any) -> None:
+    target = paint((0, 2, 3), (1, 6, 1))
+    for kind in ATTENTIONS.values():
+        one, other = kind(two_colours), kind(two_colours, value_range=(0, 255))
+        shifted = (target + 1) * 127.5
+        views = zip(one.views(target, one.prepare(target)), other.views(shifted, other.prepare(shifted)), strict=True)
+        for a, b in views:
+            assert torch.allclose((a.image + 1) * 127.5, b.image, atol=1e-3)
+
+
+def test_crops_are_those_of_the_boxes_and_a_view_of_weight_0_is_left_out(two_colours: Any, paint: Any) -> None:
+    target = paint((0, 6, 6))
+    attention = GradCamCrop(two_colours, (0, 1))
+    focus = attention.prepare(target)
+    views = attention.views(target, focus)
+    assert [view.name for view in views] == ["image", "at2"]
+    assert torch.equal(views[1].image, crop(target, focus["at2"]))
+    top, left, height, width = focus["at2"][0].tolist()
+    assert top + height == left + width == 8
+    assert (focus["at1"][0, 2:] >= focus["at2"][0, 2:]).all()
+
+
+@pytest.fixture(scope="module")
+def toys() -> Any:
+    """A generator of 16x16 images, and its encoder with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        generator = ToyGenerator(toy_spec((16, 16), dim=4)).freeze()
+        return generator, build_encoder(generator, head_gain=1.0)
+
+
+def gradient(encoder: nn.Module, value: Tensor) -> Tensor:
+    found = torch.autograd.grad(value, list(encoder.parameters()), retain_graph=True, allow_unused=True)
+    return torch.cat([part.flatten() for part in found if part is not None])
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_every_loss_of_every_view_gives_the_encoder_a_gradient_of_its_own(
+    toys: Any, tiny_backbone: Any, name: str
+) -> None:
+    generator, encoder = toys
+    images = generator.synthesize(generator.sample(2, seed=1)).detach()
+
+    def terms(attention: Any) -> Any:
+        objective = Objective(attention, all_losses(tiny_backbone))
+        return EncoderStep(generator, encoder, objective)(Batch(images)).result
+
+    result, plain = terms(ATTENTIONS[name](tiny_backbone)), terms(NoAttention())
+    for loss in LOSSES:
+        without = gradient(encoder, plain.terms[f"image/{loss}"].mean())
+        whole = gradient(encoder, result.terms[f"image/{loss}"].mean())
+        assert torch.allclose(whole, without, rtol=1e-3, atol=1e-6 * float(without.norm()))
+        for view in ("at1", "at2"):
+            found = gradient(encoder, result.terms[f"{view}/{loss}"].mean())
+            assert found.isfinite().all()
+            assert found.norm() > 1e-6, (view, loss)
+            along = nn.functional.cosine_similarity(found, without, dim=0)
+            assert along < 0.9999, (view, loss, "points where the gradient without attention does")
+    assert nn.functional.cosine_similarity(gradient(encoder, result.total), gradient(encoder, plain.total), dim=0) < 1
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_one_network_and_one_pass_a_step(tiny_backbone: Any, name: str) -> None:
+    target, made = (torch.rand(3, 3, 16, 16) * 2 - 1 for _ in range(2))
+    attention = ATTENTIONS[name](tiny_backbone)
+    objective = Objective(attention, all_losses(tiny_backbone))
+    own = {"guided": 2}.get(name, 1)
+    reference = objective.prepare(target)
+    assert tiny_backbone.passes == own + 1
+    for step in range(3):
+        objective(made, reference)
+        assert tiny_backbone.passes == own + 1 + step + 1
+    objective.prepare(target)
+    assert tiny_backbone.passes == own + 1 + 3 + 1, "the map is known by now"
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_part_of_a_reference_is_that_of_its_targets(tiny_backbone: Any, name: str) -> None:
+    torch.manual_seed(2)
+    target, made = (torch.rand(3, 3, 16, 20) * 2 - 1 for _ in range(2))
+    objective = Objective(ATTENTIONS[name](tiny_backbone), all_losses(tiny_backbone))
+    chosen = objective.prepare(target).select([2, 0])
+    alone = objective.prepare(target[[2, 0]])
+    assert torch.allclose(objective(made[[2, 0]], chosen).per_sample, objective(made[[2, 0]], alone).per_sample)
+    assert objective.prepare(target).to("meta").focus[next(iter(chosen.focus))].device.type == "meta"
+
+
+def test_the_objective_knows_the_backbone_of_its_attention(tiny_backbone: Any) -> None:
+    objective = build_objective({"mse": 1.0}, attention="gradcam", backbone=tiny_backbone)
+    assert [module for module in objective.modules() if module is tiny_backbone] == [tiny_backbone]
+    copied = copy.deepcopy(build_objective({"lpips": 1.0}, attention="gradcam", backbone=tiny_backbone))
+    assert copied.losses["lpips"].backbone is copied.attention.maps.scores.backbone
+    target = torch.rand(1, 3, 16, 16)
+    assert copied(target, copied.prepare(target)).total < 1e-9
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_a_run_names_them_with_options(name: str) -> None:
+    generator = ToyGenerator(toy_spec((16, 16), dim=4, classes=10)).freeze()
+    fields = {"losses": {"mse": 1, "lpips": 1}, "backbone": "hands", "attention": {"name": name, "weights": [1, 2]}}
+    fields["attention"]["options"] = {"of": "given", "cache": 1}
+    spec = ObjectiveSpec.from_mapping(fields)
+    assert ObjectiveSpec.from_yaml(spec.to_yaml()) == spec
+    objective = objective_from_spec(spec, generator)
+    assert type(objective.attention) is ATTENTIONS[name] is registry().resolve("attention", name)
+    assert objective.attention.weights == (1, 2)
+    assert objective.attention.maps.scores.of == "given"
+    assert objective.attention.maps.scores.backbone is objective.losses["lpips"].backbone
+    target = torch.rand(2, 3, 16, 16) * 2 - 1
+    reference = objective.prepare(target, labels=torch.tensor([3, 7]))
+    assert objective(-target, reference).total > 0
+
+
+def test_wrong_options_are_named(tiny_backbone: Any) -> None:
+    def build(name: str, **options: Any) -> Objective:
+        return build_objective({"mse": 1.0}, attention=name, backbone=tiny_backbone, attention_options=options)
+
+    with pytest.raises(
+        SpecError, match=r"'gradcam' has no option 'thresold' \(did you mean 'threshold'\?\); it has of"
+    ):
+        build("gradcam", thresold=0.5)
+    with pytest.raises(SpecError, match="above 0 and below 1"):
+        build("gradcam", threshold=1.5)
+    with pytest.raises(SpecError, match="cannot be made of cache='much'"):
+        build("gradcam", cache="much")
+    with pytest.raises(SpecError, match="two thresholds"):
+        build("gradcam-crop", thresholds=[0.5])
+    with pytest.raises(SpecError, match="two weights"):
+        GradCam(tiny_backbone, (1, 2, 3))
+
+
+class TestClassifier:
+    """A network of one's own."""
+
+    @pytest.fixture
+    def network(self) -> nn.Sequential:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            convolutions = [
+                nn.Conv2d(3, 8, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(8, 6, 3),
+                nn.ReLU(inplace=True),
+            ]
+            return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+
+    def test_it_is_a_backbone(self, network: nn.Sequential) -> None:
+        backbone = Classifier(network, 4, mean=(0.1, 0.2, 0.3), deviation=(0.5, 0.6, 0.7))
+        images = torch.rand(2, 3, 64, 64) * 2 - 1
+        found = backbone(images)
+        seen = ((images + 1) / 2 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.6, 0.7])[
+            :, None, None
+        ]
+        assert found.logits is not None
+        assert torch.allclose(found.logits, network(seen), atol=1e-5)
+        assert torch.allclose(found.features[0], network[:3](seen), atol=1e-5)
+        assert backbone.last_convolution is network[2]
+        assert not any(weight.requires_grad for weight in network.parameters())
+        assert not network[2]._forward_hooks
+        assert [name for name in backbone.state_dict() if "last" in name] == []
+
+    @pytest.mark.parametrize("name", ATTENTIONS)
+    def test_attentions_take_it(self, network: nn.Sequential, name: str) -> None:
+        objective = build_objective({"lpips": 1.0}, attention=name, backbone=Classifier(network, 4, layer="0"))
+        target, made = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64, requires_grad=True)
+        objective(made, objective.prepare(target)).total.backward()
+        assert made.grad is not None
+        assert made.grad.abs().max() > 0
+
+    def test_a_layer_that_is_not_there_is_an_error(self, network: nn.Sequential) -> None:
+        for layer in ("9", nn.Conv2d(1, 1, 1)):
+            with pytest.raises(SpecError, match="no such layer"):
+                Classifier(network, 4, layer=layer)
+        with pytest.raises(SpecError, match="no convolution"):
+            Classifier(nn.Linear(1, 1), 1)

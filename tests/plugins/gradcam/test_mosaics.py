@@ -1,0 +1,96 @@
+"""Published weights on real photos: of four photos in one image, the map of a class lies on the photo of that class."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from ganenc import images
+from ganenc.backbones import load_backbone
+from ganenc_plugin_gradcam.attention import GradCam, GradCamCrop
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision import models, transforms
+
+QUARTER = 128
+
+
+class Found(NamedTuple):
+    """What was found in mosaics, for each the class of one of its quarters."""
+
+    share: float
+    """The mean share of the map's mass in the quarter."""
+    boxes: float
+    """How often the boxes of AT1 and AT2 are both centred in the quarter."""
+
+
+@pytest.fixture
+def photos(shared: Path, torch_home: Path) -> tuple[Tensor, Tensor]:
+    """Photos (M, 3, 128, 128) and their classes (M,)."""
+    paths = sorted((shared / "data" / "photos").glob("*.jpg"))
+    weights = torch_home / "hub" / "checkpoints"
+    if not paths or not any(weights.glob("squeezenet*.pth")):
+        pytest.skip("needs photos of ImageNet and SqueezeNet's weights")
+    labels = torch.tensor([int(path.name.split("-")[0]) for path in paths])
+    return torch.stack([images.read(path, size=(QUARTER, QUARTER)) for path in paths]), labels
+
+
+def mosaics(photos: tuple[Tensor, Tensor], count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mosaics (N, 3, 256, 256) of four photos of different classes, the classes asked for, and their quarters."""
+    draw = random.Random(seed)
+    chosen = [draw.sample(range(len(photos[0])), 4) for _ in range(count)]
+    quarters = torch.tensor([draw.randrange(4) for _ in range(count)])
+    columns = [torch.cat([photos[0][four[:2]], photos[0][four[2:]]], 2) for four in chosen]
+    made = torch.stack([torch.cat(tuple(pair), 2) for pair in columns])
+    labels = torch.stack([photos[1][four[at]] for four, at in zip(chosen, quarters.tolist(), strict=True)])
+    return made, labels, quarters
+
+
+def measure(photos: tuple[Tensor, Tensor], count: int, seed: int) -> Found:
+    made, labels, quarters = mosaics(photos, count, seed)
+    backbone = load_backbone("squeeze")
+    weighted, cropped = GradCam(backbone, of="given"), GradCamCrop(backbone, of="given")
+    cropped.maps = weighted.maps  # The cache spares a second pass over the same images.
+    maps = weighted.prepare(made, labels=labels)["map"]
+    by_quarter = F.avg_pool2d(maps, QUARTER).flatten(1)
+    share = (by_quarter / by_quarter.sum(1, keepdim=True)).gather(1, quarters[:, None]).mean().item()
+    hit = torch.ones(count, dtype=torch.bool)
+    for box in cropped.prepare(made, labels=labels).values():
+        top, left, height, width = box.unbind(1)
+        hit &= 2 * (top + height / 2 > QUARTER).long() + (left + width / 2 > QUARTER).long() == quarters
+    return Found(share, hit.float().mean().item())
+
+
+def test_a_mosaic_holds_its_photos(photos: tuple[Tensor, Tensor]) -> None:
+    made, labels, quarters = mosaics(photos, 5, 0)
+    for image, label, quarter in zip(made, labels, quarters.tolist(), strict=True):
+        top, left = QUARTER * (quarter // 2), QUARTER * (quarter % 2)
+        part = image[:, top : top + QUARTER, left : left + QUARTER]
+        assert torch.equal(part, photos[0][photos[1] == label][0])
+
+
+def test_maps_are_captums_on_torchvisions_network(photos: tuple[Tensor, Tensor]) -> None:
+    made, labels, _ = mosaics(photos, 4, 1)
+    found = GradCam(load_backbone("squeeze"), of="given").prepare(made, labels=labels)["map"]
+    network = models.squeezenet1_1(weights=models.SqueezeNet1_1_Weights.IMAGENET1K_V1).eval()
+    normal = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))((made + 1) / 2)
+    raw = LayerGradCam(network, network.features[12]).attribute(normal, labels, relu_attributions=True)
+    wanted = F.interpolate(raw, made.shape[-2:], mode="bilinear").detach()
+    assert torch.allclose(found, wanted / wanted.amax((1, 2, 3), keepdim=True), atol=0.02)
+
+
+def test_maps_and_boxes_lie_on_the_class_asked_for(photos: tuple[Tensor, Tensor]) -> None:
+    found = measure(photos, 48, seed=5)
+    assert found.share > 0.45, "chance is 0.25"
+    assert found.boxes > 0.75, "chance is 0.25"
+
+
+@pytest.mark.slow
+def test_maps_and_boxes_lie_on_the_class_asked_for_in_many_mosaics(photos: tuple[Tensor, Tensor]) -> None:
+    found = [measure(photos, 200, seed) for seed in range(3)]
+    assert sum(one.share for one in found) / 3 >= 0.52
+    assert min(one.boxes for one in found) >= 0.80
