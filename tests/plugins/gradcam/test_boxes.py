@@ -45,7 +45,7 @@ def test_a_mark_in_a_corner_keeps_the_box_inside() -> None:
 
 
 def test_mass_wins_over_a_peak_and_regions_are_not_mixed() -> None:
-    wide, high = blob(0.25, 0.2, 0.08) * 0.8, blob(0.8, 0.85, 0.02)
+    wide, high = blob(0.25, 0.2, 0.08) * 0.8, blob(0.8, 0.85, 0.035)
     (box,) = find_boxes(wide + high, (0.5,))
     assert middle(box[0]) == pytest.approx((0.25, 0.2), abs=0.06)
     (other,) = find_boxes(wide + 8 * blob(0.8, 0.85, 0.08), (0.5,))
