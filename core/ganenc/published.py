@@ -6,6 +6,7 @@ already by the factor of the equalised learning rate; ours are stored unscaled, 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from ganenc.layers import Conv, FixedNoise, Linear
 
 __all__ = ["from_checkpoint", "load_encoder", "published_spec", "recognises"]
 
+_PATTERN = re.compile(r"(?:FromRGB\.from_rgb|decode_block\.\d+\.inver_mod[12])\.")
 STRIDED_BLOCKS = 4
 """How many of the first blocks of a file with a blur halve by stride, whatever the size of its images."""
 
@@ -39,7 +41,7 @@ def load_encoder(path: str | Path) -> Encoder:
 
 def recognises(checkpoint: Checkpoint) -> bool:
     """Whether a file is named as the paper's authors name their encoders."""
-    return {"FromRGB.from_rgb.weight", "decode_block.0.conv_1.weight"} <= checkpoint.tensors.keys()
+    return any(_PATTERN.match(name) for name in checkpoint.tensors)
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
@@ -97,6 +99,8 @@ def _count_blocks(checkpoint: Checkpoint) -> int:
         checkpoint.fail(
             "it is no encoder file of the paper's authors", "give one with FromRGB and decode_block weights"
         )
+    if not count:
+        checkpoint.tensor("decode_block.0.conv_1.weight")
     if f"decode_block.{count - 1}.conv_2.weight" in checkpoint.tensors:
         checkpoint.fail(f"its blocks after decode_block.{count - 1} are missing")
     if f"decode_block.{count - 1}.conv_3.weight" in checkpoint.tensors:
