@@ -26,6 +26,7 @@ __all__ = ["Module", "Network", "NumpyArray", "read_network_pickle"]
 _NUMBERS = re.compile(r"[?bBhHiIlLqQefd]|b1|[iu][1248]|f[248]")
 _ENTRY = 100  # what a copied entry of a container may take, in bytes
 _LARGE = 1 << 12
+_RAW_BYTES = b"B\x8e\x96"  # the opcodes whose argument may stay what it is; texts are decoded
 _MOST_AXES, _MOST_ELEMENTS = 32, 1 << 40
 _BYTES = (bytes, bytearray, memoryview)
 _UNSIGNED = {np.dtype("uint16"), np.dtype("uint32"), np.dtype("uint64")}
@@ -127,11 +128,14 @@ class _Views:
         self._data = data
         self._view = memoryview(data)
         self._at = 0
+        self._before = (0, 0)  # where the last two pieces began: of a large piece, its opcode and its length
 
     def read(self, size: int, /) -> bytes | memoryview:
         piece = self._view[self._at : self._at + size]
+        opcode = self._view[self._before[0]] if len(piece) >= _LARGE else 0
+        self._before = (self._before[1], self._at)
         self._at += len(piece)
-        return piece if len(piece) >= _LARGE else bytes(piece)
+        return piece if opcode in _RAW_BYTES else bytes(piece)
 
     def readline(self) -> bytes:
         found = self._data.find(b"\n", self._at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ganenc_registry.errors import CheckpointError, GanencError, SpecError
+from ganenc_registry.errors import CheckpointError, GanencError, SpecError, UnknownNameError
 
 from ganenc.atomic import write_bytes
 
@@ -54,8 +54,8 @@ def build_with_weights(build: Callable[[], M], folder: Path) -> M:
     tensors = _read_weights(folder)
     try:
         module = undrawn(build, tensors)
-    except SpecError as error:
-        raise SpecError(f"{folder / CONFIG}: {error}") from error
+    except (SpecError, UnknownNameError) as error:
+        raise type(error)(f"{folder / CONFIG}: {error}") from error
     except GanencError:
         raise
     except Exception as error:  # Families fail in their own ways where a config was changed by hand.

@@ -129,6 +129,32 @@ def test_arrays_come_back_as_numpy_wrote_them(write: Any) -> None:
         assert found.meta("scalar") == 2.5
 
 
+def test_arrays_of_python_2_come_back(write: Any) -> None:
+    """Its pickles hold the bytes of an array as text, short and long, with lengths of one byte and of four."""
+    for array in (np.arange(3, dtype="<f4"), np.arange(5000, dtype="<f4").reshape(50, 100)):
+        raw = array.tobytes()
+        text = b"U" + bytes([len(raw)]) + raw if len(raw) < 256 else b"T" + struct.pack("<I", len(raw)) + raw
+        shape = b"(" + b"".join(b"M" + struct.pack("<H", side) for side in array.shape) + b"t"
+        kind = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+        data = b"\x80\x02}U\x01w" + empty + b"(K\x01" + shape + kind + b"\x89" + text + b"tbs."
+        np.testing.assert_array_equal(pickle.loads(data, encoding="latin1")["w"], array)
+        np.testing.assert_array_equal(read_checkpoint(write(data)).tensors["w"].numpy(), array)
+
+
+def test_arrays_stay_in_the_file_until_they_are_asked_for(write: Any) -> None:
+    path = write(pickle.dumps({"a": np.ones(5000, dtype=np.float32), "b": np.ones(5000, dtype=np.float32)}))
+    before = read_checkpoint(path)
+    assert before.tensors["a"].sum() == 5000
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(0)
+        file.write(data.replace(np.float32(1).tobytes(), np.float32(2).tobytes()))
+    assert before.tensors["a"].sum() == 5000, "what was asked for is a copy"
+    assert before.tensors["b"].sum() == 10000, "what was not is read now"
+    assert before.tensors["b"] is before.tensors["b"]
+
+
 def test_nested_torch_dictionaries_and_lists_flatten(tmp_path: Path) -> None:
     tensor = torch.arange(3.0)
     content = {

@@ -24,6 +24,7 @@ from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.models import load_generator, load_model, model_hash
 from ganenc_registry.errors import CheckpointError, GanencError
+from safetensors.torch import save_file
 from torch import Tensor
 
 CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
@@ -220,7 +221,7 @@ def rewrite(checkpoint: Checkpoint, source: Path, tensors: Mapping[str, Tensor],
     """Write a file of the same container anew, with other tensors in it, and a payload."""
     extra = {} if payload is None else {"extra": payload}
     if checkpoint.container == "safetensors":
-        foreign.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, source)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, source)
     elif checkpoint.container == "torch":
         torch.save({**tensors, **extra}, source)
     elif checkpoint.container == "folder":

@@ -1,0 +1,252 @@
+"""Networks in every format that is read. They are those of the references beside the plugins' tests."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc.encoder import build_encoder
+from ganenc.models import build_generator
+from ganenc_plugin_biggan.specs import published_blocks
+from ganenc_plugin_pggan.specs import pggan_spec
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foreign.containers import dumps, tensorflow_network, torch_network
+
+__all__ = ["FORMATS", "REAL", "SMALL", "Size", "encoder_of_the_authors", "rosinality", "sources"]
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the networks in a file are: two of a kind differ in ``widths`` alone, from 4x4 up."""
+
+    widths: tuple[int, ...] = (4, 3)
+    dim: int = 4
+    layers: int = 2
+    discriminator: int = 4
+    protocol: int = 2
+    biggan_width: int = 4
+    biggan_layers: tuple[tuple[bool, int, int], ...] = ((False, 4, 4), (True, 4, 1))
+
+
+SMALL = Size()
+REAL = Size(
+    widths=(512, 512, 512, 512, 512, 256, 128),
+    dim=512,
+    layers=8,
+    discriminator=28_000_000,
+    protocol=4,
+    biggan_width=128,
+    biggan_layers=tuple((up, a, b) for up, a, b in published_blocks(128)),
+)
+"""Networks of 256x256 with 24 to 30 million weights, a discriminator of as many; the BigGAN-deep of 128x128."""
+
+
+def _reference(plugin: str, name: str) -> Any:
+    """One of the references beside the plugins' tests."""
+    key = f"foreign_{name}"
+    if key not in sys.modules:
+        spec = importlib.util.spec_from_file_location(key, TESTS / "plugins" / plugin / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[key] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[key])
+    return sys.modules[key]
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _stylegan2(size: Size, **options: Any) -> tuple[Any, Any, dict[str, Tensor]]:
+    reference = _reference("stylegan", "stylegan2_reference")
+    dims = {"z_dim": size.dim, "w_dim": size.dim, "hidden": size.dim, "label_dim": size.dim}
+    net = reference.Net(widths=size.widths, layers=size.layers, **dims, **options)
+    return reference, net, reference.weights(net)
+
+
+def _stylegan1(size: Size) -> tuple[Any, Any, dict[str, Tensor]]:
+    reference = _reference("stylegan", "stylegan1_reference")
+    dims = {"z_dim": size.dim, "w_dim": size.dim, "hidden": size.dim}
+    net = reference.Net(widths=size.widths, layers=size.layers, **dims)
+    return reference, net, reference.weights(net)
+
+
+def _write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def _save(path: Path, content: Any, *, older: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not older)
+    return path
+
+
+def nvlabs(folder: Path, size: Size = SMALL) -> Path:
+    """stylegan2-ada-pytorch's pickle of G, D and G_ema, with labels."""
+    reference, net, tensors = _stylegan2(size, classes=2)
+    networks = {key: torch_network(tensors, reference.metadata(net)) for key in ("G", "G_ema")}
+    tree = {
+        **networks,
+        "D": torch_network({"b4.fc.weight": torch.ones(size.discriminator)}),
+        "training_set_kwargs": {"path": "x.zip"},
+    }
+    return _write(folder / "network.pkl", dumps(tree))
+
+
+def _tensorflow(path: Path, tensors: dict[str, Tensor], declared: dict[str, Any], size: Size, **options: Any) -> Path:
+    discriminator = tensorflow_network("D", {"4x4/Dense0/weight": torch.ones(size.discriminator)})
+    networks = [tensorflow_network(name, tensors, declared) for name in ("G", "Gs")]
+    return _write(path, dumps((networks[0], discriminator, networks[1]), **options))
+
+
+def stylegan2_tensorflow(folder: Path, size: Size = SMALL) -> Path:
+    """stylegan2's pickle."""
+    reference, net, tensors = _stylegan2(size)
+    declared = {"static_kwargs": {"resolution": net.resolution, "mapping_layers": net.layers}}
+    return _tensorflow(folder / "network.pkl", reference.as_tensorflow(net, tensors), declared, size)
+
+
+def stylegan1_tensorflow(folder: Path, size: Size = SMALL) -> Path:
+    """stylegan's pickle, by Python 2's protocol."""
+    reference, net, tensors = _stylegan1(size)
+    return _tensorflow(folder / "network.pkl", tensors, reference.declared(net), size, protocol=size.protocol)
+
+
+def pggan_tensorflow(folder: Path, size: Size = SMALL) -> Path:
+    """progressive_growing_of_gans' pickle, in which the class lies elsewhere."""
+    side = 4 << (len(size.widths) - 1)
+    reference = _reference("pggan", "pggan_reference")
+    tensors = reference.tensorflow_weights(side, widths=size.widths, inputs=size.dim)
+    return _tensorflow(folder / "network.pkl", tensors, {}, size, protocol=size.protocol, tensorflow="tfutil")
+
+
+def rosinality(folder: Path, size: Size = SMALL, *, older: bool = False) -> Path:
+    """rosinality's file, with the training's options."""
+    reference, net, tensors = _stylegan2(size)
+    content = {"g_ema": reference.as_rosinality(net, tensors), "latent_avg": tensors["mapping.w_avg"], "iter": 7}
+    return _save(folder / "checkpoint.pt", content, older=older)
+
+
+def stylegan2_genforce(folder: Path, size: Size = SMALL) -> Path:
+    """genforce's file of a StyleGAN2."""
+    reference, net, tensors = _stylegan2(size, classes=2, joint=True)
+    return _save(folder / "checkpoint.pth", {"generator_smooth": reference.as_genforce(net, tensors)})
+
+
+def stylegan1_genforce(folder: Path, size: Size = SMALL) -> Path:
+    """genforce's file of a StyleGAN1."""
+    reference, net, tensors = _stylegan1(size)
+    return _save(folder / "checkpoint.pth", {"generator_smooth": reference.as_genforce(net, tensors)})
+
+
+def pggan_genforce(folder: Path, size: Size = SMALL) -> Path:
+    """genforce's file of a PGGAN."""
+    tensors = _reference("pggan", "pggan_reference").genforce_weights(widths=size.widths, inputs=size.dim)
+    return _save(folder / "checkpoint.pth", {"generator_smooth": tensors})
+
+
+def safetensors(folder: Path, size: Size = SMALL) -> Path:
+    """The weights of a StyleGAN2 as somebody exported them."""
+    reference, net, tensors = _stylegan2(size)
+    named = _prefixed("generator_smooth.", reference.as_genforce(net, tensors))
+    save_file({name: tensor.contiguous() for name, tensor in named.items()}, folder / "weights.safetensors")
+    return folder / "weights.safetensors"
+
+
+def gs_gm(folder: Path, size: Size = SMALL) -> Path:
+    """The three files of the paper's own layout."""
+    reference, net, tensors = _stylegan1(size)
+    synthesis, mapping = reference.as_gs_gm(net, tensors)
+    _save(folder / "Gs_dict.pth", synthesis)
+    _save(folder / "Gm_dict.pth", mapping)
+    _save(folder / "center_tensor.pt", tensors["dlatent_avg"].expand(2 * len(net.widths), -1).contiguous())
+    return folder
+
+
+def biggan(folder: Path, size: Size = SMALL) -> Path:
+    """pytorch-pretrained-BigGAN's two files."""
+    reference = _reference("biggan", "biggan_reference")
+    layers = [list(layer) for layer in size.biggan_layers]
+    side = 4 << sum(up for up, _, _ in size.biggan_layers)
+    dims = {"z_dim": size.dim, "class_embed_dim": size.dim, "num_classes": 2, "n_stats": 3}
+    own = {"output_dim": side, "channel_width": size.biggan_width, "layers": layers, "attention_layer_position": 1}
+    config = {**reference.CONFIG, **dims, **own}
+    (folder / "config.json").write_text(json.dumps(config))
+    _save(folder / "pytorch_model.bin", reference.Net(config).state_dict())
+    return folder
+
+
+def encoder_of_the_authors(folder: Path, size: Size = SMALL) -> Path:
+    """An encoder file of the paper's authors, with the widths of the generator the other way round."""
+    widths = size.widths[::-1]
+    out = {"FromRGB.from_rgb.weight": torch.ones(widths[0], 3, 1, 1), "FromRGB.from_rgb.bias": torch.ones(widths[0])}
+    for index, (channels, after) in enumerate(zip(widths, [*widths[1:], widths[-1]])):
+        last = index == len(widths) - 1
+        shapes = {"conv_1.weight": (channels, channels, 3, 3), "bias_1": (1, channels, 1, 1)}
+        shapes["noise_weight_1"] = (1, channels, 1, 1)
+        for head in (1, 2):
+            shapes |= {f"inver_mod{head}.weight": (size.dim, 2 * channels), f"inver_mod{head}.bias": (size.dim,)}
+        if not last:
+            shapes |= {"conv_2.weight": (after, channels, 3, 3), "bias_2": (1, after, 1, 1)}
+            shapes |= {"noise_weight_2": (1, after, 1, 1)}
+            if channels != after:
+                shapes |= {"conv_3.weight": (after, channels, 1, 1), "conv_3.bias": (after,)}
+        out |= {f"decode_block.{index}.{key}": torch.ones(shape) for key, shape in shapes.items()}
+    return _save(folder / "encoder.pth", out)
+
+
+def model_folder(folder: Path, size: Size = SMALL) -> Path:
+    """A generator as we save it, with its encoder."""
+    channels = {4 << level: width for level, width in enumerate(size.widths)}
+    side = max(channels)
+    generator = build_generator(pggan_spec((side, side), channels, z_dim=size.dim))
+    generator.save_pretrained(folder)
+    build_encoder(generator).save_pretrained(folder / "encoder")
+    return folder
+
+
+def encoder_folder(folder: Path, size: Size = SMALL) -> Path:
+    """An encoder as we save it."""
+    return model_folder(folder, size) / "encoder"
+
+
+FORMATS: dict[str, Callable[..., Path]] = {
+    "nvlabs": nvlabs,
+    "stylegan2-tensorflow": stylegan2_tensorflow,
+    "stylegan1-tensorflow": stylegan1_tensorflow,
+    "pggan-tensorflow": pggan_tensorflow,
+    "rosinality": rosinality,
+    "rosinality-older": functools.partial(rosinality, older=True),
+    "stylegan2-genforce": stylegan2_genforce,
+    "stylegan1-genforce": stylegan1_genforce,
+    "pggan-genforce": pggan_genforce,
+    "safetensors": safetensors,
+    "gs-gm": gs_gm,
+    "biggan": biggan,
+    "encoder-of-the-authors": encoder_of_the_authors,
+    "model-folder": model_folder,
+    "encoder-folder": encoder_folder,
+}
+"""Each writes its format into a folder, of some `Size`, and returns what a user would name."""
+
+
+def sources(folder: Path) -> dict[str, Path]:
+    """Write every format, each into a folder of its own."""
+    found = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for name, write in FORMATS.items():
+            (folder / name).mkdir(parents=True)
+            found[name] = write(folder / name)
+    return found
