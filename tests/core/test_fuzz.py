@@ -145,10 +145,14 @@ def test_the_watch_sees_what_runs(tmp_path: Path) -> None:
         assert seen
 
 
+def endless() -> None:
+    while True:  # A signal is heard between two steps of Python, so not inside a call like `sum`.
+        pass
+
+
 def test_the_watch_ends_what_hangs() -> None:
     with pytest.raises(Hanging), limited(0.01):
-        while True:  # A signal is heard between two steps of Python, so not inside a call like `sum`.
-            pass
+        endless()
 
 
 def fuzz(first: int, count: int, sources: dict[str, Path], folder: Path, capfd: Any) -> collections.Counter[str]:
