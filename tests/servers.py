@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 __all__ = ["Site", "serving"]
 
@@ -43,6 +46,14 @@ class Site:
         return f'"{digest}"'
 
 
+def _need_loopback(port: int) -> None:
+    """Skip the test where a machine cannot even reach itself, as in a namespace without any network interface."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+    except OSError as error:
+        pytest.skip(f"this machine cannot reach its own address 127.0.0.1: {error}")
+
+
 @contextmanager
 def serving() -> Iterator[Site]:
     """A site that runs until the block ends."""
@@ -59,6 +70,7 @@ def serving() -> Iterator[Site]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
+        _need_loopback(server.server_port)
         yield site
     finally:
         site.gate.set()
