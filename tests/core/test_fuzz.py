@@ -207,8 +207,10 @@ def test_three_thousand_damaged_networks(sources: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_damaged_files(sources: dict[str, Path], tmp_path: Path, capfd: Any, record_property: Any) -> None:
+def test_ten_thousand_damaged_files(sources: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
     outcomes = fuzz(1000, 10_000, sources, tmp_path, capfd)
     assert sum(outcomes.values()) == 10_000
-    for outcome, count in outcomes.items():
-        record_property(outcome, count)
+    assert outcomes["refused: CheckpointError"] > 5000
+    assert outcomes["read"] > 500
+    with capfd.disabled():
+        print(f" {dict(outcomes)} ", end="")

@@ -6,6 +6,7 @@ import contextlib
 import pickletools
 import random
 import struct
+import warnings
 
 from fuzzing.raw import FLOATS, NUMBERS, WORDS, Context, flip, hostile, splice, truncate
 
@@ -36,7 +37,8 @@ def opcodes(data: bytes) -> list[bytes]:
     """The opcodes of a pickle, each with its argument; what follows its end is one more."""
     places: list[int] = []
     end = len(data)
-    with contextlib.suppress(ValueError, IndexError, UnicodeError):
+    with contextlib.suppress(ValueError, IndexError, UnicodeError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python's own decoder
         for opcode, _, place in pickletools.genops(data):
             places.append(place or 0)
             end = (place or 0) + 1 if opcode.name == "STOP" else end
