@@ -63,7 +63,7 @@ class Context:
 
 def flip(rng: random.Random, data: bytes, _: Context) -> bytes:
     """Change a few bytes, more often near the start, where the structure is."""
-    out = bytearray(data)
+    out = bytearray(data or b"\0")
     for _i in range(rng.choice((1, 1, 2, 4, 16))):
         place = rng.randrange(len(out)) if rng.random() < 0.5 else int(len(out) * rng.random() ** 4)
         out[place] = rng.choice((rng.randrange(256), 0, 255, out[place] ^ (1 << rng.randrange(8))))

@@ -75,11 +75,12 @@ def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple
         parity: 0 for an even number of taps, 1 for an odd one; a tap of 0 is put before them where that is needed.
 
     Raises:
-        CheckpointError: the file stores filters that differ, or one that is no outer product of a row with itself.
+        CheckpointError: the file stores filters that differ, or one that is no outer product of a row with itself; or
+            what it declares is no row of numbers.
     """
-    stored = source.checkpoint.subset(source.prefix)
+    stored = (name[len(source.prefix) :] for name in source.checkpoint.tensors if name.startswith(source.prefix))
     names = [name for name in stored if source.filters.fullmatch(name)]
-    taps = [_row(source, name) for name in names] or [torch.tensor([float(tap) for tap in declared])]
+    taps = [_row(source, name) for name in names] or [_declared_row(source, declared)]
     first = taps[0] / taps[0].sum()
     if any(tap.shape != first.shape or not torch.allclose(tap / tap.sum(), first, atol=1e-5) for tap in taps):
         unsupported(source, "low-pass filter that differs between layers")
@@ -88,6 +89,14 @@ def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple
         unsupported(source, "low-pass filter that sums to zero")
     row = [round(float(tap / nonzero.min()), 4) for tap in first]
     return tuple(row) if len(row) % 2 == parity else (0.0, *row)
+
+
+def _declared_row(source: Format, declared: Sequence[float]) -> Tensor:
+    """Return the row that a file declares, which may be of any kind."""
+    try:
+        return torch.tensor([float(tap) for tap in declared])
+    except (TypeError, ValueError, OverflowError):
+        source.checkpoint.fail("what it declares of its low-pass filter is malformed")
 
 
 def _row(source: Format, name: str) -> Tensor:

@@ -369,7 +369,8 @@ def test_what_is_not_supported_is_said() -> None:
         "8 mapping layers but holds 3": {"mapping_layers": 8},
         "labels of length 5 but embeds 0": {"label_size": 5},
         "z of length 6 but maps 7 numbers": {"latent_size": 6},
-        "is malformed": {"mapping_lrmul": "much"},
+        "of its StyleGAN1 is malformed": {"mapping_lrmul": "much"},
+        "of its low-pass filter is malformed": {"blur_filter": "wide"},
     }
     for words, change in cases.items():
         assert words in broken(dataclasses.replace(checkpoint, metadata={"Gs": {"static_kwargs": {**own, **change}}}))
