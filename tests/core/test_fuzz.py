@@ -10,7 +10,6 @@ import collections
 import contextlib
 import functools
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -23,6 +22,7 @@ import foreign
 import fuzzing
 import pytest
 from fuzzing import networks
+from fuzzing.memory import peak_megabytes
 from ganenc import models, published
 from ganenc.checkpoint import read_checkpoint
 from ganenc.models import load_model
@@ -159,7 +159,7 @@ def fuzz(first: int, count: int, sources: dict[str, Path], folder: Path, capfd: 
     """Run so many examples, and return how many ended in which way."""
     outcomes: collections.Counter[str] = collections.Counter()
     kinds: collections.Counter[str] = collections.Counter()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_megabytes()
     for number in range(first, first + count):
         place = folder / f"{number}"
         place.mkdir()
@@ -167,7 +167,7 @@ def fuzz(first: int, count: int, sources: dict[str, Path], folder: Path, capfd: 
         shutil.rmtree(place)
         outcomes[outcome] += 1
         kinds[done.partition(":")[0]] += 1
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        grown = peak_megabytes() - before
         assert grown < MEGABYTES, f"after example {number} ({done}) the process has grown by {grown:.0f} MB"
     assert set(kinds) == set(sources)
     printed = capfd.readouterr()
