@@ -103,3 +103,73 @@ def test_settings_say_how(pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> N
     assert "7x7" in settings["ssim"]
     assert "equal weights" in settings["lpips-tiny"]
     assert all("8 bits" in text for text in settings.values())
+
+
+class TestRegion:
+    @pytest.fixture
+    def region(self) -> Tensor:
+        """Another part of each of the three images: a corner, a strip, scattered pixels."""
+        region = torch.zeros(3, 1, 40, 48, dtype=torch.bool)
+        region[0, :, :11, :7] = True
+        region[1, :, :, 20:23] = True
+        region[2] = torch.rand(1, 40, 48, generator=torch.Generator().manual_seed(1)) > 0.8
+        return region
+
+    def test_psnr_and_ssim_count_its_pixels_alone(
+        self, tmp_path: Path, pairs: tuple[Tensor, Tensor], region: Tensor
+    ) -> None:
+        from skimage.metrics import structural_similarity
+
+        a, b = (on_disk(tmp_path / str(side), images) for side, images in enumerate(pairs))
+        rows = metrics.evaluate_pairs(*pairs, region=region)
+        for row, x, y, inside in zip(rows, a, b, region[:, 0].numpy(), strict=True):
+            error = np.square(x[inside].astype(np.float64) - y[inside]).mean()
+            assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
+            _, full = structural_similarity(x, y, channel_axis=2, data_range=255, full=True)
+            assert row["ssim"] == pytest.approx(full[inside].mean(), abs=1e-9)
+
+    def test_what_lies_outside_counts_for_nothing(
+        self, pairs: tuple[Tensor, Tensor], region: Tensor, tiny_backbone: Any
+    ) -> None:
+        a, b = pairs
+        other = torch.where(region, b, torch.randn(b.shape, generator=torch.Generator().manual_seed(2)))
+        for measure in (metrics.psnr, lambda *pair, **more: metrics.lpips(*pair, backbone=tiny_backbone, **more)):
+            inside = measure(a, b, region=region)
+            assert inside == measure(a, other, region=region)
+            assert inside != pytest.approx(measure(a, b))
+        equal_inside = torch.where(region, a, b)
+        assert metrics.lpips(a, equal_inside, backbone=tiny_backbone, region=region) == pytest.approx([0] * 3, abs=1e-6)
+        assert metrics.lpips(b, torch.where(region, a, b), backbone=tiny_backbone) == pytest.approx(
+            metrics.lpips(b, a, backbone=tiny_backbone, region=region)
+        )
+
+    def test_grey_images_have_regions_too(self, region: Tensor) -> None:
+        a, b = (torch.randint(0, 256, (3, 1, 40, 48), dtype=torch.uint8) for _ in range(2))
+        found = metrics.psnr(a, b, region=region)
+        error = (a[1].double() - b[1].double())[region[1]].square().mean().item()
+        assert found[1] == pytest.approx(10 * math.log10(255**2 / error))
+
+    def test_the_whole_image_as_region_is_the_plain_psnr(self, pairs: tuple[Tensor, Tensor]) -> None:
+        whole = torch.ones(3, 1, 40, 48, dtype=torch.bool)
+        assert metrics.psnr(*pairs, region=whole) == pytest.approx(metrics.psnr(*pairs))
+
+    def test_wrong_regions_are_told(self, pairs: tuple[Tensor, Tensor], region: Tensor, tiny_backbone: Any) -> None:
+        region[1] = False
+        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+            metrics.psnr(*pairs, region=region)
+        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+            metrics.ssim(*pairs, region=region)
+        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+            metrics.lpips(*pairs, backbone=tiny_backbone, region=region)
+        with pytest.raises(ImageError, match=r"bool \(3, 1, 40, 48\)"):
+            metrics.evaluate_pairs(*pairs, region=region[:, 0])
+        with pytest.raises(ImageError, match=r"torch\.float32"):
+            metrics.evaluate_pairs(*pairs, region=region.float())
+
+    def test_the_settings_say_so(self, pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
+        plain = metrics.metric_settings(pairs[0], tiny_backbone)
+        within = metrics.metric_settings(pairs[0], tiny_backbone, region=True)
+        assert list(within) == list(plain)
+        for name, words in within.items():
+            assert words.startswith(plain[name])
+            assert "region" in words
