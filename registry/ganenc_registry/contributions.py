@@ -11,7 +11,9 @@ from ganenc_registry.errors import PluginError, nearest
 
 __all__ = ["KINDS", "Contribution", "Kind"]
 
-Kind: TypeAlias = Literal["generator", "block", "attention", "loss", "backbone", "inverter", "metric", "model"]
+Kind: TypeAlias = Literal[
+    "generator", "block", "attention", "loss", "backbone", "aligner", "inverter", "metric", "model"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
@@ -66,7 +68,7 @@ class Contribution:
             value: Any = importlib.import_module(module)
             for step in attribute.split("."):
                 value = getattr(value, step)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"The {self.kind} {self.name!r} cannot be imported from {self.target}: {type(error).__name__}: {error}."
             ) from error

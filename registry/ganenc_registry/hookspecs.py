@@ -1,4 +1,8 @@
-"""The one hook that a plugin implements."""
+"""The one hook that a plugin implements, in a module that says which contract it was made for.
+
+``GANENC_CONTRACT = (1, 0)`` in that module is read before any of it runs, so that a plugin made for another version of
+the contract is told apart from one that is broken.
+"""
 
 from __future__ import annotations
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import pluggy
-
 from ganenc_registry import hookspecs
 from ganenc_registry.contributions import KINDS, Contribution, Kind
-from ganenc_registry.errors import NameTakenError, PluginError, UnknownNameError, nearest
+from ganenc_registry.errors import NameTakenError, UnknownNameError, nearest
+from ganenc_registry.loading import Version, load, reason
 
 __all__ = ["PluginStatus", "Registry", "register", "registry"]
 
@@ -33,6 +32,8 @@ class PluginStatus:
     error: str = ""
     """Why it could not be loaded; empty where it was."""
     contributions: tuple[Contribution, ...] = ()
+    contract: Version | None = None
+    """The version of the plugin contract that it was made for; None where it could not be loaded."""
 
 
 @dataclass
@@ -58,32 +59,16 @@ class Registry:
         """Load the plugins of the entry-point group ``ganenc`` (or those given), each on its own."""
         self.discovered = True
         found = importlib.metadata.entry_points(group=hookspecs.PROJECT) if entry_points is None else entry_points
-        for point in sorted(found, key=lambda point: (point.name != "core", point.name)):
+        for point in sorted(found, key=lambda point: (not _is_core(point), point.name)):
             dist = point.dist
             owner = f"{dist.name} {dist.version}" if dist else point.value
             try:
-                contributions = self._load(point)
+                contract, contributions = load(point)
                 self.add_all(contributions, owner=owner)
             except (Exception, SystemExit) as error:
-                reason = str(error) if isinstance(error, (PluginError, NameTakenError)) else ""
-                reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())}"
-                self.plugins.append(PluginStatus(point.name, owner, error=reason))
+                self.plugins.append(PluginStatus(point.name, owner, error=reason(error)))
             else:
-                self.plugins.append(PluginStatus(point.name, owner, contributions=tuple(contributions)))
-
-    def _load(self, point: importlib.metadata.EntryPoint) -> list[Contribution]:
-        module = point.load()
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        manager.register(module, name=point.name)
-        manager.check_pending()
-        contributions = [item for result in manager.hook.ganenc_contributions() for item in result]
-        if not manager.get_hookcallers(module):
-            raise PluginError(f"{point.value} implements no hook; give it a `@hookimpl def ganenc_contributions()`.")
-        wrong = [item for item in contributions if not isinstance(item, Contribution)]
-        if wrong:
-            raise PluginError(f"{point.value} contributes {wrong[0]!r}, which is no Contribution.")
-        return contributions
+                self.plugins.append(PluginStatus(point.name, owner, "", tuple(contributions), contract))
 
     def add_all(self, contributions: Iterable[Contribution], *, owner: str) -> None:
         """Add contributions of one owner, all or none.
@@ -177,6 +162,11 @@ class Registry:
                 f"There is no {kind} {name!r}{nearest(name, known)}; known are {', '.join(known) or 'none'}.{hint}"
             )
         return entry
+
+
+def _is_core(point: importlib.metadata.EntryPoint) -> bool:
+    """Whether an entry point is the core's own, whose names come before those of plugins."""
+    return point.dist is not None and point.dist.name == hookspecs.PROJECT
 
 
 def _file_of(module: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ganenc_registry import Contribution, Registry
+from ganenc_registry import Contribution, Registry, loading
 from ganenc_registry.errors import GanencError, NameTakenError, PluginError, UnknownNameError
 
 Install = Callable[..., None]
@@ -99,15 +99,18 @@ def test_listing_imports_none_of_the_targets(place: Path, install: Install) -> N
 
 HOOK = "from ganenc_registry import Contribution, hookimpl\n@hookimpl\ndef ganenc_contributions():\n    "
 BROKEN = {
-    "raises": ("raise RuntimeError('no luck here')", "RuntimeError: no luck here"),
+    "raises": ("x = 1\nraise RuntimeError('no luck here')", "RuntimeError: no luck here (raises/__init__.py, line 2)"),
     "exits": ("import sys\nsys.exit('gone')", "SystemExit: gone"),
     "imports": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
     "syntax": ("def (", "SyntaxError"),
     "no_hook": ("x = 1", "no_hook implements no hook; give it a `@hookimpl def ganenc_contributions()`"),
     "other_hook": (HOOK.replace("ganenc_contributions", "ganenc_contribution") + "return []", "ganenc_contribution"),
     "argument": (HOOK.replace("()", "(extra)") + "return []", "extra"),
-    "hook_raises": (HOOK + "raise ValueError('inside the hook')", "ValueError: inside the hook"),
-    "no_list": (HOOK + "return 3", "TypeError"),
+    "hook_raises": (
+        HOOK + "raise ValueError('inside the hook')",
+        "ValueError: inside the hook (hook_raises/__init__.py, line 4)",
+    ),
+    "no_list": (HOOK + "return 3", "TypeError: 'int' object is not iterable"),
     "other_thing": (HOOK + "return [('loss', 'a')]", "contributes ('loss', 'a'), which is no Contribution"),
     "kind": (
         HOOK + "return [Contribution('los', 'a', 'A', 'm:a')]",
@@ -149,6 +152,76 @@ def test_a_missing_package_and_a_missing_attribute_of_the_entry_point_are_told(p
     assert "has no attribute 'plugin'" in errors["named"]
 
 
+def test_an_entry_point_that_is_no_reference_is_told(place: Path, install: Install) -> None:
+    install("odd", good("odd"), target="odd-package")
+    (status,) = discover(place).plugins
+    assert status.error == (
+        "The entry point 'odd' reads 'odd-package'; it takes 'package.module' or 'package.module:name'."
+    )
+
+
+CONTRACTS = {
+    "newer": ("(2, 0)", "It was made for plugin contract 2.0, and this ganenc has 1.0: upgrade ganenc."),
+    "newer_minor": ("(1, 1)", "It was made for plugin contract 1.1, and this ganenc has 1.0: upgrade ganenc."),
+    "older": ("(0, 9)", "contract 0.9, and this ganenc has 1.0, which works with 1.0 and newer: upgrade the plugin."),
+    "text": ("'1.0'", "GANENC_CONTRACT is two whole numbers, such as (1, 0), not '1.0'."),
+    "one": ("1", "GANENC_CONTRACT is two whole numbers, such as (1, 0), not 1."),
+    "three": ("(1, 0, 0)", "GANENC_CONTRACT is two whole numbers, such as (1, 0), not (1, 0, 0)."),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_plugin_made_for_another_contract_is_told_before_any_of_it_runs(
+    place: Path, install: Install, name: str
+) -> None:
+    contract, reason = CONTRACTS[name]
+    install(name, f"GANENC_CONTRACT = {contract}\nfrom ganenc_registry import something_of_the_future\n")
+    install("now", f"GANENC_CONTRACT = (1, 0)\n{textwrap.dedent(good('now'))}")
+    install("silent", good("silent"))
+    found = discover(place)
+    told = {one.name: one for one in found.plugins}
+    assert reason in told[name].error
+    assert told[name].contract is None
+    assert [told[one].contract for one in ("now", "silent")] == [(1, 0), (1, 0)]
+    assert name not in sys.modules
+
+
+def test_a_contract_that_is_computed_counts_too(place: Path, install: Install) -> None:
+    install("computed", f"GANENC_CONTRACT = tuple(range(1, 3))\n{textwrap.dedent(good('computed'))}")
+    (status,) = discover(place).plugins
+    assert "made for plugin contract 1.2, and this ganenc has 1.0: upgrade ganenc" in status.error
+
+
+def test_plugins_made_for_a_contract_that_still_holds_are_taken(
+    place: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "CONTRACT", (3, 1))
+    monkeypatch.setattr(loading, "OLDEST", (2, 4))
+    for name, contract in {"a": "(3, 1)", "b": "(2, 4)", "c": "(2, 9)", "d": "(2, 3)", "e": "(3, 2)"}.items():
+        install(name, f"GANENC_CONTRACT = {contract}\n{textwrap.dedent(good(name))}")
+    install("silent", good("silent"))
+    told = {one.name: one.error.partition(": ")[2] for one in discover(place).plugins}
+    assert told == {
+        **dict.fromkeys("abc", ""),
+        "d": "upgrade the plugin.",
+        "e": "upgrade ganenc.",
+        "silent": "upgrade the plugin.",
+    }
+
+
+def test_the_names_of_the_core_come_before_those_of_a_plugin_that_calls_itself_core(
+    place: Path, install: Install
+) -> None:
+    taken = HOOK + "return [Contribution('loss', 'mine', 'A', 'm:a')]"
+    install("core", taken)
+    install("zzz", taken)
+    metadata = place / "zzz-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("dist-zzz", "ganenc"))
+    found = discover(place)
+    assert found.owner("loss", "mine") == "ganenc 1.0"
+    assert "contributed twice" in {one.distribution: one.error for one in found.plugins}["dist-core 1.0"]
+
+
 def test_a_name_taken_twice_names_both_owners(place: Path, install: Install) -> None:
     hook = HOOK + "return [Contribution('loss', 'mine', 'A', '{0}.m:A'), Contribution('loss', '{0}-x', 'A', 'x:A')]"
     install("first", hook.format("first"))
@@ -170,8 +243,11 @@ def test_the_same_name_may_stand_for_things_of_two_kinds() -> None:
 
 def test_a_target_that_cannot_be_imported_is_told_when_it_is_asked_for(place: Path, install: Install) -> None:
     install("bad", good("bad"), losses="raise OSError('libfoo is missing')", blocks="x = 1")
+    install("ends", good("ends"), losses="import sys\nsys.exit(3)")
     found = discover(place)
     assert found.plugins[0].error == ""
+    with pytest.raises(PluginError, match=r"loss 'ends-loss' .* SystemExit: 3"):
+        found.resolve("loss", "ends-loss")
     with pytest.raises(PluginError, match=r"loss 'bad-loss' .* bad.losses:Loss: OSError: libfoo is missing"):
         found.resolve("loss", "bad-loss")
     with pytest.raises(PluginError, match=r"block 'bad-block' .* AttributeError"):
