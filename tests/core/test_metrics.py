@@ -155,11 +155,11 @@ class TestRegion:
 
     def test_wrong_regions_are_told(self, pairs: tuple[Tensor, Tensor], region: Tensor, tiny_backbone: Any) -> None:
         region[1] = False
-        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
             metrics.psnr(*pairs, region=region)
-        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
             metrics.ssim(*pairs, region=region)
-        with pytest.raises(ImageError, match="region of sample 1 .* is empty"):
+        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
             metrics.lpips(*pairs, backbone=tiny_backbone, region=region)
         with pytest.raises(ImageError, match=r"bool \(3, 1, 40, 48\)"):
             metrics.evaluate_pairs(*pairs, region=region[:, 0])
