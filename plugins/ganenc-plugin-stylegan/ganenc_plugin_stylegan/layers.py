@@ -13,10 +13,8 @@ __all__ = [
     "FullyConnected",
     "adaptive_instance_norm",
     "blur",
-    "conv_doubled",
     "fir_kernel",
     "modulated_conv",
-    "normalise_second_moment",
     "upsample",
 ]
 
@@ -48,11 +46,6 @@ class FullyConnected(nn.Module):
         """(N, inputs) => (N, outputs)."""
         x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return F.leaky_relu(x, 0.2) * math.sqrt(2) if self.activation == "lrelu" else x
-
-
-def normalise_second_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Scale each row of (N, dim) to a mean square of 1."""
-    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
 def fir_kernel(taps: Sequence[float]) -> Tensor:
@@ -125,17 +118,6 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     (N, C, H, W), ``kernel`` with odd sides => (N, C, H, W).
     """
     return _filtered(x, kernel, padding=kernel.shape[0] // 2)
-
-
-def conv_doubled(x: Tensor, weight: Tensor) -> Tensor:
-    """Each pixel becomes four, then a 3x3 convolution: (N, in, H, W), (out, in, 3, 3) => (N, out, 2H, 2W).
-
-    Both are one transposed convolution of stride 2, as each pixel of the result sees only 2x2 pixels of ``x``: its 4x4
-    kernel sums the flipped weight at four places (Karras et al., 2018, published code; "fused scale").
-    """
-    wide = F.pad(weight.flip(2, 3), (1, 1, 1, 1))
-    wide = wide[:, :, 1:, 1:] + wide[:, :, :-1, 1:] + wide[:, :, 1:, :-1] + wide[:, :, :-1, :-1]
-    return F.conv_transpose2d(x, wide.transpose(0, 1), stride=2, padding=1)
 
 
 def adaptive_instance_norm(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:

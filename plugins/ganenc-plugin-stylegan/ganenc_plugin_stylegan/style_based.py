@@ -8,11 +8,12 @@ from abc import abstractmethod
 import torch
 from ganenc.generator import Generator, NoiseChoice
 from ganenc.latents import Latents
+from ganenc.layers import normalise_second_moment
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Map, Styles
 from torch import Tensor, nn
 
-from ganenc_plugin_stylegan.layers import FullyConnected, normalise_second_moment
+from ganenc_plugin_stylegan.layers import FullyConnected
 from ganenc_plugin_stylegan.specs import MappingOptions, count_levels
 
 __all__ = ["Mapping", "StyleBased"]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from ganenc.generator import NoiseChoice
 from ganenc.latents import Latents
+from ganenc.layers import conv_doubled
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from ganenc_plugin_stylegan.layers import FullyConnected, adaptive_instance_norm, blur, conv_doubled, fir_kernel
+from ganenc_plugin_stylegan.layers import FullyConnected, adaptive_instance_norm, blur, fir_kernel
 from ganenc_plugin_stylegan.specs import StyleGAN1Options
 from ganenc_plugin_stylegan.style_based import StyleBased
 

@@ -11,7 +11,7 @@ from typing import Any
 import ganenc
 import pytest
 import torch
-from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel, UpConv, pixel_norm
+from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel, UpConv
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_spec
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Vector
@@ -35,37 +35,6 @@ def seeded(**changes: Any) -> PGGAN:
 
 
 # The layers
-
-
-def test_pixel_norm_is_its_formula() -> None:
-    x = torch.randn(2, 5, 3, 4, dtype=torch.float64)
-    expected = torch.empty_like(x)
-    for n in range(2):
-        for i in range(3):
-            for j in range(4):
-                column = x[n, :, i, j]
-                expected[n, :, i, j] = column / math.sqrt(sum(float(value) ** 2 for value in column) / 5 + 0.01)
-    torch.testing.assert_close(pixel_norm(x, 0.01), expected)
-    torch.testing.assert_close(pixel_norm(x.requires_grad_(), 0.01), expected)
-    row = pixel_norm(torch.randn(3, 7))
-    torch.testing.assert_close(row.square().mean(1), torch.ones(3))
-    assert torch.equal(pixel_norm(torch.zeros(2, 4)), torch.zeros(2, 4))
-
-
-@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 2, 2)])
-def test_the_gradients_of_pixel_norm_are_right(shape: tuple[int, ...]) -> None:
-    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: pixel_norm(x, 0.01), (x,))
-    assert torch.autograd.gradgradcheck(lambda x: pixel_norm(x, 0.01), (x,))
-
-
-def test_pixel_norm_in_half_precision_works_in_single() -> None:
-    x = (torch.randn(2, 6, 3, 3) * 1000).half()
-    torch.testing.assert_close(pixel_norm(x), pixel_norm(x.float()).half(), rtol=2e-3, atol=1e-3)
-    tiny = torch.full((1, 4), 1e-6).half().requires_grad_()
-    pixel_norm(tiny).sum().backward()
-    assert tiny.grad is not None
-    assert bool(tiny.grad.isfinite().all())
 
 
 def test_the_fused_convolution_is_nearest_neighbours_and_a_convolution() -> None:

@@ -12,7 +12,6 @@ from ganenc_plugin_stylegan.layers import (
     FullyConnected,
     fir_kernel,
     modulated_conv,
-    normalise_second_moment,
     upsample,
 )
 
@@ -153,10 +152,3 @@ def test_fully_connected_layers_scale_weights_and_bias_as_they_are_used(activati
         value = sum(x[n, i].item() * weight[o, i] * 0.01 / math.sqrt(5) for i in range(5)) + bias[o] * 0.01
         expected[n, o] = value if activation == "linear" else math.sqrt(2) * (value if value > 0 else 0.2 * value)
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=0, atol=1e-10)
-
-
-def test_the_second_moment_of_each_row_becomes_one() -> None:
-    x = draw(4, 6) * torch.tensor([[0.5], [1.0], [30.0], [7.0]], dtype=torch.float64)
-    found = normalise_second_moment(x)
-    np.testing.assert_allclose(found.square().mean(1).numpy(), np.ones(4), atol=1e-6)
-    np.testing.assert_allclose((found / x).std(1).numpy(), np.zeros(4), atol=1e-10)

@@ -14,13 +14,12 @@ import torch
 from ganenc.encoder import Encoder
 from ganenc.latents import Latents
 from ganenc.models import build_generator
-from ganenc_plugin_stylegan.layers import adaptive_instance_norm, blur, conv_doubled, fir_kernel
+from ganenc_plugin_stylegan.layers import adaptive_instance_norm, blur, fir_kernel
 from ganenc_plugin_stylegan.specs import StyleGAN1Options, published_channels, stylegan1_spec, stylegan2_spec
 from ganenc_plugin_stylegan.stylegan1 import StyleGAN1
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import EncoderSpec
 from torch import nn
-from torch.nn import functional as F
 
 WIDTHS = {4: 8, 8: 6, 16: 4}
 
@@ -73,17 +72,6 @@ def test_the_blur_is_the_filters_sum(taps: tuple[float, ...]) -> None:
     found = blur(torch.from_numpy(x), torch.from_numpy(np.outer(row, row)))
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-10)
     np.testing.assert_allclose(fir_kernel(taps).numpy(), np.outer(row, row), rtol=1e-6)
-
-
-def test_doubling_within_a_convolution_is_nearest_neighbours_and_then_the_convolution() -> None:
-    x, weight = draw(2, 3, 4, 5).requires_grad_(), draw(6, 3, 3, 3, seed=1).requires_grad_()
-    found = conv_doubled(x, weight)
-    expected = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, padding=1)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    probe = draw(*found.shape, seed=2)
-    gradients = torch.autograd.grad((found * probe).sum(), (x, weight))
-    for one, other in zip(gradients, torch.autograd.grad((expected * probe).sum(), (x, weight)), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
 # Latents
