@@ -9,6 +9,7 @@ from ganenc_registry import GanencError, register, registry
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, RunSpec, preset
 
 if TYPE_CHECKING:
+    from ganenc import align as align
     from ganenc import images as images
     from ganenc.attention import Attention as Attention
     from ganenc.attention import View as View
@@ -71,6 +72,7 @@ __all__ = [
     "GanencError",
     "GeneratorSpec",
     "RunSpec",
+    "align",
     "images",
     "preset",
     "register",
@@ -80,8 +82,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "images":
-        return importlib.import_module("ganenc.images")
+    if name in ("align", "images"):
+        return importlib.import_module(f"ganenc.{name}")
     if name in _PLACES:
         return getattr(importlib.import_module(f"ganenc.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'ganenc' has no attribute {name!r}")

@@ -17,6 +17,8 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
     ("backbone", "vgg16", "VGG16 trained on ImageNet (torchvision)", "backbones:Vgg16"),
     ("backbone", "alex", "AlexNet trained on ImageNet (torchvision)", "backbones:Alex"),
     ("backbone", "squeeze", "SqueezeNet 1.1 trained on ImageNet (torchvision)", "backbones:Squeeze"),
+    ("aligner", "center", "The greatest centred crop of the generator's shape", "align:CenterAligner"),
+    ("aligner", "attention", "A crop around what the attention looks at", "align:AttentionAligner"),
     ("inverter", "encode", "One pass of the encoder", "inverters:Encode"),
     ("inverter", "finetune", "The paper: fine-tune the encoder on the photo", "inverters:Finetune"),
     ("inverter", "finetune+refine", "Fine-tune, then go on with the latents", "inverters:FinetuneRefine"),

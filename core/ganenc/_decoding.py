@@ -10,7 +10,7 @@ import numpy as np
 from ganenc_registry.errors import ImageError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["Fit", "decode", "resize", "to_array"]
+__all__ = ["Fit", "cover_box", "decode", "resample", "resize", "to_array"]
 
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 """How a photo of another shape gets to the size: centre crop, white margins, or distortion."""
@@ -84,22 +84,38 @@ def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     if fit == "contain":
         scale = min(width / image.width, height / image.height)
         inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        small = _resample(image, inner)
+        small = resample(image, inner)
         white: float | str = 1.0 if image.mode == "F" else "white"
         canvas = Image.new(image.mode, (width, height), white)
         canvas.paste(small, ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return canvas
     if fit == "cover":
-        scale = max(width / image.width, height / image.height)
-        inner = (max(1, round(width / scale)), max(1, round(height / scale)))
-        left, top = (image.width - inner[0]) // 2, (image.height - inner[1]) // 2
-        image = image.crop((left, top, left + inner[0], top + inner[1]))
-    return _resample(image, (width, height))
+        top, left, inner_height, inner_width = cover_box((image.height, image.width), size)
+        image = image.crop((left, top, left + inner_width, top + inner_height))
+    return resample(image, (width, height))
 
 
-def _resample(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    shrinks = size[0] < image.width or size[1] < image.height
-    return image.resize(size, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+def cover_box(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The greatest box of the shape of ``size`` around the centre of a photo, both (height, width).
+
+    Returns:
+        top, left, height and width in pixels.
+    """
+    scale = max(size[1] / photo[1], size[0] / photo[0])
+    height, width = max(1, round(size[0] / scale)), max(1, round(size[1] / scale))
+    return (photo[0] - height) // 2, (photo[1] - width) // 2, height, width
+
+
+def resample(
+    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    """Bring an image, or a box (left, top, right, bottom) of it, to ``size`` (width, height), with antialiasing.
+
+    Lanczos where it shrinks, otherwise bicubic.
+    """
+    width, height = (image.width, image.height) if box is None else (box[2] - box[0], box[3] - box[1])
+    shrinks = size[0] < width or size[1] < height
+    return image.resize(size, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC, box)
 
 
 def to_array(image: Image.Image) -> np.ndarray:

@@ -67,6 +67,32 @@ class Attention(ABC):
             the views, the whole image first, under its name ``image`` with weight 1.
         """
 
+    def pictures(self, target: Tensor, focus: Any) -> dict[str, Tensor]:
+        """What to show people of where the attention looks; the losses never see it. By default the views.
+
+        Args:
+            target: (N, C, H, W), as `prepare` had it.
+            focus: what `prepare` returned for it.
+
+        Returns:
+            pictures (N, C or 3, H, W) in the range of the target, by name, in the order to show them: ``image`` first;
+            ``heat`` is a map in colours over the image, ``mask`` what a mask keeps, ``boxes`` the image with boxes
+            drawn; then the views by their names.
+        """
+        return {view.name: view.image for view in self.views(target, focus)}
+
+    def region(self, target: Tensor, focus: Any) -> Tensor | None:
+        """The part of each target that matters, such as the object's box: what `ganenc.align` cuts out.
+
+        Args:
+            target: (N, C, H, W), as `prepare` had it.
+            focus: what `prepare` returned for it.
+
+        Returns:
+            (N, 4): top, left, height and width in pixels of the target; or None where no part matters more, as here.
+        """
+        return None
+
 
 class NoAttention(Attention):
     """The whole image alone."""

@@ -15,6 +15,7 @@ import torch
 from ganenc_registry.errors import ImageError, nearest
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ganenc._decoding import Fit, decode, resize, to_array
 from ganenc.atomic import write_bytes
@@ -29,6 +30,7 @@ __all__ = [
     "png_bytes",
     "read",
     "read_many",
+    "shrink",
     "to_uint8",
     "write_png",
 ]
@@ -184,6 +186,16 @@ def to_uint8(images: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
     precise = images.detach().to(torch.promote_types(images.dtype, torch.float32))
     scaled = convert_range(precise, value_range, (0.0, 255.0))
     return scaled.nan_to_num(nan=0.0, posinf=255.0, neginf=0.0).clamp(0.0, 255.0).round().to(torch.uint8)
+
+
+def shrink(image: Tensor, limit: int) -> Tensor:
+    """An image (C, H, W) of any size => the same, its longer side at most ``limit`` pixels, by the mean of areas."""
+    height, width = image.shape[-2:]
+    if max(height, width) <= limit:
+        return image
+    scale = limit / max(height, width)
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    return F.interpolate(image[None], size=size, mode="area")[0]
 
 
 def grid(images: Tensor, columns: int | None = None, value_range: Range = (-1.0, 1.0), *, gap: int = 2) -> Tensor:

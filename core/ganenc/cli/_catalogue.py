@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from ganenc_registry import KINDS, PluginStatus, registry
 from ganenc_registry.errors import UnknownNameError, nearest
+from ganenc_registry.loading import version_text
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import emit, show, show_table
@@ -23,7 +24,7 @@ def list_(
     kind: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}. By default all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List what is installed: generators, blocks, attentions, losses, backbones, inverters, metrics, models."""
+    """List what is installed, of every kind or of one: its name, a line about it, and where it comes from."""
     wanted = None
     if kind is not None:
         wanted = next((known for known in KINDS if kind in (known, f"{known}s")), None)
@@ -47,27 +48,44 @@ def _brings(status: PluginStatus) -> str:
     return ", ".join(told)
 
 
-def plugins(as_json: Json = False) -> None:
-    """List the plugins, what each brings, and why one could not be loaded. Exits with 1 if there is such a one."""
+def plugins(
+    check: Annotated[
+        bool, typer.Option("--check", help="Import all that they bring, too, which takes longer.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the plugins, what each brings, and what is wrong with it. Exits with 1 if something is.
+
+    A plugin that cannot be loaded is listed with the reason, and so is whatever could not be used of one that can: a
+    target that is not there, a model without its files, a spec with a wrong field. The others work all the same. What
+    a plugin brings is looked up in its source; with --check it is imported. `ganenc check` runs it.
+    """
+    from ganenc._faults import find_fault
+
     found = registry().plugins
-    failed = any(status.error for status in found)
+    told = [(one, [fault for item in one.contributions if (fault := find_fault(item, resolve=check))]) for one in found]
     if as_json:
-        emit(
-            [
-                {
-                    "name": status.name,
-                    "distribution": status.distribution,
-                    "error": status.error or None,
-                    "contributions": [asdict(item) for item in status.contributions],
-                }
-                for status in found
-            ]
-        )
+        emit([_as_json(status, wrong) for status, wrong in told])
     else:
-        rows = []
-        for status in found:
-            state = f"not loaded: {status.error}" if status.error else _brings(status) or "nothing"
-            rows.append([status.name, status.distribution, state])
+        rows = [[status.name, status.distribution, _state(status, wrong)] for status, wrong in told]
         show_table(["plugin", "from", "brings"], rows)
-    if failed:
+    if any(status.error or wrong for status, wrong in told):
         raise typer.Exit(FAILED)
+
+
+def _state(status: PluginStatus, faults: list[str]) -> str:
+    """What a plugin brings, and what is wrong with it."""
+    if status.error:
+        return f"not loaded: {status.error}"
+    return "\n".join([_brings(status) or "nothing", *(f"broken: {fault}" for fault in faults)])
+
+
+def _as_json(status: PluginStatus, faults: list[str]) -> dict[str, object]:
+    return {
+        "name": status.name,
+        "distribution": status.distribution,
+        "contract": None if status.contract is None else version_text(status.contract),
+        "error": status.error or None,
+        "faults": faults,
+        "contributions": [asdict(item) for item in status.contributions],
+    }

@@ -7,9 +7,8 @@ from html import escape
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ganenc.images import Range, convert_range, png_bytes
+from ganenc.images import Range, convert_range, png_bytes, shrink
 
 __all__ = ["FEW_PIXELS", "SMOOTH", "amplification", "data_url", "difference", "figure", "image", "png_figure"]
 
@@ -37,7 +36,7 @@ def figure(picture: Tensor, title: str, text: str = "", *, value_range: Range, l
 
 def image(picture: Tensor, alt: str, *, value_range: Range, limit: int = 1024) -> str:
     """An ``img`` that carries its pixels (C, H, W), made smaller where it is longer than ``limit``."""
-    small = _at_most(picture.detach().float().cpu(), limit)
+    small = shrink(picture.detach().float().cpu(), limit)
     height, width = small.shape[-2:]
     few = ' class="few"' if max(height, width) < FEW_PIXELS else ""
     url = data_url(png_bytes(small, value_range))
@@ -73,12 +72,3 @@ def difference(a: Tensor, b: Tensor, *, factor: float, value_range: Range) -> Te
 def _error(a: Tensor, b: Tensor, value_range: Range) -> Tensor:
     one, other = (convert_range(x.detach().float().cpu(), value_range, (0.0, 1.0)).clamp(0.0, 1.0) for x in (a, b))
     return torch.nan_to_num((one - other).abs(), nan=1.0)
-
-
-def _at_most(picture: Tensor, limit: int) -> Tensor:
-    height, width = picture.shape[-2:]
-    if max(height, width) <= limit:
-        return picture
-    scale = limit / max(height, width)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    return F.interpolate(picture[None], size=size, mode="area")[0]
