@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -9,11 +10,12 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import distributions
 import pytest
 from ganenc_registry import Contribution, Registry, loading
 from ganenc_registry.errors import GanencError, NameTakenError, PluginError, UnknownNameError
 
-Install = Callable[..., None]
+Install = Callable[..., Path]
 
 GOOD = """
     from ganenc_registry import Contribution, hookimpl
@@ -40,17 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def install(place: Path) -> Install:
     """Install a distribution: a package with an ``__init__`` and other modules, and its entry point."""
 
-    def one(name: str, init: str, *, version: str = "1.0", target: str = "", **modules: str) -> None:
-        package = place / name
-        package.mkdir()
-        for module, text in {"__init__": init, **modules}.items():
-            (package / f"{module}.py").write_text(textwrap.dedent(text))
-        info = place / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[ganenc]\n{name} = {target or name}\n")
-
-    return one
+    return functools.partial(distributions.install, place)
 
 
 def discover(place: Path) -> Registry:

@@ -51,22 +51,23 @@ def demo(
 
 
 def _model() -> tuple[str, Path, dict[str, Any]]:
-    """The first installed model whose config says that it is for the demo.
+    """The first installed model that is whole and whose config says that it is for the demo.
 
     Raises:
         PluginError: if there is none.
     """
+    from ganenc._faults import check_model
     from ganenc.models import model_folder, read_config
 
     for name in registry().names("model"):
         try:
             folder = model_folder(name)
             info = {} if folder is None else read_config(folder).get("info", {})
+            if folder is not None and isinstance(info, dict) and info.get("demo"):
+                check_model(name)
+                return name, folder, info
         except GanencError as error:
             say(f"Passed over: {error}")
-            continue
-        if folder is not None and isinstance(info, dict) and info.get("demo"):
-            return name, folder, info
     raise PluginError(
         "No installed plugin brings a model for the demo; install one that does, such as ganenc-plugin-hands, and see"
         " `ganenc plugins`."
