@@ -19,7 +19,7 @@ from ganenc.latent_term import LatentTerm
 from ganenc.latents import Latents
 from ganenc.losses import Loss
 
-__all__ = ["LatentTerm", "Objective", "ObjectiveResult", "Reference", "build_objective"]
+__all__ = ["LatentTerm", "Objective", "ObjectiveResult", "Reference", "build_objective", "build_with"]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def build_objective(
     for name, weight in losses.items():
         factory = registry().resolve("loss", name)
         if weight:
-            built[name] = (weight, _check(_call(factory, shared), Loss, f"loss {name!r}"))
+            built[name] = (weight, _check(build_with(factory, shared), Loss, f"loss {name!r}"))
     looks = _attention(attention, {**shared, "weights": tuple(weights)}, attention_options or {})
     if latent is not None and not isinstance(latent, LatentTerm):
         latent = LatentTerm(**_known(LatentTerm, latent))
@@ -244,15 +244,15 @@ def _attention(attention: str | Attention, shared: Mapping[str, Any], options: M
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise SpecError(f"The {what} has no option {name!r}{nearest(name, known)}; {has}.")
     try:
-        made: Attention = _check(_call(factory, {**shared, **options}), Attention, what)
+        made: Attention = _check(build_with(factory, {**shared, **options}), Attention, what)
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise SpecError(f"The {what} cannot be made of {given or 'its defaults'}: {error}.") from None
     return made
 
 
-def _call(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call a class or factory with those of the options that it names; the backbone is loaded if it names it."""
+def build_with(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Call a class or factory with those of the options that it names; ``backbone`` is a function that loads it."""
     names = inspect.signature(factory).parameters
     chosen = {name: value for name, value in options.items() if name in names}
     if "backbone" in chosen:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ganenc_registry.errors import DeviceError, GanencError, PluginError, SpecError, UnknownNameError
+from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError
 from typer.core import TyperGroup
 
 from ganenc.cli._console import complain
+from ganenc.scripts import import_script
 
 __all__ = ["FAILED", "USAGE", "app", "main"]
 
@@ -80,26 +77,7 @@ def _common(
     ] = False,
 ) -> None:
     for script in scripts or []:
-        _import(script)
-
-
-def _import(script: str) -> None:
-    """Import a script, so that what it registers is known to this process."""
-    try:
-        if not script.endswith(".py"):
-            importlib.import_module(script)
-            return
-        path = Path(script).resolve()
-        found = importlib.util.spec_from_file_location(path.stem, path)
-        if found is None or found.loader is None:
-            raise PluginError(f"The script {script} cannot be imported; give a Python file.")
-        module = importlib.util.module_from_spec(found)
-        sys.modules[path.stem] = module
-        found.loader.exec_module(module)
-    except GanencError:
-        raise
-    except Exception as error:
-        raise PluginError(f"The script {script} cannot be imported: {type(error).__name__}: {error}.") from error
+        import_script(script)
 
 
 def _code(error: GanencError) -> int:

@@ -1,0 +1,38 @@
+"""Scripts of users, imported so that what they register is known to this process. Imports no torch; not in paper."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from ganenc_registry.errors import GanencError, PluginError
+
+__all__ = ["import_script"]
+
+
+def import_script(script: str) -> None:
+    """Import a script, so that what it registers is known.
+
+    Args:
+        script: the path of a ``.py`` file, or the name of a module.
+
+    Raises:
+        PluginError: if it cannot be imported.
+    """
+    try:
+        if not script.endswith(".py"):
+            importlib.import_module(script)
+            return
+        path = Path(script).resolve()
+        found = importlib.util.spec_from_file_location(path.stem, path)
+        if found is None or found.loader is None:
+            raise PluginError(f"The script {script} cannot be imported; give a Python file.")
+        module = importlib.util.module_from_spec(found)
+        sys.modules[path.stem] = module
+        found.loader.exec_module(module)
+    except GanencError:
+        raise
+    except Exception as error:
+        raise PluginError(f"The script {script} cannot be imported: {type(error).__name__}: {error}.") from error
