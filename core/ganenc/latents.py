@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ganenc.atomic import write_bytes
 
-__all__ = ["Latents"]
+__all__ = ["Latents", "layout_json", "load_tensors", "read_layout", "save_tensors"]
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
@@ -33,13 +34,17 @@ class Latents:
         tensors: a tensor for each part that is given: styles (N, layers, dim), vectors and conditions (N, dim), maps
             (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
         space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
+        model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: a file knows it.
 
     Raises:
         LatentsError: if a name is not in the layout or a shape does not fit.
     """
 
-    def __init__(self, layout: Sequence[Part], tensors: Mapping[str, Tensor], *, space: str | None = None) -> None:
+    def __init__(
+        self, layout: Sequence[Part], tensors: Mapping[str, Tensor], *, space: str | None = None, model: str = ""
+    ) -> None:
         self.layout: Layout = tuple(layout)
+        self.model = model
         self.tensors: dict[str, Tensor] = dict(tensors)
         shapes = _shapes(self.layout)
         for name, tensor in self.tensors.items():
@@ -48,8 +53,8 @@ class Latents:
             if tuple(tensor.shape[1:]) != shapes[name] or tensor.ndim == 0:
                 wanted = ("N", *shapes[name])
                 raise LatentsError(f"Part {name!r} has shape {tuple(tensor.shape)}; the layout wants {wanted}.")
-        if len({len(tensor) for tensor in self.tensors.values()}) > 1:
-            counts = {name: len(tensor) for name, tensor in self.tensors.items()}
+        counts = {name: tensor.shape[0] for name, tensor in self.tensors.items()}
+        if any(count != other for count, other in itertools.pairwise(counts.values())):
             raise LatentsError(f"The parts hold different numbers of samples: {counts}.")
         self.space = space or ("w+" if any(isinstance(part, Styles) for part in self.layout) else "z")
         if self.space not in SPACES:
@@ -150,13 +155,13 @@ class Latents:
             name: tensor.mean(1, keepdim=True).expand_as(tensor) if name in styles else tensor
             for name, tensor in self.tensors.items()
         }
-        return Latents(self.layout, tied, space="w" if styles else self.space)
+        return Latents(self.layout, tied, space="w" if styles else self.space, model=self.model)
 
     def lerp(self, other: Latents, weight: float | Tensor) -> Latents:
         """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones.
 
         Raises:
-            LatentsError: if the two lie in different spaces or hold different parts.
+            LatentsError: if the two lie in different spaces, belong to different models or hold different parts.
         """
         _check_alike([self, other])
         return self._like({name: torch.lerp(a, other[name], _weight(weight, a)) for name, a in self.tensors.items()})
@@ -175,16 +180,11 @@ class Latents:
 
         Args:
             path: the file to write.
-            model: the hash of the model that the latents belong to (see ``ganenc.model_hash``).
+            model: the hash of the model that the latents belong to (see ``ganenc.model_hash``); by default what they
+                know of it.
         """
-        layout = json.dumps([part.model_dump(mode="json") for part in self.layout])
-        metadata = {"format": "ganenc-latents", "layout": layout, "space": self.space, "model": model}
-        # Cloned, as the format refuses tensors that share memory.
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in self.tensors.items()
-        }
-        write_bytes(path, safetensors_bytes(tensors, metadata))
+        metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
+        save_tensors(path, self.tensors, {"format": "ganenc-latents", **metadata})
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
@@ -198,27 +198,65 @@ class Latents:
         Raises:
             LatentsError: if the file is not there, is no latents file, or belongs to another model.
         """
-        try:
-            with safe_open(str(path), framework="pt", device=str(device)) as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise LatentsError(f"The latents {path} cannot be read: {error}.") from None
-        if metadata.get("format") != "ganenc-latents":
-            raise LatentsError(f"{path} is a safetensors file, but it holds no latents of ganenc.")
+        metadata, tensors = load_tensors(path, "latents", device=device)
         if model and metadata.get("model") and metadata["model"] != model:
             raise LatentsError(
                 f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
                 " load the model that they were made with."
             )
-        try:
-            layout = _LAYOUT.validate_json(metadata.get("layout", ""))
-        except ValidationError:
-            raise LatentsError(f"The layout in {path} cannot be read; the file is damaged.") from None
-        return cls(layout, tensors, space=metadata.get("space"))
+        layout = read_layout(metadata, path)
+        return cls(layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""))
 
     def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
-        return Latents(self.layout, tensors, space=self.space)
+        return Latents(self.layout, tensors, space=self.space, model=self.model)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors and what is said of them as a safetensors file, atomically."""
+    # Cloned, as the format refuses tensors that share memory.
+    own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
+    write_bytes(path, safetensors_bytes(own, metadata))
+
+
+def load_tensors(
+    path: str | Path, what: str, *, device: str | torch.device = "cpu"
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What `save_tensors` wrote: the metadata, and the tensors by name.
+
+    Args:
+        path: the file.
+        what: the file is to hold, ``latents`` or a ``direction``; its metadata call it ``ganenc-`` and this.
+        device: where the tensors go.
+
+    Raises:
+        LatentsError: if the file is not there, is damaged, or holds something else.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise LatentsError(f"The {what} {path} cannot be read: {error}.") from None
+    if metadata.get("format") != f"ganenc-{what}":
+        raise LatentsError(f"{path} is a safetensors file, but it holds no {what} of ganenc.")
+    return metadata, tensors
+
+
+def layout_json(layout: Sequence[Part]) -> str:
+    """Parts of a layout as files keep them."""
+    return json.dumps([part.model_dump(mode="json") for part in layout])
+
+
+def read_layout(metadata: Mapping[str, str], path: str | Path) -> Layout:
+    """The layout in a file's metadata.
+
+    Raises:
+        LatentsError: if it is damaged.
+    """
+    try:
+        return _LAYOUT.validate_json(metadata.get("layout", ""))
+    except ValidationError:
+        raise LatentsError(f"The layout in {path} cannot be read; the file is damaged.") from None
 
 
 def _shapes(layout: Sequence[Part]) -> dict[str, tuple[int, ...]]:
@@ -241,5 +279,8 @@ def _check_alike(items: Sequence[Latents]) -> None:
     for item in items[1:]:
         if item.space != first.space:
             raise LatentsError(f"Latents of the spaces {first.space!r} and {item.space!r} cannot be combined.")
+        if item.model and first.model and item.model != first.model:
+            models = f"{first.model[:12]} and {item.model[:12]}"
+            raise LatentsError(f"Latents of the models {models} cannot be combined; take latents of one model.")
         if set(item.tensors) != set(first.tensors) or item.layout != first.layout:
             raise LatentsError(f"{first} and {item} have different parts and cannot be combined.")
