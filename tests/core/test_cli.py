@@ -222,6 +222,7 @@ class TestSpec:
 
     def test_a_run_and_a_preset_and_an_encoder_are_shown(self, run: Any, tmp_path: Path, model: Path) -> None:
         assert run("spec", "paper-finetune", "--json").json()["run"]["steps"] == 3500
+        assert "steps: 3500" in run("spec", "paper-finetune").out
         path = tmp_path / "run.yaml"
         spec = RunSpec(task="pretrain", generator=str(model), steps=3, encoder={"overrides": {"blur": True}})
         path.write_text(spec.to_yaml())

@@ -26,6 +26,7 @@ from ganenc_registry.specs import (
     encoded,
     merge,
     preset,
+    preset_text,
     read_mapping,
 )
 from ganenc_registry.specs.run import AttentionChoice
@@ -283,6 +284,15 @@ def test_presets_carry_the_papers_numbers(name: str) -> None:
         assert encoder.blur == (name == "paper-pretrain-s2")
     else:
         assert spec.batch_at(1024) == 1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_file_that_says_what_it_is(name: str) -> None:
+    text = preset_text(name)
+    assert RunSpec.from_yaml(text) == preset(name)
+    assert text.startswith("# ")
+    with pytest.raises(SpecError, match="no preset"):
+        preset_text("../base")
 
 
 @pytest.mark.parametrize(("size", "batch", "steps"), [(256, 8, 26_250), (512, 4, 52_500), (1024, 2, 105_000)])

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
-from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, Release, RunSpec, preset, read_mapping
+from ganenc_registry.specs import (
+    PRESETS,
+    EncoderSpec,
+    GeneratorSpec,
+    Release,
+    RunSpec,
+    preset,
+    preset_text,
+    read_mapping,
+)
 from ganenc_registry.specs.layout import shape_text
 
 from ganenc.cli._console import emit, show, show_table
@@ -29,6 +38,8 @@ class Described:
     generator: GeneratorSpec | None = None
     encoder: EncoderSpec | None = None
     run: RunSpec | None = None
+    preset: str = ""
+    """Which preset the run is."""
     release: tuple[str, Release] | None = None
     """The name under which it was published, and where its files are."""
 
@@ -57,7 +68,9 @@ def spec(
         emit(_as_json(name, found))
         return
     show(found.title)
-    if found.run is not None:
+    if found.preset:
+        show(f"\n{preset_text(found.preset)}\nThe fields that it does not name are as by default: --json shows them.")
+    elif found.run is not None:
         show(f"\n{found.run.to_yaml()}")
     if found.generator is not None:
         show(_sentence(found.generator))
@@ -86,7 +99,7 @@ def describe(name: str) -> Described:
     if found is not None:
         return _folder(found, f"Model {name}")
     if name in PRESETS:
-        return _run(preset(name), f"Preset {name}")
+        return Described(f"Preset {name}", run=preset(name), preset=name)
     if name in registry().names("generator"):
         return _family(name)
     if is_hub_id(name) and (folder := model_folder(name)):

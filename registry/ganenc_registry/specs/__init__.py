@@ -4,7 +4,7 @@ from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
-from ganenc_registry.specs.presets import PRESETS, merge, preset
+from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
 from ganenc_registry.specs.run import LatentLoss, ObjectiveSpec, OptimiserSpec, RunSpec
 
@@ -33,5 +33,6 @@ __all__ = [
     "encoded",
     "merge",
     "preset",
+    "preset_text",
     "read_mapping",
 ]
