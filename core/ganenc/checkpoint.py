@@ -10,7 +10,6 @@ DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their 
 
 from __future__ import annotations
 
-import json
 import mmap
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from ganenc._flatten import flatten
 from ganenc._inert_pickle import PickleDamaged, PickleRefused
+from ganenc._json import read_json
 from ganenc._network_pickle import read_network_pickle
 from ganenc._torch_files import LEGACY_MAGIC, load_tensor_file
 
@@ -33,7 +33,7 @@ Container = Literal["safetensors", "torch", "pickle", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
-_JSON_LIMIT = 1 << 26
+_JSON_REMEDY = "correct it or remove it from the folder"
 _SAVED_ELSEWHERE = {
     b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",
     b"<!doctype html": "is a web page",
@@ -130,7 +130,7 @@ class Checkpoint:
             where = "in it" if self.container == "folder" else "beside it"
             self.fail(f"there is no {wanted} {where}", f"put the {wanted} that came with the weights into {folder}")
         try:
-            return found, _read_json(found)
+            return found, read_json(found, _JSON_REMEDY)
         except OSError as error:
             raise CheckpointError(f"{found}: it cannot be read ({error.strerror}); check its permissions.") from error
 
@@ -231,7 +231,7 @@ def _read_folder(folder: Path) -> Checkpoint:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         if path.suffix.lower() == ".json":
-            metadata[path.stem] = _read_json(path)
+            metadata[path.stem] = read_json(path, _JSON_REMEDY)
         elif path.suffix.lower() in _WEIGHTS:
             try:
                 _, found, rest = _read_file(path, path.stem)
@@ -249,12 +249,3 @@ def _read_folder(folder: Path) -> Checkpoint:
             "give the folder that does, or the file itself."
         )
     return Checkpoint(folder, "folder", tensors, metadata)
-
-
-def _read_json(path: Path) -> Any:
-    if path.stat().st_size > _JSON_LIMIT:
-        raise CheckpointError(f"{path}: it is too large for a JSON file beside weights; remove it from the folder.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: it is not valid JSON; correct it or remove it from the folder.") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, SpecError, nearest
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 
+from ganenc._json import read_json
 from ganenc.atomic import write_json
 from ganenc.devices import check_device
 from ganenc.hub import fetch_model, is_hub_id
@@ -41,7 +41,6 @@ __all__ = [
 FORMAT = "ganenc-model"
 ENCODER = "encoder"
 """The folder, inside that of a generator, in which its encoder lies."""
-_CONFIG_LIMIT = 1 << 24
 
 
 def model_folder(source: str | Path) -> Path | None:
@@ -253,15 +252,11 @@ def _config_of(folder: Path, kind: str) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        if path.stat().st_size > _CONFIG_LIMIT:
-            raise CheckpointError(f"{path} is far too large for a config; fetch or save the model again.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "the model folder is damaged: fetch or save the model again")
     except OSError as error:
         raise CheckpointError(
             f"{path.parent} is no model folder: {path.name} cannot be read: {error.strerror}."
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); the model folder is damaged.") from None
 
 
 def _has_config(folder: Path) -> bool:

@@ -479,7 +479,11 @@ def test_folders_without_what_is_needed(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
     torch.save({"w": torch.ones(2)}, tmp_path / "net.pth")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json: it is not valid JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json: it is not valid JSON \(.*\); correct it or remove it"):
+        read_checkpoint(tmp_path)
+    with (tmp_path / "config.json").open("r+b") as file:
+        file.truncate((1 << 24) + 1)
+    with pytest.raises(CheckpointError, match=r"config\.json: it is far too large .*; correct it or remove it"):
         read_checkpoint(tmp_path)
     (tmp_path / "config.json").unlink()
     torch.save({"w": torch.ones(2)}, tmp_path / "net.pt")
