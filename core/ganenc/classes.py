@@ -100,11 +100,9 @@ def given_labels(labels: LabelsGiven, count: int, generator: Generator) -> Tenso
         LatentsError: if the generator has no classes, there is neither one label for each photo nor one for all, or one
             is no class.
     """
-    if not generator.spec.classes:
-        raise _of_no_use(generator)
+    classes = generator.need_classes()
     found = torch.as_tensor(labels)
     found = found.reshape(1) if found.ndim == 0 else found
-    classes = generator.spec.classes
     rows = found.ndim == 2 and found.shape[1] == classes
     if not rows and not (found.ndim == 1 and _whole(found)):
         shape = f"{tuple(found.shape)} of {found.dtype}"
@@ -267,10 +265,9 @@ def _way(
     candidates: Sequence[int] | Tensor | None,
 ) -> Source | None:
     """How the labels come: as asked for, or the best way there is."""
-    if not generator.spec.classes:
-        if labels is not None or candidates is not None:
-            raise _of_no_use(generator)
+    if not generator.spec.classes and labels is None and candidates is None:
         return None
+    generator.need_classes()
     way: Source | None
     if isinstance(labels, str):
         way = next((one for one in get_args(Finding) if one == labels), None)
@@ -301,10 +298,6 @@ def _classifier(generator: Generator, objective: Objective) -> Backbone:
     if not backbones:
         raise SpecError("The objective has no backbone to predict labels with; give the labels, or search them.")
     return _matching(generator, objective) or backbones[0]
-
-
-def _of_no_use(generator: Generator) -> LatentsError:
-    return LatentsError(f"{generator.spec.family} has no classes, so labels are of no use; leave them out.")
 
 
 def _whole(numbers: Tensor) -> bool:

@@ -85,7 +85,12 @@ class Generator(nn.Module, ABC):
             labels: int64 (N,) or rows (N, classes), where labels matter.
             truncation: how far styles stay from their mean: 1 leaves them, 0 gives the mean.
             truncation_layers: how many of the first layers that holds for; all by default.
+
+        Raises:
+            LatentsError: if labels are missing where they matter, or given where there are no classes.
         """
+        if labels is not None:
+            self.need_classes()
         tensors: dict[str, Tensor] = {}
         for part in self.spec.layout:
             if isinstance(part, Styles):
@@ -102,13 +107,23 @@ class Generator(nn.Module, ABC):
         """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). Families with a condition implement it."""
         raise LatentsError(f"{self.spec.family} has no condition to embed labels in.")
 
+    def need_classes(self) -> int:
+        """The number of classes.
+
+        Raises:
+            LatentsError: if there are none, so that labels are of no use.
+        """
+        if not self.spec.classes:
+            raise LatentsError(f"{self.spec.family} has no classes, so labels are of no use; leave them out.")
+        return self.spec.classes
+
     def label_rows(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights.
 
         Raises:
-            LatentsError: if labels have another shape, or there is no such class.
+            LatentsError: if labels have another shape, or there is no such class, or none at all.
         """
-        classes = self.spec.classes
+        classes = self.need_classes()
         if labels.ndim == 1 and not (labels.is_floating_point() or labels.dtype == torch.bool):
             if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
                 raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
@@ -195,12 +210,14 @@ class Generator(nn.Module, ABC):
             first: the place in the stream to begin at.
 
         Raises:
-            LatentsError: if there are labels, but not n of them.
+            LatentsError: if there are labels, but not n of them or no classes.
         """
         if labels is None:
             labels = self.draw_labels(n, seed=seed, first=first)
-        elif len(labels) != n:
-            raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
+        else:
+            self.need_classes()
+            if len(labels) != n:
+                raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
         z = self.draw(n, seed=seed, first=first)
         if self.spec.truncation == "prior":
             z = z * truncation

@@ -126,6 +126,26 @@ def test_labels_are_given_for_every_sample_or_drawn() -> None:
         generator.map(generator.draw(2))
 
 
+def test_labels_are_refused_where_there_are_no_classes() -> None:
+    spec = GeneratorSpec(family="plain", size=(4, 4), prior=Prior(dim=3), layout=(Vector(dim=3),))
+
+    class Plain(Generator):
+        def synthesize(self, latents: Latents, *, noise: object = "const") -> Tensor:
+            return latents["z"]
+
+    generator, label = Plain(spec), torch.tensor([1])
+    for refuses in (
+        lambda: generator.sample(1, labels=label),
+        lambda: generator.map(generator.draw(1), labels=label),
+        lambda: generator.center(labels=label),
+        lambda: generator.label_rows(label),
+        lambda: ToyGenerator().sample(1, labels=label),
+    ):
+        with pytest.raises(LatentsError, match=r"^\w+ has no classes, so labels are of no use; leave them out\.$"):
+            refuses()
+    assert ToyGenerator(toy_spec(classes=3)).need_classes() == 3
+
+
 def test_the_center_is_the_analytic_mean() -> None:
     generator = ToyGenerator(toy_spec(classes=4)).requires_grad_(False)
     spread = 5 * generator.mapping.weight.norm(dim=1) / math.sqrt(10_000)

@@ -112,9 +112,9 @@ class StyleBased(Generator):
 
     def _rows(self, labels: Tensor | None, n: int) -> Tensor | None:
         """Labels as rows (N, classes) in the dtype of the weights."""
-        if not self.spec.classes:
-            return None
         if labels is None:
+            if not self.spec.classes:
+                return None
             raise LatentsError(f"This generator has {self.spec.classes} classes: give labels, integers (N,) or rows.")
         if len(labels) != n:
             raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")

@@ -153,6 +153,8 @@ def test_labels_are_embedded_beside_z() -> None:
     torch.testing.assert_close(by_number[:, 0], x, rtol=1e-4, atol=1e-5)
     with pytest.raises(LatentsError, match="has 3 classes: give labels"):
         generator.map(z)
+    with pytest.raises(LatentsError, match="stylegan1 has no classes, so labels are of no use"):
+        network().map(z, labels=torch.tensor([0, 2, 1]))
 
 
 # Training
