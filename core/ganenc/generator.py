@@ -229,7 +229,8 @@ class Generator(nn.Module, ABC):
     def center(self, *, labels: Tensor | None = None) -> Latents:
         """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings.
 
-        They are computed once and kept, so ask for them after the weights are in place.
+        They are computed once and kept, so ask for them after the weights are in place. As many are kept as there are
+        classes, besides those of no label; the oldest go first.
 
         Args:
             labels: int64 (N,) or rows (N, classes), for N samples, each the mean of its class alone.
@@ -246,6 +247,8 @@ class Generator(nn.Module, ABC):
                     sums[name] = sums.get(name, torch.zeros(())) + tensor.cpu().double().sum(0, keepdim=True)
             settings = {part.name for part in self.spec.layout if isinstance(part, Setting)}
             means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
+            if len(self._centers) > self.spec.classes:
+                del self._centers[next(iter(self._centers))]
             self._centers[key] = Latents(self.spec.layout, means, space=latents.space)
         return self.complete(self._centers[key].to(self.device, self.dtype))
 

@@ -166,6 +166,18 @@ def test_the_center_is_the_analytic_mean() -> None:
     assert bool(((generator.center()["w"][0] - over_all).abs() < spread).all())
 
 
+def test_no_more_centers_are_kept_than_there_are_classes_and_one_for_all() -> None:
+    generator, rows = ToyGenerator(toy_spec(classes=2)), torch.tensor([[0.1 * i, 1 - 0.1 * i] for i in range(6)])
+    found = generator.center(labels=rows)
+    assert len(generator._centers) == 3
+    kept = generator.center(labels=rows[3:])
+    assert torch.equal(kept["w"], found["w"][3:])
+    assert torch.equal(generator.center(labels=rows[:1])["w"], found["w"][:1]), "what was let go is computed again"
+    assert len(generator._centers) == 3
+    generator.map = None  # type: ignore[method-assign, assignment]
+    assert torch.equal(generator.center(labels=rows[5:])["w"], found["w"][5:]), "what is kept is not"
+
+
 def test_the_center_has_the_generators_own_map_and_settings() -> None:
     generator = ToyGenerator()
     assert torch.equal(generator.center()["const"], generator.const)
