@@ -35,16 +35,25 @@ class Latents:
             (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
         space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
         model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: a file knows it.
+        info: what else a file says of them, as plain data by name, such as ``transform``, where in its photo the image
+            lies (see ``ganenc.align``). It goes along when they are moved, picked from or edited.
 
     Raises:
         LatentsError: if a name is not in the layout or a shape does not fit.
     """
 
     def __init__(
-        self, layout: Sequence[Part], tensors: Mapping[str, Tensor], *, space: str | None = None, model: str = ""
+        self,
+        layout: Sequence[Part],
+        tensors: Mapping[str, Tensor],
+        *,
+        space: str | None = None,
+        model: str = "",
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         self.layout: Layout = tuple(layout)
         self.model = model
+        self.info: dict[str, Any] = dict(info or {})
         self.tensors: dict[str, Tensor] = dict(tensors)
         shapes = _shapes(self.layout)
         for name, tensor in self.tensors.items():
@@ -155,7 +164,7 @@ class Latents:
             name: tensor.mean(1, keepdim=True).expand_as(tensor) if name in styles else tensor
             for name, tensor in self.tensors.items()
         }
-        return Latents(self.layout, tied, space="w" if styles else self.space, model=self.model)
+        return Latents(self.layout, tied, space="w" if styles else self.space, model=self.model, info=self.info)
 
     def lerp(self, other: Latents, weight: float | Tensor) -> Latents:
         """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones.
@@ -168,12 +177,19 @@ class Latents:
 
     @classmethod
     def cat(cls, many: Iterable[Latents]) -> Latents:
-        """Stack the samples of several latents of one layout and space."""
+        """Stack the samples of several latents of one layout and space. Of their info, what all of them share goes along.
+
+        Raises:
+            LatentsError: if there are none, or they cannot be combined.
+        """
         items = list(many)
         if not items:
             raise LatentsError("There are no latents to stack.")
         _check_alike(items)
-        return items[0]._like({name: torch.cat([item[name] for item in items]) for name in items[0].tensors})
+        stacked = items[0]._like({name: torch.cat([item[name] for item in items]) for name in items[0].tensors})
+        shared = {key: value for key, value in stacked.info.items() if all(i.info.get(key) == value for i in items)}
+        stacked.info = shared
+        return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
         """Write a safetensors file with layout, space and the hash of the model, atomically.
@@ -184,6 +200,8 @@ class Latents:
                 know of it.
         """
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
+        if self.info:
+            metadata["info"] = json.dumps(self.info)
         save_tensors(path, self.tensors, {"format": "ganenc-latents", **metadata})
 
     @classmethod
@@ -205,10 +223,12 @@ class Latents:
                 " load the model that they were made with."
             )
         layout = read_layout(metadata, path)
-        return cls(layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""))
+        return cls(
+            layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""), info=_info(metadata, path)
+        )
 
     def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
-        return Latents(self.layout, tensors, space=self.space, model=self.model)
+        return Latents(self.layout, tensors, space=self.space, model=self.model, info=self.info)
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -257,6 +277,17 @@ def read_layout(metadata: Mapping[str, str], path: str | Path) -> Layout:
         return _LAYOUT.validate_json(metadata.get("layout", ""))
     except ValidationError:
         raise LatentsError(f"The layout in {path} cannot be read; the file is damaged.") from None
+
+
+def _info(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+    """What a file says of its latents besides."""
+    try:
+        info = json.loads(metadata.get("info", "{}"))
+    except ValueError:
+        info = None
+    if not isinstance(info, dict):
+        raise LatentsError(f"The info in {path} cannot be read; the file is damaged.")
+    return info
 
 
 def _shapes(layout: Sequence[Part]) -> dict[str, tuple[int, ...]]:

@@ -226,3 +226,23 @@ def test_what_is_no_latents_file_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.ones(1, 2, 4)}, path, {"format": "ganenc-latents", "layout": layout})
     with pytest.raises(LatentsError, match="'w' has shape \\(1, 2, 4\\)"):
         Latents.load(path)
+
+
+def test_what_else_is_said_of_latents_goes_along_and_survives_the_file(tmp_path: Path) -> None:
+    plain = make(2)
+    info = {"transform": {"matrix": [[0.1, 0, -3.25], [0, 0.1, 7]]}, "photo": "größe.png"}
+    latents = Latents(plain.layout, plain.tensors, info=info)
+    latents.tie().lerp(latents.tie(), 0.5).select(1).clone().save(tmp_path / "a.safetensors")
+    loaded = Latents.load(tmp_path / "a.safetensors")
+    assert loaded.info == info
+    other = Latents(plain.layout, plain.tensors, info={**info, "photo": "other.png"})
+    assert Latents.cat([latents, other]).info == {"transform": info["transform"]}
+    assert latents.info == info
+    plain.save(tmp_path / "b.safetensors")
+    assert Latents.load(tmp_path / "b.safetensors").info == {}
+    layout = json.dumps([LAYOUT[0].model_dump()])
+    for damaged in ("[1]", "{"):
+        metadata = {"format": "ganenc-latents", "layout": layout, "info": damaged}
+        save_file({"w": torch.ones(1, 3, 4)}, tmp_path / "c.safetensors", metadata)
+        with pytest.raises(LatentsError, match=r"info in .* damaged"):
+            Latents.load(tmp_path / "c.safetensors")
