@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
-from ganenc_registry.errors import CheckpointError, LatentsError
+from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from ganenc._contract import hold
+from ganenc._prior import draw_class, draw_normal, draw_prior
 from ganenc._undrawn import fill, undrawn
 from ganenc.latents import Latents
 
@@ -35,16 +36,38 @@ CENTER_SEED = 0x6D65616E
 class Generator(nn.Module, ABC):
     """A pre-trained GAN's generator.
 
-    A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` and implements
-    :meth:`synthesize`; with a mapping network also :meth:`map`; with labels also :meth:`embed`.
+    A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` (or has it as the
+    class attribute ``spec``) and implements :meth:`synthesize`; with a mapping network also :meth:`map`; with labels
+    that are embedded also :meth:`embed`.
 
     Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
-    device of its weights; latents and labels are expected there.
+    device of its weights; labels are expected there.
+
+    What a subclass writes is held to the contract, so that it can be short: ``map`` and ``synthesize`` may leave out
+    the options they have no use for; ``map`` may return tensors by the name of the part, or one tensor where there is
+    one part to draw; noise that a network draws for itself is seeded; and images that are not as the spec declares them
+    are a `SpecError` that says what was declared and what came.
+
+    Args:
+        spec: what the generator takes in and gives out; by default the class attribute ``spec``.
+
+    Raises:
+        SpecError: if there is neither.
     """
 
-    def __init__(self, spec: GeneratorSpec) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        hold(cls)
+
+    def __init__(self, spec: GeneratorSpec | None = None) -> None:
         super().__init__()
+        if spec is None and isinstance(declared := type(self).spec, GeneratorSpec):
+            spec = declared
+        if not isinstance(spec, GeneratorSpec):
+            name = type(self).__name__
+            raise SpecError(f"{name} has no spec: hand a GeneratorSpec to super().__init__, or set it on the class.")
         self._spec = spec
+        self._draws = False
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
 
@@ -56,12 +79,13 @@ class Generator(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return next(iter([*self.parameters(), *self.buffers()]), torch.empty(0)).device
+        return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights, in which images come out."""
-        return next((p.dtype for p in [*self.parameters(), *self.buffers()] if p.is_floating_point()), torch.float32)
+        held = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.dtype for tensor in held if tensor.is_floating_point()), torch.float32)
 
     @abstractmethod
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
@@ -78,7 +102,9 @@ class Generator(nn.Module, ABC):
         truncation: float = 1.0,
         truncation_layers: int | None = None,
     ) -> Latents:
-        """z (N, prior.dim) => latents. The default puts z into the layout's one vector, and labels into its condition.
+        """z (N, prior.dim) => latents. The default puts z into the layout's vectors, and labels into its condition.
+
+        Several vectors take one stretch of z after another, in the layout's order.
 
         Args:
             z: draws of the prior; never scaled here.
@@ -87,25 +113,40 @@ class Generator(nn.Module, ABC):
             truncation_layers: how many of the first layers that holds for; all by default.
 
         Raises:
-            LatentsError: if labels are missing where they matter, or given where there are no classes.
+            LatentsError: if labels are missing where they matter, or given where there are no classes; if there are
+                styles, or the vectors do not take all of z.
         """
         if labels is not None:
             self.need_classes()
-        tensors: dict[str, Tensor] = {}
-        for part in self.spec.layout:
+        spec, tensors = self.spec, dict[str, Tensor]()
+        for part in spec.layout:
             if isinstance(part, Styles):
-                raise LatentsError(f"{self.spec.family} has styles {part.name!r} but no mapping network to draw them.")
-            if isinstance(part, Vector):
-                tensors[part.name] = z
-            elif isinstance(part, Condition):
+                raise LatentsError(f"{spec.family} has styles {part.name!r} but no mapping network to draw them.")
+            if isinstance(part, Condition):
                 if labels is None:
-                    raise LatentsError(f"{self.spec.family} needs labels: integers (N,) or rows (N, classes).")
+                    raise LatentsError(f"{spec.family} needs labels: integers (N,) or rows (N, classes).")
                 tensors[part.name] = self.embed(labels)
-        return Latents(self.spec.layout, tensors)
+        lengths = {part.name: part.dim for part in spec.layout if isinstance(part, Vector)}
+        if sum(lengths.values()) != spec.prior.dim:
+            raise LatentsError(
+                f"z of {spec.family} has {spec.prior.dim} values, its vectors take {lengths or 'none'}: give it a `map`"
+                " that makes them of z, or another prior.dim."
+            )
+        tensors |= dict(zip(lengths, z.split(list(lengths.values()), dim=1)))
+        return Latents(spec.layout, tensors)
 
     def embed(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). Families with a condition implement it."""
-        raise LatentsError(f"{self.spec.family} has no condition to embed labels in.")
+        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim).
+
+        By default the labels as rows, for a condition that is as long as there are classes; others implement it.
+
+        Raises:
+            LatentsError: if there is no such condition, or labels do not fit.
+        """
+        spec = self.spec
+        if not any(isinstance(part, Condition) and part.dim == spec.classes for part in spec.layout):
+            raise LatentsError(f"{spec.family} has no condition to embed labels in, or no `embed` for it.")
+        return self.label_rows(labels)
 
     def need_classes(self) -> int:
         """The number of classes.
@@ -132,6 +173,18 @@ class Generator(nn.Module, ABC):
             found = f"{tuple(labels.shape)} of {labels.dtype}"
             raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {found}.")
         return labels.to(self.dtype)
+
+    def label_numbers(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table.
+
+        Raises:
+            LatentsError: if they are no labels of this generator, or a row has not a single 1.
+        """
+        rows = self.label_rows(labels)
+        numbers = rows.argmax(1)
+        if not torch.equal(F.one_hot(numbers, self.spec.classes).to(rows), rows):
+            raise LatentsError(f"{self.spec.family} takes one class a sample; a row has a single 1 and otherwise 0.")
+        return numbers
 
     def default(self, name: str) -> Tensor | None:
         """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""
@@ -185,16 +238,14 @@ class Generator(nn.Module, ABC):
 
         Sample ``first + i`` of a seed is the same whatever n is, so data do not depend on how they are batched.
         """
-        z = draw_normal(n, self.spec.prior.dim, seed=seed, first=first)
-        if self.spec.prior.kind == "truncated-normal":
-            z = _truncate(z)
+        z = draw_prior(self.spec.prior, n, seed=seed, first=first)
         return z.to(device=self.device, dtype=self.dtype)
 
     def draw_labels(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor | None:
         """Draw labels int64 (n,), each class as likely; None where labels do not matter."""
         if not self.spec.classes:
             return None
-        drawn = [np.random.Generator(_stream(seed, first + i, 1)).integers(self.spec.classes) for i in range(n)]
+        drawn = [draw_class(self.spec.classes, seed=seed, place=first + i) for i in range(n)]
         return torch.tensor(drawn, dtype=torch.int64, device=self.device)
 
     def sample(
@@ -293,19 +344,3 @@ class Generator(nn.Module, ABC):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that a foreign checkpoint holds; its architecture comes from the shapes found."""
         raise CheckpointError(f"{cls.__name__} reads no foreign files, so it cannot read {checkpoint.path}.")
-
-
-def _stream(seed: int, index: int, purpose: int) -> np.random.Philox:
-    return np.random.Philox(key=np.array([seed % 2**64, purpose], dtype=np.uint64), counter=[0, 0, 0, index])
-
-
-def draw_normal(n: int, dim: int, *, seed: int, first: int = 0) -> Tensor:
-    """Rows ``first`` to ``first + n`` of an endless stream of standard normal draws: float32 (n, dim), on the CPU."""
-    rows = [np.random.Generator(_stream(seed, first + i, 0)).standard_normal(dim, dtype=np.float32) for i in range(n)]
-    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, dim)
-
-
-def _truncate(z: Tensor, bound: float = 2.0) -> Tensor:
-    """Standard normal draws => draws of the normal distribution cut off at ``bound``, by its inverse distribution."""
-    share = math.erf(bound / math.sqrt(2))
-    return torch.erfinv(torch.erf(z.double() / math.sqrt(2)) * share).mul(math.sqrt(2)).to(z.dtype)

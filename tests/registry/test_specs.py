@@ -126,7 +126,7 @@ WRONG: list[tuple[type[Spec], dict[str, Any], list[str]]] = [
     (
         GeneratorSpec,
         generator(prior={"dim": 8, "kind": "norml"}),
-        ["prior.kind: 'norml' is not allowed (did you mean 'normal'?); it takes 'normal' or 'truncated-normal'"],
+        ["prior.kind: 'norml' is not allowed (did you mean 'normal'?); it takes 'normal', 'truncated-normal'"],
     ),
     (GeneratorSpec, generator(prior={}), ["prior.dim: this field is required"]),
     (GeneratorSpec, generator(prior=None), ["prior: it takes a mapping of fields (got None)"]),

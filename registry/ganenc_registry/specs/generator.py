@@ -20,7 +20,9 @@ CONTRACT = 1
 class Prior(Spec):
     """The distribution that latents are drawn from."""
 
-    kind: Literal["normal", "truncated-normal"] = "normal"
+    kind: Literal["normal", "truncated-normal", "uniform"] = Field(
+        "normal", description="normal, normal and cut off at 2, or uniform from -1 to 1"
+    )
     dim: PositiveInt = Field(description="length of z")
 
 
@@ -28,7 +30,9 @@ class GeneratorSpec(Spec):
     """What a generator takes in and gives out. A family builds a generator, with random weights, from this alone."""
 
     family: str = Field(description="the registered generator that this spec is for")
-    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of the images, in pixels")
+    size: tuple[PositiveInt, PositiveInt] = Field(
+        description="height and width of the images, in pixels; one number where they are square"
+    )
     channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
     value_range: tuple[float, float] = Field((-1.0, 1.0), description="the values of black and white")
     prior: Prior
@@ -41,6 +45,11 @@ class GeneratorSpec(Spec):
     options: dict[str, Any] = Field(default_factory=dict, description="what the family needs besides")
     licence: str = Field("unknown", description="licence of the weights")
     contract: int = Field(CONTRACT, ge=1, description="version of the generator contract")
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) else value
 
     @field_validator("value_range")
     @classmethod
