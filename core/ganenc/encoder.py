@@ -139,7 +139,7 @@ class Encoder(nn.Module):
             wanted = f"int64 (N,) below {classes} or rows (N, {classes})"
             raise LatentsError(f"This encoder is conditional: give labels, {wanted}.")
         rows = labels.ndim == 2 and labels.shape[1] == classes
-        if len(labels) != len(images) or not (rows or (labels.ndim == 1 and not labels.is_floating_point())):
+        if labels.shape[0] != images.shape[0] or not (rows or (labels.ndim == 1 and not labels.is_floating_point())):
             found = f"{tuple(labels.shape)} of {labels.dtype}"
             n = len(images)
             raise LatentsError(f"Labels are int64 ({n},) or rows ({n}, {classes}); these are {found}.")

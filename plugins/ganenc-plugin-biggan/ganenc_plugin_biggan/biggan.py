@@ -66,7 +66,7 @@ class BigGAN(Generator):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W) in [-1, 1]. There is no noise, so any choice of it gives the same."""
         condition = torch.cat([latents["z"], latents["c"]], dim=1).to(self.dtype)
-        rows = None if self.training else self._rows(latents, len(condition))
+        rows = None if self.training else self._rows(latents, condition.shape[0])
         x = self.first(condition).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)
         for place, block in enumerate(self.blocks):
             if self.attention is not None and place == self.options.attention:

@@ -42,8 +42,8 @@ def rows_at(truncation: Tensor, n_stats: int) -> Rows:
     """
     last = n_stats - 1
     if last == 0:
-        first = torch.zeros(len(truncation), dtype=torch.int64, device=truncation.device)
-        return Rows(first, first, torch.ones(len(truncation), 1, device=truncation.device))
+        first = torch.zeros_like(truncation, dtype=torch.int64)
+        return Rows(first, first, torch.ones_like(truncation, dtype=torch.float32)[:, None])
     wide = truncation.detach().to("cpu" if truncation.device.type == "mps" else truncation.device, torch.float64)
     decimals = 10.0 ** min(7, round(-math.log10(torch.finfo(truncation.dtype).eps)))  # What the dtype can tell apart.
     place = ((wide * decimals).round() / decimals).clamp(0, 1) / (1.0 / last)

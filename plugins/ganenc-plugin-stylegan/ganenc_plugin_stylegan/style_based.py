@@ -87,7 +87,7 @@ class StyleBased(Generator):
         truncation_layers: int | None = None,
     ) -> Latents:
         """z (N, z_dim) => styles w (N, layers, dim), pulled towards the mean by ``truncation``."""
-        w = self.mapping(z.to(self.dtype), self._rows(labels, len(z)))
+        w = self.mapping(z.to(self.dtype), self._rows(labels, z.shape[0]))
         w = w[:, None].expand(-1, self._styles.layers, -1)
         if truncation != 1:
             pulled = torch.lerp(self._mean(), w, truncation)
@@ -116,7 +116,7 @@ class StyleBased(Generator):
             if not self.spec.classes:
                 return None
             raise LatentsError(f"This generator has {self.spec.classes} classes: give labels, integers (N,) or rows.")
-        if len(labels) != n:
+        if labels.shape[0] != n:
             raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
         return self.label_rows(labels)
 
@@ -130,18 +130,18 @@ class StyleBased(Generator):
         given = latents.noise()
         if given is not None:
             return list(given)
-        n, own = len(latents), self.noise_maps()
+        own = self.noise_maps()
         if isinstance(noise, str):
             if noise == "const":
                 return [one[None, None] for one in own]
             if noise == "none":
                 return [None] * len(own)
             if noise == "random":
-                return [torch.randn(n, 1, *one.shape, device=one.device) for one in own]
+                return [torch.randn(len(latents), 1, *one.shape, device=one.device) for one in own]
             raise LatentsError(f"Noise is 'const', 'random', 'none', a seed or a list of maps, not {noise!r}.")
         if isinstance(noise, int):
             rng = torch.Generator().manual_seed(noise)
-            return [torch.randn(n, 1, *one.shape, generator=rng).to(one) for one in own]
+            return [torch.randn(len(latents), 1, *one.shape, generator=rng).to(one) for one in own]
         if len(noise) != len(own):
             raise LatentsError(f"This generator takes {len(own)} noise maps; {len(noise)} are given.")
         return list(noise)
