@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "DownloadError",
+    "ExportError",
     "GanencError",
     "ImageError",
     "LatentsError",
@@ -56,6 +57,10 @@ class LatentsError(GanencError):
 
 class DownloadError(GanencError):
     """A file cannot be fetched, or is not the one that was published."""
+
+
+class ExportError(GanencError):
+    """A network cannot be written for other programs, or what was written does not give the same."""
 
 
 class WeightsMissingError(GanencError):
