@@ -26,6 +26,8 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
     ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "metrics:psnr"),
     ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "metrics:ssim"),
     ("metric", "lpips", "Learned perceptual distance, named with its backbone", "metrics:lpips"),
+    ("metric", "fid", "Frechet distance of two sets on Inception, where its weights are on disk", "frechet:fid"),
+    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "frechet:frechet"),
 )
 
 

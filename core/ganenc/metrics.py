@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from ganenc_registry import registry
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
@@ -155,29 +157,83 @@ def evaluate_pairs(
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def metric_settings(images: Tensor, backbone: Backbone | None = None, *, region: bool = False) -> dict[str, str]:
-    """How `evaluate_pairs` takes its metrics on such images, in words, by the name of the metric.
+def metric_settings(
+    images: Tensor,
+    backbone: Backbone | None = None,
+    *,
+    region: bool = False,
+    metrics: Sequence[str] = ("psnr", "ssim", "lpips"),
+) -> dict[str, str]:
+    """How metrics are taken on such images, in words, by the name of the metric.
 
     Args:
         images: one of the two batches (N, C, H, W).
         backbone: the network for LPIPS, if there is one.
-        region: whether they are taken within a region.
+        region: whether they are taken within a region, as `evaluate_pairs` can.
+        metrics: which registered ones; by default those of `evaluate_pairs`. One that needs a backbone is left out
+            where there is none.
+
+    Raises:
+        UnknownNameError: if there is no such metric.
     """
-    size = f"{images.shape[-2]}x{images.shape[-1]} pixels, clamped and rounded to 8 bits"
-    window = _window(images)
-    settings = {
-        "psnr": f"in dB, peak 255, per image over all channels; {size}",
-        "ssim": f"scikit-image, uniform {window}x{window} window, data range 255, K1 0.01, K2 0.03; {size}",
-    }
-    if backbone is not None:
-        weights = "equal weights" if backbone.linear_weights() is None else "linear weights of lpips 0.1"
-        settings[f"lpips-{backbone.name}"] = (
-            f"features of {backbone.name}, {weights}; pooled to at most 256 pixels and enlarged to at least "
-            f"{backbone.smallest}; {size}"
-        )
+    settings: dict[str, str] = {}
+    for name in metrics:
+        if name not in _WORDS:
+            settings.update(_contributed_words(name, images, backbone))
+        elif name not in _ON_BACKBONE:
+            settings[name] = _WORDS[name](images, None)
+        elif backbone is not None:
+            settings[f"{name}-{backbone.name}"] = _WORDS[name](images, backbone)
     if not region:
         return settings
     return {name: f"{words}; {_WITHIN[name.partition('-')[0]]}" for name, words in settings.items()}
+
+
+def _psnr_words(images: Tensor, backbone: Backbone | None) -> str:
+    return f"in dB, peak 255, per image over all channels; {_size(images)}"
+
+
+def _ssim_words(images: Tensor, backbone: Backbone | None) -> str:
+    window = _window(images)
+    return f"scikit-image, uniform {window}x{window} window, data range 255, K1 0.01, K2 0.03; {_size(images)}"
+
+
+def _lpips_words(images: Tensor, backbone: Backbone | None) -> str:
+    assert backbone is not None
+    weights = "equal weights" if backbone.linear_weights() is None else "linear weights of lpips 0.1"
+    return (
+        f"features of {backbone.name}, {weights}; pooled to at most 256 pixels and enlarged to at least "
+        f"{backbone.smallest}; {_size(images)}"
+    )
+
+
+def _frechet_words(images: Tensor, backbone: Backbone | None) -> str:
+    from ganenc.frechet import frechet_words
+
+    return f"{frechet_words(images, backbone)}; {_size(images)}"
+
+
+_WORDS = {
+    "psnr": _psnr_words,
+    "ssim": _ssim_words,
+    "lpips": _lpips_words,
+    "fid": _frechet_words,
+    "frechet": _frechet_words,
+}
+_ON_BACKBONE = ("lpips", "frechet")
+
+
+def _contributed_words(name: str, images: Tensor, backbone: Backbone | None) -> dict[str, str]:
+    """What the registration of a metric of someone else's says."""
+    from ganenc.evaluation import Metric
+
+    label = Metric.named(name).label(backbone)
+    summary = registry().get("metric", name).summary.rstrip(".")
+    return {} if label is None else {label: f"{summary}; {images.shape[-2]}x{images.shape[-1]} pixels"}
+
+
+def _size(images: Tensor) -> str:
+    return f"{images.shape[-2]}x{images.shape[-1]} pixels, clamped and rounded to 8 bits"
 
 
 def _eight_bits(a: Tensor, b: Tensor, value_range: Range) -> tuple[Tensor, Tensor]:
