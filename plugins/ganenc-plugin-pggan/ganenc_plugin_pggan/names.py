@@ -10,38 +10,22 @@ from __future__ import annotations
 import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 from ganenc.checkpoint import Checkpoint
+from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Spec
 from pydantic import Field, NonNegativeInt, PositiveInt
-from torch import Tensor
 
-__all__ = ["FORMATS", "Declared", "Form", "Format"]
+__all__ = ["FORMATS", "Declared", "Format"]
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a weight is stored: the shape that one of ours has in the file, and the way back."""
-
-    stored: Callable[[Shape], Shape]
-    ours: Callable[[Tensor], Tensor]
-
-
-PLAIN = Form(lambda shape: shape, lambda x: x)
 # A fused convolution is stored as the transposed one that it is run as: mirrored, its inputs and outputs swapped.
 FUSED = Form(lambda shape: (shape[1], shape[0], *shape[2:]), lambda x: x.transpose(0, 1).flip(2, 3))
 # The dense layer as a convolution of a single pixel, padded all around, by a 4x4 kernel: a mirrored one.
 DENSE = Form(lambda shape: (shape[0] // 16, shape[1], 4, 4), lambda x: x.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2))
-CONV_TF = Form(lambda shape: (shape[2], shape[3], shape[1], shape[0]), lambda x: x.permute(3, 2, 0, 1))
 FUSED_TF = Form(lambda shape: (shape[2], shape[3], shape[0], shape[1]), lambda x: x.permute(2, 3, 0, 1).flip(2, 3))
-DENSE_TF = Form(lambda shape: (shape[1], shape[0]), lambda x: x.t())
 
 
 class Declared(Spec, extra="ignore"):

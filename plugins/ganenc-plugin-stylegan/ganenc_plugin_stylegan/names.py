@@ -9,45 +9,17 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ganenc.checkpoint import Checkpoint
-from torch import Tensor
+from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
 
-__all__ = [
-    "CONV_TF",
-    "DENSE_TF",
-    "FIRST",
-    "LABELS",
-    "MAP",
-    "PLAIN",
-    "SCALAR",
-    "Form",
-    "Format",
-    "Shape",
-    "Source",
-    "mapping_layer",
-]
+__all__ = ["FIRST", "LABELS", "MAP", "SCALAR", "Format", "Source", "mapping_layer"]
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a tensor is stored: the shape that one of ours has in the file, and the way back."""
-
-    stored: Callable[[Shape], Shape]
-    ours: Callable[[Tensor], Tensor]
-
-
-PLAIN = Form(lambda shape: shape, lambda x: x)
 SCALAR = Form(lambda shape: shape, lambda x: x.reshape(()))  # stored as () or (1,)
 FIRST = Form(lambda shape: (1, *shape), lambda x: x[0])
 MAP = Form(lambda shape: (1, 1, *shape), lambda x: x[0, 0])
-DENSE_TF = Form(lambda shape: (shape[1], shape[0]), lambda x: x.t())
-CONV_TF = Form(lambda shape: (shape[2], shape[3], shape[1], shape[0]), lambda x: x.permute(3, 2, 0, 1))
 LABELS = Form(DENSE_TF.stored, lambda x: x.t() * math.sqrt(x.shape[0]))  # a plain product, where ours divides
 
 FLIPPED: dict[Form, Form] = {

@@ -12,19 +12,9 @@ import re
 from typing import ClassVar
 
 from ganenc.checkpoint import Checkpoint
+from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
 
-from ganenc_plugin_stylegan.names import (
-    CONV_TF,
-    DENSE_TF,
-    FIRST,
-    LABELS,
-    MAP,
-    PLAIN,
-    Form,
-    Format,
-    Source,
-    mapping_layer,
-)
+from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, Format, Source, mapping_layer
 from ganenc_plugin_stylegan.settings import tensorflow_arguments
 
 __all__ = ["FORMATS", "NvidiaTensorFlow", "StyleGAN1Format"]

@@ -10,19 +10,9 @@ import re
 from abc import abstractmethod
 from typing import ClassVar
 
-from ganenc_plugin_stylegan.names import (
-    CONV_TF,
-    DENSE_TF,
-    FIRST,
-    LABELS,
-    MAP,
-    PLAIN,
-    SCALAR,
-    Form,
-    Format,
-    Source,
-    mapping_layer,
-)
+from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
+
+from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, SCALAR, Format, Source, mapping_layer
 
 __all__ = ["FORMATS", "NvidiaTensorFlow", "NvidiaTorch", "StyleGAN2Format"]
 
