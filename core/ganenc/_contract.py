@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from ganenc_registry.errors import LatentsError, PluginError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Styles, Vector
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
     from ganenc.generator import Generator, NoiseChoice
 
-__all__ = ["hold"]
+__all__ = ["evaluating", "hold"]
 
 _HELD = "_held_to_contract"
 _SEED = 0
@@ -40,6 +41,18 @@ def hold(family: type[Generator]) -> None:
             held = wrap(own, family.__name__)
             setattr(held, _HELD, True)
             setattr(family, name, held)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """While it lasts, every part of a module is in eval mode, so that no batch norm learns from what is drawn."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:

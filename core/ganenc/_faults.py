@@ -7,7 +7,7 @@ from pathlib import Path
 from ganenc_registry import Contribution, registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, nearest
 from ganenc_registry.sources import fault_of
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
 
 from ganenc.models import ENCODER, read_config
 from ganenc.releases import registered_model
@@ -41,7 +41,7 @@ def find_fault(item: Contribution, *, resolve: bool = False) -> str:
 def check_model(name: str) -> None:
     """Check that an installed model is whole: config, specs and weights are there, and its family is known.
 
-    A release whose files have yet to be fetched has a spec alone.
+    A release whose files have yet to be fetched has a spec alone; a model that a function makes is taken on trust.
 
     Raises:
         GanencError: saying what is wrong, and in which file.
@@ -49,8 +49,9 @@ def check_model(name: str) -> None:
     found = registered_model(name)
     if found is None:
         raise PluginError(f"There is no model {name!r}; see `ganenc list model`.")
-    if not isinstance(found, Path):
+    if isinstance(found, Release):
         _check_family(name, found.generator)
+    if not isinstance(found, Path):
         return
     _check_folder(found)
     config = read_config(found)

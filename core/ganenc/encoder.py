@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         """Images => latents.
 
         Args:
-            images: (N, C, H, W) in ``spec.value_range``.
+            images: (N, C, H, W) in ``spec.value_range``, in any floating-point dtype.
             labels: int64 (N,) or rows (N, classes); needed where ``spec.norm`` is ``conditional-batch``, else unused.
 
         Raises:
@@ -69,6 +69,7 @@ class Encoder(nn.Module):
             LatentsError: if labels are needed and missing, or do not fit.
         """
         self._check(images)
+        images = images.to(self.from_image.weight.dtype)
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
@@ -92,8 +93,7 @@ class Encoder(nn.Module):
             LatentsError: if the generator's latents or labels are not those of the encoder's spec.
         """
         if self.embedding is not None and any(isinstance(part, Condition) for part in self.spec.parts):
-            rows = torch.eye(self.spec.classes, device=generator.device, dtype=generator.dtype)
-            embedded = generator.embed(rows)
+            embedded = generator.embed(torch.arange(self.spec.classes, device=generator.device))
             if embedded.shape != self.embedding.shape:
                 wanted, found = tuple(self.embedding.shape), tuple(embedded.shape)
                 raise LatentsError(f"The encoder's labels are embedded as {wanted}; this generator's are {found}.")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from ganenc._contract import hold
+from ganenc._contract import evaluating, hold
 from ganenc._prior import draw_class, draw_normal, draw_prior
 from ganenc._undrawn import fill, undrawn
 from ganenc.latents import Latents
@@ -290,18 +290,22 @@ class Generator(nn.Module, ABC):
             return Latents.cat(self.center(labels=label) for label in labels.split(1))
         key = "" if labels is None else str(labels.flatten().tolist())
         if key not in self._centers:
-            sums: dict[str, Tensor] = {}
-            for first in range(0, CENTER_DRAWS, 1000):
-                given = None if labels is None else labels.expand(1000, *labels.shape[1:])
-                latents = self.sample(1000, seed=CENTER_SEED, first=first, labels=given)
-                for name, tensor in latents.tensors.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + tensor.cpu().double().sum(0, keepdim=True)
-            settings = {part.name for part in self.spec.layout if isinstance(part, Setting)}
-            means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
             if len(self._centers) > self.spec.classes:
                 del self._centers[next(iter(self._centers))]
-            self._centers[key] = Latents(self.spec.layout, means, space=latents.space)
+            with evaluating(self):
+                self._centers[key] = self._mean_of_draws(labels)
         return self.complete(self._centers[key].to(self.device, self.dtype))
+
+    def _mean_of_draws(self, labels: Tensor | None) -> Latents:
+        sums: dict[str, Tensor] = {}
+        for first in range(0, CENTER_DRAWS, 1000):
+            given = None if labels is None else labels.expand(1000, *labels.shape[1:])
+            latents = self.sample(1000, seed=CENTER_SEED, first=first, labels=given)
+            for name, tensor in latents.tensors.items():
+                sums[name] = sums.get(name, torch.zeros(())) + tensor.cpu().double().sum(0, keepdim=True)
+        settings = {part.name for part in self.spec.layout if isinstance(part, Setting)}
+        means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
+        return Latents(self.spec.layout, means, space=latents.space)
 
     def freeze(self) -> Self:
         """Frozen means frozen: eval mode, and no weight takes a gradient."""

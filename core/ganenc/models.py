@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, SpecError, nearest
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
 
+from ganenc._families import build_generator, made_by
 from ganenc._json import read_json
 from ganenc.atomic import write_json
 from ganenc.devices import check_device
@@ -50,7 +52,7 @@ def model_folder(source: str | Path) -> Path | None:
     folder only if its files are here and are a model folder. Imports no torch.
 
     Returns:
-        the folder; None for anything else that exists: foreign files, and releases.
+        the folder; None for anything else that exists: foreign files, releases, and models that a script makes.
 
     Raises:
         GanencError: if there is nothing of that name, it cannot be fetched, or the folder's config is damaged.
@@ -61,6 +63,8 @@ def model_folder(source: str | Path) -> Path | None:
     found = registered_model(name)
     if isinstance(found, Path):
         return found
+    if found is not None and not isinstance(found, Release):
+        return None
     if found is not None:
         folder = release_folder(name)
         return folder if _has_config(folder) else None
@@ -68,8 +72,8 @@ def model_folder(source: str | Path) -> Path | None:
         return None
     if name in registry().names("generator"):
         raise CheckpointError(
-            f"{name} is a family, not a model: name one of its models (`ganenc list model`), or make one, save it with"
-            " `save_pretrained`, and name the folder."
+            f"{name} is a family, not a model: name one of its models (`ganenc list model`), or make one and save it"
+            " with `save_pretrained`, or register a function that makes it as a model."
         )
     if is_hub_id(name):
         folder = fetch_model(name)
@@ -113,13 +117,20 @@ def save_pretrained(
         CheckpointError: if the folder holds another project's config, which would be lost, or a number is too large for
             half precision.
     """
-    kind = "encoder" if isinstance(module.spec, EncoderSpec) else "generator"
+    spec = module.spec
+    kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
+    if isinstance(spec, GeneratorSpec) and spec.family not in registry().names("generator"):
+        warnings.warn(
+            f"No generator {spec.family!r} is registered, and none can be built from {folder} until one is; put"
+            f" @ganenc.register('generator', {spec.family!r}) on its class.",
+            stacklevel=3,
+        )
     folder = Path(folder)
     if (folder / CONFIG).is_file() and not _has_config(folder):
         raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(module, folder, half=half)
-    config = {"format": FORMAT, "kind": kind, "spec": module.spec.to_mapping(), "info": info or {}}
+    config = {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}}
     write_json(folder / CONFIG, config)
 
 
@@ -130,7 +141,8 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
         source: the name of an installed model (``ganenc list model``), whose files are fetched on first use where it is
             a release; a model folder; any checkpoint that a family recognises; or a model on the Hugging Face Hub,
             ``user/name`` or ``user/name@revision``. What exists here comes before the Hub; a foreign file or folder
-            that is called like an installed model is named by its path, ``./name``.
+            that is called like an installed model is named by its path, ``./name``. Of a model that a script registered
+            as a function, what the function makes.
         device: where the weights go.
 
     Raises:
@@ -139,6 +151,9 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     """
     check_device(device)
     folder, path = model_folder(source), Path(source)
+    made = registered_model(str(source)) if folder is None else None
+    if made is not None and not isinstance(made, Path | Release):
+        return made_by(made, f"model {str(source)!r}").freeze().to(device)
     release = find_release(str(source)) if folder != path else None
     if release is not None:
         path = fetch_release(str(source), release)
@@ -158,17 +173,6 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     return generator.freeze().to(device)
 
 
-def build_generator(spec: GeneratorSpec) -> Generator:
-    """Build a generator with random weights from its spec alone."""
-    from ganenc.generator import Generator
-
-    family = registry().resolve("generator", spec.family)
-    generator = family(spec)
-    if not isinstance(generator, Generator):
-        raise PluginError(f"The generator {spec.family!r} builds a {type(generator).__name__}, which is no Generator.")
-    return generator
-
-
 def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     """Load an encoder, in eval mode.
 
@@ -186,7 +190,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     check_device(device)
     folder = model_folder(source)
     if folder is None:
-        if find_release(str(source)) is not None:
+        if registered_model(str(source)) is not None:
             raise _without_encoder(source)
         from ganenc import published
 
@@ -210,7 +214,7 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
     if folder is not None:
         encodes = read_config(folder).get("kind") == "encoder"
         return load_encoder(folder, device=device) if encodes else load_generator(source, device=device)
-    if find_release(str(source)) is not None:
+    if registered_model(str(source)) is not None:
         return load_generator(source, device=device)
     from ganenc import published
     from ganenc.checkpoint import read_checkpoint

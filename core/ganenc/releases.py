@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, DownloadError, PluginError, WeightsMissingError
@@ -29,20 +30,24 @@ __all__ = [
 ]
 
 
-def registered_model(name: str) -> Path | Release | None:
-    """What is registered as the model of that name: a folder that is shipped, or a release; None for no such name.
+def registered_model(name: str) -> Path | Release | Callable[[], Any] | None:
+    """What is registered as the model of that name; None for no such name.
+
+    Returns:
+        a folder that is shipped; a release; or what makes a generator when it is called, as scripts register it.
 
     Raises:
         PluginError: if it is registered as something else, or cannot be imported.
     """
     if name not in registry().names("model"):
         return None
-    found = registry().resolve("model", name)
-    if not isinstance(found, Path | Release):
-        raise PluginError(
-            f"The model {name!r} is registered as {found!r}; it has to be the Path of a folder, or a Release."
-        )
-    return found
+    found: Path | Release | Callable[[], Any] = registry().resolve("model", name)
+    if isinstance(found, Path | Release) or callable(found):
+        return found
+    raise PluginError(
+        f"The model {name!r} is registered as {found!r}; it has to be the Path of a folder, or a Release, or a function"
+        " that makes a Generator."
+    )
 
 
 def find_release(name: str) -> Release | None:

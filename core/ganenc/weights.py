@@ -21,6 +21,9 @@ __all__ = ["CONFIG", "WEIGHTS", "build_with_weights", "load_weights", "save_weig
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 M = TypeVar("M", bound="Generator | Encoder")
+_IMPORT_FIRST = (
+    " What a script of yours registers is known once it is imported; on the command line: `ganenc --import SCRIPT`."
+)
 
 
 def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
@@ -55,7 +58,8 @@ def build_with_weights(build: Callable[[], M], folder: Path) -> M:
     try:
         module = undrawn(build, tensors)
     except (SpecError, UnknownNameError) as error:
-        raise type(error)(f"{folder / CONFIG}: {error}") from error
+        unknown = isinstance(error, UnknownNameError)
+        raise type(error)(f"{folder / CONFIG}: {error}{_IMPORT_FIRST if unknown else ''}") from error
     except GanencError:
         raise
     except Exception as error:  # Families fail in their own ways where a config was changed by hand.

@@ -88,7 +88,7 @@ def describe(name: str) -> Described:
         GanencError: if the file is none of those that are understood.
     """
     from ganenc.hub import is_hub_id
-    from ganenc.models import model_folder
+    from ganenc.models import load_generator, model_folder
     from ganenc.releases import registered_model
 
     path, found = Path(name), registered_model(name)
@@ -96,8 +96,10 @@ def describe(name: str) -> Described:
         return _file(path)
     if isinstance(found, Release):
         return _release(name, found)
-    if found is not None:
+    if isinstance(found, Path):
         return _folder(found, f"Model {name}")
+    if found is not None:
+        return _mirrored(f"Model {name}", load_generator(name).spec)
     if name in PRESETS:
         return Described(f"Preset {name}", run=preset(name), preset=name)
     if name in registry().names("generator"):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
 from ganenc_registry.specs import ObjectiveSpec
@@ -73,7 +74,7 @@ def invert(
     inverter = build_inverter(method, **options)
     if objective is None and (method != "encode" or must_find(generator, encoder, labels, candidates)):
         objective = default_objective(generator, backbone)
-    images = images.to(device=generator.device, dtype=generator.dtype)
+    images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
     started = time.perf_counter()
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
     spent = (time.perf_counter() - started) / len(images)

@@ -23,6 +23,8 @@ from ganenc.optim import make_adam
 __all__ = ["Optimize", "cosine_rate", "optimise_latents"]
 
 REPORT_EVERY = 10
+_PRIOR = "z of the prior"
+"""Names what a mapping network turns into latents, where it is optimised itself."""
 
 
 class Optimize(Inverter):
@@ -126,14 +128,15 @@ class Optimize(Inverter):
         space, place = self._space(generator), self._starts_at(generator, encoder)
         free = self._free(generator)
         start = self._start(images, generator, encoder if place == "encoder" else None, labels, place == "center")
-        tensors = {name: start[name] for name in free}
         if place == "draws":
             z = self._best_draw(images, generator, labels, seed)
             with torch.no_grad():
                 drawn = generator.map(z, labels=labels)
             if space == "z" and _styled(generator):
-                return Variables(generator, start, _tied_space(drawn), {**tensors, "z": z}, labels)
+                tensors = {name: start[name] for name in free}
+                return Variables(generator, start, _tied_space(drawn), {**tensors, _PRIOR: z}, labels)
             start = start.replace(**drawn.tensors)
+        tensors = {name: start[name] for name in free}
         for part in generator.spec.layout:
             if isinstance(part, Styles):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
@@ -195,8 +198,8 @@ class Variables:
     def latents(self) -> Latents:
         """The latents that the variables stand for, complete."""
         tensors = dict(self.tensors)
-        if "z" in tensors and "z" not in self.start:
-            tensors |= self.generator.map(tensors.pop("z"), labels=self.labels).tensors | tensors
+        if _PRIOR in tensors:
+            tensors |= self.generator.map(tensors.pop(_PRIOR), labels=self.labels).tensors | tensors
             latents = self.generator.complete(self.start.replace(**tensors))
         else:
             expanded = {name: tensor.expand_as(self.start[name]) for name, tensor in tensors.items()}
@@ -220,8 +223,9 @@ def optimise_latents(
     The samples do not touch one another: Adam works element by element, and the loss is their sum.
     """
     reference = objective.prepare(images, labels=variables.labels)
-    for name, tensor in variables.tensors.items():
-        variables.tensors[name] = tensor.detach().clone().requires_grad_()
+    for name, tensor in variables.tensors.items():  # In half precision, Adam's steps would be lost.
+        dtype = torch.promote_types(tensor.dtype, torch.float32)
+        variables.tensors[name] = tensor.detach().to(dtype, copy=True).requires_grad_()
     adam = make_adam(variables.tensors.values(), rate, (0.9, 0.99))
     best, history = Best(), History()
     for step in range(steps):
