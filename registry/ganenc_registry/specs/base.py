@@ -27,6 +27,20 @@ class Spec(BaseModel):
         frozen=True, extra="forbid", protected_namespaces=(), validate_default=True, allow_inf_nan=False
     )
 
+    def __init__(self, /, **fields: Any) -> None:
+        """Build a spec from its fields.
+
+        Raises:
+            SpecError: as `from_mapping`.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise SpecError(_sentence(type(self), error, "")) from None
+
+    # What is validated as a part of something else does not come through here, so its error keeps the whole path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     @classmethod
     def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "") -> S:
         """Validate plain data.
