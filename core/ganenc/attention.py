@@ -7,9 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from ganenc_registry.errors import SpecError
 from torch import Tensor
 from torch.nn import functional as F
+
+from ganenc.drawing import draw_boxes, heat_over
+from ganenc.images import Range
 
 __all__ = ["Attention", "CenterAttention", "NoAttention", "View", "three_views", "two_weights"]
 
@@ -37,6 +41,8 @@ class Attention(ABC):
     A registered attention is built with those of ``weights=(mu1, mu2)``, ``backbone=`` (a loaded `Backbone`) and
     ``value_range=`` that its constructor names, and with the options that a run's spec gives it. One that holds a
     backbone is best an ``nn.Module`` besides: it then moves with its objective, which also predicts classes by it.
+    `views` is all that one needs; `heat`, `region`, `classes` and `pictures` let people, and `ganenc.align`, see where
+    it looks.
     """
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
@@ -67,31 +73,60 @@ class Attention(ABC):
             the views, the whole image first, under its name ``image`` with weight 1.
         """
 
-    def pictures(self, target: Tensor, focus: Any) -> dict[str, Tensor]:
-        """What to show people of where the attention looks; the losses never see it. By default the views.
+    def heat(self, target: Tensor, focus: Any) -> Tensor | None:
+        """How much it looks at each pixel of the targets; None where it has no such map, as here.
 
         Args:
             target: (N, C, H, W), as `prepare` had it.
             focus: what `prepare` returned for it.
 
         Returns:
-            pictures (N, C or 3, H, W) in the range of the target, by name, in the order to show them: ``image`` first;
-            ``heat`` is a map in colours over the image, ``mask`` what a mask keeps, ``boxes`` the image with boxes
-            drawn; then the views by their names.
-        """
-        return {view.name: view.image for view in self.views(target, focus)}
-
-    def region(self, target: Tensor, focus: Any) -> Tensor | None:
-        """The part of each target that matters, such as the object's box: what `ganenc.align` cuts out.
-
-        Args:
-            target: (N, C, H, W), as `prepare` had it.
-            focus: what `prepare` returned for it.
-
-        Returns:
-            (N, 4): top, left, height and width in pixels of the target; or None where no part matters more, as here.
+            (N, 1, H, W) from 0 to 1.
         """
         return None
+
+    def region(self, target: Tensor, focus: Any) -> Tensor | None:
+        """The part of each target that matters, such as the object's box, which `ganenc.align` cuts out.
+
+        Args:
+            target: (N, C, H, W), as `prepare` had it.
+            focus: what `prepare` returned for it.
+
+        Returns:
+            (N, 4): top, left, height and width in pixels of the target; None where no part matters more, as here.
+        """
+        return None
+
+    def classes(self, target: Tensor, focus: Any) -> Tensor | None:
+        """The class int64 (N,) for which it looks in each target; None where it looks for none, as here.
+
+        Args:
+            target: (N, C, H, W), as `prepare` had it.
+            focus: what `prepare` returned for it.
+        """
+        return None
+
+    def pictures(self, target: Tensor, focus: Any, value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
+        """What to show people of where it looks; the losses never see it.
+
+        Args:
+            target: (N, C, H, W), as `prepare` had it.
+            focus: what `prepare` returned for it.
+            value_range: the values of black and white in the target.
+
+        Returns:
+            pictures (N, C or 3, H, W) in ``value_range`` by name, in the order to show them: ``image``; ``heat``, the
+            map in colours, if there is one; ``boxes``, the image with the region's outline, if there is one; then the
+            views by their names.
+        """
+        shown = {"image": target}
+        heat, region = self.heat(target, focus), self.region(target, focus)
+        if heat is not None:
+            shown["heat"] = heat_over(target, heat, value_range)
+        if region is not None:
+            shown["boxes"] = draw_boxes(target, [region], value_range)
+        shown.update((view.name, view.image) for view in self.views(target, focus) if view.name != "image")
+        return shown
 
 
 class NoAttention(Attention):
@@ -125,6 +160,15 @@ class CenterAttention(Attention):
             lambda: _crop(image, AT2_MARGIN, AT2_MARGIN),
         )
 
+    def region(self, target: Tensor, focus: Any = None) -> Tensor:
+        """What AT1 crops."""
+        return _boxes(target, 0.0, AT1_MARGIN)
+
+    def pictures(self, target: Tensor, focus: Any = None, value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
+        """The image, the outlines of AT1 and AT2, and these views."""
+        boxes = [self.region(target), _boxes(target, AT2_MARGIN, AT2_MARGIN)]
+        return {**super().pictures(target, focus, value_range), "boxes": draw_boxes(target, boxes, value_range)}
+
 
 def two_weights(weights: Sequence[float]) -> tuple[float, float]:
     """mu1 and mu2 of Equation 2, as numbers.
@@ -151,6 +195,13 @@ def _crop(image: Tensor, vertical: float, horizontal: float) -> Tensor:
     top, left = _margin(height, vertical), _margin(width, horizontal)
     crop = image[..., top : height - top, left : width - left]
     return F.interpolate(crop, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _boxes(image: Tensor, vertical: float, horizontal: float) -> Tensor:
+    """The boxes (N, 4) that such crops of images (N, C, H, W) take."""
+    height, width = image.shape[-2:]
+    top, left = _margin(height, vertical), _margin(width, horizontal)
+    return torch.tensor([top, left, height - 2 * top, width - 2 * left], device=image.device).expand(len(image), 4)
 
 
 def _margin(pixels: int, part: float) -> int:

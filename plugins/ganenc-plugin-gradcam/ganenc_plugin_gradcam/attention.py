@@ -7,18 +7,52 @@ from typing import Any, ClassVar
 
 from ganenc.attention import Attention, View, three_views, two_weights
 from ganenc.backbones import Backbone
+from ganenc.drawing import draw_boxes, keep_over
 from ganenc.images import Range
 from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 
-from ganenc_plugin_gradcam.boxes import crop, find_boxes
+from ganenc_plugin_gradcam.boxes import crop, find_boxes, find_regions
 from ganenc_plugin_gradcam.heatmaps import HeatMaps
 from ganenc_plugin_gradcam.scores import Of
 
-__all__ = ["GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam"]
+__all__ = ["GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam", "MapAttention"]
+
+REGION = 0.5
+"""The part of the blurred map's peak above which an object's region lies."""
 
 
-class GradCam(nn.Module, Attention):
+class MapAttention(nn.Module, Attention):
+    """What attentions with a heat map share: where they look, shown and told.
+
+    Args:
+        maps: the maps; see `HeatMaps`.
+    """
+
+    def __init__(self, maps: HeatMaps) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def prepare(self, target: Tensor, *, labels: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
+        """The maps of the targets: ``map`` (N, 1, H, W), from 0 to 1. See `HeatMaps`."""
+        focus = {"map": self.maps(target, labels)}
+        rows = self.maps.scores.rows(labels, target)
+        return focus if rows is None else {**focus, "class": rows.argmax(1)}
+
+    def heat(self, target: Tensor, focus: dict[str, Tensor]) -> Tensor:
+        """The map."""
+        return focus["map"]
+
+    def region(self, target: Tensor, focus: dict[str, Tensor]) -> Tensor:
+        """The rectangle around what the map marks most; see `find_regions`."""
+        return find_regions(focus["map"], REGION)
+
+    def classes(self, target: Tensor, focus: dict[str, Tensor]) -> Tensor | None:
+        """The class that the map is of, given or predicted (in one more pass); None for a map of the energy."""
+        return focus["class"] if "class" in focus else self.maps.predicted(target)
+
+
+class GradCam(MapAttention):
     """AT1 is the image weighted by its heat map, AT2 the image where the map is above half its maximum (Figure 6).
 
     The published code takes the map itself for AT1, which no gradient leaves. Here the map of the target is a weight,
@@ -49,16 +83,11 @@ class GradCam(nn.Module, Attention):
         threshold: float = 0.5,
         cache: float = 64.0,
     ) -> None:
-        super().__init__()
         _check_threshold(threshold)
+        super().__init__(HeatMaps(backbone, method=self.method, of=of, value_range=value_range, cache=cache))
         self.weights = two_weights(weights)
         self.threshold = threshold
         self.middle = (value_range[0] + value_range[1]) / 2
-        self.maps = HeatMaps(backbone, method=self.method, of=of, value_range=value_range, cache=cache)
-
-    def prepare(self, target: Tensor, *, labels: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
-        """The maps of the targets: ``map`` (N, 1, H, W), from 0 to 1. See `HeatMaps`."""
-        return {"map": self.maps(target, labels)}
 
     def views(self, image: Tensor, focus: dict[str, Tensor]) -> list[View]:
         """The image, then AT1 and AT2."""
@@ -68,6 +97,12 @@ class GradCam(nn.Module, Attention):
             return self.middle + (image - self.middle) * weight
 
         return three_views(image, self.weights, lambda: weighed(heat), lambda: weighed(heat > self.threshold))
+
+    def pictures(self, target: Tensor, focus: dict[str, Tensor], value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
+        """The image, the heat map, what the mask of AT2 keeps with the region's outline, and the views."""
+        kept = keep_over(target, focus["map"] > self.threshold, value_range)
+        boxes = draw_boxes(kept, [self.region(target, focus)], value_range)
+        return {**super().pictures(target, focus, value_range), "boxes": boxes}
 
 
 class GradCamPlusPlus(GradCam):
@@ -82,7 +117,7 @@ class GuidedGradCam(GradCam):
     method = "guided"
 
 
-class GradCamCrop(nn.Module, Attention):
+class GradCamCrop(MapAttention):
     """AT1 and AT2 are crops around what the map marks, AT2 the closer one, resized to the size of the image.
 
     They are to a misaligned image what the paper's centre crops (Figure 5) are to an aligned one (not in the paper).
@@ -112,23 +147,28 @@ class GradCamCrop(nn.Module, Attention):
         thresholds: Sequence[float] = (0.25, 0.5),
         cache: float = 64.0,
     ) -> None:
-        super().__init__()
         if len(thresholds) != 2:
             raise SpecError(f"gradcam-crop takes two thresholds, of AT1 and AT2; it was given {len(thresholds)}.")
         for threshold in thresholds:
             _check_threshold(threshold)
+        super().__init__(HeatMaps(backbone, method=method, of=of, value_range=value_range, cache=cache))
         self.weights = two_weights(weights)
         self.thresholds = tuple(thresholds)
-        self.maps = HeatMaps(backbone, method=method, of=of, value_range=value_range, cache=cache)
 
     def prepare(self, target: Tensor, *, labels: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
-        """The boxes of the targets, ``at1`` and ``at2``: (N, 4), top, left, height and width in pixels."""
-        at1, at2 = find_boxes(self.maps(target, labels), self.thresholds)
-        return {"at1": at1, "at2": at2}
+        """The boxes of the targets, ``at1`` and ``at2`` (N, 4): top, left, height and width in pixels; and the map."""
+        focus = super().prepare(target, labels=labels)
+        at1, at2 = find_boxes(focus["map"], self.thresholds)
+        return {"at1": at1, "at2": at2, **focus}
 
     def views(self, image: Tensor, focus: dict[str, Tensor]) -> list[View]:
         """The image, then AT1 and AT2."""
         return three_views(image, self.weights, lambda: crop(image, focus["at1"]), lambda: crop(image, focus["at2"]))
+
+    def pictures(self, target: Tensor, focus: dict[str, Tensor], value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
+        """The image, the heat map, the outlines of AT1 and AT2, and these views."""
+        boxes = draw_boxes(target, [focus["at1"], focus["at2"]], value_range)
+        return {**super().pictures(target, focus, value_range), "boxes": boxes}
 
 
 def _check_threshold(threshold: float) -> None:

@@ -12,7 +12,7 @@ from kornia.geometry.transform import remap
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["crop", "find_boxes"]
+__all__ = ["crop", "find_boxes", "find_regions"]
 
 GRID = 32
 """The longest side on which regions are sought, in cells."""
@@ -38,11 +38,7 @@ def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, fl
         for each threshold (N, 4), int64: top, left, height and width in pixels.
     """
     height, width = maps.shape[-2:]
-    shrink = min(1.0, GRID / max(height, width))
-    grid = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    coarse = F.adaptive_avg_pool2d(maps.float(), grid)
-    blurred = _blur(coarse)
-    flat = maps.amax((1, 2, 3)) == maps.amin((1, 2, 3))
+    coarse, blurred, flat = _coarse(maps)
     y, x = _center(coarse * _region(blurred, max(thresholds)))
     boxes = []
     for threshold in thresholds:
@@ -58,6 +54,29 @@ def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, fl
         whole = box.new_tensor([0, 0, height, width])
         boxes.append(torch.where(flat[:, None], whole, box).long())
     return boxes
+
+
+def find_regions(maps: Tensor, threshold: float) -> Tensor:
+    """The rectangle around the region that a map marks most, as `find_boxes` has it, as tight as its cells.
+
+    Args:
+        maps: (N, 1, H, W), of 0 or more.
+        threshold: the part of the blurred map's peak above which the region lies, above 0 and below 1.
+
+    Returns:
+        (N, 4), int64: top, left, height and width in pixels.
+    """
+    _, blurred, flat = _coarse(maps)
+    region = _region(blurred, threshold)[:, 0] > 0
+    ends = []
+    for along, pixels in ((region.any(2), maps.shape[-2]), (region.any(1), maps.shape[-1])):
+        cells = along.shape[1]
+        first = along.int().argmax(1)
+        last = cells - along.flip(1).int().argmax(1)
+        start, end = ((place * pixels / cells).round().long() for place in (first, last))
+        ends.append((torch.where(flat, 0, start), torch.where(flat, pixels, end)))
+    (top, bottom), (left, right) = ends
+    return torch.stack([top, left, bottom - top, right - left], 1)
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
@@ -78,6 +97,15 @@ def crop(images: Tensor, boxes: Tensor) -> Tensor:
     shape = (len(images), *images.shape[-2:])
     y, x = rows[:, :, None].expand(shape), columns[:, None, :].expand(shape)
     return remap(exact, x, y, mode="bilinear", padding_mode="border", align_corners=True).to(images.dtype)
+
+
+def _coarse(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps in cells, the same blurred, both (N, 1, h, w), and which of them (N,) have no peak."""
+    height, width = maps.shape[-2:]
+    shrink = min(1.0, GRID / max(height, width))
+    grid = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    coarse = F.adaptive_avg_pool2d(maps.float(), grid)
+    return coarse, _blur(coarse), maps.amax((1, 2, 3)) == maps.amin((1, 2, 3))
 
 
 def _places(start: Tensor, length: Tensor, count: int) -> Tensor:

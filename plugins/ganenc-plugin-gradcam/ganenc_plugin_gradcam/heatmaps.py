@@ -16,7 +16,7 @@ from ganenc_plugin_gradcam.cache import MapCache, content_keys
 from ganenc_plugin_gradcam.maps import METHODS
 from ganenc_plugin_gradcam.scores import Of, Scores
 
-__all__ = ["HeatMaps"]
+__all__ = ["HeatMaps", "enlarged"]
 
 BATCH = 16
 """How many images go through the backbone at once."""
@@ -72,11 +72,26 @@ class HeatMaps(nn.Module):
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             images = images.detach().clone()  # A tensor made in inference mode cannot take part in a gradient.
             coarse = self._coarse(images, self.scores.rows(labels, images))
-            maps = F.interpolate(coarse, images.shape[-2:], mode="bilinear", align_corners=False)
+            maps = enlarged(coarse, (images.shape[-2], images.shape[-1]))
             return maps / maps.amax((1, 2, 3), keepdim=True)
 
+    @torch.no_grad()
+    def predicted(self, images: Tensor) -> Tensor | None:
+        """The likeliest class int64 (N,) of each image (N, C, H, W); None where the maps are of no class."""
+        if self.scores.of == "energy":
+            return None
+        batches = [self.scores.backbone(self._fitted(some)).logits for some in images.split(BATCH)]
+        return torch.cat([logits.argmax(1) for logits in batches if logits is not None])
+
+    def _fitted(self, images: Tensor) -> Tensor:
+        """Images as the backbone takes them."""
+        backbone = self.scores.backbone
+        dtype = next((weight.dtype for weight in backbone.parameters()), torch.float32)
+        scaled = pool(convert_range(images.to(dtype), self.value_range, (-1.0, 1.0)))
+        return backbone.fit(scaled).detach()
+
     def _coarse(self, images: Tensor, rows: Tensor | None) -> Tensor:
-        """Maps (N, 1, h, w) above 0 somewhere, computed where the cache has none."""
+        """Maps (N, 1, h, w), signed and above 0 somewhere, computed where the cache has none."""
         keys = content_keys(images, rows)
         found = {key: kept for key in keys if (kept := self.cache.get(key)) is not None}
         places = {key: index for index, key in enumerate(keys) if key not in found}
@@ -96,9 +111,7 @@ class HeatMaps(nn.Module):
         layer = backbone.last_convolution
         if layer is None:
             raise SpecError(f"The backbone {backbone.name!r} has no last convolution, so it has no Grad-CAM map.")
-        dtype = next((weight.dtype for weight in backbone.parameters()), torch.float32)
-        scaled = pool(convert_range(images.to(dtype), self.value_range, (-1.0, 1.0)))
-        fitted = backbone.fit(scaled).detach()
+        fitted = self._fitted(images)
         with torch.enable_grad():
             maps = METHODS[self.method](self.scores, layer, fitted, rows)
         maps = maps.detach()
@@ -114,3 +127,15 @@ class HeatMaps(nn.Module):
                 f" {self.scores.backbone.name!r} finds nothing there. They are looked at whole.",
                 stacklevel=2,
             )
+
+
+def enlarged(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+    """Signed maps (N, 1, h, w) => maps (N, 1, height, width) of ``size`` without what is below 0.
+
+    They are cut after they are enlarged, as where captum interpolates them: cut before, the heat of an object runs out
+    over the border that values below 0 around it mark.
+    """
+    signed = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+    cut = F.interpolate(coarse.relu(), size, mode="bilinear", align_corners=False)
+    # A lone peak may lie between pixels at which its neighbours outweigh it.
+    return torch.where(signed.amax((1, 2, 3), keepdim=True) > 0, signed.relu(), cut)

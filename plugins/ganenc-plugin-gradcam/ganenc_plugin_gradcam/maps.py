@@ -1,4 +1,4 @@
-"""Three ways to map where in an image a score comes from. Each map is raw: not scaled, and as coarse as it comes."""
+"""Three ways to map where in an image a score comes from. Maps are raw: signed, not scaled, as coarse as they come."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ganenc_plugin_gradcam.scores import Scores
 __all__ = ["METHODS", "Method", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam"]
 
 Method: TypeAlias = Callable[[Scores, nn.Module, Tensor, Tensor | None], Tensor]
-"""(scores, layer, images (N, 3, H, W) as the backbone takes them, rows of labels) => maps (N, 1, h, w) of 0 or more."""
+"""(scores, layer, images (N, 3, H, W) as the backbone takes them, rows of labels) => maps (N, 1, h, w), above 0 where
+something speaks for the score, below where it speaks against it."""
 
 GUIDED_BLUR = 1 / 64
 """The deviation of the blur over guided maps, as a part of the image's shorter side (not in the paper)."""
 
 
 def grad_cam(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Grad-CAM (Selvaraju et al., 2017), by captum: channels weighed by their mean gradient, added, negatives cut."""
+    """Grad-CAM (Selvaraju et al., 2017), by captum: channels weighed by their mean gradient, and added."""
     attribution = LayerGradCam(scores, layer)
-    found: Tensor = attribution.attribute(images, additional_forward_args=rows, relu_attributions=True)
+    found: Tensor = attribution.attribute(images, additional_forward_args=rows)
     return found
 
 
@@ -42,7 +43,7 @@ def grad_cam_plus_plus(scores: Scores, layer: nn.Module, images: Tensor, rows: T
     below = 2 * square + gradients * square * whole
     alpha = torch.where(gradients > 0, square / torch.where(gradients > 0, below, 1.0), 0.0)
     weights = (alpha * gradients.relu()).sum((2, 3), keepdim=True)
-    return (weights * maps).sum(1, keepdim=True).relu()
+    return (weights * maps).sum(1, keepdim=True)
 
 
 def guided_grad_cam(scores: Scores, layer: nn.Module, images: Tensor, rows: Tensor | None = None) -> Tensor:

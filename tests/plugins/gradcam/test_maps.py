@@ -11,7 +11,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 from ganenc_plugin_gradcam.cache import MapCache, content_keys
-from ganenc_plugin_gradcam.heatmaps import HeatMaps
+from ganenc_plugin_gradcam.heatmaps import HeatMaps, enlarged
 from ganenc_plugin_gradcam.maps import METHODS, grad_cam, grad_cam_plus_plus, guided_grad_cam
 from ganenc_plugin_gradcam.scores import Scores
 from ganenc_registry.errors import SpecError
@@ -34,7 +34,7 @@ class TestByHand:
             found = grad_cam(Scores(two_colours, "given"), two_colours.last_convolution, image, one_hot(label))
             wanted = torch.full((8, 8), float(-red - green))
             wanted[RED[1:]], wanted[GREEN[1:]] = red - green, green - red
-            assert torch.allclose(found[0, 0], wanted.relu() / 64**2, atol=1e-9)
+            assert torch.allclose(found[0, 0], wanted / 64**2, atol=1e-9)
 
     def test_grad_cam_plus_plus(self, two_colours: Any, paint: Any) -> None:
         image = paint(RED, GREEN)
@@ -42,7 +42,7 @@ class TestByHand:
         found = grad_cam_plus_plus(Scores(two_colours, "given"), two_colours.last_convolution, image, one_hot(0))
         gradient = 2 / 64
         alpha = gradient**2 / (2 * gradient**2 + gradient**3 * 1.5)
-        wanted = torch.zeros(8, 8)
+        wanted = torch.full((8, 8), -2 * alpha * gradient)
         wanted[RED[1:]], wanted[HALF[1:]] = 2 * alpha * gradient, alpha * gradient
         assert torch.allclose(found[0, 0], wanted, atol=1e-8)
 
@@ -61,7 +61,7 @@ class TestByHand:
         red, green = (logits.softmax(0)[:, None] * weights).sum(0).tolist()
         wanted = torch.full((8, 8), -red - green)
         wanted[RED[1:]], wanted[GREEN[1:]] = red - green, green - red
-        assert torch.allclose(found[0, 0], wanted.relu() / 64**2, atol=1e-9)
+        assert torch.allclose(found[0, 0], wanted / 64**2, atol=1e-9)
         value = Scores(two_colours, "energy")(image)
         assert value.item() == pytest.approx(math.log(sum(math.exp(logit) for logit in logits.tolist())), abs=1e-6)
 
@@ -95,12 +95,21 @@ def test_maps_are_captums_on_any_backbone(tiny_backbone: Any, of: Any) -> None:
 
     chosen = {"predicted": logits(images), "given": None, "energy": None}[of]
     target = labels if of == "given" else None if chosen is None else chosen.argmax(1)
-    raw = LayerGradCam(logits, tiny_backbone.last_convolution).attribute(images, target, relu_attributions=True)
-    wanted = nn.functional.interpolate(raw, (20, 28), mode="bilinear")
+    raw = LayerGradCam(logits, tiny_backbone.last_convolution).attribute(images, target)
+    wanted = nn.functional.interpolate(raw, (20, 28), mode="bilinear").relu()
     assert maps.shape == (5, 1, 20, 28)
     assert torch.allclose(maps, (wanted / wanted.amax((1, 2, 3), keepdim=True)).detach(), atol=1e-5)
     assert (maps.amax((1, 2, 3)) == 1).all()
     assert maps.amin() >= 0
+
+
+def test_a_peak_that_its_neighbours_outweigh_is_no_empty_map() -> None:
+    coarse = torch.full((2, 1, 3, 3), -1.0)
+    coarse[:, 0, 1, 1] = 1.0
+    coarse[1, 0, 0] = 1.0
+    maps = enlarged(coarse, (2, 2))
+    assert torch.allclose(maps[0], torch.full((1, 2, 2), 1 / 16)), "cut before, as no pixel would be above 0"
+    assert torch.allclose(maps[1], torch.tensor([[[0.625, 0.625], [0.0, 0.0]]])), "cut after"
 
 
 def test_the_value_range_grey_and_wide_images_come_out_alike(tiny_backbone: Any) -> None:

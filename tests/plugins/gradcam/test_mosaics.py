@@ -59,7 +59,8 @@ def measure(photos: tuple[Tensor, Tensor], count: int, seed: int) -> Found:
     by_quarter = F.avg_pool2d(maps, QUARTER).flatten(1)
     share = (by_quarter / by_quarter.sum(1, keepdim=True)).gather(1, quarters[:, None]).mean().item()
     hit = torch.ones(count, dtype=torch.bool)
-    for box in cropped.prepare(made, labels=labels).values():
+    focus = cropped.prepare(made, labels=labels)
+    for box in (focus["at1"], focus["at2"]):
         top, left, height, width = box.unbind(1)
         hit &= 2 * (top + height / 2 > QUARTER).long() + (left + width / 2 > QUARTER).long() == quarters
     return Found(share, hit.float().mean().item())
@@ -78,8 +79,8 @@ def test_maps_are_captums_on_torchvisions_network(photos: tuple[Tensor, Tensor])
     found = GradCam(load_backbone("squeeze"), of="given").prepare(made, labels=labels)["map"]
     network = models.squeezenet1_1(weights=models.SqueezeNet1_1_Weights.IMAGENET1K_V1).eval()
     normal = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))((made + 1) / 2)
-    raw = LayerGradCam(network, network.features[12]).attribute(normal, labels, relu_attributions=True)
-    wanted = F.interpolate(raw, made.shape[-2:], mode="bilinear").detach()
+    raw = LayerGradCam(network, network.features[12]).attribute(normal, labels)
+    wanted = F.interpolate(raw, made.shape[-2:], mode="bilinear").relu().detach()
     assert torch.allclose(found, wanted / wanted.amax((1, 2, 3), keepdim=True), atol=0.02)
 
 
