@@ -1,0 +1,119 @@
+"""``ganenc export``: a generator and its encoder => files for programs without ganenc."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from ganenc_registry.errors import ExportError, SpecError, nearest
+
+from ganenc.cli._console import emit, show
+from ganenc.cli._options import Encoder, Json, Out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ganenc.graphs import Graph
+
+__all__ = ["export"]
+
+ANY = "dynamic"
+WHAT = ("generator", "encoder", "mapping", "both", "all")
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(help="An installed model, a model folder, a checkpoint, or user/name on the Hub.")
+    ],
+    *,
+    out: Out,
+    format: Annotated[str, typer.Option("--format", "-f", help="onnx, or torch for a file of torch.export.")] = "onnx",
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what",
+            help="generator, encoder, mapping (draws of the prior => the generator's inputs), both (generator and"
+            " encoder) or all; by default the generator and, where there is one, the encoder.",
+        ),
+    ] = None,
+    encoder: Encoder = None,
+    batch: Annotated[
+        str, typer.Option("--batch", metavar="dynamic|N", help="How many samples the files take at a time.")
+    ] = ANY,
+    noise: Annotated[
+        str, typer.Option("--noise", help="const: the generator's own noise, fixed in the file; none: without.")
+    ] = "const",
+    opset: Annotated[
+        int | None, typer.Option("--opset", min=1, help="The version of ONNX's operators; the exporter's by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Export a generator and its encoder to ONNX or torch.export, each checked against torch and described in JSON."""
+    if what is not None and what not in WHAT:
+        raise SpecError(f"There is no {what!r} to export{nearest(what, WHAT)}; --what is one of {', '.join(WHAT)}.")
+    samples = _batch(batch)
+    from ganenc.export import check_export
+    from ganenc.export import export as write
+
+    check_export(format, samples, opset)
+    written = []
+    for graph in _graphs(model, encoder, what, noise):
+        facts = write(graph, out, format=format, batch=samples, opset=opset)
+        written.append(facts)
+        if not as_json:
+            show(_line(facts, out / facts["file"]))
+    if as_json:
+        emit({"model": model, "folder": out, "files": written})
+
+
+def _batch(text: str) -> int | None:
+    if text == ANY:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"--batch takes {ANY} or a number of 1 or more; got {text!r}.")
+    return int(text)
+
+
+def _graphs(model: str, encoder: str | None, what: str | None, noise: str) -> Iterator[Graph]:
+    """What is to be exported, one after another.
+
+    Raises:
+        GanencError: if it is not there.
+    """
+    from ganenc.cli._session import encoder_folder
+    from ganenc.encoder import Encoder as Network
+    from ganenc.graphs import EncoderGraph, GeneratorGraph, MappingGraph, has_mapping
+    from ganenc.models import load_encoder, load_model
+
+    found = load_model(model)
+    if isinstance(found, Network):
+        if what not in (None, "encoder"):
+            raise SpecError(f"{model} is an encoder alone; name a generator, or take --what encoder.")
+        yield EncoderGraph(found)
+        return
+    place = encoder_folder(model, encoder)
+    if what in (None, "generator", "both", "all"):
+        yield GeneratorGraph(found, noise=noise)
+    if what == "mapping" or (what == "all" and has_mapping(found.spec)):
+        yield MappingGraph(found)
+    if what in ("encoder", "both", "all") or (what is None and place is not None):
+        if place is None:
+            raise ExportError(f"{model} has no encoder to export; name one with --encoder, or take --what generator.")
+        yield EncoderGraph(load_encoder(place))
+
+
+def _line(facts: dict[str, Any], path: object) -> str:
+    """What was written, for a person."""
+
+    def told(ports: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{port['name']} ({', '.join(map(str, port['shape']))})" for port in ports)
+
+    apart = facts["parity"]["outputs"].values()
+    largest = max(one["difference"] for one in apart)
+    share = max(one["of_range"] for one in apart)
+    opset = f", opset {facts['opset']}" if "opset" in facts else ""
+    noise = f", noise {facts['noise']['choice']}" if "noise" in facts else ""
+    return (
+        f"{path}: {told(facts['inputs'])} => {told(facts['outputs'])}{opset}{noise}; within {largest:.2g} of torch,"
+        f" {share:.1g} of the range"
+    )
