@@ -5,8 +5,10 @@ from ganenc.cli._catalogue import list_, plugins
 from ganenc.cli._convert import convert
 from ganenc.cli._demo import demo
 from ganenc.cli._evaluate import evaluate
+from ganenc.cli._export import export
 from ganenc.cli._generate import generate
 from ganenc.cli._invert import invert
+from ganenc.cli._new_plugin import new_plugin
 from ganenc.cli._spec import spec
 from ganenc.cli._train import finetune, pretrain
 
@@ -15,6 +17,7 @@ __all__ = ["app", "main"]
 app.command()(demo)
 app.command("list")(list_)
 app.command()(plugins)
+app.command("new-plugin")(new_plugin)
 app.command()(spec)
 app.command()(generate)
 app.command()(pretrain)
@@ -22,3 +25,4 @@ app.command()(finetune)
 app.command()(invert)
 app.command()(evaluate)
 app.command()(convert)
+app.command()(export)
