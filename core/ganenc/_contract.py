@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,8 @@ def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
             self.need_classes()
         if _traced():
             return _as_latents(self.spec, own(self, z, **options))
-        with _Seeded(_SEED, self.device):
-            made = own(self, z.to(self.device, self.dtype), **options)
+        z = z.to(self.device, self.dtype)
+        made, _ = _repeatable(self, "map", lambda: own(self, z, **options), _SEED)
         return _conditioned(self, _as_latents(self.spec, made), labels, "labels" in taken)
 
     return map
@@ -99,7 +100,7 @@ def _synthesis(own: Callable[..., Any], family: str) -> Callable[..., Tensor]:
             made = own(self, latents, **options)
         else:
             seed = noise if isinstance(noise, int) else _SEED
-            made = _seeded(self, lambda some: own(self, some, **options), latents, seed)
+            made = _images(self, lambda some: own(self, some, **options), latents, seed)
         return _checked(self, made, latents)
 
     return synthesize
@@ -166,27 +167,40 @@ def _conditioned(generator: Generator, latents: Latents, labels: Tensor | None, 
     return latents.replace(**{name: generator.embed(labels) for name in missing if labels is not None})
 
 
-def _seeded(generator: Generator, call: Callable[[Latents], Any], latents: Latents, seed: int) -> Any:
-    """Synthesize with torch's own random numbers from a seed, so that the same latents give the same pixels.
+def _images(generator: Generator, call: Callable[[Latents], Any], latents: Latents, seed: int) -> Any:
+    """Synthesize so that the same latents give the same pixels.
 
     A network that draws noise for a whole batch gives each sample another one, by its place in the batch. Where one
     does, in eval mode, the samples go through one by one, each with the noise that it has alone.
     """
-    alone = len(latents) <= 1 or generator.training
-    with _Seeded(seed, generator.device) as random:
-        made = None if generator._draws and not alone else call(latents)
-        generator._draws = generator._draws or random.moved()
-    if not generator._draws or alone:
+    made, draws = _repeatable(generator, "synthesize", lambda: call(latents), seed)
+    if not draws or generator.training or len(latents) < 2:
         return made
-    parts = []
-    for one in latents:
-        with _Seeded(seed, generator.device):
-            parts.append(_checked(generator, call(one), one))
-    return torch.cat(parts) if parts else made
+    parts = [_repeatable(generator, "synthesize", functools.partial(call, one), seed)[0] for one in latents]
+    return torch.cat([_checked(generator, part, one) for part, one in zip(parts, latents)])
+
+
+def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed: int) -> tuple[Any, bool]:
+    """What a call gives, torch's own random numbers coming from a seed, and whether it draws any.
+
+    The first call tells whether there is something to seed: a network that draws nothing then is left to itself.
+    """
+    place = (method, generator.training)
+    if generator._draws.get(place) is False:
+        return call(), False
+    with _Seeded(seed, generator.device) as random:
+        made = call()
+        generator._draws[place] = generator._draws.get(place, False) or random.moved()
+    return made, generator._draws[place]
 
 
 class _Seeded:
-    """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was."""
+    """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was.
+
+    The streams belong to the process, so one thread at a time seeds them.
+    """
+
+    _lock = threading.RLock()
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._seed, self._streams = seed % 2**63, [torch.default_generator]
@@ -196,6 +210,7 @@ class _Seeded:
             self._streams.append(torch.mps._get_default_mps_generator())
 
     def __enter__(self) -> _Seeded:
+        self._lock.acquire()
         self._before = [stream.get_state() for stream in self._streams]
         for stream in self._streams:
             stream.manual_seed(self._seed)
@@ -209,6 +224,7 @@ class _Seeded:
     def __exit__(self, *_: object) -> None:
         for stream, state in zip(self._streams, self._before):
             stream.set_state(state)
+        self._lock.release()
 
 
 def _traced() -> bool:

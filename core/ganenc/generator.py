@@ -67,7 +67,7 @@ class Generator(nn.Module, ABC):
             name = type(self).__name__
             raise SpecError(f"{name} has no spec: hand a GeneratorSpec to super().__init__, or set it on the class.")
         self._spec = spec
-        self._draws = False
+        self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
 
