@@ -6,6 +6,7 @@ Heusel et al., 2017; the paper reports it in Tables 2 to 5. It compares sets, no
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,7 @@ def fid(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0), device: str |
 
     Raises:
         ImageError: if there are fewer than 2 images on a side, or they are no batches of images.
-        WeightsMissingError: if the weights are not on disk; they are not fetched.
+        WeightsMissingError: if the weights, which are not fetched, or the extra ``fid`` are not there.
         CheckpointError: if the file with the weights is broken.
     """
     _check(a, b)
@@ -130,8 +131,8 @@ def gaussian_distance(x: Tensor, y: Tensor) -> float:
 
 
 def has_inception() -> bool:
-    """Whether the weights of Inception are on disk, in torch's cache (``TORCH_HOME``)."""
-    return checkpoint_path(INCEPTION_URL).is_file()
+    """Whether an FID can be had: Inception's weights are in torch's cache (``TORCH_HOME``), the extra is installed."""
+    return checkpoint_path(INCEPTION_URL).is_file() and not _missing_packages()
 
 
 def frechet_words(images: Tensor, backbone: Backbone | None = None) -> str:
@@ -163,6 +164,11 @@ def _inception(path: Path, device: torch.device) -> nn.Module:
             f"The weights of Inception, for the FID, are not on disk. Put {path.name} (from {INCEPTION_URL}) into "
             f"{path.parent}, or take the Frechet distance on a backbone."
         )
+    if _missing_packages():
+        raise WeightsMissingError(
+            f'The FID takes {" and ".join(_missing_packages())}: run `pip install "ganenc[fid]"`, or take the Frechet '
+            "distance on a backbone."
+        )
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     # The library would unpickle the file freely: it gets a copy that holds nothing but the tensors.
@@ -178,6 +184,10 @@ def _inception(path: Path, device: torch.device) -> nn.Module:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"{path} does not fit Inception: {reason}; delete it and fetch it again.") from None
     return network.requires_grad_(False).eval().to(device)
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in ("torchmetrics", "torch_fidelity") if importlib.util.find_spec(name) is None]
 
 
 def _deepest(backbone: Backbone, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,22 @@ class TestInception:
         assert not frechet.has_inception()
         with pytest.raises(WeightsMissingError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
             frechet.frechet_distance(pictures(2, 0), pictures(2, 1))
+
+    def test_without_the_extra_there_is_no_fid(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Any
+    ) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        file = tmp_path / "hub" / "checkpoints" / frechet.INCEPTION_URL.rpartition("/")[2]
+        file.parent.mkdir(parents=True)
+        file.touch()
+        assert frechet.has_inception()
+        find_spec = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "fidelity" in name else find_spec(name))
+        assert not frechet.has_inception()
+        _, name = frechet.frechet_distance(pictures(2, 0), pictures(2, 1), backbone=tiny_backbone)
+        assert name == "frechet-tiny"
+        with pytest.raises(WeightsMissingError, match=r"ganenc\[fid\]"):
+            frechet.fid(pictures(2, 0), pictures(2, 1))
 
     def test_a_file_that_is_no_inception_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))

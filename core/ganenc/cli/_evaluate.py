@@ -12,7 +12,8 @@ from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, SpecError, WeightsMissingError
 
 from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, complain, emit, say, show, show_table
+from ganenc.cli._console import Bar, complain, emit, say, show
+from ganenc.cli._evaluate_outcome import Evaluated, Measured
 from ganenc.cli._labels import WAYS, folder_classes, photo_labels
 from ganenc.cli._options import (
     Backbone,
@@ -25,29 +26,20 @@ from ganenc.cli._options import (
     Seed,
     Set,
     integers,
-    options,
+    of_method,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganenc import backbones
     from ganenc.cli._session import Session
+    from ganenc.evaluation import Metric, Scores
     from ganenc.objective import Objective
 
 __all__ = ["evaluate"]
 
 CHUNK = 16
-
-
-@dataclass(frozen=True)
-class Job:
-    """How it is rebuilt."""
-
-    session: Session
-    method: str
-    options: Mapping[str, Any]
-    seed: int
-    candidates: Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -61,21 +53,36 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How well it was rebuilt, with labels that came one way."""
+class Gauge:
+    """What is measured."""
 
-    rows: list[dict[str, float]]
-    """The metrics of every image."""
-    seconds: float
-    """The time of one image."""
-    labels: list[Any] | None
-    """The classes that the images were taken to be of."""
+    metrics: Sequence[Metric]
+    backbone: backbones.Backbone | None
+    """The network that metrics are taken on."""
+    folds: Sequence[Sequence[int]] | None
+    """The places of the images in every fold; None for one number over all."""
 
-    def table(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of every metric."""
-        from ganenc.report import mean_std
+    def score(self, session: Session, targets: Tensor, made: Tensor) -> Scores:
+        """The metrics of images (N, C, H, W) on the CPU."""
+        from ganenc.evaluation import score
 
-        return {name: mean_std([row[name] for row in self.rows]) for name in self.rows[0]}
+        generator = session.generator
+        return score(
+            targets, made, self.metrics, value_range=generator.spec.value_range, backbone=self.backbone,
+            device=generator.device, folds=self.folds,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """How it is rebuilt, and measured."""
+
+    session: Session
+    method: str
+    options: Mapping[str, Any]
+    seed: int
+    candidates: Sequence[int] | None
+    gauge: Gauge
 
 
 def evaluate(
@@ -88,6 +95,24 @@ def evaluate(
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Or so many synthesized images.")] = None,
     method: Annotated[str, typer.Option("--method", help="encode, finetune, optimize, or a plugin's.")] = "encode",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="A metric, of `ganenc list metric`; may be given again. By default psnr, ssim,"
+            " lpips, and fid where the weights of Inception are on disk, otherwise frechet, on the backbone.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            min=2,
+            metavar="K",
+            help="Split the images at random into K folds, and give the mean"
+            " and the deviation over folds. The evaluation alone is split: nothing is trained anew.",
+        ),
+    ] = None,
     labels: PhotoLabels = None,
     candidates: Candidates = None,
     truncation: Annotated[float, typer.Option("--truncation", min=0, help="Of synthesized images.")] = 1.0,
@@ -97,43 +122,74 @@ def evaluate(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS.
+    """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS, and a Frechet distance.
 
-    Synthesized images are drawn where no training draws. With a conditional generator the numbers are told apart for
-    labels that are given (those of photos with --labels, or else by the names of their folders) and that are found.
+    The Frechet distance compares all images as one set, and so has no deviation but over --folds. Synthesized images
+    are drawn where no training draws. With a conditional generator the numbers are told apart for labels that are given
+    (those of photos with --labels, or else by the names of their folders) and that are found. --set takes options of
+    the method and fields of the objective, as `ganenc invert` does.
     """
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
     from ganenc.cli._session import open_session
+    from ganenc.evaluation import Metric
     from ganenc.inverters.entry import build_inverter
 
     registry().get("inverter", method)
-    chosen = {**options(settings), **({} if steps is None else {"steps": steps})}
+    chosen, towards = of_method(settings, steps=steps)
     build_inverter(method, **chosen)
-    session = open_session(model, encoder=encoder, device=device, backbone=backbone)
+    asked = [Metric.named(name) for name in dict.fromkeys(metric or [])]
+    session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     failures: list[tuple[Path, str]] = []
     if samples:
-        asked = labels if labels in WAYS else None
-        target = _synthesized(session, samples, seed, truncation, None if asked else integers(labels))
+        way = labels if labels in WAYS else None
+        target = _synthesized(session, samples, seed, truncation, None if way else integers(labels))
     else:
-        target, asked = _photos(session, photos or [], labels, failures)
-    job = Job(session, method, chosen, seed, integers(candidates, option="--candidates"))
+        target, way = _photos(session, photos or [], labels, failures)
+    gauge = _gauge(session, asked, len(target.images), folds, seed)
+    job = Job(session, method, chosen, seed, integers(candidates, option="--candidates"), gauge)
     with session.generator.using(**_settings_of(session, truncation if samples else None)):
-        measured = _measure_apart(job, target, asked)
-    first = next(iter(measured.values()))
+        ways = _measure_apart(job, target, way)
+    evaluated = Evaluated(ways, _mean_scores(job, target.images), _words(gauge, target.images))
     facts: dict[str, Any] = {"model": model, "model_hash": session.hash, "encoder": encoder, "method": method}
-    facts |= {"options": chosen, "seed": seed, "photos": photos, "samples": samples, "images": len(target.images)}
-    facts |= {"seconds_each": first.seconds, "metric_settings": _settings(session, target.images)}
-    base = Measured(_mean_rows(session, target.images), 0.0, None).table()
+    facts |= {"options": chosen, "objective": towards, "seed": seed, "photos": photos, "samples": samples}
+    facts |= {"images": len(target.images), "folds": folds, "seconds_each": next(iter(ways.values())).seconds}
     if as_json:
         lost = [{"photo": path, "error": reason} for path, reason in failures]
-        emit({**facts, **_as_json(measured, base), "failures": lost})
+        emit({**facts, "metric_settings": evaluated.settings, **evaluated.as_json(), "failures": lost})
     else:
-        show(f"{facts['images']} images, {method}, {first.seconds:.2f} s each")
-        _show(measured, base, facts["metric_settings"])
+        parts = f" in {folds} folds, nothing trained anew" if folds else ""
+        show(f"{facts['images']} images{parts}, {method}, {facts['seconds_each']:.2f} s each")
+        evaluated.show()
     if failures:
         complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
         raise typer.Exit(FAILED)
+
+
+def _gauge(session: Session, asked: Sequence[Metric], count: int, folds: int | None, seed: int) -> Gauge:
+    """What is measured of so many images: what is asked for, otherwise what can be had of the default.
+
+    Raises:
+        SpecError: if a metric is asked for that needs a backbone and there is none, or folds that are too small.
+    """
+    from ganenc.evaluation import Metric, default_metrics, split_folds
+
+    parts = None if folds is None else split_folds(count, folds, seed=seed)
+    metrics = list(asked) or [Metric.named(name) for name in default_metrics()]
+    sets = [metric for metric in metrics if metric.name in ("fid", "frechet")]
+    if sets and folds and count < 2 * folds:
+        raise SpecError(
+            f"--folds {folds} leaves fewer than 2 of {count} images in a fold, and a Frechet distance takes 2 or more;"
+            f" take {count // 2} folds at most, or other metrics with --metric."
+        )
+    if sets and count < 2 and not asked:
+        say("The Frechet distance is left out: it takes 2 images or more.")
+        metrics.remove(sets[0])
+    backbone = session.metric_backbone() if any(metric.needs_backbone for metric in metrics) else None
+    without = [metric.name for metric in metrics if metric.label(backbone) is None]
+    if asked and without:
+        raise SpecError(f"--metric {without[0]} is taken on a backbone, and there is none; name one with --backbone.")
+    return Gauge([metric for metric in metrics if metric.name not in without], backbone, parts)
 
 
 def _settings_of(session: Session, truncation: float | None) -> dict[str, float]:
@@ -215,16 +271,17 @@ def _measure_apart(job: Job, target: Target, asked: str | None) -> dict[str, Mea
 
 def _measure(job: Job, target: Target, objective: Objective | None, labels: Tensor | str | None) -> Measured:
     """The metrics of every image, with these labels or with labels found in this way."""
-    from ganenc.inverters import invert
-    from ganenc.metrics import evaluate_pairs
+    import torch
 
-    generator, backbone = job.session.generator, job.session.metric_backbone()
+    from ganenc.inverters import invert
+
+    generator = job.session.generator
     size = CHUNK if job.method == "encode" else 1
-    rows: list[dict[str, float]] = []
+    made: list[Tensor] = []
     taken: list[Any] = []
-    seconds = 0.0
-    with Bar("evaluating", len(target.images)) as bar:
-        for first in range(0, len(target.images), size):
+    seconds, count = 0.0, len(target.images)
+    with Bar("evaluating", count) as bar:
+        for first in range(0, count, size):
             some = target.images[first : first + size].to(device=generator.device, dtype=generator.dtype)
             done = invert(
                 some, generator, job.session.encoder, method=job.method, objective=objective, seed=job.seed,
@@ -232,82 +289,25 @@ def _measure(job: Job, target: Target, objective: Objective | None, labels: Tens
                 candidates=job.candidates if labels == "searched" else None, **job.options,
             )  # fmt: skip
             seconds += sum(done.seconds)
-            made = done.reconstructions.detach()
-            rows += evaluate_pairs(some, made, value_range=generator.spec.value_range, backbone=backbone)
+            made.append(done.reconstructions.detach().to(target.images))
             taken += [] if done.labels is None else done.labels.tolist()
-            bar.update(len(rows), f"psnr {sum(row['psnr'] for row in rows) / len(rows):.2f} dB")
-    return Measured(rows, seconds / max(len(rows), 1), taken or None)
+            bar.update(min(first + size, count))
+    scores = job.gauge.score(job.session, target.images, torch.cat(made))
+    return Measured(scores, seconds / count, taken or None)
 
 
-def _mean_rows(session: Session, targets: Tensor) -> list[dict[str, float]]:
+def _mean_scores(job: Job, targets: Tensor) -> Scores:
     """The metrics of the generator's mean image against every image."""
     import torch
 
-    from ganenc.metrics import evaluate_pairs
-
-    generator, backbone = session.generator, session.metric_backbone()
     with torch.no_grad():
-        mean = generator.synthesize(generator.center())
-    rows: list[dict[str, float]] = []
-    for some in targets.to(mean).split(CHUNK):
-        rows += evaluate_pairs(some, mean.expand_as(some), value_range=generator.spec.value_range, backbone=backbone)
-    return rows
+        mean = job.session.generator.synthesize(job.session.generator.center())
+    return job.gauge.score(job.session, targets, mean.to(targets).expand_as(targets))
 
 
-def _settings(session: Session, targets: Tensor) -> dict[str, str]:
+def _words(gauge: Gauge, targets: Tensor) -> dict[str, str]:
+    """How the metrics were taken: on so many images, or on as many as the smallest fold has."""
     from ganenc.metrics import metric_settings
 
-    return metric_settings(targets, session.metric_backbone())
-
-
-def _agreement(measured: Mapping[str, Measured]) -> tuple[str, int] | None:
-    """The way by which labels were found, and for how many images they are the given ones."""
-    given = measured.get("given")
-    for way, found in measured.items():
-        if given is not None and way != "given":
-            return way, sum(a == b for a, b in zip(given.labels or (), found.labels or (), strict=True))
-    return None
-
-
-def _as_json(measured: Mapping[str, Measured], base: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
-    """The metrics as data: those of the first way at the top, and where there are labels all of them by way."""
-
-    def numbers(one: Measured) -> dict[str, Any]:
-        metrics = {name: {"mean": m, "std": std, "mean_image": base[name][0]} for name, (m, std) in one.table().items()}
-        return {"metrics": metrics, "per_image": one.rows}
-
-    first = numbers(next(iter(measured.values())))
-    if "" in measured:
-        return first
-    apart = {way: {**numbers(one), "labels": one.labels, "seconds_each": one.seconds} for way, one in measured.items()}
-    agreement = _agreement(measured)
-    share = {} if agreement is None else {"agreement": agreement[1] / len(measured["given"].rows)}
-    return {**first, "by_labels": apart, **share}
-
-
-def _show(
-    measured: Mapping[str, Measured], base: Mapping[str, tuple[float, float]], taken_with: Mapping[str, str]
-) -> None:
-    from ganenc.report import metric_text
-
-    def spread(name: str, value: float) -> str:
-        return f"{value:.2f}" if name == "psnr" else f"{value:.3f}"
-
-    if "" in measured:
-        texts = [
-            [name, metric_text(name, mean), spread(name, std), metric_text(name, base[name][0]), taken_with[name]]
-            for name, (mean, std) in measured[""].table().items()
-        ]
-        show_table(["metric", "mean", "± std", "mean image", "taken with"], texts, numeric=[1, 2, 3])
-        return
-    rows = [
-        [way, *(f"{metric_text(name, mean)} ± {spread(name, std)}" for name, (mean, std) in one.table().items())]
-        for way, one in measured.items()
-    ]
-    rows.append(["(mean image)", *(metric_text(name, mean) for name, (mean, _) in base.items())])
-    show_table(["labels", *base], rows, numeric=range(1, len(base) + 1))
-    for name, words in taken_with.items():
-        show(f"{name}: {words}")
-    agreement, total = _agreement(measured), len(next(iter(measured.values())).rows)
-    if agreement is not None:
-        show(f"The {agreement[0]} class is the given one for {agreement[1]} of {total} images.")
+    count = min(len(places) for places in gauge.folds or [range(len(targets))])
+    return metric_settings(targets[:count], gauge.backbone, metrics=[metric.name for metric in gauge.metrics])

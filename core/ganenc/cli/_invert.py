@@ -25,7 +25,7 @@ from ganenc.cli._options import (
     Seed,
     Set,
     integers,
-    nested,
+    of_method,
 )
 from ganenc.defaults import default_method
 
@@ -76,11 +76,7 @@ def invert(
     if fit not in get_args(images.Fit):
         known = get_args(images.Fit)
         raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
-    chosen = nested(settings)
-    towards = chosen.pop("objective", {})
-    if not isinstance(towards, dict):
-        raise SpecError("--set objective: it takes fields, as in --set objective.attention.name=none.")
-    chosen.update({key: value for key, value in (("steps", steps), ("space", space)) if value is not None})
+    chosen, towards = of_method(settings, steps=steps, space=space)
     found = images.find(photos or [])
     session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     method = method or default_method(session.encoder is not None)

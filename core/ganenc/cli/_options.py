@@ -25,6 +25,7 @@ __all__ = [
     "TrainingLabels",
     "integers",
     "nested",
+    "of_method",
     "options",
 ]
 
@@ -142,6 +143,23 @@ def nested(settings: list[str] | None) -> dict[str, Any]:
                 raise SpecError(f"--set {path}: {step!r} was given a value already, so it has no fields.")
         node[last] = value
     return tree
+
+
+def of_method(settings: list[str] | None, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``key.path=value`` words for an inversion => the options of its method, and the fields of the objective's spec.
+
+    Args:
+        settings: the words of ``--set``.
+        given: options of the method that have an option of the command line; None where they were not given.
+
+    Raises:
+        SpecError: as `nested` does, or if the objective is given a value in place of fields.
+    """
+    chosen = nested(settings)
+    towards = chosen.pop("objective", {})
+    if not isinstance(towards, dict):
+        raise SpecError("--set objective: it takes fields, as in --set objective.attention.name=none.")
+    return {**chosen, **{key: value for key, value in given.items() if value is not None}}, towards
 
 
 def _value(text: str) -> Any:
