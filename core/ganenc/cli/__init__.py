@@ -1,6 +1,7 @@
 """The command line: a thin layer over the library. Commands that need no tensor import no torch."""
 
 from ganenc.cli._app import app, main
+from ganenc.cli._attend import attend
 from ganenc.cli._catalogue import list_, plugins
 from ganenc.cli._convert import convert
 from ganenc.cli._demo import demo
@@ -23,6 +24,7 @@ app.command()(generate)
 app.command()(pretrain)
 app.command()(finetune)
 app.command()(invert)
+app.command()(attend)
 app.command()(evaluate)
 app.command()(convert)
 app.command()(export)
