@@ -2,7 +2,10 @@
 
 from ganenc_registry import Contribution, hookimpl
 
-__all__ = ["ganenc_contributions"]
+__all__ = ["GANENC_CONTRACT", "ganenc_contributions"]
+
+GANENC_CONTRACT = (1, 0)
+"""The version of ganenc's plugin contract that this is made for."""
 
 _ATTENTIONS = (
     ("gradcam", "The image, weighted by its Grad-CAM map, and masked to the map's upper half", "GradCam"),

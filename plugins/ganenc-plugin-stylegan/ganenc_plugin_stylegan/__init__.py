@@ -4,7 +4,10 @@ from ganenc_registry import Contribution, hookimpl
 
 from ganenc_plugin_stylegan.releases import RELEASES
 
-__all__ = ["ganenc_contributions"]
+__all__ = ["GANENC_CONTRACT", "ganenc_contributions"]
+
+GANENC_CONTRACT = (1, 0)
+"""The version of ganenc's plugin contract that this is made for."""
 
 
 @hookimpl
