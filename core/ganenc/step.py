@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Setting
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
@@ -27,6 +29,17 @@ class Batch:
     """int64 (N,) or rows (N, classes), where they matter."""
     latents: Latents | None = None
     """The true latents of synthesized images; None for photos, which have none."""
+    of: int | None = None
+    """How many samples the whole step has, where others are elsewhere: in another process, or in a later part."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, samples: slice) -> Batch:
+        """Some of the samples, as a part of the same step."""
+        labels = None if self.labels is None else self.labels[samples]
+        latents = None if self.latents is None else self.latents[samples]
+        return Batch(self.images[samples], labels, latents, self.of or len(self))
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class EncoderStep:
             published code has it) the latent loss alone does, and the generator does not run.
         log_images: where image losses reach nothing, whether to compute them for the log.
         latent_on_photos: on photos, compare E(y) with E(G(E(y))), gradient on both sides.
+        checkpointing: keep nothing of the passes of encoder and generator and do them anew for the gradient, so that
+            the memory of one of them is held at a time. An encoder whose norm gathers statistics is not done anew.
     """
 
     def __init__(
@@ -62,6 +77,7 @@ class EncoderStep:
         image_gradient: bool = True,
         log_images: bool = False,
         latent_on_photos: bool = True,
+        checkpointing: bool = False,
     ) -> None:
         self.generator = generator.freeze()
         self.encoder = encoder
@@ -69,6 +85,7 @@ class EncoderStep:
         self.image_gradient = image_gradient
         self.log_images = log_images
         self.latent_on_photos = latent_on_photos
+        self.checkpointing = checkpointing
 
     def __call__(self, batch: Batch, reference: Reference | None = None) -> StepOutcome:
         """The loss of a batch.
@@ -80,17 +97,30 @@ class EncoderStep:
         Raises:
             LatentsError: if no image gradient is wanted and there are no true latents to learn from.
         """
-        latents = self.encoder(batch.images, labels=batch.labels)
+        latents = self._encoded(batch.images, batch.labels)
         truth = None if batch.latents is None else self.generator.complete(batch.latents)
         if not self.image_gradient:
             return self._latent_only(batch, latents, truth, reference)
         if reference is None:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
-        reconstruction = self.generator.synthesize(self.completed(latents, batch))
+        reconstruction = self._synthesized(self.completed(latents, batch))
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
-            truth = self.encoder(reconstruction, labels=batch.labels)
+            truth = self._encoded(reconstruction, batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
         return StepOutcome(result, latents, reconstruction)
+
+    def _encoded(self, images: Tensor, labels: Tensor | None) -> Latents:
+        names = [name for name, _ in self.encoder.named_buffers()]
+        gathers = self.encoder.training and any(name.endswith("running_mean") for name in names)
+        if not self.checkpointing or gathers:
+            encoded: Latents = self.encoder(images, labels=labels)
+            return encoded
+        return cast(Latents, checkpoint(self.encoder, images, labels=labels, use_reentrant=False))
+
+    def _synthesized(self, latents: Latents) -> Tensor:
+        if not self.checkpointing:
+            return self.generator.synthesize(latents)
+        return checkpoint(self.generator.synthesize, latents, use_reentrant=False)
 
     def completed(self, latents: Latents, batch: Batch) -> Latents:
         """What was predicted for a batch, with all that is not: embedded labels, and the settings of its true latents.

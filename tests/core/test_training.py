@@ -157,7 +157,7 @@ def test_it_gives_up_after_the_last_retry(toy: Any, toy_encoder: Encoder, tmp_pa
     made, _ = trainer(run, tmp_path, toy, toy_encoder, spoil=lambda step: step >= 1)
     with pytest.raises(TrainingError, match=r"not finite at step 4, after 2 returns .* lower optimiser\.rate"):
         made.train()
-    assert made.folder._writer is None
+    assert made.folder._trackers is None
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
 
 
@@ -200,6 +200,8 @@ def test_a_run_leaves_its_folder_in_order(toy: Any, toy_encoder: Encoder, tmp_pa
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert names - events == {
+        "best/config.json",
+        "best/model.safetensors",
         "run.yaml",
         "metrics.jsonl",
         "report.html",

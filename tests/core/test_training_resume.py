@@ -175,7 +175,8 @@ def test_checkpoints_hold_all_that_is_needed_and_are_pruned(toy: Any, toy_encode
     state = load_state(paths[-1])
     assert state["step"] == state["progress"]["step"] == 8
     assert state["metrics"] == (tmp_path / "metrics.jsonl").stat().st_size
-    assert set(state) == {"step", "metrics", "encoder", "optimiser", "average", "progress", "window", "random"}
+    learned = {"encoder", "optimiser", "average", "scaler"}
+    assert set(state) == {"step", "metrics", "progress", "window", "random"} | learned
     count = len(list(toy_encoder.parameters()))
     assert len(state["optimiser"]["state"]) == len(state["average"]) == count
     assert state["random"].dtype == torch.uint8

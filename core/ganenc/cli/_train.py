@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -157,6 +157,7 @@ def _with_start(spec: RunSpec) -> RunSpec:
 def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
     """Run with a progress bar; the photos that could not be read are named and returned."""
     from ganenc.training import execute
+    from ganenc.training.processes import first_process
 
     first: list[int] = []
     broken: list[Path] = []
@@ -168,15 +169,22 @@ def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
         loss = f", loss {terms['total']:.4g}" if "total" in terms else ""
         bar.update(step, f"step {step} of {steps}{loss}")
 
+    def on_start(sentences: Sequence[str]) -> None:
+        for sentence in sentences:
+            bar.note(sentence)
+
     def skip(path: Path, error: Exception) -> None:
         broken.append(path)
-        say(f"Skipped: {error}")
+        if first_process():
+            say(f"Skipped: {error}")
 
     try:
         with Bar(spec.task, spec.steps) as bar:
-            execute(spec, out, on_step=on_step, on_error=skip)
+            execute(spec, out, on_step=on_step, on_start=on_start, on_error=skip)
     except KeyboardInterrupt:
-        say(f"Interrupted; the same command goes on from the last checkpoint in {out}.")
+        if first_process():
+            say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
         raise typer.Exit(FAILED) from None
-    show(f"Encoder: {out / 'encoder'}\nReport: {out / 'report.html'}")
+    if first_process():
+        show(f"Encoder: {out / 'encoder'}\nReport: {out / 'report.html'}")
     return broken

@@ -3,7 +3,8 @@ resumed run sees what an uninterrupted one would have seen."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -14,14 +15,19 @@ from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.step import Batch
 
-__all__ = ["Mixture", "Photos", "Source", "Synthesized", "check_labels"]
+__all__ = ["Ahead", "Mixture", "Part", "Photos", "Source", "Synthesized", "check_labels"]
+
+
+Part: TypeAlias = tuple[int, int]
+"""Which part, counted from 0, of how many."""
+WHOLE: Part = (0, 1)
 
 
 class Source(Protocol):
     """Gives batches."""
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+    def batch(self, step: int, part: Part = WHOLE) -> Batch:
+        """The batch of a step, counted from 0, or the part of it that is one process's."""
 
 
 class Synthesized:
@@ -42,17 +48,17 @@ class Synthesized:
         self.samples, self.truncation = samples, truncation
 
     @torch.no_grad()
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step: images (N, C, H, W), their latents, and labels where they matter."""
-        generator = self.generator
+        generator, mine = self.generator, _mine(self.size, part)
         if self.samples:
-            places = _places(self.samples, self.size, step, self.seed).tolist()
+            places = _places(self.samples, self.size, step, self.seed)[mine].tolist()
             draws = [self._draw(1, place) for place in places]
             latents = Latents.cat([one for one, _ in draws])
             labels = None if draws[0][1] is None else torch.cat([label for _, label in draws if label is not None])
         else:
-            latents, labels = self._draw(self.size, step * self.size)
-        return Batch(generator.synthesize(latents), labels, latents)
+            latents, labels = self._draw(mine.stop - mine.start, step * self.size + mine.start)
+        return Batch(generator.synthesize(latents), labels, latents, self.size)
 
     def _draw(self, n: int, first: int) -> tuple[Latents, Tensor | None]:
         labels = self.generator.draw_labels(n, seed=self.seed, first=first)
@@ -89,11 +95,11 @@ class Photos:
         if labels is not None and len(labels) == 1:
             self.labels = labels.expand(len(photos), *labels.shape[1:])
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step: photos (N, C, H, W), and labels where they matter."""
-        places = _places(len(self.photos), self.size, step, self.seed)
+        places = _places(len(self.photos), self.size, step, self.seed)[_mine(self.size, part)]
         labels = None if self.labels is None else self.labels[places].to(self.device)
-        return Batch(self.photos[places].to(self.device), labels)
+        return Batch(self.photos[places].to(self.device), labels, None, self.size)
 
 
 class Mixture:
@@ -102,16 +108,71 @@ class Mixture:
     def __init__(self, photos: Photos, synthesized: Synthesized, share: float) -> None:
         self.photos, self.synthesized, self.share = photos, synthesized, share
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step."""
         before, after = int(step * self.share), int((step + 1) * self.share)
-        return self.photos.batch(before) if after > before else self.synthesized.batch(step - before)
+        return self.photos.batch(before, part) if after > before else self.synthesized.batch(step - before, part)
+
+
+class Ahead:
+    """Makes the next batch while a step runs, in a thread, on a GPU in a stream of its own.
+
+    Args:
+        source: gives the batches.
+        device: where they are made.
+    """
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self.source = source
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ganenc-batches")
+        self._next: tuple[int, Part, Future[Batch]] | None = None
+
+    def batch(self, step: int, part: Part = WHOLE) -> Batch:
+        """The batch of a step; the one after it is begun."""
+        ready = self._next
+        if ready is None or ready[:2] != (step, part):
+            ready = (step, part, self._thread.submit(self._make, step, part))
+        batch = ready[2].result()
+        self._next = (step + 1, part, self._thread.submit(self._make, step + 1, part))
+        if self._stream is not None:
+            here = torch.cuda.current_stream(batch.images.device)
+            here.wait_stream(self._stream)
+            latents = [] if batch.latents is None else list(batch.latents.tensors.values())
+            for tensor in (batch.images, batch.labels, *latents):
+                if tensor is not None:
+                    tensor.record_stream(here)
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _make(self, step: int, part: Part) -> Batch:
+        if self._stream is None:
+            return self.source.batch(step, part)
+        with torch.cuda.stream(self._stream):
+            made = self.source.batch(step, part)
+            self._stream.synchronize()
+        return made
 
 
 def check_labels(photos: int, labels: Tensor) -> None:
     """Raise ``TrainingError`` unless there is one label for each photo, or one for all."""
     if len(labels) not in (1, photos):
         raise TrainingError(f"There are {photos} photos and {len(labels)} labels; give one each, or one for all.")
+
+
+def _mine(size: int, part: Part) -> slice:
+    """Which of ``size`` samples a part has: sizes differ by one at most.
+
+    Raises:
+        TrainingError: if there are more parts than samples.
+    """
+    index, count = part
+    if count > size:
+        raise TrainingError(f"A step of {size} images cannot be shared by {count} processes; raise data.batch.")
+    return slice(size * index // count, size * (index + 1) // count)
 
 
 def _places(total: int, batch: int, step: int, seed: int) -> Tensor:

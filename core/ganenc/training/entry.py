@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,12 +23,12 @@ from ganenc.objective import Objective
 from ganenc.report import write_run_report
 from ganenc.step import EncoderStep
 from ganenc.training.data import Mixture, Photos, Source, Synthesized, check_labels
+from ganenc.training.fitness import examine
 from ganenc.training.folder import RunFolder
-from ganenc.training.trainer import Trainer
+from ganenc.training.processes import Processes
+from ganenc.training.trainer import OnRow, OnStart, Trainer
 
 __all__ = ["execute", "finetune", "pretrain"]
-
-OnRow = Callable[[int, int, Mapping[str, float]], None]
 
 
 def execute(
@@ -36,17 +36,19 @@ def execute(
     folder: str | Path,
     *,
     on_step: OnRow | None = None,
+    on_start: OnStart | None = None,
     on_error: Callable[[Path, Exception], None] | None = None,
 ) -> Encoder:
     """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
 
     Called again with the same spec and folder it resumes where it was interrupted, and gives the same numbers (on a
-    CPU) as an uninterrupted run.
+    CPU) as an uninterrupted run. Started by ``accelerate launch``, its processes train together.
 
     Args:
         run: the spec, whole.
         folder: where everything goes.
         on_step: called with step, steps and terms at every row of metrics.
+        on_start: called with sentences on the parameters, memory and time that the run will take, before it starts.
         on_error: called with each photo that cannot be read, which is left out; by default that is a warning.
 
     Raises:
@@ -54,9 +56,9 @@ def execute(
     """
     if not run.generator:
         raise SpecError("generator: this run names none; give a shipped model, a model folder or a checkpoint.")
-    generator = load_generator(run.generator, device=check_device(run.device))
+    generator = load_generator(run.generator, device=check_device(Processes(run.device).device))
     if run.task == "pretrain":
-        return pretrain(generator, run, folder, on_step=on_step)
+        return pretrain(generator, run, folder, on_step=on_step, on_start=on_start)
     if not run.data.photos:
         raise SpecError("data.photos: a 'finetune' run needs photos; name folders, files or patterns.")
     spec = generator.spec
@@ -76,7 +78,7 @@ def execute(
         check_labels(len(paths), labels)
         read = set(found.paths)
         labels = labels[torch.tensor([path in read for path in paths])]
-    return finetune(generator, found.batch, run, folder, labels=labels, on_step=on_step)
+    return finetune(generator, found.batch, run, folder, labels=labels, on_step=on_step, on_start=on_start)
 
 
 def pretrain(
@@ -86,6 +88,7 @@ def pretrain(
     *,
     encoder: Encoder | None = None,
     on_step: OnRow | None = None,
+    on_start: OnStart | None = None,
 ) -> Encoder:
     """Train an encoder on images that the generator makes (section 3.2). Resumes a run that the folder holds.
 
@@ -95,6 +98,7 @@ def pretrain(
         folder: where checkpoints, metrics, grids and the encoder go.
         encoder: what to start from, trained in place; by default what the spec says.
         on_step: called with step, steps and terms at every row of metrics.
+        on_start: called with sentences on the parameters, memory and time that the run will take, before it starts.
 
     Returns:
         the trained encoder, also written to ``folder/encoder``.
@@ -102,7 +106,7 @@ def pretrain(
     run = run.resolved(generator.spec.resolution)
     encoder = encoder or _encoder(run, generator)
     source = _synthesized(run, generator)
-    return _train(run, folder, generator, encoder, source, norm_in_training=True, on_step=on_step)
+    return _train(run, folder, generator, encoder, source, norm_in_training=True, on_step=on_step, on_start=on_start)
 
 
 def finetune(
@@ -114,6 +118,7 @@ def finetune(
     encoder: Encoder | None = None,
     labels: Tensor | None = None,
     on_step: OnRow | None = None,
+    on_start: OnStart | None = None,
 ) -> Encoder:
     """Fine-tune an encoder on a set of photos (section 3.3). Resumes a run that the folder holds.
 
@@ -125,6 +130,7 @@ def finetune(
         encoder: what to start from, trained in place; by default what the spec says.
         labels: int64 (M,) or rows (M, classes), where they matter.
         on_step: called with step, steps and terms at every row of metrics.
+        on_start: called with sentences on the parameters, memory and time that the run will take, before it starts.
 
     Returns:
         the fine-tuned encoder, also written to ``folder/encoder``.
@@ -136,7 +142,7 @@ def finetune(
     source: Source = own
     if run.mixes_photos:
         source = Mixture(own, _synthesized(run, generator), run.data.photo_share)
-    return _train(run, folder, generator, encoder, source, norm_in_training=False, on_step=on_step)
+    return _train(run, folder, generator, encoder, source, norm_in_training=False, on_step=on_step, on_start=on_start)
 
 
 def _warn(path: Path, error: Exception) -> None:
@@ -179,13 +185,14 @@ def _train(
     *,
     norm_in_training: bool,
     on_step: OnRow | None,
+    on_start: OnStart | None,
 ) -> Encoder:
     choice = run.objective
     check_fits(encoder.spec, generator.spec)
     encoder.to(generator.device)
     if run.speed.channels_last:
         encoder.to(memory_format=torch.channels_last)
-        generator.to(memory_format=torch.channels_last)
+    examine(generator.freeze(), channels_last=run.speed.channels_last)
     step = EncoderStep(
         generator,
         encoder.requires_grad_(True),
@@ -193,19 +200,29 @@ def _train(
         image_gradient=choice.image_gradient,
         log_images=choice.log_images,
         latent_on_photos=choice.latent.on_photos,
+        checkpointing=run.speed.checkpointing,
     )
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
     started = time.monotonic()
-    place = RunFolder(folder, run)
+    processes = Processes(run.device)
+    place = RunFolder(folder, run, writes=processes.first)
     resumed = bool(place.checkpoints())
-    trainer = Trainer(run, place, step, source, norm_in_training=norm_in_training)
+    trainer = Trainer(run, place, step, source, norm_in_training=norm_in_training, processes=processes)
     try:
-        trained = trainer.train(on_step)
+        trained = trainer.train(on_step, on_start)
     finally:
         if run.speed.compile:
             del generator.synthesize  # The class's own method again.
-    info = {"generator": model_hash(generator), "steps": trainer.progress.step, "stopped": trainer.progress.stopped}
-    save_pretrained(trained, place.path / "encoder", info=info)
-    write_run_report(place.path, seconds=None if resumed else time.monotonic() - started)
+    if processes.first:
+        info = {"generator": model_hash(generator), "steps": trainer.progress.step, "stopped": trainer.progress.stopped}
+        try:
+            save_pretrained(trained, place.path / "encoder", info=info)
+            write_run_report(place.path, seconds=None if resumed else time.monotonic() - started)
+        except OSError as error:
+            raise TrainingError(
+                f"The run is done, but {place.path} cannot be written: {error.strerror or error}. Make room and give"
+                " the same command again; it only writes what is missing."
+            ) from None
+    processes.wait()
     return trained

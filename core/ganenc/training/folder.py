@@ -2,85 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import CheckpointError, TrainingError
 from ganenc_registry.specs import RunSpec
+from safetensors import SafetensorError
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from ganenc import images
 from ganenc.atomic import write_text
+from ganenc.encoder import Encoder
+from ganenc.models import save_pretrained
 from ganenc.state import load_state, save_state
+from ganenc.training.processes import Processes
+from ganenc.training.trackers import start_trackers
 
 __all__ = ["RunFolder"]
 
+SPEC = "run.yaml"
+
 
 class RunFolder:
-    """``run.yaml``, ``metrics.jsonl``, TensorBoard events, ``grids/``, ``checkpoints/`` and, at the end, ``encoder/``.
+    """A run's files: ``run.yaml``, ``metrics.jsonl``, ``grids/``, ``checkpoints/``, ``best/``, at the end ``encoder/``.
 
     Args:
         path: the folder; made if it is not there.
         run: the resolved spec. A folder that holds another run is refused.
+        writes: whether this process is the one that writes; the others only read.
+
+    What cannot be written while a run goes on, as the disk is full or the folder has vanished, is a warning: the run
+    goes on, and tries again when it writes next.
 
     Raises:
         TrainingError: if the folder holds a run of another spec.
     """
 
-    def __init__(self, path: str | Path, run: RunSpec) -> None:
-        self.path, self.run = Path(path), run
-        spec = self.path / "run.yaml"
+    def __init__(self, path: str | Path, run: RunSpec, *, writes: bool = True) -> None:
+        self.path, self.run, self.writes = Path(path), run, writes
+        spec = self.path / SPEC
         if spec.is_file() and (old := RunSpec.from_file(spec)) != run:
             differing = ", ".join(_differences(old.to_mapping(), run.to_mapping()))
             raise TrainingError(
                 f"{self.path} holds a run of another spec (it differs in {differing}); resume it with its own"
                 f" {spec.name}, or name another folder."
             )
-        if not spec.is_file():
+        if writes and not spec.is_file():
             write_text(spec, run.to_yaml())
-        self._writer: SummaryWriter | None = None
+        self._trackers: list[Any] | None = None
 
     def save(self, step: int, state: Any) -> None:
-        """Write the checkpoint of a step and drop the oldest ones."""
-        save_state(self._checkpoint(step), {"step": step, "metrics": self._metrics_size(), **state})
-        for old in self.checkpoints()[: -self.run.saving.keep]:
-            old.unlink(missing_ok=True)
+        """Write the checkpoint of a step, then drop the oldest ones."""
+        with self._writing(f"the checkpoint of step {step}") as may:
+            if may:
+                if not (self.path / SPEC).is_file():
+                    write_text(self.path / SPEC, self.run.to_yaml())
+                save_state(self._checkpoint(step), {"step": step, "metrics": self._metrics_size(), **state})
+                for old in self.checkpoints()[: -self.run.saving.keep]:
+                    old.unlink(missing_ok=True)
+
+    def keep_best(self, step: int, loss: float, encoder: Encoder) -> None:
+        """Write the best encoder so far, as a model folder."""
+        with self._writing(f"the best encoder, of step {step}") as may:
+            if may:
+                save_pretrained(encoder, self.path / "best", info={"step": step, "loss": loss})
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
-    def newest(self) -> tuple[dict[str, Any] | None, list[str]]:
+    def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that can be read, and what was wrong with those newer than it.
 
         Rows of metrics that are newer are dropped: the resumed run writes them again.
+
+        Args:
+            processes: those that all take the same checkpoint, that which the first one finds.
         """
         complaints: list[str] = []
-        for path in reversed(self.checkpoints()):
+        state: dict[str, Any] | None = None
+        for path in reversed(self.checkpoints()) if self.writes else ():
             try:
-                state: dict[str, Any] = load_state(path)
+                state = load_state(path)
+                break
             except CheckpointError as error:
                 complaints.append(str(error))
-                continue
-            self._cut_metrics(int(state["metrics"]))
-            return state, complaints
-        self._cut_metrics(0)
-        return None, complaints
+        if self.writes:
+            self._cut_metrics(0 if state is None else int(state["metrics"]))
+        if processes is not None and processes.count > 1:
+            step = processes.told(None if state is None else state["step"])
+            if step is not None and state is None:
+                state = load_state(self._checkpoint(step))
+        return state, complaints
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a row of metrics, and the same to TensorBoard."""
+        """Add a row of metrics, and the same to the trackers."""
         row = json.dumps({"step": step, **{name: _number(value) for name, value in values.items()}})
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(row + "\n")
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self.path), purge_step=step)  # What an interrupted run logged beyond.
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        with self._writing(f"the metrics of step {step}") as may:
+            if may:
+                self.path.mkdir(parents=True, exist_ok=True)
+                with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(row + "\n")
+                if self._trackers is None:
+                    self._trackers = start_trackers(self.run.saving.trackers, self.path, step, self.run.to_mapping())
+                for tracker in self._trackers:
+                    tracker.log(dict(values), step=step)
 
     def metrics(self) -> list[dict[str, float]]:
         """Every row of metrics so far."""
@@ -102,13 +134,28 @@ class RunFolder:
             len(targets),
             (-1.0, 1.0),
         )
-        images.write_png(self.path / "grids" / f"step-{step:07d}.png", both)
+        with self._writing(f"the grid of step {step}") as may:
+            if may:
+                images.write_png(self.path / "grids" / f"step-{step:07d}.png", both)
 
     def close(self) -> None:
-        """Write out what TensorBoard holds back."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        """Write out what the trackers hold back."""
+        for tracker in self._trackers or ():
+            tracker.finish()
+        self._trackers = None
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[bool]:
+        """Whether this process writes; turns what goes wrong into a warning."""
+        try:
+            yield self.writes
+        except (OSError, SafetensorError, CheckpointError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            warnings.warn(
+                f"{self.path}: {what} could not be written ({reason}); the run goes on and tries again when it writes"
+                " next.",
+                stacklevel=3,
+            )
 
     def _checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:07d}.safetensors"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import torch
 from ganenc_registry.errors import TrainingError
@@ -15,13 +16,20 @@ from torch import Tensor
 
 from ganenc.encoder import Encoder
 from ganenc.latents import Latents
-from ganenc.objective import ObjectiveResult
 from ganenc.optim import make_adam, restore_adam
 from ganenc.step import Batch, EncoderStep
-from ganenc.training.data import Source
+from ganenc.training.data import Ahead, Source
+from ganenc.training.expectation import expect
 from ganenc.training.folder import RunFolder
+from ganenc.training.interrupts import Interrupts
+from ganenc.training.processes import Processes
 
-__all__ = ["Progress", "Trainer"]
+__all__ = ["OnRow", "OnStart", "Progress", "Trainer"]
+
+OnRow: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
+"""Called with step, steps and terms at every row of metrics."""
+OnStart: TypeAlias = Callable[[list[str]], None]
+"""Called with sentences on what a run will take."""
 
 
 @dataclass
@@ -36,6 +44,10 @@ class Progress:
     best_loss: float = math.inf
     best_step: int = 0
     smooth_loss: float = math.nan
+    best_kept: float = math.inf
+    """The smoothed loss of the encoder that is kept as the best one."""
+    micro_batch: int = 0
+    """Images at a time, once that is settled."""
     stopped: str = ""
     """Why the run ended early, if it did."""
 
@@ -48,18 +60,19 @@ class _Window:
     total: Tensor | None = None
     count: int = 0
 
-    def add(self, result: ObjectiveResult) -> None:
-        values = torch.stack([term.detach().mean() for term in result.terms.values()])
-        if self.total is None or self.names != list(result.terms):
-            self.names, self.total, self.count = list(result.terms), values, 1
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Add this process's part of a step's terms."""
+        values = torch.stack(list(terms.values()))
+        if self.total is None or self.names != list(terms):
+            self.names, self.total, self.count = list(terms), values, 1
         else:
             self.total, self.count = self.total + values, self.count + 1
 
-    def means(self) -> dict[str, float]:
+    def means(self, processes: Processes) -> dict[str, float]:
         """The mean of each term, brought to the host; the window starts anew."""
         if self.total is None:
             return {}
-        values = (self.total / self.count).tolist()
+        values = (processes.sum(self.total.clone()) / self.count).tolist()
         self.total = None
         return dict(zip(self.names, values))
 
@@ -73,12 +86,21 @@ class Trainer:
         step: computes the loss of a batch.
         source: gives the batch of a step.
         norm_in_training: whether batch norm takes the statistics of the batch (pre-training) or its running ones.
+        processes: those that train together; by default what this process was started as.
     """
 
     def __init__(
-        self, run: RunSpec, folder: RunFolder, step: EncoderStep, source: Source, *, norm_in_training: bool
+        self,
+        run: RunSpec,
+        folder: RunFolder,
+        step: EncoderStep,
+        source: Source,
+        *,
+        norm_in_training: bool,
+        processes: Processes | None = None,
     ) -> None:
         self.run, self.folder, self.step_of, self.source = run, folder, step, source
+        self.processes = processes or Processes(run.device)
         self.norm_in_training = norm_in_training
         self.encoder: Encoder = step.encoder
         choice = run.optimiser
@@ -89,33 +111,69 @@ class Trainer:
             self.average = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
         self._good: dict[str, Any] = {}
         self._window = _Window()
-        self._finite = torch.ones((), dtype=torch.bool, device=step.generator.device)
+        device = step.generator.device
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=run.speed.autocast == "fp16")
         self._fixed: Batch | None = None
 
-    def train(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None = None) -> Encoder:
+    def train(self, on_step: OnRow | None = None, on_start: OnStart | None = None) -> Encoder:
         """Go through all steps that are left, and return the encoder (its averaged copy where one is kept).
+
+        SIGINT and SIGTERM end it after the step that runs, once that is saved.
 
         Args:
             on_step: called with the step, all steps and the mean terms, whenever a row of metrics is written.
+            on_start: called with sentences on what the run will take, before its first step.
 
         Raises:
             TrainingError: if losses that are not finite come back after every retry, or the folder's checkpoint is of
                 another encoder.
+            KeyboardInterrupt: if it was asked to stop; the same run goes on from there.
         """
-        state, complaints = self.folder.newest()
+        state, complaints = self.folder.newest(self.processes)
         for complaint in complaints:
             instead = "The run starts anew" if state is None else f"The run goes on from step {state['step']}"
             warnings.warn(f"{complaint} {instead}.", stacklevel=2)
+        source = self.source
         try:
             if state is not None:
                 self._restore(state)
             self._good = self._state()
-            self._loop(on_step)
+            if self.progress.step < self.run.steps and not self.progress.stopped:
+                self._plan(on_start)
+            if self._ahead:
+                self.source = Ahead(source, self._finite.device)
+            with Interrupts() as interrupts:
+                self._loop(interrupts, on_step if self.processes.first else None)
         finally:
+            if isinstance(self.source, Ahead):
+                self.source.close()
+            self.source = source
             self.folder.close()
         return self._finished()
 
-    def _loop(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None) -> None:
+    @property
+    def _ahead(self) -> bool:
+        choice = self.run.speed.prefetch
+        return choice == "on" or (choice == "auto" and self._finite.device.type == "cuda")
+
+    def _plan(self, on_start: OnStart | None) -> None:
+        """Settle how many images go at a time, and say what the run will take."""
+        wanted = self.run.speed.micro_batch
+        if on_start is None and wanted != "auto":
+            self.progress.micro_batch = wanted or 0
+            return
+        batch = self._batch(self.progress.step)
+        with self._computing():
+            expected = expect(self.step_of, batch, averages=3 if self.run.optimiser.average else 2)
+        if not self.progress.micro_batch:
+            micro = expected.fitting(len(batch)) if wanted == "auto" else wanted or 0
+            self.progress.micro_batch = min(self.processes.told(micro), len(batch))
+        if on_start is not None and self.processes.first:
+            micro = self.progress.micro_batch or len(batch)
+            on_start(expected.sentences(self.run.steps - self.progress.step, len(batch), micro))
+
+    def _loop(self, interrupts: Interrupts, on_step: OnRow | None) -> None:
         saving, guards = self.run.saving, self.run.guards
         while self.progress.step < self.run.steps and not self.progress.stopped:
             self._one()
@@ -124,42 +182,76 @@ class Trainer:
                 self._check(on_step)
                 if step - self._good["progress"]["step"] >= guards.good_every:
                     self._good = self._state()
-            if step % saving.checkpoint_every == 0 or last or self.progress.stopped:
+            asked = self._asked(interrupts, step)
+            if step % saving.checkpoint_every == 0 or last or asked or self.progress.stopped:
                 self._checkpoint(on_step)
             if step % saving.grid_every == 0 or last or step == 1 or self.progress.stopped:
                 self._grid()
+            if asked and not last:
+                raise KeyboardInterrupt
+
+    def _asked(self, interrupts: Interrupts, step: int) -> bool:
+        """Whether to stop; several processes agree on it at the rows of metrics."""
+        if self.processes.count == 1:
+            return interrupts.asked
+        if step % self.run.saving.log_every:
+            return False
+        return bool(self.processes.sum(torch.tensor(float(interrupts.asked), device=self._finite.device)))
+
+    def _batch(self, step: int) -> Batch:
+        """This process's part of a step's batch."""
+        batch = self.source.batch(step) if self.processes.count == 1 else self.source.batch(step, self.processes.part)
+        if self.run.speed.channels_last:
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            batch = replace(batch, images=images)
+        return batch
+
+    def _computing(self) -> torch.autocast:
+        """The precision of the forward passes."""
+        choice = self.run.speed.autocast
+        kind = torch.float16 if choice == "fp16" else torch.bfloat16
+        return torch.autocast(self._finite.device.type, kind, enabled=choice != "none")
 
     def _one(self) -> None:
         choice, progress = self.run.optimiser, self.progress
         for group in self.adam.param_groups:
             group["lr"] = choice.rate * progress.rate_factor * _rate(self.run, progress.step)
         self.encoder.train(self.norm_in_training)
-        batch = self.source.batch(progress.step)
-        if self.run.speed.channels_last:
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            batch = Batch(images, batch.labels, batch.latents)
-        with torch.autocast(self._finite.device.type, torch.bfloat16, enabled=self.run.speed.autocast == "bf16"):
-            result = self.step_of(batch).result
         self.adam.zero_grad(set_to_none=True)
-        result.total.backward()
+        self._gradients(self._batch(progress.step))
+        self.processes.sum_gradients(self.encoder.parameters())
         if choice.clip:
+            self._scaler.unscale_(self.adam)
             torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), choice.clip)
-        self.adam.step()
-        self._finite &= result.total.detach().isfinite()
-        self._window.add(result)
+        self._scaler.step(self.adam)
+        self._scaler.update()
         progress.step += 1
         if choice.average:
             self._follow(min(choice.average, (1 + progress.step) / (10 + progress.step)))
+
+    def _gradients(self, batch: Batch) -> None:
+        """Sum up the gradient of a batch, so many images at a time: that of the mean over the whole step."""
+        size, whole = self.progress.micro_batch or len(batch), batch.of or len(batch)
+        terms: dict[str, Tensor] = {}
+        for first in range(0, len(batch), size):
+            with self._computing():
+                result = self.step_of(batch if size >= len(batch) else batch[first : first + size]).result
+            self._scaler.scale(result.per_sample.sum() / whole).backward()
+            for name, term in result.terms.items():
+                value = term.detach().sum() / whole
+                terms[name] = terms[name] + value if name in terms else value
+        self._finite &= terms["total"].isfinite()
+        self._window.add(terms)
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
         values = [p.detach() for p in self.encoder.parameters()]
         torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
-    def _check(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None) -> None:
+    def _check(self, on_step: OnRow | None) -> None:
         """Write a row of metrics; go back to the last good state if a loss was not finite; see whether to stop."""
         progress, guards = self.progress, self.run.guards
-        terms = self._window.means()
+        terms = self._window.means(self.processes)
         finite = self._is_finite()
         self._finite.fill_(True)
         if not finite and guards.nan:
@@ -174,7 +266,8 @@ class Trainer:
     def _is_finite(self) -> bool:
         """Whether every loss since the last look and every weight is finite (a gradient alone may break weights)."""
         norms = torch.stack(torch._foreach_norm(list(self.encoder.parameters())))
-        return bool(self._finite & norms.isfinite().all())
+        broken = 1.0 - (self._finite & norms.isfinite().all()).float()
+        return not bool(self.processes.sum(broken))
 
     def _go_back(self) -> None:
         progress, guards = self.progress, self.run.guards
@@ -199,14 +292,21 @@ class Trainer:
         elif guards.plateau and progress.step - progress.best_step >= guards.plateau:
             progress.stopped = f"the loss had not fallen by {guards.plateau_share:.2%} for {guards.plateau} steps"
 
-    def _checkpoint(self, on_step: Callable[[int, int, Mapping[str, float]], None] | None) -> None:
+    def _checkpoint(self, on_step: OnRow | None) -> None:
         if not self._is_finite():
             self._check(on_step)
+        progress = self.progress
+        if self.run.saving.best and progress.smooth_loss < progress.best_kept:
+            progress.best_kept = progress.smooth_loss
+            with self._averaged():
+                self.folder.keep_best(progress.step, progress.smooth_loss, self.encoder)
         self._good = self._state()
-        self.folder.save(self.progress.step, self._good)
+        self.folder.save(progress.step, self._good)
 
     @torch.no_grad()
     def _grid(self) -> None:
+        if not self.processes.first:
+            return
         if self._fixed is None:
             self._fixed = _first(self.source, self.run.saving.grid)
         batch = self._fixed
@@ -225,6 +325,7 @@ class Trainer:
             "average": self.average,
             "progress": vars(self.progress),
             "window": window,
+            "scaler": self._scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
         copy: dict[str, Any] = _copied(state)
@@ -247,13 +348,29 @@ class Trainer:
         window, total = state["window"], state["window"]["total"]
         total = None if total is None else total.to(self._finite.device)
         self._window = _Window(window["names"], total, window["count"])
+        self._scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the encoder, where they are kept; then its own again."""
+        if not self.average:
+            yield
+            return
+        with torch.no_grad():
+            own = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
+            self._take(self.average)
+            yield
+            self._take(own)
+
+    def _take(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.encoder.named_parameters():
+            parameter.copy_(weights[name])
 
     def _finished(self) -> Encoder:
         if self.run.optimiser.average:
             with torch.no_grad():
-                for name, parameter in self.encoder.named_parameters():
-                    parameter.copy_(self.average[name])
+                self._take(self.average)
         return self.encoder.eval()
 
 

@@ -136,17 +136,30 @@ class Saving(Spec):
 
     checkpoint_every: PositiveInt = Field(500, description="steps between two checkpoints")
     keep: PositiveInt = Field(2, description="how many checkpoints stay")
+    best: bool = Field(True, description="also keep the encoder of the checkpoint with the lowest smoothed loss")
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",), description="where metrics go besides: trackers of accelerate, such as wandb or trackio"
+    )
     log_every: PositiveInt = Field(10, description="steps between two rows of metrics")
     grid_every: PositiveInt = Field(500, description="steps between two sample grids")
     grid: PositiveInt = Field(8, description="images in a sample grid")
 
 
 class Speed(Spec):
-    """Switches that change speed and never results beyond rounding, autocast aside."""
+    """Switches that change speed and memory, and results not beyond rounding, autocast aside."""
 
     channels_last: bool = Field(True, description="memory format of images and weights")
-    autocast: Literal["none", "bf16"] = Field("none", description="precision of the forward passes")
+    autocast: Literal["none", "bf16", "fp16"] = Field("none", description="precision of the forward passes")
     compile: bool = Field(False, description="torch.compile of the generator")
+    micro_batch: PositiveInt | Literal["auto"] | None = Field(
+        None, description="images at a time, gradients summed; auto: as many as fit into memory; all by default"
+    )
+    checkpointing: bool = Field(
+        False, description="compute the passes of encoder and generator anew for the gradient, to save memory"
+    )
+    prefetch: Literal["auto", "on", "off"] = Field(
+        "auto", description="make the next batch during the step; auto: on a GPU, where it is of use"
+    )
 
 
 class RunSpec(Spec):

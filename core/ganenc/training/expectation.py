@@ -1,0 +1,150 @@
+"""What a run will take, said before it starts: parameters, memory and time, measured on one image."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganenc.step import Batch, EncoderStep
+
+__all__ = ["Expectation", "available_memory", "expect"]
+
+RESERVE = 0.1
+"""The part of the memory that is left free."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a run is expected to take."""
+
+    parameters: int
+    """Weights that are trained."""
+    fixed: int
+    """Bytes that any step takes: all weights, the gradients and averages of those that are trained."""
+    each: int
+    """Bytes that one image of a step takes besides, held for its gradient."""
+    seconds: float
+    """One image's part of a step."""
+    available: int | None
+    """Bytes that are free on the device, those in `fixed` that are taken already included; None if unknown."""
+
+    def memory(self, images: int) -> int:
+        """Bytes of a step of so many images at a time."""
+        return self.fixed + images * self.each
+
+    def fitting(self, images: int) -> int:
+        """How many of so many images to take at a time: all, or the largest power of two that fits, at least one."""
+        if self.available is None or self._fits(images):
+            return images
+        fitting = 1
+        while fitting * 2 < images and self._fits(fitting * 2):
+            fitting *= 2
+        return fitting
+
+    def sentences(self, steps: int, batch: int, micro: int) -> list[str]:
+        """What to tell before the run starts; a warning last, if it does not fit.
+
+        Args:
+            steps: that are to be done.
+            batch: images a step, of this process.
+            micro: images at a time.
+        """
+        hours = self.seconds * batch * steps / 3600
+        took = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
+        memory = self.memory(micro)
+        told = [
+            f"{self.parameters / 1e6:.1f} million weights to train; about {_gigabytes(memory)} of memory and {took} for"
+            f" {steps} steps of {batch} images{f', {micro} at a time' if micro < batch else ''}."
+        ]
+        if self.available is not None and memory > self.available:
+            told.append(
+                f"That may not fit: {_gigabytes(self.available)} are free. Take fewer images at a time with --set"
+                " speed.micro_batch=auto, or compute passes anew with --set speed.checkpointing=true."
+            )
+        return told
+
+    def _fits(self, images: int) -> bool:
+        return self.available is None or self.memory(images) <= self.available * (1 - RESERVE)
+
+
+def expect(step: EncoderStep, batch: Batch, *, averages: int = 2) -> Expectation:
+    """Do one step on the first image of a batch, forward and backward, and count what it holds.
+
+    Nothing is changed by it: the encoder is in eval mode meanwhile, and gradients are dropped.
+
+    Args:
+        step: the step.
+        batch: a batch of it.
+        averages: copies of the trained weights that the optimiser and the run keep.
+    """
+    one = batch[:1]
+    training = step.encoder.training
+    step.encoder.eval()
+    held = _Held([step.encoder, step.generator, step.objective])
+    with torch.random.fork_rng(devices=[]):
+        _once(step, one)  # What is loaded or chosen on first use does not count.
+        started = time.perf_counter()
+        with torch.autograd.graph.saved_tensors_hooks(held.hold, lambda tensor: tensor):
+            _once(step, one)
+        seconds = time.perf_counter() - started
+    step.encoder.zero_grad(set_to_none=True)
+    step.encoder.train(training)
+    trained = [p for p in step.encoder.parameters() if p.requires_grad]
+    own = _bytes(trained)
+    weights = sum(_bytes([*module.parameters(), *module.buffers()]) for module in held.modules)
+    free = available_memory(one.images.device)
+    return Expectation(
+        parameters=sum(p.numel() for p in trained),
+        fixed=weights + own * (1 + averages),
+        each=held.bytes + _bytes([one.images]),
+        seconds=seconds,
+        available=None if free is None else free + weights,
+    )
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 if device.type == "cpu" else None
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+class _Held:
+    """Counts the bytes that a graph holds, each storage once, without those of weights."""
+
+    def __init__(self, modules: list[Any]) -> None:
+        self.modules: list[nn.Module] = modules
+        weights = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        self._seen = {tensor.untyped_storage().data_ptr() for tensor in weights}
+        self.bytes = 0
+
+    def hold(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+def _once(step: EncoderStep, batch: Batch) -> None:
+    step(batch).result.total.backward()
+    step.encoder.zero_grad(set_to_none=True)
+    gc.collect(0)
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{max(1, round(size / 2**20))} MB"

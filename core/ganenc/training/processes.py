@@ -1,0 +1,96 @@
+"""The processes that train one encoder together: ``accelerate launch -m ganenc ...``, or one alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from ganenc_registry.errors import DeviceError
+from torch import Tensor, distributed
+
+__all__ = ["Processes", "first_process"]
+
+BUCKET = 25 * 2**20
+"""Bytes of gradients that are exchanged at a time."""
+
+
+class Processes:
+    """Which of how many processes this one is, and what they say to each other.
+
+    Each holds the whole encoder and works on its part of every batch; the gradients are summed, so all take the same
+    step. A process alone says nothing and pays nothing.
+
+    Args:
+        device: of the run: with several processes ``cuda`` becomes the one of this process.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._state = PartialState(cpu=device == "cpu")
+        self.index: int = self._state.process_index
+        self.count: int = self._state.num_processes
+        if self.count > 1 and device not in ("cpu", "cuda"):
+            raise DeviceError(f"device {device}: {self.count} processes train on `cpu` or, one GPU each, on `cuda`.")
+        local = f"cuda:{self._state.local_process_index}"
+        self.device = local if self.count > 1 and device == "cuda" else device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.index == 0
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of how many this process takes of every batch."""
+        return self.index, self.count
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            self._state.wait_for_everyone()
+
+    def told(self, value: Any) -> Any:
+        """What the first process has, to all."""
+        if self.count == 1:
+            return value
+        return broadcast_object_list([value])[0]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over the processes, in place."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Sum the gradients over the processes, many in one message, the messages on their way together."""
+        if self.count == 1:
+            return
+        sent = []
+        for gradients in _buckets([p.grad for p in parameters if p.grad is not None]):
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            sent.append((distributed.all_reduce(flat, async_op=True), flat, gradients))
+        for message, flat, gradients in sent:
+            message.wait()
+            for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
+                gradient.copy_(summed.view_as(gradient))
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes and speaks, as far as its environment says."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _buckets(gradients: list[Tensor]) -> list[list[Tensor]]:
+    """Gradients of one type together, `BUCKET` bytes at a time."""
+    buckets: list[list[Tensor]] = []
+    size = 0
+    for gradient in gradients:
+        if not buckets or size > BUCKET or buckets[-1][0].dtype != gradient.dtype:
+            buckets.append([])
+            size = 0
+        buckets[-1].append(gradient)
+        size += gradient.numel() * gradient.element_size()
+    return buckets

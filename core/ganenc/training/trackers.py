@@ -1,0 +1,46 @@
+"""Where the metrics of a run go besides its own file: trackers of accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+from ganenc_registry.errors import SpecError, nearest
+
+__all__ = ["start_trackers"]
+
+
+def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mapping[str, Any]) -> list[Any]:
+    """Trackers of a run, ready for ``log`` and ``finish``.
+
+    Args:
+        names: as accelerate has them: ``tensorboard``, ``wandb``, ``trackio`` and others.
+        folder: of the run; its name is the run's.
+        step: the first step that will be told; what an interrupted run told TensorBoard beyond it is dropped.
+        config: the run's spec as plain data.
+
+    Raises:
+        SpecError: if there is no such tracker, or it is not installed.
+    """
+    known = {str(name): kind for name, kind in LOGGER_TYPE_TO_CLASS.items()}
+    started = []
+    for name in names:
+        if name not in known:
+            raise SpecError(
+                f"saving.trackers: there is no {name!r}{nearest(name, known)}; known are {', '.join(known)}."
+            )
+        if not filter_trackers([name], str(folder)):
+            raise SpecError(f"saving.trackers: {name} is not installed; `pip install {name}`, or leave it out.")
+        if name == "tensorboard":
+            tracker = known[name]("", str(folder), purge_step=step)
+        else:
+            place = [str(folder)] if known[name].requires_logging_directory else []
+            tracker = known[name](folder.name, *place)
+        if hasattr(tracker, "start"):
+            tracker.start()
+        if name != "tensorboard":
+            tracker.store_init_configuration(dict(config))
+        started.append(tracker)
+    return started
