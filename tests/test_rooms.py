@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import itertools
 import os
 import pkgutil
 import re
@@ -26,6 +27,8 @@ PLUGINS = {path.name: path / path.name.replace("-", "_") for path in sorted((ROO
 ROOMS = {"registry": ROOT / "registry/ganenc_registry", "core": ROOT / "core/ganenc", **PLUGINS}
 PACKAGES = [room.name for room in ROOMS.values()]
 HANDS = "ganenc-plugin-hands"
+DEVELOPING = ("dev", "docs")
+"""Extras that no code of a package may lean on."""
 FAMILY = re.compile(r"(?i)(?:style|pg|progressive|big|bigbi|cycle|dc|w|info)[ _-]?gans?\b|stylegan|pggan|biggan|progan")
 
 
@@ -184,8 +187,10 @@ def test_what_a_module_offers_is_there(package: str) -> None:
 
 
 def dependencies(project: Path) -> set[str]:
-    """The distributions that a project declares, by normalised name."""
-    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    """The distributions that a project declares, in what it offers as extras too, by normalised name."""
+    data = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: lines for name, lines in data.get("optional-dependencies", {}).items() if name not in DEVELOPING}
+    declared = [*data["dependencies"], *itertools.chain(*extras.values())]
     return {re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in declared}  # type: ignore[index]
 
 
