@@ -3,6 +3,7 @@
 from ganenc.cli._app import app, main
 from ganenc.cli._attend import attend
 from ganenc.cli._catalogue import list_, plugins
+from ganenc.cli._check import check
 from ganenc.cli._convert import convert
 from ganenc.cli._demo import demo
 from ganenc.cli._evaluate import evaluate
@@ -27,4 +28,5 @@ app.command()(invert)
 app.command()(attend)
 app.command()(evaluate)
 app.command()(convert)
+app.command()(check)
 app.command()(export)

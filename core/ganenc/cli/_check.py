@@ -1,0 +1,110 @@
+"""``ganenc check``: whether what is contributed keeps to the contract of its kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import GeneratorSpec
+
+from ganenc.cli._app import FAILED
+from ganenc.cli._console import Bar, emit, show, show_table
+from ganenc.cli._options import Json
+from ganenc.cli._spec import describe
+
+__all__ = ["check"]
+
+
+def check(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME|FILE|PACKAGE",
+            help="A contribution (loss:mse, or mse where that is clear), a Python file that registers some, or a"
+            " plugin's distribution or package, for all that it contributes.",
+        ),
+    ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec",
+            metavar="FILE|MODEL",
+            help="What a family is built from: a file with its GeneratorSpec, or a model whose spec is taken. By"
+            " default it is built without, or from the spec of its smallest model.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="A check by its name; may be given again.")
+    ] = None,
+    list_them: Annotated[bool, typer.Option("--list", help="List every check, with what it holds.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check what is contributed: static, then import, then behaviour. Exits with 1 if a check fails."""
+    if list_them:
+        _list(as_json)
+        return
+    if name is None:
+        raise SpecError("Name what to check: a contribution, a Python file or a plugin; --list lists the checks.")
+    from ganenc.testing import Outcome, find_subjects, run_checks
+    from ganenc.testing.runner import Examination, require_known
+
+    wanted = list(only or [])
+    require_known(wanted)
+    subjects = find_subjects(name, spec=_spec(spec))
+    total = sum(not wanted or one.name in wanted for subject in subjects for one in Examination(subject).checks)
+    if not total:
+        raise SpecError(f"--only {', '.join(wanted)}: there is no such check for {name}; see `ganenc check --list`.")
+    outcomes: list[Outcome] = []
+    with Bar("Checking", total) as bar:
+        for outcome in run_checks(subjects, only=wanted):
+            outcomes.append(outcome)
+            bar.update(len(outcomes), what=f"Checking {outcome.subject}")
+    _report(outcomes, as_json)
+    if any(outcome.failed for outcome in outcomes):
+        raise typer.Exit(FAILED)
+
+
+def _spec(source: str | None) -> GeneratorSpec | None:
+    if source is None:
+        return None
+    found = describe(source).generator
+    if found is None:
+        raise SpecError(f"--spec takes the spec of a generator, and {source} has none.")
+    return found
+
+
+def _list(as_json: bool) -> None:
+    from ganenc.testing import known_checks
+
+    checks = known_checks()
+    if as_json:
+        emit([{"name": one.name, "kind": one.kind, "stage": one.stage, "why": one.why} for one in checks])
+    else:
+        show_table(["kind", "check", "stage", "holds"], [[one.kind, one.name, one.stage, one.why] for one in checks])
+
+
+def _report(outcomes: list[Any], as_json: bool) -> None:
+    if as_json:
+        emit(
+            [
+                {
+                    "subject": one.subject,
+                    "check": one.check.name,
+                    "stage": one.check.stage,
+                    "result": one.result,
+                    "sentence": one.sentence,
+                    "seconds": round(one.seconds, 3),
+                }
+                for one in outcomes
+            ]
+        )
+        return
+    first = 1 if len({one.subject for one in outcomes}) == 1 else 0  # What alone is checked need not be named.
+    columns = ["subject", "check", "stage", "result", "sentence"]
+    rows = [
+        [one.subject, one.check.name, one.check.stage, one.result, one.sentence or one.check.why] for one in outcomes
+    ]
+    show_table(columns[first:], [row[first:] for row in rows])
+    counts = {result: sum(one.result == result for one in outcomes) for result in ("passed", "failed", "skipped")}
+    show(f"\n{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")

@@ -1,0 +1,153 @@
+"""Checks by one call: ``check_generator(MyGan)`` and its like for every kind. Imports torch with the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganenc_registry import Kind
+from ganenc_registry.specs import GeneratorSpec, Release
+
+from ganenc.testing.checks import Outcome
+from ganenc.testing.runner import require_passed, run_checks
+from ganenc.testing.subjects import find_subjects, subject_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ganenc.align import Aligner
+    from ganenc.attention import Attention
+    from ganenc.backbones import Backbone
+    from ganenc.blocks import EncoderBlock
+    from ganenc.generator import Generator
+    from ganenc.inverters import Inverter
+    from ganenc.losses import Loss
+
+__all__ = [
+    "check",
+    "check_aligner",
+    "check_attention",
+    "check_backbone",
+    "check_block",
+    "check_generator",
+    "check_inverter",
+    "check_loss",
+    "check_metric",
+    "check_model",
+]
+
+OnFail = Literal["raise", "return"]
+
+
+def check(
+    subject: Any,
+    *,
+    kind: Kind | None = None,
+    spec: GeneratorSpec | None = None,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Run every check that applies to a subject.
+
+    Args:
+        subject: a name as ``ganenc check`` takes it: ``loss:my-loss``, ``my-loss``, ``my_gan.py``,
+            ``ganenc-plugin-mine``; or a class, an object or a function.
+        kind: what an object or function is, where its class does not tell.
+        spec: what a family of generators is built from; by default its ``__init__`` needs none, or the spec of its
+            smallest installed model is taken.
+        only: the names of the checks that are wanted.
+        on_fail: whether failures raise, or are told by the outcomes alone.
+
+    Returns:
+        how each check went, in order.
+
+    Raises:
+        CheckFailed: with a sentence for each check that failed, unless ``on_fail`` is ``return``.
+        UnknownNameError: if nothing is called so, or there is no such check.
+    """
+    subjects = find_subjects(subject, spec=spec) if isinstance(subject, str) else [subject_of(subject, kind, spec=spec)]
+    outcomes = list(run_checks(subjects, only=only))
+    return require_passed(outcomes) if on_fail == "raise" else outcomes
+
+
+def check_generator(
+    generator: type[Generator] | Generator | Callable[[GeneratorSpec], Generator],
+    *,
+    spec: GeneratorSpec | None = None,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Check a family of generators, or one generator: see :func:`check`.
+
+    Args:
+        generator: a class, a function from a spec to a generator, or a generator.
+        spec: what to build it from, where it is no generator yet and does not build without; small ones take seconds.
+        only: the names of the checks that are wanted.
+        on_fail: whether failures raise.
+    """
+    return check(generator, kind="generator", spec=spec, only=only, on_fail=on_fail)
+
+
+def check_block(block: type[EncoderBlock], *, only: Sequence[str] = (), on_fail: OnFail = "raise") -> list[Outcome]:
+    """Check an encoder's block: see :func:`check`."""
+    return check(block, kind="block", only=only, on_fail=on_fail)
+
+
+def check_attention(
+    attention: type[Attention] | Attention | Callable[..., Attention],
+    *,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Check an attention: see :func:`check`."""
+    return check(attention, kind="attention", only=only, on_fail=on_fail)
+
+
+def check_loss(
+    loss: type[Loss] | Loss | Callable[..., Loss], *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+) -> list[Outcome]:
+    """Check a loss: see :func:`check`."""
+    return check(loss, kind="loss", only=only, on_fail=on_fail)
+
+
+def check_backbone(
+    backbone: type[Backbone] | Backbone | Callable[[], Backbone],
+    *,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Check a backbone: see :func:`check`."""
+    return check(backbone, kind="backbone", only=only, on_fail=on_fail)
+
+
+def check_aligner(
+    aligner: type[Aligner] | Aligner | Callable[..., Aligner],
+    *,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Check an aligner: see :func:`check`."""
+    return check(aligner, kind="aligner", only=only, on_fail=on_fail)
+
+
+def check_inverter(
+    inverter: type[Inverter] | Inverter | Callable[..., Inverter],
+    *,
+    only: Sequence[str] = (),
+    on_fail: OnFail = "raise",
+) -> list[Outcome]:
+    """Check an inverter: see :func:`check`."""
+    return check(inverter, kind="inverter", only=only, on_fail=on_fail)
+
+
+def check_metric(
+    metric: Callable[..., list[float]], *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+) -> list[Outcome]:
+    """Check a metric: see :func:`check`."""
+    return check(metric, kind="metric", only=only, on_fail=on_fail)
+
+
+def check_model(model: Path | Release, *, only: Sequence[str] = (), on_fail: OnFail = "raise") -> list[Outcome]:
+    """Check a model, the folder of a shipped one or a release: see :func:`check`."""
+    return check(model, kind="model", only=only, on_fail=on_fail)

@@ -1,0 +1,257 @@
+"""The checks of an inverter: latents that rebuild what it says, better than the average image, all else left alone."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from ganenc_registry.errors import GanencError
+from ganenc_registry.specs import GeneratorSpec, encoded
+from torch import Tensor
+
+from ganenc.attention import NoAttention
+from ganenc.encoder import build_encoder
+from ganenc.inverters import Inversion, Inverter
+from ganenc.losses import MSE
+from ganenc.objective import Objective
+from ganenc.testing.checks import declare, expect, fail
+from ganenc.testing.comparing import expect_close, expect_unchanged, seeded, shape_text, state_of
+from ganenc.testing.examples import ExampleGenerator, conditional_spec, styled_spec
+from ganenc.testing.learning import train_briefly
+from ganenc.testing.subjects import Subject
+
+__all__ = ["CHECKS", "InverterCase"]
+
+STEPS = 12
+TRAINING = 60
+
+
+class InverterCase:
+    """An inverter to check, on small generators with encoders that were trained for a moment.
+
+    Args:
+        subject: its class, a function that builds it, or an inverter. One that names ``steps`` is given a few.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._done: dict[str, Inversion] = {}
+
+    @cached_property
+    def inverter(self) -> Inverter:
+        """The inverter."""
+        value = self.subject.resolve()
+        if isinstance(value, Inverter):
+            return value
+        made = value(**({"steps": STEPS} if "steps" in inspect.signature(value).parameters else {}))
+        if not isinstance(made, Inverter):
+            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Inverter is expected; subclass that.")
+        return made
+
+    @cached_property
+    def bench(self) -> Bench:
+        """A generator with styles, a constant and noise, and its encoder."""
+        return copy.deepcopy(_bench(styled_spec()))
+
+    @cached_property
+    def classes(self) -> Bench:
+        """A generator with classes, and its encoder."""
+        return copy.deepcopy(_bench(conditional_spec()))
+
+    def invert(self, bench: Bench, **changes: Any) -> Inversion:
+        """Invert the images of a bench; the same once for all checks where nothing is changed."""
+        key = f"{bench.spec.layout}"
+        if changes or key not in self._done:
+            given: dict[str, Any] = {"labels": bench.labels, "objective": bench.objective, "seed": 1, **changes}
+            images = given.pop("images", bench.images)
+            encoder = given.pop("encoder", bench.encoder)
+            done = self.inverter.invert(images, bench.generator, encoder, **given)
+            if changes:
+                return done
+            self._done[key] = done
+        return self._done[key]
+
+
+class Bench:
+    """A generator, an encoder that knows two of its images, and these images.
+
+    Args:
+        spec: of the generator.
+    """
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        self.spec = spec
+        self.generator = ExampleGenerator(spec).freeze()
+        self.labels = torch.arange(2) if spec.classes else None
+        self.objective = Objective(NoAttention(), {"mse": (1.0, MSE(spec.value_range))}).requires_grad_(False)
+        with torch.no_grad():
+            self.images = self.generator.synthesize(self.generator.sample(2, seed=3, labels=self.labels))
+        with seeded():
+            self.encoder = build_encoder(self.generator)
+        train_briefly(self.generator, self.encoder, self.labels, steps=TRAINING)
+        self.encoder.eval()
+
+    def error(self, images: Tensor) -> float:
+        """The mean square error of the rebuilt images."""
+        return float((images - self.images).square().mean())
+
+
+@functools.cache
+def _bench(spec: GeneratorSpec) -> Bench:
+    """A bench that every case copies, as its encoder takes seconds to train."""
+    return Bench(spec)
+
+
+def builds_by_its_options(case: InverterCase) -> None:
+    """It builds with its default options."""
+    assert case.inverter is not None
+
+
+def inversion_is_whole(case: InverterCase) -> None:
+    """It gives an Inversion with latents, images, history and seconds of every photo."""
+    for bench in (case.bench, case.classes):
+        done = case.invert(bench)
+        expect(isinstance(done, Inversion), f"invert gives a {type(done).__name__}, where an Inversion is expected.")
+        found = (len(done.latents), shape_text(done.reconstructions.shape))
+        fits = found == (2, shape_text(bench.images.shape))
+        expect(fits, f"Two photos give {found[0]} latents and images {found[1]}; give one of each for every photo.")
+        lacking = [part.name for part in encoded(bench.spec.layout) if part.name not in done.latents]
+        expect(
+            not lacking, f"The latents lack part {lacking[:1]}; finish with generator.complete(latents, labels=...)."
+        )
+        for what, rows in (("history", done.history), ("seconds", done.seconds)):
+            expect(len(rows) == 2, f"{what} is of {len(rows)} photos, where 2 are inverted; give one entry for each.")
+        sound = all(isinstance(row, Mapping) and "step" in row for rows in done.history for row in rows)
+        expect(sound, "A row of the history has no `step`; give step and the terms of the objective by name.")
+
+
+def latents_rebuild_the_reconstructions(case: InverterCase) -> None:
+    """The latents that it gives are those of the images that it gives, and neither takes a gradient."""
+    for bench in (case.bench, case.classes):
+        done = case.invert(bench)
+        with torch.no_grad():
+            again = bench.generator.synthesize(done.latents)
+        mend = "synthesize the reconstructions from the latents that are returned"
+        expect_close(done.reconstructions, again, f"Its latents give images that differ by {{by}} from its own; {mend}")
+        bound = done.reconstructions.requires_grad or any(one.requires_grad for one in done.latents.tensors.values())
+        expect(not bound, "What it returns still takes a gradient; detach it, as it holds every step in memory.")
+
+
+def photos_come_nearer_than_the_average(case: InverterCase) -> None:
+    """What it rebuilds is nearer to the photos than the generator's average image."""
+    for bench in (case.bench, case.classes):
+        center = bench.generator.center(labels=bench.labels)
+        with torch.no_grad():
+            average = bench.generator.synthesize(center.expand(2) if len(center) == 1 else center)
+        found, known = bench.error(case.invert(bench).reconstructions), bench.error(average)
+        expect(
+            found < known,
+            f"The mean square error is {found:.3g}, that of the average image {known:.3g}; see that it moves towards"
+            " the photos.",
+        )
+
+
+def same_seed_gives_the_same_latents(case: InverterCase) -> None:
+    """The same photos and seed give the same latents, whatever torch's global seed is."""
+    with seeded(5):
+        one = case.invert(case.bench, seed=4)
+    with seeded(6):
+        other = case.invert(case.bench, seed=4)
+    for name, tensor in one.latents.tensors.items():
+        mend = "draw by the seed that is given"
+        expect_close(other.latents[name], tensor, f"For one seed part {name!r} differs by {{by}}; {mend}")
+
+
+def everything_given_stays(case: InverterCase) -> None:
+    """The photos, the weights of the generator and of the encoder are as they were."""
+    bench = case.bench
+    encoder, images = copy.deepcopy(bench.encoder), bench.images.clone()
+    before = [{**state_of(one), "training": {}, "gradient": {}} for one in (bench.generator, encoder)]
+    case.invert(bench, images=images, encoder=encoder)
+    expect(torch.equal(images, bench.images), "It changes the photos in place; work on a copy.")
+    expect_unchanged(bench.generator, before[0], "It, given a generator,")
+    expect_unchanged(encoder, before[1], "It, given an encoder,")
+    awake = bench.generator.training or encoder.training
+    expect(not awake, "It leaves a network in train mode; put the generator and the encoder into eval mode.")
+
+
+def labels_are_kept(case: InverterCase) -> None:
+    """A condition is the embedding of the label that is given, unless the method frees it."""
+    bench = case.classes
+    done = case.invert(bench)
+    assert bench.labels is not None
+    mend = "hand labels to generator.complete()"
+    expect_close(
+        done.latents["c"], bench.generator.embed(bench.labels), f"The condition is off its class by {{by}}; {mend}"
+    )
+
+
+def no_encoder_works_or_is_told(case: InverterCase) -> None:
+    """Without an encoder it works, or says in a sentence that it needs one."""
+    try:
+        done = case.invert(case.bench, encoder=None)
+    except GanencError:
+        return
+    except Exception as error:
+        fail(
+            f"Without an encoder it raises {type(error).__name__}: {error}; raise a SpecError that says what it needs."
+        )
+    expect(len(done.latents) == 2, "Without an encoder it gives no latents; raise a SpecError that says what it needs.")
+
+
+def one_photo_is_enough(case: InverterCase) -> None:
+    """A single photo is inverted."""
+    done = case.invert(case.bench, images=case.bench.images[:1])
+    fits = len(done.latents) == 1 and len(done.reconstructions) == 1
+    expect(
+        fits, f"One photo gives {len(done.latents)} latents and {len(done.reconstructions)} images, not one of each."
+    )
+
+
+def steps_are_told_in_order(case: InverterCase) -> None:
+    """on_step is called, if at all, with photos from 0, steps from 1 that grow, and the terms as numbers."""
+    told: list[tuple[int, int, int]] = []
+
+    def on_step(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
+        told.append((photo, step, steps))
+        numbers = all(isinstance(value, float | int) for value in terms.values())
+        expect(numbers, f"on_step is told the terms {terms}, where numbers are expected; use float(term.mean()).")
+
+    case.invert(case.bench, on_step=on_step)
+    sound = all(0 <= photo < 2 and 1 <= step <= steps for photo, step, steps in told)
+    expect(sound, f"on_step is told (photo, step, steps) {told[:3]}; count photos from 0 and steps from 1 to steps.")
+    expect(told == sorted(told), "on_step is told steps out of order; go from photo to photo and step to step.")
+
+
+def settings_are_plain_data(case: InverterCase) -> None:
+    """The settings of an inversion can be written as JSON."""
+    settings = case.invert(case.bench).settings
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError) as error:
+        fail(f"The settings cannot be written as JSON ({error}); keep names, numbers and lists.")
+    expect(settings, "The settings are empty; put the name of the method and its options there.")
+
+
+CHECKS = (
+    *declare("inverter", builds_by_its_options, gate=True),
+    *declare(
+        "inverter",
+        inversion_is_whole,
+        latents_rebuild_the_reconstructions,
+        photos_come_nearer_than_the_average,
+        same_seed_gives_the_same_latents,
+        everything_given_stays,
+        labels_are_kept,
+        no_encoder_works_or_is_told,
+        one_photo_is_enough,
+        steps_are_told_in_order,
+        settings_are_plain_data,
+    ),
+)

@@ -1,0 +1,201 @@
+"""What can be checked, and how it is named: a contribution, what a script registers, a plugin, something at hand.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from ganenc_registry import KINDS, Contribution, Kind, PluginStatus, registry
+from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
+from ganenc_registry.hookspecs import PROJECT
+from ganenc_registry.specs import GeneratorSpec
+
+from ganenc.scripts import import_script
+from ganenc.testing.checks import Scope
+
+__all__ = ["BASES", "Subject", "find_subjects", "subject_of"]
+
+BASES: tuple[tuple[Kind, str, str], ...] = (
+    ("generator", "ganenc.generator", "Generator"),
+    ("block", "ganenc.blocks", "EncoderBlock"),
+    ("attention", "ganenc.attention", "Attention"),
+    ("loss", "ganenc.losses", "Loss"),
+    ("backbone", "ganenc.backbones", "Backbone"),
+    ("aligner", "ganenc.align", "Aligner"),
+    ("inverter", "ganenc.inverters", "Inverter"),
+    ("model", "pathlib", "Path"),
+    ("model", "ganenc_registry.specs", "Release"),
+)
+"""The classes that things of a kind are of: kind, module and name. A metric is a function."""
+
+
+@dataclass
+class Subject:
+    """One thing to check.
+
+    Attributes:
+        kind: what it is.
+        name: what it is called in tables.
+        contribution: how it is declared, where it is contributed.
+        plugin: the plugin that it comes from, or that it is.
+        spec: what a family of generators is built from; by default it is asked itself, then its shipped models.
+        value: what is checked, where it is at hand already.
+    """
+
+    kind: Scope
+    name: str
+    contribution: Contribution | None = None
+    plugin: PluginStatus | None = None
+    spec: GeneratorSpec | None = None
+    value: Any = None
+
+    def resolve(self) -> Any:
+        """What is checked; it is imported where it is contributed.
+
+        Raises:
+            PluginError: if it cannot be imported.
+        """
+        if self.contribution is None:
+            return self.value
+        return registry().resolve(self.contribution.kind, self.contribution.name)
+
+    @cached_property
+    def entry_point(self) -> importlib.metadata.EntryPoint | None:
+        """The entry point of its plugin; None for what a script registers."""
+        if self.plugin is None:
+            return None
+        points = importlib.metadata.entry_points(group=PROJECT)
+        return next((one for one in points if _status_of(one) == self.plugin), None)
+
+
+def find_subjects(name: str, *, spec: GeneratorSpec | None = None) -> list[Subject]:
+    """What a name stands for.
+
+    Args:
+        name: ``kind:name`` or the bare name of a contribution; a Python file, for all that it registers; a
+            distribution or its package, for the plugin and all that it contributes.
+        spec: what its family of generators is built from.
+
+    Raises:
+        UnknownNameError: if there is nothing of that name, or several kinds of thing.
+        PluginError: if a file cannot be imported, or registers nothing.
+        SpecError: if a spec is given, and no family of that name is among what is checked.
+    """
+    found = list(_found(name))
+    takers = [one for one in found if spec is not None and one.kind == "generator"]
+    for one in takers:
+        if spec is not None and (one.name == f"generator:{spec.family}" or len(takers) == 1):
+            one.spec = spec
+    if spec is not None and not any(one.spec for one in takers):
+        raise SpecError(
+            f"A spec of the family {spec.family!r} is given, but {name} brings no generator to build of it."
+        )
+    return found
+
+
+def subject_of(value: Any, kind: Kind | None = None, *, spec: GeneratorSpec | None = None) -> Subject:
+    """What is at hand as a subject: a class, an object, or a function.
+
+    Args:
+        value: what to check.
+        kind: what it is; by default told by its class. Functions need it.
+        spec: what a family of generators is built from.
+
+    Raises:
+        PluginError: if its kind cannot be told.
+        SpecError: if a spec is given for what is no generator.
+    """
+    kind = kind or _kind_of(value)
+    if spec is not None and kind != "generator":
+        raise SpecError(f"A spec is what a generator is built from, and {value!r} is a {kind}; leave it out.")
+    name = getattr(value, "__name__", None) or type(value).__name__
+    return Subject(kind, f"{kind}:{name}", spec=spec, value=value)
+
+
+def _found(name: str) -> Iterator[Subject]:
+    kind, sign, rest = name.partition(":")
+    if name.endswith(".py") or Path(name).is_file():
+        yield from _of_script(name)
+    elif sign and (kind in KINDS or kind == "plugin"):
+        yield from _of_plugin(rest) if kind == "plugin" else [_of_contribution(registry().get(cast(Kind, kind), rest))]
+    elif several := [one for one in registry().list() if one.name == name]:
+        if len(several) > 1:
+            ways = " or ".join(f"{one.kind}:{name}" for one in several)
+            raise UnknownNameError(f"{name!r} names a {' and a '.join(one.kind for one in several)}: say {ways}.")
+        yield _of_contribution(several[0])
+    else:
+        yield from _of_plugin(name)
+
+
+def _of_contribution(item: Contribution) -> Subject:
+    plugin = next((one for one in registry().plugins if item in one.contributions), None)
+    return Subject(item.kind, f"{item.kind}:{item.name}", contribution=item, plugin=plugin)
+
+
+def _of_script(path: str) -> Iterator[Subject]:
+    before = registry().list()
+    import_script(path)
+    made = [one for one in registry().list() if one not in before]
+    again = [one for one in before if registry().owner(one.kind, one.name) == str(Path(path).resolve())]
+    if not made and not again:
+        raise PluginError(
+            f"The script {path} registers nothing; decorate what it brings with `@ganenc.register(kind, name)`."
+        )
+    yield from (_of_contribution(one) for one in made or again)
+
+
+def _of_plugin(name: str) -> Iterator[Subject]:
+    """A plugin by its distribution or package: itself, then all that it contributes.
+
+    Raises:
+        UnknownNameError: if nothing is called so.
+    """
+    wanted = _normal(name)
+    points = importlib.metadata.entry_points(group=PROJECT)
+    named = {_distribution(one) for one in registry().plugins}
+    found = False
+    for point in sorted(points, key=lambda one: one.name):
+        status = _status_of(point)
+        if status is not None and wanted in (_normal(_distribution(status)), _normal(point.value.split(":")[0])):
+            found = True
+            yield Subject("plugin", f"plugin:{_distribution(status)}", plugin=status)
+            yield from (_of_contribution(one) for one in status.contributions)
+    if not found:
+        known = [*(one.name for one in registry().list()), *named]
+        raise UnknownNameError(
+            f"There is no contribution, plugin or Python file {name!r}{nearest(name, known)}; see `ganenc list` and"
+            " `ganenc plugins`."
+        )
+
+
+def _status_of(point: importlib.metadata.EntryPoint) -> PluginStatus | None:
+    owner = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    return next((one for one in registry().plugins if (one.name, one.distribution) == (point.name, owner)), None)
+
+
+def _distribution(status: PluginStatus) -> str:
+    return status.distribution.split()[0]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _kind_of(value: Any) -> Kind:
+    for kind, module, attribute in BASES:
+        base = getattr(importlib.import_module(module), attribute)
+        if isinstance(value, base) or (inspect.isclass(value) and issubclass(value, base)):
+            return kind
+    raise PluginError(
+        f"What {value!r} is cannot be told from its class; say so with `kind`, one of {', '.join(KINDS)}."
+    )
