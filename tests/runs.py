@@ -16,7 +16,7 @@ from ganenc.training import RunFolder, Synthesized, Trainer
 from ganenc_registry.specs import RunSpec, merge
 from torch import Tensor
 
-__all__ = ["Watched", "run_spec", "same", "trainer", "weights"]
+__all__ = ["Watched", "fresh", "run_spec", "same", "trainer", "weights"]
 
 
 def run_spec(**fields: Any) -> RunSpec:
@@ -45,6 +45,15 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and a == b
+
+
+def fresh(encoder: Encoder, *, other: bool = False) -> Encoder:
+    """A copy, or one with other weights, which a resumed run must not see."""
+    made = copy.deepcopy(encoder)
+    if other:
+        for weight in made.parameters():
+            weight.data.normal_()
+    return made
 
 
 class Watched:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from ganenc.state import load_state
 from ganenc.training import RunFolder, Synthesized, execute, pretrain
 from ganenc_registry.errors import SpecError, TrainingError
 from ganenc_registry.specs import RunSpec
-from runs import run_spec, same
+from runs import fresh, run_spec, same
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import ToyGenerator
@@ -32,15 +31,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 class Stopped(Exception):
     """What interrupts a run."""
-
-
-def fresh(encoder: Encoder, *, other: bool = False) -> Encoder:
-    """A copy, or one with other weights, which a resumed run must not see."""
-    made = copy.deepcopy(encoder)
-    if other:
-        for weight in made.parameters():
-            weight.data.normal_()
-    return made
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
