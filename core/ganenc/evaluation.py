@@ -84,6 +84,11 @@ class Metric:
         """Whether it is taken on a backbone."""
         return "backbone" in self.takes
 
+    @property
+    def least(self) -> int:
+        """The number of images that it takes at least: 2 for those of this package that compare sets."""
+        return 2 if self.name in ("fid", "frechet") else 1
+
     def label(self, backbone: Backbone | None) -> str | None:
         """The name to report its numbers under; None where it needs a backbone and there is none."""
         if not self.needs_backbone:
@@ -197,22 +202,28 @@ def score(
     return Scores(rows, whole)
 
 
-def split_folds(count: int, folds: int, *, seed: int = 0) -> list[list[int]]:
+def split_folds(count: int, folds: int, *, seed: int = 0, metrics: Sequence[Metric] = ()) -> list[list[int]]:
     """Images at random => folds of one size, or of two that differ by 1 (paper, section 4.1).
 
     Args:
         count: how many images there are.
         folds: how many folds.
         seed: of the draw.
+        metrics: what is to be taken of every fold.
 
     Returns:
         the places of the images of every fold, from 0, each once.
 
     Raises:
-        SpecError: if there are fewer images than folds, or fewer than 2 folds.
+        SpecError: if there are fewer images than folds, or fewer than 2 folds, or a fold is too small for a metric.
     """
     if not 2 <= folds <= count:
         raise SpecError(f"{count} images do not go into {folds} folds; take 2 folds or more, and {count} at most.")
+    if count < 2 * folds and any(metric.least > 1 for metric in metrics):
+        raise SpecError(
+            f"{folds} folds of {count} images leave 1 image in some, and a Frechet distance takes 2 or more; give"
+            f" {2 * folds} images, fewer folds, or other metrics."
+        )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return [sorted(order[first::folds]) for first in range(folds)]
 

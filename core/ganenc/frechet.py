@@ -143,17 +143,17 @@ def frechet_words(images: Tensor, backbone: Backbone | None = None) -> str:
         backbone: the network; Inception if there is none.
     """
     if backbone is None:
-        size, network = INCEPTION_FEATURES, "the pooled ones of Inception at 299x299 (torchmetrics)"
+        size, network = INCEPTION_FEATURES, "pooled features of Inception at 299x299 (torchmetrics)"
     else:
         device = next((tensor.device for tensor in [*backbone.parameters(), *backbone.buffers()]), images.device)
         with torch.no_grad():
             size = _deepest(backbone, to_uint8(images[:1]).to(device)).shape[1]
         network = (
-            f"the deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST} "
+            f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST} "
             f"pixels and enlarged to at least {backbone.smallest}"
         )
-    few = "; fewer than there are features, which makes it too large" if len(images) < size else ""
-    return f"one number for {len(images)} images a side{few}; {size} features: {network}"
+    few = ", which are fewer than the features, so that it is too large" if len(images) < size else ""
+    return f"one number for {len(images)} images a side{few}; the {size} {network}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -155,7 +155,7 @@ def test_folds_give_their_mean_and_deviation(evaluate: Any, rebuilt: tuple[Tenso
     ("words", "said"),
     [
         (("--folds", 8), "7 images do not go into 8 folds"),
-        (("--folds", 4), "take 3 folds at most"),
+        (("--folds", 4), "4 folds of 7 images leave 1 image in some"),
         (("--folds", 1), "2"),
         (("--metric", "maee"), "did you mean 'mae'"),
         (("--metric", "lpips", "--backbone", "none"), "--metric lpips is taken on a backbone"),

@@ -104,7 +104,7 @@ class TestBackbone:
         many = metrics.metric_settings(pictures(9, 0), tiny_backbone, metrics=["frechet"])["frechet-tiny"]
         assert "9 images a side" in many
         assert "too large" not in many
-        assert "2048 features" in metrics.metric_settings(pictures(9, 0), metrics=["fid"])["fid"]
+        assert "2048 pooled features" in metrics.metric_settings(pictures(9, 0), metrics=["fid"])["fid"]
 
 
 @pytest.fixture(scope="module")

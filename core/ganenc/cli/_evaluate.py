@@ -174,17 +174,11 @@ def _gauge(session: Session, asked: Sequence[Metric], count: int, folds: int | N
     """
     from ganenc.evaluation import Metric, default_metrics, split_folds
 
-    parts = None if folds is None else split_folds(count, folds, seed=seed)
     metrics = list(asked) or [Metric.named(name) for name in default_metrics()]
-    sets = [metric for metric in metrics if metric.name in ("fid", "frechet")]
-    if sets and folds and count < 2 * folds:
-        raise SpecError(
-            f"--folds {folds} leaves fewer than 2 of {count} images in a fold, and a Frechet distance takes 2 or more;"
-            f" take {count // 2} folds at most, or other metrics with --metric."
-        )
-    if sets and count < 2 and not asked:
+    if not asked and count < max(metric.least for metric in metrics):
         say("The Frechet distance is left out: it takes 2 images or more.")
-        metrics.remove(sets[0])
+        metrics = [metric for metric in metrics if metric.least <= count]
+    parts = None if folds is None else split_folds(count, folds, seed=seed, metrics=metrics)
     backbone = session.metric_backbone() if any(metric.needs_backbone for metric in metrics) else None
     without = [metric.name for metric in metrics if metric.label(backbone) is None]
     if asked and without:

@@ -54,15 +54,14 @@ def crossval(
         the metrics of every photo and of every fold; its ``table()`` is their mean and deviation over folds.
 
     Raises:
-        SpecError: if there are fewer photos than folds.
+        SpecError: if there are too few photos for the folds.
         TrainingError: if there are neither one label for each photo nor one for all.
-        ImageError: if a Frechet distance is asked for, and a fold has fewer than 2 photos.
     """
-    parts = split_folds(len(photos), folds, seed=run.seed)
+    chosen = [Metric.named(name) for name in metrics or default_metrics()]
+    parts = split_folds(len(photos), folds, seed=run.seed, metrics=chosen)
     if labels is not None:
         check_labels(len(photos), labels)
         labels = labels.expand(len(photos), *labels.shape[1:])
-    chosen = [Metric.named(name) for name in metrics or default_metrics()]
     made = torch.empty_like(photos)
     for index, held in enumerate(parts):
         others = sorted(set(range(len(photos))) - set(held))
