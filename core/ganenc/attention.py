@@ -53,7 +53,9 @@ class Attention(ABC):
 
         Args:
             target: the images (N, C, H, W) to rebuild.
-            context: what the caller knows besides, such as ``labels`` (N,); names that mean nothing here are ignored.
+            context: what the caller knows besides: ``labels``, the generator's classes (N,) or rows (N, classes);
+                ``classes``, int64 (N,), what to look for, in the words of the attention's own backbone. Names that
+                mean nothing here are ignored.
 
         Returns:
             the focus: None, a tensor, or tuples, lists and mappings of tensors, each with the sample as its first

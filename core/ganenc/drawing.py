@@ -24,9 +24,9 @@ HEAT: tuple[Colour, ...] = (
     (1.00, 0.96, 0.60),
 )
 """The colours of heat from 0 to 1, evenly spaced, each lighter than the one before."""
-HEAT_SHARE = 0.65
-"""How much of the colour lies over the image, whose greys show through."""
-DIM = 0.3
+HEAT_SHARES = (0.35, 0.75)
+"""How much of the colour lies over the image's greys where the heat is 0 and where it is 1."""
+DIM = 0.45
 """What is left of the contrast where nothing is kept."""
 BOX_COLOURS: tuple[Colour, ...] = ((1.0, 0.85, 0.1), (0.2, 0.85, 1.0), (1.0, 0.35, 0.6))
 """The colours of boxes, in their order."""
@@ -56,7 +56,8 @@ def heat_over(images: Tensor, heat: Tensor, value_range: Range = (-1.0, 1.0)) ->
         (N, 3, H, W) in ``value_range``.
     """
     grey = convert_range(images.float(), value_range, (0.0, 1.0)).clamp(0.0, 1.0).mean(1, keepdim=True)
-    mixed = grey * (1 - HEAT_SHARE) + colours_of(heat.to(grey)) * HEAT_SHARE
+    share = HEAT_SHARES[0] + (HEAT_SHARES[1] - HEAT_SHARES[0]) * heat.to(grey).nan_to_num(0.0).clamp(0.0, 1.0)
+    mixed = grey * (1 - share) + colours_of(heat.to(grey)) * share
     return convert_range(mixed, (0.0, 1.0), value_range).to(images)
 
 

@@ -19,7 +19,15 @@ from ganenc.latent_term import LatentTerm
 from ganenc.latents import Latents
 from ganenc.losses import Loss
 
-__all__ = ["LatentTerm", "Objective", "ObjectiveResult", "Reference", "build_objective", "build_with"]
+__all__ = [
+    "LatentTerm",
+    "Objective",
+    "ObjectiveResult",
+    "Reference",
+    "build_attention",
+    "build_objective",
+    "build_with",
+]
 
 
 @dataclass(frozen=True)
@@ -215,28 +223,51 @@ def build_objective(
         SpecError: if a value makes no sense.
     """
 
-    def loaded() -> Backbone:
-        return load_backbone(backbone, device=device)
-
-    shared: dict[str, Any] = {"value_range": value_range, "backbone": loaded}
+    shared = _shared(backbone, value_range, device)
     built: dict[str, tuple[float, Loss]] = {}
     for name, weight in losses.items():
         factory = registry().resolve("loss", name)
         if weight:
             built[name] = (weight, _check(build_with(factory, shared), Loss, f"loss {name!r}"))
-    looks = _attention(attention, {**shared, "weights": tuple(weights)}, attention_options or {})
+    looks = build_attention(
+        attention, weights, backbone=backbone, value_range=value_range, device=device, options=attention_options
+    )
     if latent is not None and not isinstance(latent, LatentTerm):
         latent = LatentTerm(**_known(LatentTerm, latent))
     return Objective(looks, built, latent).to(device)
 
 
-def _attention(attention: str | Attention, shared: Mapping[str, Any], options: Mapping[str, Any]) -> Attention:
-    """An attention at hand, or a registered one built with what all get and with options of its own."""
+def build_attention(
+    attention: str | Attention,
+    weights: Sequence[float] = (0.375, 0.625),
+    *,
+    backbone: str | Backbone = "vgg16",
+    value_range: Range = (-1.0, 1.0),
+    device: str | torch.device = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> Attention:
+    """An attention by itself, as `build_objective` builds it.
+
+    Args:
+        attention: a registered attention, or one at hand.
+        weights: mu1 and mu2 of Equation 2, if it takes them.
+        backbone: its backbone, loaded only if it takes one.
+        value_range: the values of black and white in the images.
+        device: where the backbone is to be.
+        options: what else the registered attention takes, by name.
+
+    Raises:
+        UnknownNameError: if the name is not registered.
+        WeightsMissingError: if the backbone's weights are not on disk and cannot be fetched.
+        SpecError: if a value makes no sense.
+    """
+    options = options or {}
     what = f"attention {attention!r}"
     if isinstance(attention, Attention):
         if options:
             raise SpecError("Options are for an attention given by its name; this one is built already.")
         return attention
+    shared = {**_shared(backbone, value_range, device), "weights": tuple(weights)}
     factory = registry().resolve("attention", attention)
     known = [name for name in inspect.signature(factory).parameters if name not in shared]
     for name in options:
@@ -249,6 +280,11 @@ def _attention(attention: str | Attention, shared: Mapping[str, Any], options: M
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise SpecError(f"The {what} cannot be made of {given or 'its defaults'}: {error}.") from None
     return made
+
+
+def _shared(backbone: str | Backbone, value_range: Range, device: str | torch.device) -> dict[str, Any]:
+    """What losses and attentions are offered alike."""
+    return {"value_range": value_range, "backbone": lambda: load_backbone(backbone, device=device)}
 
 
 def build_with(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:

@@ -127,15 +127,15 @@ def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:
         complain(f"{len(outcome.failures)} of {total} photos failed: {lost}.")
 
 
-def unique_names(photos: Sequence[Path]) -> list[str]:
-    """A folder's name for each photo: its stem, with a number where that is taken already, whatever its case."""
-    taken = {SUMMARY}
+def unique_names(photos: Sequence[Path], *, taken: str = SUMMARY) -> list[str]:
+    """A name for each photo: its stem, with a number where that is taken already, whatever its case."""
+    taken_names = {taken}
     names = []
     for photo in photos:
         name, count = photo.stem, 2
-        while name.casefold() in taken:
+        while name.casefold() in taken_names:
             name, count = f"{photo.stem}-{count}", count + 1
-        taken.add(name.casefold())
+        taken_names.add(name.casefold())
         names.append(name)
     return names
 

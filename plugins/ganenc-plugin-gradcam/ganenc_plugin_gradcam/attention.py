@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ganenc.attention import Attention, View, three_views, two_weights
+from ganenc.attention import AT2_MARGIN, Attention, View, three_views, two_weights
 from ganenc.backbones import Backbone
 from ganenc.drawing import draw_boxes, keep_over
 from ganenc.images import Range
@@ -18,8 +18,10 @@ from ganenc_plugin_gradcam.scores import Of
 
 __all__ = ["GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam", "MapAttention"]
 
-REGION = 0.5
+REGION = 0.35
 """The part of the blurred map's peak above which an object's region lies."""
+MOST = (0.75, 1 - 2 * AT2_MARGIN)
+"""The greatest sides of the crops AT1 and AT2, as parts of the image's: those of the centre crops (Figure 5)."""
 
 
 class MapAttention(nn.Module, Attention):
@@ -33,10 +35,19 @@ class MapAttention(nn.Module, Attention):
         super().__init__()
         self.maps = maps
 
-    def prepare(self, target: Tensor, *, labels: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
-        """The maps of the targets: ``map`` (N, 1, H, W), from 0 to 1. See `HeatMaps`."""
-        focus = {"map": self.maps(target, labels)}
-        rows = self.maps.scores.rows(labels, target)
+    def prepare(
+        self, target: Tensor, *, labels: Tensor | None = None, classes: Tensor | None = None, **context: Any
+    ) -> dict[str, Tensor]:
+        """The maps of the targets: ``map`` (N, 1, H, W), from 0 to 1, and ``class`` (N,) where it is given.
+
+        Args:
+            target: (N, C, H, W).
+            labels: of the targets, for maps of given classes.
+            classes: what the maps are to be of, whatever they are of else.
+            context: ignored.
+        """
+        focus = {"map": self.maps(target, labels, classes)}
+        rows = self.maps.scores.rows(labels, target, classes)
         return focus if rows is None else {**focus, "class": rows.argmax(1)}
 
     def heat(self, target: Tensor, focus: dict[str, Tensor]) -> Tensor:
@@ -121,7 +132,7 @@ class GradCamCrop(MapAttention):
     """AT1 and AT2 are crops around what the map marks, AT2 the closer one, resized to the size of the image.
 
     They are to a misaligned image what the paper's centre crops (Figure 5) are to an aligned one (not in the paper).
-    Of `find_boxes`; like these crops they never hold more than three quarters of a side.
+    Of `find_boxes`; like these crops they never hold more than 75% and 69% of a side.
 
     Args:
         backbone: the classifier, best the one behind LPIPS; of your own, see `Classifier`.
@@ -155,10 +166,10 @@ class GradCamCrop(MapAttention):
         self.weights = two_weights(weights)
         self.thresholds = tuple(thresholds)
 
-    def prepare(self, target: Tensor, *, labels: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
+    def prepare(self, target: Tensor, **context: Any) -> dict[str, Tensor]:
         """The boxes of the targets, ``at1`` and ``at2`` (N, 4): top, left, height and width in pixels; and the map."""
-        focus = super().prepare(target, labels=labels)
-        at1, at2 = find_boxes(focus["map"], self.thresholds)
+        focus = super().prepare(target, **context)
+        at1, at2 = find_boxes(focus["map"], self.thresholds, most=MOST)
         return {"at1": at1, "at2": at2, **focus}
 
     def views(self, image: Tensor, focus: dict[str, Tensor]) -> list[View]:

@@ -21,7 +21,9 @@ BLUR = 0.125
 the one with more mass win, not the one with the higher peak."""
 
 
-def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, float] = (0.25, 0.75)) -> list[Tensor]:
+def find_boxes(
+    maps: Tensor, thresholds: Sequence[float], *, least: float = 0.25, most: Sequence[float] | None = None
+) -> list[Tensor]:
     """A box for each threshold around the region that a map marks most.
 
     The region is the connected one around the peak of the blurred map where that is above the threshold (a part of the
@@ -32,7 +34,8 @@ def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, fl
     Args:
         maps: (N, 1, H, W), of 0 or more.
         thresholds: above 0 and below 1.
-        sizes: the least and the greatest side of a box, as parts of the map's sides.
+        least: the least side of a box, as a part of the map's sides.
+        most: the greatest side of the box of each threshold; by default three quarters.
 
     Returns:
         for each threshold (N, 4), int64: top, left, height and width in pixels.
@@ -41,10 +44,10 @@ def find_boxes(maps: Tensor, thresholds: Sequence[float], sizes: tuple[float, fl
     coarse, blurred, flat = _coarse(maps)
     y, x = _center(coarse * _region(blurred, max(thresholds)))
     boxes = []
-    for threshold in thresholds:
+    for threshold, limit in zip(thresholds, most or [0.75] * len(thresholds), strict=True):
         region = _region(blurred, threshold)[:, 0]
         rows, columns = region.amax(2).mean(1), region.amax(1).mean(1)
-        size = torch.maximum(rows, columns).clamp(*sizes)
+        size = torch.maximum(rows, columns).clamp(least, limit)
         sides = [(size * side).round().clamp(1, side) for side in (height, width)]
         starts = [
             torch.minimum((middle * side - length / 2).round().clamp_min(0), side - length)

@@ -56,12 +56,13 @@ class HeatMaps(nn.Module):
         self.value_range = value_range
         self.cache = MapCache(cache)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, asked: Tensor | None = None) -> Tensor:
         """Images => maps of their size.
 
         Args:
             images: (N, C, H, W) in ``value_range``.
             labels: int64 (N,) or rows (N, classes), where the maps are of given classes.
+            asked: int64 (N,) or rows (N, classes), what the maps are to be of in any case.
 
         Returns:
             (N, 1, H, W), each from 0 to exactly 1; 1 everywhere, after a warning, where nothing was found.
@@ -71,7 +72,7 @@ class HeatMaps(nn.Module):
         """
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             images = images.detach().clone()  # A tensor made in inference mode cannot take part in a gradient.
-            coarse = self._coarse(images, self.scores.rows(labels, images))
+            coarse = self._coarse(images, self.scores.rows(labels, images, asked))
             maps = enlarged(coarse, (images.shape[-2], images.shape[-1]))
             return maps / maps.amax((1, 2, 3), keepdim=True)
 

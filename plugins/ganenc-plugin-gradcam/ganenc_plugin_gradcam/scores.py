@@ -59,17 +59,20 @@ class Scores(nn.Module):
             return (logits * rows).sum(1)
         return logits.logsumexp(1) if self.of == "energy" else logits.max(1).values
 
-    def rows(self, labels: Tensor | None, images: Tensor) -> Tensor | None:
+    def rows(self, labels: Tensor | None, images: Tensor, asked: Tensor | None = None) -> Tensor | None:
         """Labels => the weights (N, classes) of the logits in the score; None where it looks at no labels.
 
         Args:
             labels: int64 (N,), or rows (N, classes), which may mix classes.
             images: (N, C, H, W), that the labels are of.
+            asked: classes to take in place of the labels, whatever the score is of else.
 
         Raises:
             SpecError: if labels are needed and absent, or do not fit.
         """
-        if self.of != "given":
+        if asked is not None:
+            labels = asked
+        elif self.of != "given":
             return None
         classes, count = self.backbone.classes, len(images)
         if labels is None:
