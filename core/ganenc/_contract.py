@@ -57,7 +57,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
-    taken = _taken(own, family, "z", ("labels", "truncation", "truncation_layers"))
+    taken = _taken(own, f"{family}: its map", "z", ("labels", "truncation", "truncation_layers"))
 
     @functools.wraps(own)
     def map(
@@ -83,7 +83,7 @@ def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
 
 
 def _synthesis(own: Callable[..., Any], family: str) -> Callable[..., Tensor]:
-    taken = _taken(own, family, "latents", ("noise",))
+    taken = _taken(own, f"{family}: its synthesize", "latents", ("noise",))
 
     @functools.wraps(own)
     def synthesize(self: Generator, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
@@ -106,7 +106,7 @@ def _synthesis(own: Callable[..., Any], family: str) -> Callable[..., Tensor]:
     return synthesize
 
 
-def _taken(own: Callable[..., Any], family: str, first: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def _taken(own: Callable[..., Any], what: str, first: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the known options that a method takes.
 
     Raises:
@@ -118,9 +118,10 @@ def _taken(own: Callable[..., Any], family: str, first: str, known: tuple[str, .
     needed = [p.name for p in parameters[1:] if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
     strange = [name for name in needed if name not in known]
     if strange or not parameters:
-        wanted = f"{own.__name__}(self, {first}, *, {', '.join(known)})"
         wrong = f"needs {strange[0]!r}, which nobody gives it" if strange else f"takes no {first}"
-        raise PluginError(f"{family}: its {own.__name__} {wrong}; it is called as {wanted}, any but {first} left out.")
+        raise PluginError(
+            f"{what} {wrong}; it is given (self, {first}, *, {', '.join(known)}), any but {first} if wanted."
+        )
     return tuple(name for name in known if name in [parameter.name for parameter in parameters[1:]])
 
 

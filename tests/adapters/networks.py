@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -105,7 +106,7 @@ class AliasFreeSynthesis(nn.Module):
         self.register_buffer("phases", torch.rand(widths[0]))
         self.affine = nn.Linear(w_dim, 2)
         self.styles = nn.ModuleList(nn.Linear(w_dim, width) for width in widths[:-1])
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in zip(widths, widths[1:]))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in itertools.pairwise(widths))
 
     def forward(self, ws: Tensor, noise_mode: str = "const", **kwargs: Any) -> Tensor:
         w = ws.unbind(1)

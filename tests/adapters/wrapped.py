@@ -2,8 +2,9 @@
 
 import ganenc
 import torch
-from adapters import networks
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Prior, Styles, Vector
+
+from adapters import networks
 
 WIDTHS = {4: 12, 8: 8, 16: 6, 32: 6}  # Optional; they keep the encoders of these tests small.
 
