@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ganenc.attention import Attention, CenterAttention, NoAttention
+from ganenc.attention import Attention, CenterAttention, NoAttention, View
+from ganenc.drawing import draw_boxes
 from ganenc_registry.errors import SpecError
 from torch import Tensor
 
@@ -94,3 +95,30 @@ def test_an_attention_has_to_say_what_its_views_are() -> None:
 
     with pytest.raises(TypeError, match="views"):
         Half()  # type: ignore[abstract]
+
+
+def test_an_attention_with_views_alone_shows_these_and_has_no_region() -> None:
+    class Negative(Attention):
+        def views(self, image: Tensor, focus: object) -> list[View]:
+            return [View("image", 1.0, image), View("at1", 2.0, -image)]
+
+    image = torch.rand(2, 1, 8, 8)
+    attention = Negative()
+    focus = attention.prepare(image)
+    assert (attention.heat(image, focus), attention.region(image, focus), attention.classes(image, focus)) == (
+        None,
+    ) * 3
+    shown = attention.pictures(image, focus)
+    assert list(shown) == ["image", "at1"]
+    assert torch.equal(shown["at1"], -image)
+
+
+def test_center_shows_the_boxes_that_it_crops() -> None:
+    image = torch.rand(2, 3, 64, 32) * 2 - 1
+    center = CenterAttention()
+    assert center.region(image).tolist() == [[0, 4, 64, 24]] * 2
+    shown = center.pictures(image)
+    assert list(shown) == ["image", "boxes", "at1", "at2"]
+    wanted = draw_boxes(image, [torch.tensor([[0, 4, 64, 24]] * 2), torch.tensor([[10, 5, 44, 22]] * 2)])
+    assert torch.equal(shown["boxes"], wanted)
+    assert list(NoAttention().pictures(image, None)) == ["image"]

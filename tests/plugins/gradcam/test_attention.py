@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from ganenc.attention import NoAttention
+from ganenc.drawing import draw_boxes, heat_over, keep_over
 from ganenc.encoder import build_encoder
 from ganenc.inverters.entry import objective_from_spec
 from ganenc.losses import COS, LPIPS, MSE, SSIM
 from ganenc.objective import Objective, build_objective
 from ganenc.step import Batch, EncoderStep
-from ganenc_plugin_gradcam.attention import GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
-from ganenc_plugin_gradcam.boxes import crop
+from ganenc_plugin_gradcam.attention import REGION, GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
+from ganenc_plugin_gradcam.boxes import crop, find_regions
 from ganenc_plugin_gradcam.classifier import Classifier
 from ganenc_registry import registry
 from ganenc_registry.errors import SpecError
@@ -71,6 +72,40 @@ def test_crops_are_those_of_the_boxes_and_a_view_of_weight_0_is_left_out(two_col
     top, left, height, width = focus["at2"][0].tolist()
     assert top + height == left + width == 8
     assert (focus["at1"][0, 2:] >= focus["at2"][0, 2:]).all()
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_it_shows_its_map_its_region_and_its_views(two_colours: Any, paint: Any, name: str) -> None:
+    target = paint((0, 2, 3), (0, 2, 2), (1, 6, 1))
+    attention = ATTENTIONS[name](two_colours)
+    focus = attention.prepare(target)
+    assert torch.equal(attention.heat(target, focus), focus["map"])
+    assert attention.classes(target, focus).tolist() == [two_colours(target).logits.argmax()]
+    region = attention.region(target, focus)
+    assert torch.equal(region, find_regions(focus["map"], REGION))
+    shown = attention.pictures(target, focus)
+    assert list(shown) == ["image", "heat", "boxes", "at1", "at2"]
+    assert torch.equal(shown["heat"], heat_over(target, focus["map"]))
+    for view in attention.views(target, focus):
+        assert torch.equal(shown[view.name], view.image)
+    if name == "gradcam-crop":
+        assert torch.equal(shown["boxes"], draw_boxes(target, [focus["at1"], focus["at2"]]))
+    else:
+        kept = keep_over(target, focus["map"] > 0.5)
+        assert torch.equal(shown["boxes"], draw_boxes(kept, [region]))
+
+
+def test_what_is_asked_for_is_looked_for_whatever_else_would_be(two_colours: Any, paint: Any) -> None:
+    target, asked = torch.cat([paint((0, 2, 3), (1, 6, 1))] * 2), torch.tensor([0, 1])
+    for of in ("predicted", "given", "energy"):
+        attention = GradCam(two_colours, of=of)
+        focus = attention.prepare(target, labels=torch.tensor([1, 1]), classes=asked)
+        assert focus["map"].flatten(1).argmax(1).tolist() == [2 * 8 + 3, 6 * 8 + 1]
+        assert attention.classes(target, focus).tolist() == [0, 1]
+    energy = GradCam(two_colours, of="energy")
+    assert energy.classes(target, energy.prepare(target)) is None
+    given = GradCam(two_colours, of="given")
+    assert given.classes(target, given.prepare(target, labels=torch.eye(3)[[1, 0]])).tolist() == [1, 0]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ganenc_plugin_gradcam.boxes import crop, find_boxes
+from ganenc_plugin_gradcam.boxes import crop, find_boxes, find_regions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,6 +52,31 @@ def test_mass_wins_over_a_peak_and_regions_are_not_mixed() -> None:
     y, x = middle(other[0])
     assert y > 0.5
     assert x > 0.5
+
+
+def test_each_box_has_a_greatest_side_of_its_own() -> None:
+    at1, at2 = find_boxes(blob(0.5, 0.5, 0.9), (0.25, 0.5), most=(0.75, 0.5))
+    assert at1[0, 2:].tolist() == [45, 68]
+    assert at2[0, 2:].tolist() == [30, 45]
+
+
+def test_a_region_is_the_rectangle_around_what_is_marked_most() -> None:
+    maps = torch.zeros(4, 1, 64, 128)
+    maps[0, :, 20:40, 32:40] = 1.0
+    maps[1, :, 20:40, 32:40] = 1.0
+    maps[1, :, 60:, 120:] = 1.0
+    maps[2] = 1.0
+    maps[3, :, :4, :8] = 1.0
+    tall, kept, whole, corner = find_regions(maps, 0.5).tolist()
+    top, left, height, width = tall
+    assert (top + height / 2, left + width / 2) == (30, 36)
+    # Half of the peak of a bar, blurred: about the wider of the bar and 1.18 deviations on each side.
+    assert height == pytest.approx(2 * 1.18 * (64 / 8) + 4, abs=6)
+    assert width == pytest.approx(2 * 1.18 * (128 / 8), abs=8)
+    assert kept == tall, "another region, not joined to it"
+    assert whole == [0, 0, 64, 128]
+    assert corner[:2] == [0, 0]
+    assert torch.equal(find_regions(maps[:1], 0.5), find_regions(maps, 0.5)[:1])
 
 
 def test_a_map_without_a_peak_is_taken_whole_and_others_never() -> None:
