@@ -210,9 +210,10 @@ def conv_doubled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
     Both are one transposed convolution of stride 2, as each pixel of the result sees only 2x2 pixels of ``x``: its 4x4
     kernel sums the flipped weight at four places. That takes less than half the products of the two steps and gives the
-    same numbers (Karras et al., 2018, published code; "fused scale").
+    same numbers (Karras et al., 2018, published code; "fused scale"). The sum is four times a mean, as ONNX leaves out
+    another divisor and says nothing.
     """
-    kernel = F.avg_pool2d(F.pad(weight.flip(2, 3), (1, 1, 1, 1)), 2, stride=1, divisor_override=1)
+    kernel = 4 * F.avg_pool2d(F.pad(weight.flip(2, 3), (1, 1, 1, 1)), 2, stride=1)
     return F.conv_transpose2d(x, kernel.transpose(0, 1), bias, stride=2, padding=1)
 
 

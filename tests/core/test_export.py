@@ -16,10 +16,12 @@ from ganenc.encoder import Encoder
 from ganenc.generator import Generator
 from ganenc.graphs import EncoderGraph, GeneratorGraph, MappingGraph
 from ganenc.latents import Latents
+from ganenc.layers import conv_doubled
 from ganenc.models import load_encoder, load_generator, model_hash
 from ganenc_registry.errors import ExportError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import Tensor, nn
+from torch.nn import functional as F
 from toys import ToyColours, ToyConditional, ToyGenerator, small_encoder, toy_spec
 
 export = ganenc.export.export
@@ -201,6 +203,20 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path, kind: type[Plain], for
         export(GeneratorGraph(kind()), tmp_path, format=format)
     assert "\n" not in str(found.value)
     assert not list(tmp_path.iterdir())
+
+
+class Doubles(Plain):
+    def paint(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(conv_doubled(x, torch.ones(1, 1, 3, 3)), 2)
+
+
+def test_the_layer_that_families_share_gives_the_same_in_onnx(tmp_path: Path) -> None:
+    export(GeneratorGraph(Doubles()), tmp_path)
+    z = torch.randn(2, 16)
+    twice = F.interpolate(z.unflatten(1, (1, 4, 4)) * 0.5, scale_factor=2)
+    wanted = F.avg_pool2d(F.conv2d(twice, torch.ones(1, 1, 3, 3), padding=1), 2)
+    found = onnx_run(tmp_path / "generator.onnx", z=z)["images"]
+    assert np.abs(found - wanted.numpy()).max() < 1e-5
 
 
 def test_a_batch_of_its_own_helps_a_network_that_counts(tmp_path: Path) -> None:
