@@ -161,7 +161,8 @@ class Aligner(ABC):
             photo: (C, H, W) from -1 to 1 with 1 or 3 channels, upright, in its full resolution and any shape, as
                 `ganenc.images.read` gives it.
             size: height and width of the generator's image.
-            context: what the caller knows besides, such as ``labels`` (1,); names that mean nothing here are ignored.
+            context: what the caller knows besides, such as ``labels`` (1,) or ``name``, the photo's file; names that
+                mean nothing here are ignored.
 
         Raises:
             ImageError: if there is nothing to be found; the photo is then left out.
