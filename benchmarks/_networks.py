@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from ganenc.backbones.imagenet import Squeeze
+from ganenc.backbones.imagenet import ImageNetBackbone, Squeeze, Vgg16
 from ganenc.encoder import Encoder, build_encoder
 from ganenc.generator import Generator
 from ganenc.models import build_generator
@@ -14,7 +15,7 @@ from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec
 from torchvision import models
 
-__all__ = ["NETWORKS", "networks", "squeeze"]
+__all__ = ["BACKBONES", "NETWORKS", "backbone", "networks"]
 
 
 def config_f(resolution: int = 256) -> GeneratorSpec:
@@ -34,19 +35,28 @@ def tiny() -> GeneratorSpec:
 
 NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {"f256": config_f, "hands64": hands64, "tiny32": tiny}
 """StyleGAN2s by name: configuration F at 256 pixels, the shipped model of hands, and one for a quick run."""
+BACKBONES: dict[str, type[ImageNetBackbone]] = {"squeeze": Squeeze, "vgg16": Vgg16}
+"""The smallest backbone, and the one that is taken where none is named."""
 
 
-def networks(spec: GeneratorSpec) -> tuple[Generator, Encoder]:
-    """A generator, frozen, and its encoder, as training has them: channels last."""
+def networks(spec: GeneratorSpec, **overrides: Any) -> tuple[Generator, Encoder]:
+    """A generator, frozen, and its encoder, as training has them: channels last.
+
+    Args:
+        spec: the generator's.
+        overrides: fields of the encoder's spec that differ from the generator's mirror.
+    """
     torch.manual_seed(0)
     generator = build_generator(spec).freeze()
-    encoder = build_encoder(generator).requires_grad_(True)
+    encoder = build_encoder(generator, **overrides).requires_grad_(True)
     return generator.to(memory_format=torch.channels_last), encoder.to(memory_format=torch.channels_last)
 
 
-def squeeze() -> tuple[Squeeze, str]:
-    """The backbone SqueezeNet, and whose weights it has: the published ones where they are on disk, else random."""
-    if Squeeze.available():
-        return Squeeze(), "published weights"
-    torch.manual_seed(0)
-    return Squeeze(models.squeezenet1_1(weights=None).state_dict()), "random weights"
+def backbone(name: str = "squeeze") -> tuple[ImageNetBackbone, str]:
+    """A backbone, channels last, and whose weights it has: the published ones where they are on disk, else random."""
+    kind = BACKBONES[name]
+    state, weights = None, "published weights"
+    if not kind.available():
+        torch.manual_seed(0)
+        state, weights = getattr(models, kind.architecture)(weights=None).state_dict(), "random weights"
+    return kind(state).to(memory_format=torch.channels_last), weights

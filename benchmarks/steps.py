@@ -15,15 +15,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
-from _networks import NETWORKS, networks, squeeze
+from _networks import NETWORKS, backbone, networks
 from ganenc.backbones import Backbone
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
 from ganenc.latents import Latents
-from ganenc.objective import Objective, build_objective
+from ganenc.objective import Objective, Reference, build_objective
 from ganenc.step import Batch, EncoderStep
 from ganenc.training import Synthesized
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
@@ -56,11 +57,11 @@ class Bench:
             self.views = self.backbone.fit(torch.cat([view.image for view in views]))
         self.reference = self.objective.prepare(self.images)
 
-    def step(self, work: EncoderStep, batch: Callable[[], Batch], reference: bool) -> Callable[[], None]:
-        """A whole step, as the trainer and the inverter take it."""
+    def step(self, work: EncoderStep, batch: Callable[[], Batch], reference: Reference | None) -> Callable[[], None]:
+        """A whole step, as the trainer (without a reference) and the inverter (with one) take it."""
 
         def run() -> None:
-            result = work(batch(), self.reference if reference else None).result
+            result = work(batch(), reference).result
             self.adam.zero_grad(set_to_none=True)
             result.total.backward()
             self.adam.step()
@@ -109,7 +110,7 @@ def finetuning(bench: Bench, *, latent: bool) -> dict[str, Callable[[], object]]
     """A fine-tuning step on a photo, then its parts."""
     work = EncoderStep(bench.generator, bench.encoder, bench.objective, latent_on_photos=latent)
     parts: dict[str, Callable[[], object]] = {
-        "step": bench.step(work, lambda: Batch(bench.images), reference=True),
+        "step": bench.step(work, lambda: Batch(bench.images), bench.reference),
         "encoder": bench.encode(bench.images, gradient=False),
         "generator": bench.generate,
         "backbone": bench.look,
@@ -123,7 +124,7 @@ def pretraining(bench: Bench) -> dict[str, Callable[[], object]]:
     """A pre-training step on synthesized images, then its parts."""
     work = EncoderStep(bench.generator, bench.encoder, bench.objective)
     return {
-        "step": bench.step(work, bench.synthesized, reference=False),
+        "step": bench.step(work, bench.synthesized, None),
         "synthesis of the batch": lambda: bench.source.batch(1),
         "encoder": bench.encode(bench.images, gradient=False),
         "generator": bench.generate,
@@ -133,26 +134,39 @@ def pretraining(bench: Bench) -> dict[str, Callable[[], object]]:
     }
 
 
-def build(spec: GeneratorSpec, batch: int) -> tuple[Bench, str]:
-    """The bench for a batch of that size, and whose weights the backbone has."""
-    generator, encoder = networks(spec)
-    backbone, weights = squeeze()
-    choice = ObjectiveSpec()
-    latent = choice.latent.model_dump(exclude={"on_photos"})
-    objective = build_objective(
-        choice.losses, choice.attention.name, choice.attention.weights, backbone.to(memory_format=FORMAT), latent
+def objective_of(choice: ObjectiveSpec, network: Backbone) -> Objective:
+    """The objective that a run's spec describes, on that backbone."""
+    looks, latent = choice.attention, choice.latent.model_dump(exclude={"on_photos"})
+    return build_objective(
+        choice.losses, looks.name, looks.weights, network, latent, attention_options=dict(looks.options)
     )
-    return Bench(generator, encoder, backbone, objective, batch), weights
+
+
+def build(
+    spec: GeneratorSpec, batch: int, *, choice: ObjectiveSpec | None = None, look: str = "squeeze", **overrides: Any
+) -> Bench:
+    """The bench of a generator.
+
+    Args:
+        spec: the generator's.
+        batch: images of a pre-training step.
+        choice: the objective; by default that of a run. Its backbone is not asked for:
+        look: the backbone that is taken.
+        overrides: fields of the encoder's spec that differ from the generator's mirror.
+    """
+    generator, encoder = networks(spec, **overrides)
+    network, _ = backbone(look)
+    return Bench(generator, encoder, network, objective_of(choice or ObjectiveSpec(), network), batch)
 
 
 def measure(spec: GeneratorSpec, batch: int, rounds: int, threads: int) -> dict[str, dict[str, list[float]]]:
     """The times of each kind of step and of its parts."""
     times = {}
-    bench, _ = build(spec, 1)
+    bench = build(spec, 1)
     for latent, ending in ((True, ""), (False, ", no latent loss")):
         pieces = finetuning(bench, latent=latent)
         times[f"fine-tuning, one photo{ending}"] = interleaved(pieces, rounds=rounds, clock=clock(threads))
-    bench, _ = build(spec, batch)
+    bench = build(spec, batch)
     times[f"pre-training, {batch} images"] = interleaved(pretraining(bench), rounds=rounds, clock=clock(threads))
     return times
 
@@ -174,7 +188,7 @@ def main() -> None:
             totals.append((network, step, f"{statistics.median(whole):.3f}", describe(ratios(whole, *parts))))
             for part, values in list(times.items())[1:]:
                 shares.append((network, step, part, f"{statistics.median(ratios(values, whole)):.3f}"))
-    _, weights = squeeze()
+    _, weights = backbone()
     body = "\n\n".join(
         [
             "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"

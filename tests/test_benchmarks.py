@@ -101,3 +101,49 @@ def test_costs_are_measured_once(load: Any, tmp_path: Path) -> None:
     for _ in range(2):
         costs = study.Records(tmp_path / "records.jsonl", {}).costs(lambda: next(values))
         assert costs.steps == {"latents": 1.0}
+
+
+def test_attention_adds_views_and_no_passes_of_encoder_or_generator(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many images each network takes in each of the steps that are timed, once a cache of maps is filled."""
+    attention, steps, made = load("attention"), load("steps"), load("_networks")
+    spec = made.NETWORKS["tiny32"]()
+    taken: list[tuple[str, int]] = []
+
+    def count(kind: type, method: str, name: str) -> None:
+        original = getattr(kind, method)
+
+        def counted(self: Any, given: Any, **rest: Any) -> Any:
+            taken.append((name, len(given)))
+            return original(self, given, **rest)
+
+        monkeypatch.setattr(kind, method, counted)
+
+    bench = steps.build(spec, 1)
+    count(type(bench.generator), "synthesize", "G")
+    count(type(bench.encoder), "forward", "E")
+    count(type(bench.backbone), "forward", "B")
+    photo = {"none": "E1 G1 B1", **dict.fromkeys(("center", "gradcam", "gradcam-crop"), "E1 G1 B3")}
+    once = {"none": "B1", "center": "B3", **dict.fromkeys(("gradcam", "gradcam-crop"), "B1 B3")}
+    expected = {
+        attention.finetuning: {
+            **photo,
+            **{f"{name}: objective alone": passes.split()[-1] for name, passes in photo.items()},
+            **{f"{name}: once a photo": passes for name, passes in once.items()},
+        },
+        attention.pretraining: {
+            "none": "G1 E1 B1 G1 B1",
+            "center": "G1 E1 B3 G1 B3",
+            **{f"{name}, map known": "G1 E1 B3 G1 B3" for name in ("gradcam", "gradcam-crop")},
+            **{f"{name}, map anew": "G1 E1 B1 B3 G1 B3" for name in ("gradcam", "gradcam-crop")},
+        },
+        attention.strategies: {"strategy 2": "G1 E1 B3 G1 B3", "strategy 1": "G1 E1"},
+    }
+    for make, passes in expected.items():
+        work = make(spec, "squeeze") if make is attention.strategies else make(bench)
+        found = {}
+        for name, step in work.items():
+            step()
+            taken.clear()
+            step()
+            found[name] = " ".join(f"{network}{images}" for network, images in taken)
+        assert found == passes
