@@ -26,10 +26,14 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_quick_run_writes_a_table_where_it_is_told_to(script: str, tmp_path: Path) -> None:
+def test_a_quick_run_writes_a_table_where_it_is_told_to(
+    script: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     if script == "inversion.py" and not (STYLEGAN2_HANDS64 / "encoder-pretrained" / "config.json").is_file():
         pytest.skip("needs the shipped model stylegan2-hands64, which `python -m ganenc_plugin_hands.train` makes")
     out = tmp_path / "result.md"
+    if script == "ablation.py":
+        (tmp_path.parent / "shared").symlink_to(request.getfixturevalue("shared"))
     command = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
