@@ -12,20 +12,24 @@ from ganenc.metrics import psnr
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import nn
 
+WIDTHS = {4: 128, 8: 64, 16: 32, 32: 32}  # Of the generator at each size; optional: the encoder follows them.
+
 
 @ganenc.register("generator", "my-gan")
 class MyGan(ganenc.Generator):
     """A small DCGAN of 32x32 images."""
 
-    def __init__(self, spec=None):
-        channels = {4: 128, 8: 64, 16: 32, 32: 32}  # Optional; the encoder is as wide as they say.
-        own = {"family": "my-gan", "size": (32, 32), "prior": Prior(dim=64), "layout": (Vector(dim=64),)}
-        super().__init__(spec or GeneratorSpec(**own, resolution_channels=channels))
+    spec = GeneratorSpec(
+        family="my-gan", size=32, prior=Prior(dim=64), layout=(Vector(dim=64),), resolution_channels=WIDTHS
+    )
+
+    def __init__(self):
+        super().__init__()
         up = [nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in [(128, 64), (64, 32), (32, 3)]]
         layers = [layer for conv in up for layer in (nn.ReLU(), conv)]
         self.net = nn.Sequential(nn.ConvTranspose2d(64, 128, 4), *layers, nn.Tanh())
 
-    def synthesize(self, latents, *, noise="const"):
+    def synthesize(self, latents):
         return self.net(latents["z"][:, :, None, None])
 
 
@@ -33,7 +37,7 @@ def main(steps: int) -> None:
     """Everything from a bare generator to the latents of one image."""
     torch.manual_seed(0)
     generator = MyGan()
-    for weights in generator.parameters():  # Yours has been trained: generator.load_state_dict(torch.load(...))
+    for weights in generator.parameters():  # Yours has been trained: generator.net.load_state_dict(torch.load(...))
         nn.init.normal_(weights, std=0.1)
     encoder = ganenc.build_encoder(generator)
     for row in encoder.spec.rows():

@@ -14,6 +14,7 @@ import ganenc
 import pytest
 from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
 from ganenc_registry.specs import EncoderSpec, RunSpec, Vector
+from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -61,6 +62,46 @@ def test_a_gan_of_ones_own_takes_under_twenty_lines() -> None:
     (declared,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     assert declared.end_lineno is not None
     assert declared.end_lineno - declared.decorator_list[0].lineno + 1 < 20
+
+
+@needs_hands
+def test_a_block_of_ones_own(tmp_path: Path) -> None:
+    printed = run("custom_block.py", tmp_path)
+    losses = dict(re.findall(r"^(\w+): [\d,]+ parameters, a mean loss of ([\d.]+)", printed, re.MULTILINE))
+    assert losses.keys() == {"adaptive", "separable"}, printed
+    assert all(0 < float(loss) < 20 for loss in losses.values()), printed
+    config = json.loads((tmp_path / "runs" / "separable-3" / "encoder" / "config.json").read_text(encoding="utf-8"))
+    assert config["spec"]["block"] == "separable"
+    state = safe_open(tmp_path / "runs" / "separable-3" / "encoder" / "model.safetensors", "np")
+    assert {"blocks.0.over_pixels.weight", "blocks.4.over_channels.weight", "blocks.4.heads.1.weight"} <= set(
+        state.keys()
+    )
+
+
+@needs_hands
+def test_an_attention_of_ones_own(tmp_path: Path) -> None:
+    printed = run("custom_attention.py", tmp_path)
+    found = re.findall(r"^(\w+): mean square error ([\d.]+), where there is detail ([\d.]+)$", printed, re.MULTILINE)
+    plain, own = ({"all": float(all_), "detail": float(detail)} for _, all_, detail in found)
+    assert [name for name, *_ in found] == ["none", "detail"], printed
+    assert own["detail"] < plain["detail"], printed
+    focus = ganenc.images.read(tmp_path / "detail.png", channels=1, value_range=(0.0, 1.0))
+    assert focus.shape == (1, 64, 64)
+    assert float(focus.max()) == 1.0 > 0.5 > float(focus.mean())
+
+
+@needs_hands
+def test_a_loss_of_ones_own(tmp_path: Path) -> None:
+    printed = run("custom_loss.py", tmp_path)
+    edges = [float(value) for value in re.findall(r"image/edges ([\d.]+)", printed)]
+    assert len(edges) == 4, printed
+    assert edges[-1] < edges[0], printed
+    resolved = RunSpec.from_file(tmp_path / "runs" / "edges-4" / "run.yaml")
+    assert resolved.objective.losses == {"mse": 5.0, "cos": 3.0, "edges": 2.0}
+    row = json.loads((tmp_path / "runs" / "edges-4" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    weighed = 5 * row["image/mse"] + 3 * row["image/cos"] + 2 * row["image/edges"]
+    latent = sum(0.01 * (5 if name.endswith("mse") else 3) * row[name] for name in row if name.startswith("latent/"))
+    assert row["total"] == pytest.approx(weighed + latent, rel=1e-4)
 
 
 @needs_hands
