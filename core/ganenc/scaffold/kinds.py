@@ -26,8 +26,8 @@ class Scaffold:
 SCAFFOLDS: dict[Kind, Scaffold] = {
     "generator": Scaffold(
         "A small generator of 32x32 images",
-        "ganenc spec $called",
-        "shows the encoder that mirrors it",
+        "ganenc spec weights.pt",
+        "shows the encoder for a file with its weights",
         ("torch>=2.2", "typing-extensions>=4.8"),
     ),
     "block": Scaffold(
