@@ -13,6 +13,7 @@ import distributions
 import ganenc
 import pytest
 from ganenc_registry import registry
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 
 HOOK = "from ganenc_registry import Contribution, hookimpl\n@hookimpl\ndef ganenc_contributions():\n    "
 ONE = HOOK + "return [Contribution('{kind}', '{name}', 'Something', '{target}')]"
@@ -52,6 +53,13 @@ LOADED = {
         "{folder}",
         "speaks contract 7 and this ganenc knows 1; upgrade ganenc",
     ),
+    "weights": (("model", "no-weights", "weights.gan:X"), "{folder}", "folder has no model.safetensors; install its"),
+    "inner": (("model", "bad-encoder", "inner.gan:X"), "{folder}", "channels: input should be greater than 0"),
+    "no_path": (
+        ("model", "no-path", "no_path.gan:X"),
+        "X = 'a text'",
+        "it has to be the Path of a folder, or a Release",
+    ),
     "release": (
         ("model", "bad-release", "release.gan:X"),
         "from ganenc_registry.specs import Release\nX = Release.from_mapping({'files': 3})",
@@ -69,7 +77,24 @@ SPECS: dict[str, dict[str, Any]] = {
     "no_spec": {"family": "stylegan2"},
     "family": {"family": "stylegan9", **VALID},
     "later": {"family": "stylegan2", "contract": 7, **VALID},
+    "weights": {"family": "stylegan2", **VALID},
+    "inner": {"family": "stylegan2", **VALID},
 }
+"""The specs of the generators in model folders."""
+
+
+def write_model(folder: Path, name: str) -> None:
+    """A model folder that is broken in the way of its name, and that offers itself to the demo."""
+    config = {"format": "ganenc-model", "kind": "generator", "spec": SPECS[name], "info": {"demo": True}}
+    folders = {folder: config}
+    if name == "inner":
+        spec = EncoderSpec.mirror(GeneratorSpec.from_mapping(SPECS[name])).to_mapping() | {"channels": 0}
+        folders[folder / "encoder"] = {"format": "ganenc-model", "kind": "encoder", "spec": spec}
+    for place, fields in folders.items():
+        place.mkdir()
+        (place / "config.json").write_text(json.dumps(fields))
+        if name != "weights":
+            (place / "model.safetensors").write_bytes(b"")
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         modules = {"gan": FOLDER if module == "{folder}" else module} if module else {}
         package = distributions.install(place, name, init, **modules)
         if name in SPECS:
-            folder = package / "folder"
-            folder.mkdir()
-            config = {"format": "ganenc-model", "kind": "generator", "spec": SPECS[name], "info": {"demo": True}}
-            (folder / "config.json").write_text(json.dumps(config))
-            (folder / "model.safetensors").write_bytes(b"")
+            write_model(package / "folder", name)
     name, (kind, called, target), module = ENDS
     distributions.install(place, name, ONE.format(kind=kind, name=called, target=target), gan=module)
     sound = ONE.format(kind="loss", name="sound-loss", target="sound.gan:Loss")
