@@ -18,7 +18,7 @@ from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
 from ganenc_registry.specs.base import Spec
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from ganenc._decoding import cover_box
@@ -206,6 +206,9 @@ class AttentionAligner(Aligner):
         """The crop around the region."""
         whole = (photo.shape[-2], photo.shape[-1])
         seen = convert_range(shrink(photo, LOOK)[None], (-1.0, 1.0), self.value_range)
+        if isinstance(self.attention, nn.Module):
+            weights = [*self.attention.parameters(), *self.attention.buffers()]
+            seen = seen.to(weights[0].device if weights else seen.device)
         with torch.no_grad():
             found = self.attention.region(seen, self.attention.prepare(seen, **context))
         box = (0.0, 0.0, *whole) if found is None else found[0].tolist()

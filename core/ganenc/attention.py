@@ -5,17 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ganenc_registry.errors import SpecError
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganenc.drawing import draw_boxes, heat_over
+from ganenc.drawing import draw_boxes, heat_over, sheet
 from ganenc.images import Range
 
-__all__ = ["Attention", "CenterAttention", "NoAttention", "View", "three_views", "two_weights"]
+__all__ = [
+    "Attention",
+    "CenterAttention",
+    "Look",
+    "NoAttention",
+    "View",
+    "looks",
+    "looks_sheet",
+    "three_views",
+    "two_weights",
+]
 
 AT1_MARGIN = 0.125
 """Part of the width that AT1 removes on each side (Figure 5)."""
@@ -33,6 +43,19 @@ class View:
     """The weight of the view in the objective: 1, then mu1 and mu2 of Equation 2."""
     image: Tensor
     """(N, C, H, W), of the same shape for every view of a batch, in the range of the image it was made from."""
+
+
+class Look(NamedTuple):
+    """One picture of where an attention looks, or one of its views, in targets and in their reconstructions."""
+
+    name: str
+    """As `Attention.pictures` has it: ``image`` first, ``heat``, ``boxes``, the views."""
+    weight: float | None
+    """Of the view in the objective; None for a picture, which no loss sees."""
+    target: Tensor
+    """(N, C or 3, H, W)."""
+    reconstruction: Tensor
+    """(N, C or 3, H, W)."""
 
 
 class Attention(ABC):
@@ -170,6 +193,39 @@ class CenterAttention(Attention):
         """The image, the outlines of AT1 and AT2, and these views."""
         boxes = [self.region(target), _boxes(target, AT2_MARGIN, AT2_MARGIN)]
         return {**super().pictures(target, focus, value_range), "boxes": draw_boxes(target, boxes, value_range)}
+
+
+@torch.no_grad()
+def looks(
+    attention: Attention,
+    target: Tensor,
+    reconstruction: Tensor,
+    *,
+    labels: Tensor | None = None,
+    value_range: Range = (-1.0, 1.0),
+) -> list[Look]:
+    """Where an attention looks in targets, and what it sees there and in their reconstructions.
+
+    Args:
+        attention: where from.
+        target: (N, C, H, W) in ``value_range``.
+        reconstruction: (N, C, H, W), of the same type and place.
+        labels: of the targets, where there are classes.
+        value_range: the values of black and white.
+    """
+    focus = attention.prepare(target, **({} if labels is None else {"labels": labels}))
+    weights = {view.name: view.weight for view in attention.views(target, focus)}
+    seen, rebuilt = (attention.pictures(image, focus, value_range) for image in (target, reconstruction))
+    return [Look(name, weights.get(name), picture, rebuilt[name]) for name, picture in seen.items() if name in rebuilt]
+
+
+def looks_sheet(found: Sequence[Look], value_range: Range = (-1.0, 1.0), *, most: int = 4) -> Tensor:
+    """A sheet of looks, the first ``most`` targets each with their reconstruction below: uint8 (3, height, width)."""
+    rows = []
+    for index in range(min(most, len(found[0].target))):
+        rows.append({f"{look.name}, target": look.target[index] for look in found})
+        rows.append({f"{look.name}, rebuilt": look.reconstruction[index] for look in found})
+    return sheet(rows, value_range)
 
 
 def two_weights(weights: Sequence[float]) -> tuple[float, float]:

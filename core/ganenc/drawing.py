@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from ganenc.images import Range, convert_range, to_uint8
 
-__all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "heat_over", "keep_over", "sheet"]
+__all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "keep_over", "sheet"]
 
 Colour = tuple[float, float, float]
 
@@ -97,6 +98,27 @@ def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1
             _outline(image, box, thick, 2 * thick, torch.full_like(colour, value_range[0]))
             _outline(image, box, 0, thick, colour)
     return drawn
+
+
+def draw_frame(image: Tensor, corners: Sequence[tuple[float, float]], value_range: Range = (-1.0, 1.0)) -> Tensor:
+    """An image with a closed line through places of it, such as a turned box.
+
+    Args:
+        image: (C, H, W) with 1 or 3 channels, in ``value_range``.
+        corners: places (x, y) in pixels.
+        value_range: the values of black and white.
+
+    Returns:
+        uint8 (3, H, W).
+    """
+    drawn = Image.fromarray(to_uint8(image.float(), value_range).cpu().expand(3, -1, -1).permute(1, 2, 0).numpy())
+    pen, thick = ImageDraw.Draw(drawn), max(1, round(min(image.shape[-2:]) / 96))
+    # Half a line inside, so that a frame along the image's border is seen.
+    middle = [sum(place[axis] for place in corners) / len(corners) for axis in (0, 1)]
+    inner = [tuple(at - math.copysign(thick / 2, at - m) for at, m in zip(place, middle)) for place in corners]
+    for width, colour in ((3 * thick, (0, 0, 0)), (thick, tuple(round(255 * part) for part in BOX_COLOURS[0]))):
+        pen.line([*inner, inner[0], inner[1]], fill=colour, width=width, joint="curve")
+    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
 
 
 def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)) -> Tensor:

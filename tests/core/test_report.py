@@ -24,7 +24,9 @@ from ganenc.report import (
     Baseline,
     DomainCheck,
     ReportedPhoto,
+    ReportedPlace,
     ReportedView,
+    domain_warning,
     inversion_report,
     judge,
     mean_std,
@@ -171,6 +173,27 @@ class TestInversionReport:
         assert "identical" in page.text
         assert "as it is" not in page.text.split("Difference")[0]
 
+    def test_it_shows_where_the_attention_looks_and_the_photo_with_the_result_in_its_place(
+        self, pair: tuple[Tensor, Tensor]
+    ) -> None:
+        target, made = pair
+        photo = torch.rand(3, 300, 280) * 2 - 1
+        place = ReportedPlace(
+            "center", photo, photo * 0.5, [(10.0, 20.0), (200.0, 20.0), (200.0, 210.0), (10.0, 210.0)]
+        )
+        looked = [ReportedView("image", 1.0, target, made), ReportedView("heat", None, made, target)]
+        page = self.page(pair, views=looked, place=place)
+        shown = page.images()
+        assert np.array_equal(shown["Heat map, photo"], images.to_uint8(made).permute(1, 2, 0).numpy())
+        assert np.array_equal(shown["Put back"], images.to_uint8(photo * 0.5).permute(1, 2, 0).numpy())
+        framed, whole = shown["Whole photo"], images.to_uint8(photo).permute(1, 2, 0).numpy()
+        changed = (framed != whole).any(-1)
+        assert changed[12:30, 50:150].any(1).sum() >= 3, "the frame's upper side"
+        assert not changed[60:180, 60:180].any()
+        assert not changed[230:].any()
+        assert "300x280, aligned by center" in page.text
+        assert "weight None" not in page.text
+
 
 class TestVerdict:
     @pytest.mark.parametrize(
@@ -181,6 +204,35 @@ class TestVerdict:
         verdict = judge(check_of(generated, photo), photo + 4)
         assert verdict.mark == mark
         assert f"{photo:.1f} to {photo + 4:.1f} dB" in verdict.text
+
+    def test_a_gap_within_the_spread_of_generated_images_is_no_fault(self) -> None:
+        picture = torch.zeros(3, 8, 8)
+        for values, far in (((28.0, 22.0, 25.0, 25.0), False), ((25.5, 24.5, 25.0, 25.0), True)):
+            check = DomainCheck(Baseline(25.0, 12.0, 4, picture, picture, picture, values), 21.0, 11.0)
+            deviation = np.std(values, ddof=1)
+            assert check.deviations == pytest.approx(4.0 / deviation)
+            assert check.far == far == bool(domain_warning(check, "a.png"))
+            assert f"25.0 ± {deviation:.1f} dB ({min(values):.1f} to {max(values):.1f})" in judge(check, 22.0).text
+        assert math.isnan(check_of(28.0, 17.0).deviations)
+        assert not check_of(13.0, 12.5).far, "of a weak encoder nothing can be said"
+
+    def test_another_alignment_is_hinted_at_where_it_helps_clearly(self) -> None:
+        picture = torch.zeros(3, 8, 8)
+        values = (25.5, 24.5, 25.0, 25.0)
+        baseline = Baseline(25.0, 12.0, 4, picture, picture, picture, values)
+        better = DomainCheck(baseline, 18.0, 11.0, {"center": 19.5, "attention": 22.0})
+        assert better.hint == "attention"
+        warning = domain_warning(better, "a.png")
+        assert warning == (
+            "a.png is unlike what the generator makes: one pass rebuilds it at 18.0 dB, and 4 generated images at"
+            " 25.0 ± 0.4 dB (24.5 to 25.5); --align attention would raise it to 22.0 dB."
+        )
+        assert "try --align attention" in judge(better, 18.0).text
+        alike = DomainCheck(baseline, 18.0, 11.0, {"center": 18.9})
+        assert alike.hint is None
+        assert "--align" not in domain_warning(alike, "a.png")
+        assert "center (18.9 dB), do not help clearly" in judge(alike, 18.0).text
+        assert "check how it is cropped" in domain_warning(DomainCheck(baseline, 18.0, 11.0), "a.png")
 
     def test_it_says_when_the_method_did_harm_or_nothing(self) -> None:
         assert "lowered" in judge(check_of(28.0, 27.0), 20.0).text
@@ -212,6 +264,11 @@ def test_the_baseline_is_the_encoder_on_generated_images() -> None:
     assert found.mean_image.abs().max() < 0.02
     one = measure_baseline(generator, encoder, count=1, seed=3)
     assert torch.equal(one.image, found.image)
+    assert one.values == found.values[:1] == (one.psnr,)
+    assert one.deviation == 0
+    more = measure_baseline(generator, encoder, count=11, seed=3)
+    assert more.values[:4] == pytest.approx(found.values, abs=1e-3)
+    assert len(set(more.values)) == 11, "drawn from different places"
     assert one.psnr == pytest.approx(psnr(one.image[None], one.reconstruction[None])[0])
     assert found.mean_psnr == pytest.approx(20 * math.log10(2 / 0.3), abs=0.8)
 
@@ -309,6 +366,11 @@ class TestRunReport:
         page = Page(path.read_text())
         assert "29 of 40" in page.text
         assert any(name.startswith("step 20:") for name in page.images())
+        assert "Where the attention looks" not in page.text
+        images.write_png(tmp_path / "attention.png", pair[1])
+        page = Page(write_run_report(tmp_path).read_text())
+        assert "Where the attention looks" in page.text
+        assert any(np.array_equal(one, images.to_uint8(pair[1]).permute(1, 2, 0)) for one in page.images().values())
 
     def test_a_folder_without_a_run_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(SpecError, match=r"run\.yaml"):

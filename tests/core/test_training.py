@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ganenc.attention import CenterAttention, looks, looks_sheet
 from ganenc.encoder import Encoder
 from ganenc.models import load_encoder, model_hash, read_config
 from ganenc.state import load_state
@@ -200,6 +201,7 @@ def test_a_run_leaves_its_folder_in_order(toy: Any, toy_encoder: Encoder, tmp_pa
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert names - events == {
+        "attention.png",
         "best/config.json",
         "best/model.safetensors",
         "run.yaml",
@@ -245,3 +247,21 @@ def test_a_grid_shows_targets_over_reconstructions(toy: Any, toy_encoder: Encode
             shown = pixels[top : top + 8, 10 * i : 10 * i + 8].transpose(2, 0, 1)
             assert np.abs(shown - (image.clamp(-1, 1).numpy() + 1) * 127.5).max() <= 0.51
     assert set(source.before) == {0, 1}
+
+
+def test_what_the_attention_sees_of_the_first_targets_is_shown(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+    made, source = trainer(run_spec(steps=1), tmp_path / "center", toy, toy_encoder)
+    trained = made.train()
+    targets = torch.cat([source.source.batch(step).images for step in range(2)])[:3]
+    with torch.no_grad():
+        found = looks(CenterAttention(), targets, toy.synthesize(trained(targets)))
+    assert [look.name for look in found] == ["image", "boxes", "at1", "at2"]
+    assert [look.weight for look in found] == [1.0, None, 0.375, 0.625]
+    wanted = looks_sheet(found).permute(1, 2, 0).numpy().astype(int)
+    assert wanted.shape[0] == 6 * (20 + 256 + 8) + 8, "three targets, each with its reconstruction below"
+    assert np.abs(np.asarray(Image.open(tmp_path / "center" / "attention.png")).astype(int) - wanted).max() <= 1
+    trainer(run_spec(steps=1, objective={"attention": "none"}), tmp_path / "none", toy, toy_encoder)[0].train()
+    trainer(run_spec(steps=1, objective={"image_gradient": False}), tmp_path / "s1", toy, toy_encoder)[0].train()
+    for name in ("none", "s1"):
+        assert (tmp_path / name / "grids").is_dir()
+        assert not (tmp_path / name / "attention.png").exists()

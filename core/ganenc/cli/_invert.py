@@ -27,6 +27,7 @@ from ganenc.cli._options import (
     integers,
     of_method,
 )
+from ganenc.cli._placing import NO_ALIGNMENT, check_alignment
 from ganenc.defaults import default_method
 
 if TYPE_CHECKING:
@@ -49,18 +50,28 @@ def invert(
     backbone: Backbone = None,
     seed: Seed = 0,
     fit: Annotated[str, typer.Option("--fit", help="How a photo gets to size: cover, contain or stretch.")] = "cover",
+    align: Annotated[
+        str,
+        typer.Option(
+            "--align",
+            help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center,"
+            " attention (around what the objective's attention looks at), or a plugin's.",
+        ),
+    ] = "none",
     latents: Annotated[
         list[Path] | None, typer.Option("--latents", help="Saved latents to rebuild images from, in place of photos.")
     ] = None,
     settings: Set = None,
     device: Device = "cpu",
     no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the HTML pages.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report.
 
-    --set takes options of the method, as in --set rate=0.01, and fields of the objective that a run's spec has, as in
-    --set objective.attention.name=none. A broken photo is named and skipped; the rest go on, and the exit code is 1.
+    --set takes options of the method, as in --set rate=0.01, fields of the objective that a run's spec has, as in
+    --set objective.attention.name=none, and options of the alignment, as in --set align.margin=0.3. A broken photo is
+    named and skipped; the rest go on, and the exit code is 1. A photo that is unlike what the model makes is told.
     """
     if bool(photos) == bool(latents):
         raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
@@ -68,7 +79,7 @@ def invert(
         _rebuild(latents, model, out, device, as_json)
         return
     from ganenc import images
-    from ganenc.cli._inverting import Job, invert_photos, show_outcome
+    from ganenc.cli._inverting import Job, invert_photos, show_outcome, warn_of_domain
     from ganenc.cli._session import open_session
 
     if method:
@@ -76,18 +87,24 @@ def invert(
     if fit not in get_args(images.Fit):
         known = get_args(images.Fit)
         raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
+    check_alignment(align)
     chosen, towards = of_method(settings, steps=steps, space=space)
+    aligning = chosen.pop("align", {})
+    if not isinstance(aligning, dict) or (aligning and align == NO_ALIGNMENT):
+        raise SpecError("--set align: it takes options of the alignment that --align names, such as align.margin=0.3.")
     found = images.find(photos or [])
     session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     method = method or default_method(session.encoder is not None)
     job = Job(
         session, out, method, chosen, photo_labels(labels, found, session),
-        integers(candidates, option="--candidates"), seed, fit, report=not no_report,
+        integers(candidates, option="--candidates"), seed, fit, align, aligning, report=not no_report,
     )  # fmt: skip
     outcome = invert_photos(found, job)
     if as_json:
         emit(outcome.as_json(job))
-    show_outcome(outcome, job, table=not as_json)
+    elif not quiet:
+        warn_of_domain(outcome)
+    show_outcome(outcome, job, table=not (as_json or quiet))
     if outcome.failures:
         raise typer.Exit(FAILED)
 

@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ganenc_registry.errors import ImageError
 
 from ganenc.cli._console import Bar
+from ganenc.cli._judging import Judge
 from ganenc.cli._labels import class_text
-from ganenc.cli._outcome import Job, Outcome, Result, show_outcome, unique_names, write_summary
+from ganenc.cli._outcome import Job, Outcome, Result, show_outcome, unique_names, warn_of_domain, write_summary
+from ganenc.cli._placing import NO_ALIGNMENT, Placed, Placer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganenc.attention import Attention, Look
     from ganenc.inverters import Inversion
-    from ganenc.report import Baseline, DomainCheck
+    from ganenc.report import DomainCheck
 
-__all__ = ["Job", "Outcome", "Result", "invert_photos", "show_outcome"]
+__all__ = ["Job", "Outcome", "Result", "invert_photos", "show_outcome", "warn_of_domain"]
 
 
 class _Worker:
@@ -29,18 +32,26 @@ class _Worker:
         import torch
 
         from ganenc.inverters.entry import build_inverter
-        from ganenc.report import measure_baseline
 
         session = job.session
         self.job, self.spec = job, session.generator.spec
         build_inverter(job.method, **job.options)  # A wrong option is told before any work is done.
         self.objective = session.objective_for(job.method, job.labels, job.candidates)
         self.backbone = session.metric_backbone()
-        self.baseline: Baseline | None = None
-        if session.encoder is not None and job.report:
-            self.baseline = measure_baseline(session.generator, session.encoder, seed=job.seed)
+        self.placer = Placer(self.spec, fit=job.fit, attention=self._attention())
+        if job.align != NO_ALIGNMENT:
+            self.placer.aligner(job.align, job.align_options)
         with torch.no_grad():
             self.mean_image = session.generator.synthesize(session.generator.center())
+        self.judge: Judge | None = None
+        if session.encoder is not None:
+            self.judge = Judge(session, self.placer, self.mean_image, job.seed)
+
+    def _attention(self) -> Attention | None:
+        """The attention of the objective, also where photos are aligned by it alone."""
+        if self.objective is not None:
+            return self.objective.attention
+        return None if self.job.align == NO_ALIGNMENT else self.job.session.attention()
 
     def settings_of_metrics(self) -> dict[str, str]:
         """How the metrics are taken, in words."""
@@ -50,15 +61,13 @@ class _Worker:
 
     def invert(self, path: Path, name: str, index: int, bar: Bar, done: int, each: int) -> Result:
         """Invert one photo and write what it leaves."""
-        from ganenc import images
         from ganenc.inverters import invert
         from ganenc.metrics import evaluate_pairs
 
         job, spec, generator = self.job, self.spec, self.job.session.generator
-        fit: Any = job.fit
-        target = images.read(path, size=spec.size, channels=spec.channels, value_range=spec.value_range, fit=fit)
-        target = target[None].to(device=generator.device, dtype=generator.dtype)
         labels = job.labels if job.labels is None or isinstance(job.labels, str) else job.labels[index : index + 1]
+        placed = self.placer.read(path, job.align, None if isinstance(labels, str) else labels)
+        target = placed.target[None].to(device=generator.device, dtype=generator.dtype)
 
         def on_step(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
             bar.update(done + step * each // max(steps, 1), f"loss {terms['total']:.4g}" if "total" in terms else "")
@@ -81,41 +90,53 @@ class _Worker:
             inversion.settings.get("labels_from"),
             target[0].cpu(),
             made[0].cpu(),
-            self._check(target, inversion.labels) if job.report else None,
+            self._check(path, target, inversion),
+            placed.transform,
         )
-        self._write(result, inversion, target)
+        self._write(result, inversion, target, placed)
         return result
 
-    def _check(self, target: Tensor, labels: Tensor | None) -> DomainCheck | None:
-        import torch
-
-        from ganenc.metrics import psnr
-        from ganenc.report import DomainCheck
-
-        encoder, generator = self.job.session.encoder, self.job.session.generator
-        if encoder is None or self.baseline is None:
+    def _check(self, path: Path, target: Tensor, inversion: Inversion) -> DomainCheck | None:
+        """One pass on the photo, which is the inversion itself where the method is that pass."""
+        if self.judge is None:
             return None
-        values = self.spec.value_range
-        with torch.no_grad():
-            once = generator.synthesize(generator.complete(encoder.eval()(target, labels=labels), labels=labels))
-        photo = psnr(target, once, value_range=values)[0]
-        return DomainCheck(self.baseline, photo, psnr(target, self.mean_image, value_range=values)[0])
+        once = inversion.reconstructions.detach() if self.job.method == "encode" else None
+        return self.judge.check(path, target, inversion.labels, self.job.align, once)
 
-    def _write(self, result: Result, inversion: Inversion, target: Tensor) -> None:
+    def _write(self, result: Result, inversion: Inversion, target: Tensor, placed: Placed) -> None:
         from ganenc import images
         from ganenc.atomic import write_json, write_text
+        from ganenc.attention import looks_sheet
 
         folder, values = self.job.out / result.name, self.spec.value_range
+        if result.transform is not None:
+            inversion.latents.info["transform"] = result.transform.to_mapping()
         inversion.latents.save(folder / "latents.safetensors", model=self.job.session.hash)
         images.write_png(folder / "reconstruction.png", result.reconstruction, value_range=values)
         images.write_png(folder / "target.png", result.target, value_range=values)
+        whole = placed.put_back(result.reconstruction)
+        if whole is not None:
+            images.write_png(folder / "photo.png", whole, value_range=values)
+        looks = self._looks(target, result.reconstruction, inversion.labels)
+        if len(looks) > 1:
+            images.write_png(folder / "attention.png", looks_sheet(looks, values))
         if self.job.report:
-            write_text(folder / "report.html", self._report(result, inversion, target))
+            write_text(folder / "report.html", self._report(result, inversion, looks, placed, whole))
         write_json(folder / "inversion.json", self._facts(result, inversion))
 
-    def _report(self, result: Result, inversion: Inversion, target: Tensor) -> str:
-        from ganenc.report import inversion_report
+    def _report(
+        self,
+        result: Result,
+        inversion: Inversion,
+        looks: Sequence[Look],
+        placed: Placed,
+        whole: Tensor | None,
+    ) -> str:
+        from ganenc.report import ReportedPlace, ReportedView, inversion_report
 
+        place = None
+        if placed.transform is not None and placed.photo is not None and whole is not None:
+            place = ReportedPlace(self.job.align, placed.photo, whole, placed.transform.corners())
         history = inversion.history[0] if inversion.history else []
         return inversion_report(
             title=result.photo.name,
@@ -124,7 +145,8 @@ class _Worker:
             metrics=result.metrics,
             value_range=self.spec.value_range,
             metric_settings=self.settings_of_metrics(),
-            views=self._views(target, result.reconstruction, inversion.labels),
+            views=[ReportedView(x.name, x.weight, x.target[0].cpu(), x.reconstruction[0].cpu()) for x in looks],
+            place=place,
             history=history,
             check=result.check,
             settings={
@@ -138,23 +160,19 @@ class _Worker:
             model_hash=self.job.session.hash,
         )
 
-    def _views(self, target: Tensor, made: Tensor, labels: Tensor | None) -> list[Any]:
-        from ganenc.report import ReportedView
+    def _looks(self, target: Tensor, made: Tensor, labels: Tensor | None) -> list[Look]:
+        """Where the attention looked, and what the losses saw, in the photo (1, C, H, W) and its reconstruction."""
+        from ganenc.attention import looks
 
         if self.objective is None or self.job.method == "encode":
             return []
-        attention = self.objective.attention
-        context = {} if labels is None else {"labels": labels}
-        focus = attention.prepare(target, **context)
-        pairs = zip(attention.views(target, focus), attention.views(made[None].to(target), focus))
-        return [ReportedView(a.name, a.weight, a.image[0].cpu(), b.image[0].cpu()) for a, b in pairs]
+        attention, values = self.objective.attention, self.spec.value_range
+        return looks(attention, target, made[None].to(target), labels=labels, value_range=values)
 
     def _facts(self, result: Result, inversion: Inversion) -> dict[str, Any]:
-        from ganenc.report import judge
-
-        session, check = self.job.session, result.check
+        session = self.job.session
         history = inversion.history[0] if inversion.history else []
-        facts: dict[str, Any] = {
+        return {
             "photo": str(result.photo),
             "model": session.source,
             "model_hash": session.hash,
@@ -169,15 +187,14 @@ class _Worker:
             "space": inversion.latents.space,
             "seed": self.job.seed,
             "fit": self.job.fit,
+            "align": self.job.align,
+            "transform": None if result.transform is None else result.transform.to_mapping(),
             "labels": None if inversion.labels is None else inversion.labels.tolist(),
             "labels_from": result.labels_from,
             "backbone": self.backbone.name if self.backbone else None,
             "loss": history[-1] if history else None,
+            **result.judged(),
         }
-        if check is not None:
-            facts["one_pass"] = {"photo_psnr": check.photo_psnr, "generated_psnr": check.baseline.psnr}
-            facts["verdict"] = judge(check, result.metrics["psnr"]).headline
-        return facts
 
 
 def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc.cli._console import complain, say, show, show_table
 from ganenc.cli._labels import class_text
+from ganenc.cli._placing import NO_ALIGNMENT
 from ganenc.cli._session import Session
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganenc.align import Transform
     from ganenc.report import DomainCheck
 
-__all__ = ["Job", "Outcome", "Result", "show_outcome", "unique_names", "write_summary"]
+__all__ = ["Job", "Outcome", "Result", "show_outcome", "unique_names", "warn_of_domain", "write_summary"]
 
 SUMMARY = "index.html"
 
@@ -36,6 +38,9 @@ class Job:
     """The classes among which to search."""
     seed: int = 0
     fit: str = "cover"
+    align: str = NO_ALIGNMENT
+    """How photos are aligned: ``none`` (by the fit alone), or a registered aligner with the options below."""
+    align_options: Mapping[str, Any] = field(default_factory=dict)
     report: bool = True
     budget: float = math.inf
     """Seconds after which no further photo is begun; one is inverted in any case."""
@@ -57,6 +62,31 @@ class Result:
     target: Tensor = field(repr=False)
     reconstruction: Tensor = field(repr=False)
     check: DomainCheck | None = field(default=None, repr=False)
+    transform: Transform | None = None
+    """Where in the photo the target lies, where it was aligned."""
+
+    def judged(self) -> dict[str, Any]:
+        """What one pass of the encoder says of the photo, as data; empty where there is no encoder."""
+        from ganenc.report import domain_warning, judge
+
+        check = self.check
+        if check is None:
+            return {}
+        return {
+            "one_pass": {
+                "photo_psnr": check.photo_psnr,
+                "generated_psnr": check.baseline.psnr,
+                "generated_deviation": check.baseline.deviation,
+                "generated_count": check.baseline.count,
+                "deviations_below": check.deviations,
+                "mean_image_psnr": check.photo_mean_psnr,
+                "aligned_psnr": dict(check.aligned),
+            },
+            "far": check.far,
+            "hint": check.hint,
+            "warning": domain_warning(check, self.photo.name) or None,
+            "verdict": judge(check, self.metrics["psnr"]).headline,
+        }
 
 
 @dataclass(frozen=True)
@@ -86,6 +116,8 @@ class Outcome:
                 "metrics": result.metrics,
                 "seconds": result.seconds,
                 **({} if result.labels_from is None else {"label": result.label, "labels_from": result.labels_from}),
+                **({} if result.transform is None else {"transform": result.transform.to_mapping()}),
+                **result.judged(),
             }
             for result in self.results
         ]
@@ -93,6 +125,7 @@ class Outcome:
             "model": job.session.source,
             "model_hash": job.session.hash,
             "method": job.method,
+            "align": job.align,
             "out": job.out,
             "photos": photos,
             "failures": [{"photo": path, "error": reason} for path, reason in self.failures],
@@ -101,6 +134,14 @@ class Outcome:
             "mean_image": self.mean_image(),
             "metric_settings": self.metric_settings,
         }
+
+
+def warn_of_domain(outcome: Outcome) -> None:
+    """Say of each photo that is unlike what the generator makes that it is, and by which figures."""
+    for result in outcome.results:
+        warning = result.judged().get("warning")
+        if warning:
+            say(f"Note: {warning}")
 
 
 def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:

@@ -12,8 +12,10 @@ from ganenc_registry.errors import GanencError, SpecError, WeightsMissingError
 from ganenc.cli._console import say
 
 if TYPE_CHECKING:
+    from ganenc_registry.specs import ObjectiveSpec
     from torch import Tensor
 
+    from ganenc.attention import Attention
     from ganenc.backbones import Backbone
     from ganenc.encoder import Encoder
     from ganenc.generator import Generator
@@ -67,16 +69,35 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc_registry.specs import ObjectiveSpec
-
         from ganenc.inverters.entry import objective_from_spec
 
-        base = {} if self.backbone == NO_BACKBONE else {"backbone": self.backbone}
-        spec = ObjectiveSpec.from_mapping({**base, **self.towards}, where="--set objective")
+        spec = self._towards()
         if self.backbone == NO_BACKBONE:
             losses = {name: weight for name, weight in spec.losses.items() if name != "lpips"}
             spec = spec.model_copy(update={"losses": losses})
         return objective_from_spec(spec, self.generator)
+
+    def attention(self) -> Attention:
+        """The attention of that objective by itself.
+
+        Raises:
+            SpecError: if what is asked for does not fit.
+        """
+        from ganenc.objective import build_attention
+
+        spec, generator = self._towards(), self.generator
+        chosen = spec.attention
+        return build_attention(
+            chosen.name, chosen.weights, backbone=spec.backbone, value_range=generator.spec.value_range,
+            device=generator.device, options=chosen.options,
+        )  # fmt: skip
+
+    def _towards(self) -> ObjectiveSpec:
+        """The spec of the objective."""
+        from ganenc_registry.specs import ObjectiveSpec
+
+        base = {} if self.backbone == NO_BACKBONE else {"backbone": self.backbone}
+        return ObjectiveSpec.from_mapping({**base, **self.towards}, where="--set objective")
 
     def objective_for(
         self, method: str, labels: Tensor | str | None, candidates: Sequence[int] | None = None

@@ -19,7 +19,7 @@ def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Pat
     """Read what a run left in its folder and write ``report.html`` beside it, atomically.
 
     Args:
-        folder: the run's folder, with ``run.yaml``, ``metrics.jsonl`` and ``grids``.
+        folder: the run's folder, with ``run.yaml``, ``metrics.jsonl``, ``grids`` and, if any, ``attention.png``.
         seconds: how long the run has taken, where that is known.
 
     Returns:
@@ -34,6 +34,7 @@ def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Pat
     history = _rows(folder / "metrics.jsonl")
     pictures = sorted((folder / "grids").glob("*.png"))
     chosen = [pictures[0], pictures[-1]] if len(pictures) > 1 else pictures
+    seen = folder / "attention.png"
     try:
         info = read_config(folder / "encoder").get("info", {})
     except GanencError:
@@ -43,6 +44,7 @@ def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Pat
         run=run,
         history=history,
         grids=[(_caption(path), path.read_bytes()) for path in chosen],
+        attention=seen.read_bytes() if seen.is_file() else None,
         seconds=seconds,
         stopped=str(info.get("stopped", "")),
         generator_hash=str(info.get("generator", "")),

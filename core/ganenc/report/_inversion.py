@@ -11,29 +11,56 @@ from typing import Any
 
 from torch import Tensor
 
+from ganenc.drawing import draw_frame
 from ganenc.images import Range
 from ganenc.report._chart import curves_of, panels
 from ganenc.report._domain import DomainCheck, judge
 from ganenc.report._figures import FEW_PIXELS, SMOOTH, amplification, difference, figure
 from ganenc.report._page import facts, page, section, table
 
-__all__ = ["SCALE", "ReportedView", "inversion_report", "metric_text"]
+__all__ = ["SCALE", "ReportedPlace", "ReportedView", "inversion_report", "metric_text"]
 
 SCALE = (
     '<span class="choice"><label><input type="radio" name="scale" id="log" checked>logarithmic</label>'
     '<label><input type="radio" name="scale" id="linear">linear</label></span>'
 )
 VIEW_SIZE = 512
+PICTURES = {"heat": "Heat map", "boxes": "Where it looks"}
+"""The titles of pictures that are no views."""
 
 
 @dataclass(frozen=True)
 class ReportedView:
-    """One view of the attention, of the target and of its reconstruction, each (C, H, W)."""
+    """One view of the attention, or one picture of where it looks, of the target and of its reconstruction.
+
+    Attributes:
+        name: ``image``, ``at1``, ``at2``; ``heat`` or ``boxes`` of a picture.
+        weight: of the view in the objective; None for a picture, which no loss sees.
+        target: (C, H, W).
+        reconstruction: (C, H, W).
+    """
 
     name: str
-    weight: float
+    weight: float | None
     target: Tensor = field(repr=False)
     reconstruction: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ReportedPlace:
+    """Where in its photo the target lies.
+
+    Attributes:
+        align: the name of the alignment.
+        photo: the whole photo, (C, height, width).
+        result: the same with the reconstruction in its place.
+        corners: of the target in the photo, (x, y) each; see `ganenc.align.Transform.corners`.
+    """
+
+    align: str
+    photo: Tensor = field(repr=False)
+    result: Tensor = field(repr=False)
+    corners: Sequence[tuple[float, float]]
 
 
 def inversion_report(
@@ -45,6 +72,7 @@ def inversion_report(
     value_range: Range = (-1.0, 1.0),
     metric_settings: Mapping[str, str] | None = None,
     views: Sequence[ReportedView] = (),
+    place: ReportedPlace | None = None,
     history: Sequence[Mapping[str, float]] = (),
     check: DomainCheck | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -61,7 +89,8 @@ def inversion_report(
         metrics: what `ganenc.metrics.evaluate_pairs` gives for the two.
         value_range: the values of black and white.
         metric_settings: how each metric was taken, as `ganenc.metrics.metric_settings` says it.
-        views: the views of the attention; the whole image, shown anyway, is left out.
+        views: the views of the attention and where it looks; the whole image, shown anyway, is left out.
+        place: where in its photo the target lies, where it was aligned.
         history: the terms of every step, as `ganenc.inverters.Inversion` holds them for one image.
         check: one pass of the encoder on generated images and on this one, where there is an encoder.
         settings: the settings of the method.
@@ -77,6 +106,7 @@ def inversion_report(
         numbers["seconds"] = f"{seconds:.1f}"
     body = [
         _pictures(target, reconstruction, value_range),
+        _place(place, value_range),
         _domain(check, metrics.get("psnr", math.nan), value_range),
         _views(views, value_range),
         section("Loss", panels(curves_of(history)), aside=SCALE if len(history) > 1 else ""),
@@ -112,6 +142,18 @@ def _pictures(target: Tensor, reconstruction: Tensor, value_range: Range) -> str
     ]
     few = max(height, width) < FEW_PIXELS
     return section("Images", f'<div class="grid">{"".join(figures)}</div>', aside=SMOOTH if few else "")
+
+
+def _place(place: ReportedPlace | None, value_range: Range) -> str:
+    if place is None:
+        return ""
+    framed = draw_frame(place.photo, place.corners, value_range)
+    height, width = place.photo.shape[-2:]
+    figures = [
+        figure(framed, "Whole photo", f"{height}x{width}, aligned by {place.align}", value_range=(0.0, 255.0)),
+        figure(place.result, "Put back", "the reconstruction in its place", value_range=value_range),
+    ]
+    return section("In its place", f'<div class="grid">{"".join(figures)}</div>')
 
 
 def _domain(check: DomainCheck | None, final: float, value_range: Range) -> str:
@@ -153,11 +195,14 @@ def _views(views: Sequence[ReportedView], value_range: Range) -> str:
     for view in views:
         if view.name == "image":
             continue
-        text = f"weight {view.weight:g}"
+        text = "" if view.weight is None else f"weight {view.weight:g}"
         for picture, whose in ((view.target, "photo"), (view.reconstruction, "reconstruction")):
-            name = f"{view.name.upper()}, {whose}"
+            name = f"{PICTURES.get(view.name, view.name.upper())}, {whose}"
             figures.append(figure(picture, name, text, value_range=value_range, limit=VIEW_SIZE))
-    note = '<p class="note">What the losses see besides the whole image, alike in the photo and the reconstruction.</p>'
+    note = (
+        '<p class="note">Where the attention looks, and what the losses see besides the whole image, alike in the photo'
+        " and the reconstruction.</p>"
+    )
     grid = f'<div class="grid small">{"".join(figures)}</div>' if figures else ""
     return section("Views of the attention", note + grid if grid else "")
 

@@ -22,6 +22,7 @@ from ganenc.report._page import facts, page, section, table
 __all__ = ["ReportedPhoto", "mean_std", "run_report", "summary_report"]
 
 THUMBNAIL = 128
+ATTENTION = "the first targets, each with its reconstruction below, and what the losses see of both"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def run_report(
     run: RunSpec,
     history: Sequence[Mapping[str, float]],
     grids: Sequence[tuple[str, bytes]] = (),
+    attention: bytes | None = None,
     results: Mapping[str, float] | None = None,
     seconds: float | None = None,
     stopped: str = "",
@@ -117,6 +119,7 @@ def run_report(
         run: the resolved spec.
         history: the rows of ``metrics.jsonl``: ``step``, every term by name, and what else was logged.
         grids: sample grids as (caption, bytes of a PNG file), the newest last.
+        attention: where the attention looks, as the bytes of a PNG file.
         results: what to show at the top, such as the metrics at the end.
         seconds: how long the run has taken.
         stopped: why the run ended early, if it did.
@@ -143,6 +146,7 @@ def run_report(
         known["ended early"] = stopped
     body = [
         section("Samples", f'<div class="grid">{pictures}</div>' if pictures else ""),
+        section("Where the attention looks", "" if attention is None else png_figure(attention, ATTENTION)),
         section("Loss", panels(curves_of(history, ignore=ignore)), aside=SCALE if len(history) > 1 else ""),
         section("Settings", facts(known), _spec(run)),
     ]

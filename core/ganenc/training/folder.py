@@ -7,7 +7,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ganenc import images
 from ganenc.atomic import write_text
+from ganenc.attention import Look, looks_sheet
 from ganenc.encoder import Encoder
 from ganenc.models import save_pretrained
 from ganenc.state import load_state, save_state
@@ -137,6 +138,14 @@ class RunFolder:
         with self._writing(f"the grid of step {step}") as may:
             if may:
                 images.write_png(self.path / "grids" / f"step-{step:07d}.png", both)
+
+    def attention(self, step: int, found: Sequence[Look], value_range: tuple[float, float]) -> None:
+        """Write where the attention looks as ``attention.png``, in place of an earlier one; not the image alone."""
+        if len(found) < 2:
+            return
+        with self._writing(f"the attention of step {step}") as may:
+            if may:
+                images.write_png(self.path / "attention.png", looks_sheet(found, value_range))
 
     def close(self) -> None:
         """Write out what the trackers hold back."""

@@ -14,6 +14,7 @@ from ganenc_registry.errors import TrainingError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
+from ganenc.attention import looks
 from ganenc.encoder import Encoder
 from ganenc.latents import Latents
 from ganenc.optim import make_adam, restore_adam
@@ -30,6 +31,10 @@ OnRow: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called with step, steps and terms at every row of metrics."""
 OnStart: TypeAlias = Callable[[list[str]], None]
 """Called with sentences on what a run will take."""
+
+
+LOOKS = 4
+"""So many targets, the first of the sample grids, are shown as the attention sees them."""
 
 
 @dataclass
@@ -313,7 +318,12 @@ class Trainer:
         encoder, generator = self.encoder.eval(), self.step_of.generator
         latents = encoder(batch.images, labels=batch.labels)
         made = generator.synthesize(self.step_of.completed(latents, batch))
-        self.folder.grid(self.progress.step, batch.images, made, generator.spec.value_range)
+        value_range = generator.spec.value_range
+        self.folder.grid(self.progress.step, batch.images, made, value_range)
+        if self.step_of.image_gradient or self.step_of.log_images:
+            few, attention = batch[:LOOKS], self.step_of.objective.attention
+            found = looks(attention, few.images, made[:LOOKS], labels=few.labels, value_range=value_range)
+            self.folder.attention(self.progress.step, found, value_range)
 
     def _state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as a copy."""
