@@ -8,7 +8,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(wildcard plugins/*/pyproject.toml))
-PACKAGES := $(subst -,_,$(PLUGINS:plugins/%/pyproject.toml=%))
 STAMP := $(VENV)/installed
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
@@ -24,7 +23,7 @@ help:
 	@echo "make test      the tests that are quick (test-all: every test)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     print ratios of speed and quality into benchmarks/results"
-	@echo "make docs      the reference of the public interface, in site"
+	@echo "make docs      the documentation, in site; no network needed"
 
 setup: $(STAMP)
 
@@ -53,4 +52,4 @@ bench: $(STAMP)
 	@for script in $(BENCHMARKS); do $(BIN)/python $$script; done
 
 docs: $(STAMP)
-	$(BIN)/python docs/build.py site ganenc ganenc_registry $(PACKAGES)
+	$(BIN)/mkdocs build --strict
