@@ -68,6 +68,32 @@ def test_python_is_python_and_imports_what_is_there(path: Path) -> None:
                 assert hasattr(importlib.import_module("ganenc"), node.attr), f"{path.name}: no ganenc.{node.attr}"
 
 
+@pytest.mark.slow
+def test_the_tutorial_runs_word_for_word(tmp_path: Path) -> None:
+    from ganenc_plugin_hands.models import PHOTOS
+
+    (tmp_path / "photo.jpg").write_bytes(next(PHOTOS.glob("*.jpg")).read_bytes())
+    for block in blocks(ROOT / "docs" / "tutorial.md", "python"):
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"samples.png", "again.png", "latents.safetensors"}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    method = (tmp_path / "method.html").read_text(encoding="utf-8")
+    assert "<math" in method
+    assert "$$" not in method
+    assert "AdaptiveBlock" in (tmp_path / "reference" / "ganenc.blocks.html").read_text(encoding="utf-8")
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
+        wanted = [url for url in loaded if "canonical" not in url]
+        assert not wanted, f"{page.name} loads {wanted}"
+
+
 @each
 def test_targets_of_make_exist(path: Path) -> None:
     known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
