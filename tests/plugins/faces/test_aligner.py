@@ -13,7 +13,9 @@ import ganenc_plugin_faces.detectors as detectors
 import numpy as np
 import pytest
 import torch
-from ganenc.align import build_aligner
+from ganenc import images
+from ganenc.align import Transform, build_aligner
+from ganenc.cli import main
 from ganenc_plugin_faces.aligner import FaceAligner
 from ganenc_plugin_faces.crop import face_transform
 from ganenc_plugin_faces.detectors import Dlib, Face, YuNet, build_detector
@@ -203,6 +205,24 @@ class TestYuNet:
         monkeypatch.setattr(importlib, "import_module", fail)
         with pytest.raises(PluginError, match=r'wants kornia .*pip install "ganenc-plugin-faces\[yunet\]"'):
             YuNet()
+
+
+def test_the_command_aligns_by_a_file_and_names_the_photo_that_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ganenc_plugin_hands")
+    for name in ("me.png", "you.png"):
+        images.write_png(tmp_path / name, photo())
+    (tmp_path / "points.csv").write_text(f"me.png,{LINE}\n")
+    words = ["invert", tmp_path / "me.png", tmp_path / "you.png", "--model", "pggan-hands64", "--method", "encode"]
+    words += ["--backbone", "none", "--no-report", "--out", tmp_path / "out", "--align", "face"]
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, words), "--set", f"align.landmarks={tmp_path / 'points.csv'}"])
+    assert ended.value.code == 1
+    assert "points.csv has no landmarks of you.png (did you mean 'me.png'?)" in capsys.readouterr().err
+    told = json.loads((tmp_path / "out" / "me" / "inversion.json").read_text())
+    assert np.allclose(Transform.from_mapping(told["transform"]).corners(), CORNERS)
+    assert images.read(tmp_path / "out" / "me" / "photo.png").shape == (3, 100, 100)
 
 
 @pytest.mark.parametrize("name", ["dlib", "yunet"])
