@@ -202,6 +202,52 @@ def test_labels_as_numbers() -> None:
         generator.label_numbers(torch.tensor([[0.9, 0.1, 0.0]]))
 
 
+def test_an_embedding_that_takes_numbers_alone_serves_the_encoder() -> None:
+    class Looked(Linear):
+        spec = spec_of(layout=(Vector(dim=4), Condition(dim=5)), classes=3)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = networks.seeded(nn.Embedding, 3, 5)
+
+        def embed(self, labels: Tensor) -> Tensor:
+            return self.table(labels)
+
+    generator = Looked().freeze()
+    blocks = [{"size": (8, 8), "in_channels": 4, "out_channels": 4}]
+    encoder = ganenc.build_encoder(generator, blocks=blocks)
+    assert torch.equal(encoder.embedding, generator.table.weight)
+
+
+def test_the_best_of_some_draws_starts_a_map_that_is_drawn() -> None:
+    generator = registry().resolve("generator", "spatial")().freeze()
+    drawn = generator.map(generator.draw(4, seed=0))
+    images = generator.synthesize(drawn[2])
+    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": ganenc.build_objective({"mse": 1.0}, "none")}
+    found = ganenc.invert(images, generator, method="optimize", **options)
+    torch.testing.assert_close(found.latents["z"], drawn["z"][2:3], atol=1e-4, rtol=0)
+
+
+def test_z_of_the_prior_is_no_part_that_is_called_z() -> None:
+    class Both(Linear):
+        spec = spec_of(layout=(Styles(layers=2, dim=3), Vector(dim=2)))
+
+        def map(self, z: Tensor) -> Any:
+            return {"w": z[:, :3], "z": z[:, 2:]}
+
+        def synthesize(self, latents: Any) -> Tensor:
+            taken = torch.cat([latents["w"].mean(1)[:, :2], latents["z"]], 1)
+            return self.paint(taken).reshape(-1, 3, 8, 8)
+
+    generator = Both().freeze()
+    drawn = generator.draw(4, seed=0)
+    images = generator.synthesize(generator.map(drawn[1:2]))
+    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": ganenc.build_objective({"mse": 1.0}, "none")}
+    found = ganenc.invert(images, generator, method="optimize", space="z", **options).latents
+    torch.testing.assert_close(found["z"], drawn[1:2, 2:], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found["w"], drawn[1:2, None, :3].expand(-1, 2, -1), atol=1e-4, rtol=0)
+
+
 def test_truncation_that_a_map_does_not_take_is_refused() -> None:
     generator = mapping(lambda z: z, truncation="styles")
     generator.sample(1)
