@@ -261,7 +261,9 @@ def test_what_the_attention_sees_of_the_first_targets_is_shown(toy: Any, toy_enc
     assert wanted.shape[0] == 6 * (20 + 256 + 8) + 8, "three targets, each with its reconstruction below"
     assert np.abs(np.asarray(Image.open(tmp_path / "center" / "attention.png")).astype(int) - wanted).max() <= 1
     trainer(run_spec(steps=1, objective={"attention": "none"}), tmp_path / "none", toy, toy_encoder)[0].train()
-    trainer(run_spec(steps=1, objective={"image_gradient": False}), tmp_path / "s1", toy, toy_encoder)[0].train()
-    for name in ("none", "s1"):
+    latent_only, _ = trainer(run_spec(steps=1), tmp_path / "latent", toy, toy_encoder)
+    latent_only.step_of.image_gradient = False
+    latent_only.train()
+    for name in ("none", "latent"):
         assert (tmp_path / name / "grids").is_dir()
         assert not (tmp_path / name / "attention.png").exists()
