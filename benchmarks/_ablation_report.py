@@ -100,8 +100,8 @@ def _table(rows: Sequence[Row]) -> str:
             if mine:
                 cells = [_spread([row[name] for row in mine], COLUMNS[name.split()[0]][0]) for name in columns]
                 label = "none, strategy 1" if stage == "strategy-1" else arm
-                seconds = statistics.mean(row["seconds"] for row in mine if "seconds" in row)
-                lines.append([label, *cells, f"{seconds:.0f}"])
+                seconds = [row["seconds"] for row in mine if "seconds" in row]
+                lines.append([label, *cells, f"{statistics.mean(seconds):.0f}" if seconds else ""])
     return table(["attention", *columns, "seconds"], lines)
 
 

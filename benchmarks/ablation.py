@@ -41,6 +41,9 @@ def main() -> None:
     options = _options()
     sizes = QUICK if options.quick else Sizes()
     set_threads(options.threads)
+    if options.report:
+        _publish(options)
+        return
     world = World(options.photos, options.work, sizes)
     world.prepare()
     todo = [job for job in jobs(options.seeds) if not _place(options.work, job).exists()]
@@ -54,9 +57,12 @@ def main() -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     """Write the tables, and a picture of photos that came back."""
-    done = [_place(options.work, job) for job in jobs(options.seeds)]
+    places = [_place(options.work, job) for job in jobs(options.seeds)]
+    done = [path for path in places if path.exists()]
     rows = [row for path in done for row in json.loads(path.read_text())]
     body = report(rows)
+    if len(done) < len(places):
+        body = f"Stopped early: {len(done)} of {len(places)} trainings are done.\n\n{body}"
     if not options.quick:
         images.write_png(RESULTS / "ablation.png", _picture(options.work / "pictures"))
         body = f"![Photos and what came back](ablation.png)\n\n{CAPTION}\n\n{body}"
@@ -79,6 +85,7 @@ def _options() -> argparse.Namespace:
     found.add_argument("--photos", type=Path, default=PHOTOS, help="the folder of photos, in `0` to `9`")
     found.add_argument("--work", type=Path, default=Path("runs/ablation"), help="where all that is done is kept")
     found.add_argument("--seeds", type=int, default=3)
+    found.add_argument("--report", action="store_true", help="train nothing more, report what is done")
     options = found.parse_args()
     if not options.photos.is_dir():
         found.error(f"{options.photos} is no folder; give --photos")
