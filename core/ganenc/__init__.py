@@ -10,6 +10,8 @@ from ganenc_registry.specs import EncoderSpec, GeneratorSpec, RunSpec, preset
 
 if TYPE_CHECKING:
     from ganenc import align as align
+    from ganenc import directions as directions
+    from ganenc import editing as editing
     from ganenc import images as images
     from ganenc.attention import Attention as Attention
     from ganenc.attention import View as View
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ganenc.blocks import EncoderBlock as EncoderBlock
     from ganenc.checkpoint import Checkpoint as Checkpoint
     from ganenc.checkpoint import read_checkpoint as read_checkpoint
+    from ganenc.directions import Direction as Direction
     from ganenc.encoder import Encoder as Encoder
     from ganenc.encoder import build_encoder as build_encoder
     from ganenc.generator import Generator as Generator
@@ -43,6 +46,7 @@ _PLACES = {
     "Attention": "attention",
     "Backbone": "backbones",
     "Checkpoint": "checkpoint",
+    "Direction": "directions",
     "Encoder": "encoder",
     "EncoderBlock": "blocks",
     "Generator": "generator",
@@ -73,6 +77,8 @@ __all__ = [
     "GeneratorSpec",
     "RunSpec",
     "align",
+    "directions",
+    "editing",
     "images",
     "preset",
     "register",
@@ -82,7 +88,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("align", "images"):
+    if name in ("align", "directions", "editing", "images"):
         return importlib.import_module(f"ganenc.{name}")
     if name in _PLACES:
         return getattr(importlib.import_module(f"ganenc.{_PLACES[name]}"), name)

@@ -6,6 +6,8 @@ from ganenc.cli._catalogue import list_, plugins
 from ganenc.cli._check import check
 from ganenc.cli._convert import convert
 from ganenc.cli._demo import demo
+from ganenc.cli._directions import directions
+from ganenc.cli._edit import edit, interpolate, mix
 from ganenc.cli._evaluate import evaluate
 from ganenc.cli._export import export
 from ganenc.cli._generate import generate
@@ -25,6 +27,10 @@ app.command()(generate)
 app.command()(pretrain)
 app.command()(finetune)
 app.command()(invert)
+app.command()(directions)
+app.command()(edit)
+app.command()(mix)
+app.command()(interpolate)
 app.command()(attend)
 app.command()(evaluate)
 app.command()(convert)
