@@ -224,8 +224,8 @@ class TestVerdict:
         assert better.hint == "attention"
         warning = domain_warning(better, "a.png")
         assert warning == (
-            "a.png is unlike what the generator makes: one pass rebuilds it at 18.0 dB, and 4 generated images at"
-            " 25.0 ± 0.4 dB (24.5 to 25.5); --align attention would raise it to 22.0 dB."
+            "a.png is unlike what the generator makes: one pass rebuilds it at 18.0 dB, 17.1 deviations lower than"
+            " 4 generated images at 25.0 ± 0.4 dB (24.5 to 25.5); --align attention would raise it to 22.0 dB."
         )
         assert "try --align attention" in judge(better, 18.0).text
         alike = DomainCheck(baseline, 18.0, 11.0, {"center": 18.9})

@@ -166,10 +166,11 @@ def domain_warning(check: DomainCheck, photo: str) -> str:
     """
     if not check.far:
         return ""
-    made, hint = check.baseline, check.hint
+    hint, below = check.hint, check.deviations
+    lower = "" if math.isnan(below) else f", {below:.1f} deviations lower than"
     text = (
-        f"{photo} is unlike what the generator makes: one pass rebuilds it at {check.photo_psnr:.1f} dB, and"
-        f" {_generated(made)}"
+        f"{photo} is unlike what the generator makes: one pass rebuilds it at {check.photo_psnr:.1f} dB"
+        f"{lower or ', and'} {_generated(check.baseline)}"
     )
     if hint is not None:
         return f"{text}; --align {hint} would raise it to {check.aligned[hint]:.1f} dB."
