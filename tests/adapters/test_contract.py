@@ -285,6 +285,23 @@ def test_noise_inside_is_the_same_in_every_thread() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_mean_latents_teach_no_batch_norm() -> None:
+    class Normed(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.frozen = nn.BatchNorm1d(4), nn.Dropout().eval()
+
+        def map(self, z: Tensor) -> Tensor:
+            return self.norm(z + 3)
+
+    generator = Normed()
+    center = generator.center()["z"]
+    assert torch.equal(generator.norm.running_mean, torch.zeros(4))
+    torch.testing.assert_close(center, torch.full((1, 4), 3.0), atol=0.2, rtol=0)
+    assert generator.norm.training
+    assert not generator.frozen.training
+
+
 def test_a_network_that_draws_nothing_is_left_to_itself() -> None:
     generator, calls = Linear().freeze(), []
     generator.paint.register_forward_hook(lambda module, taken, made: calls.append(len(made)))
