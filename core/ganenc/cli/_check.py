@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from ganenc_registry.errors import SpecError
@@ -12,6 +12,9 @@ from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, show, show_table
 from ganenc.cli._options import Json
 from ganenc.cli._spec import describe
+
+if TYPE_CHECKING:
+    from ganenc.testing import Outcome
 
 __all__ = ["check"]
 
@@ -46,7 +49,7 @@ def check(
         return
     if name is None:
         raise SpecError("Name what to check: a contribution, a Python file or a plugin; --list lists the checks.")
-    from ganenc.testing import Outcome, find_subjects, run_checks
+    from ganenc.testing import find_subjects, run_checks
     from ganenc.testing.runner import Examination, require_known
 
     wanted = list(only or [])
@@ -84,7 +87,7 @@ def _list(as_json: bool) -> None:
         show_table(["kind", "check", "stage", "holds"], [[one.kind, one.name, one.stage, one.why] for one in checks])
 
 
-def _report(outcomes: list[Any], as_json: bool) -> None:
+def _report(outcomes: list[Outcome], as_json: bool) -> None:
     if as_json:
         emit(
             [
@@ -100,11 +103,24 @@ def _report(outcomes: list[Any], as_json: bool) -> None:
             ]
         )
         return
-    first = 1 if len({one.subject for one in outcomes}) == 1 else 0  # What alone is checked need not be named.
-    columns = ["subject", "check", "stage", "result", "sentence"]
-    rows = [
-        [one.subject, one.check.name, one.check.stage, one.result, one.sentence or one.check.why] for one in outcomes
-    ]
-    show_table(columns[first:], [row[first:] for row in rows])
+    subjects = list(dict.fromkeys(one.subject for one in outcomes))
+    if len(subjects) == 1:
+        rows = [[one.check.name, one.check.stage, one.result, one.sentence or one.check.why] for one in outcomes]
+        show_table(["check", "stage", "result", "sentence"], rows)
+    else:
+        rows = [row for subject in subjects for row in _brief([one for one in outcomes if one.subject == subject])]
+        show_table(["subject", "check", "stage", "result", "sentence"], rows)
     counts = {result: sum(one.result == result for one in outcomes) for result in ("passed", "failed", "skipped")}
     show(f"\n{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+
+
+def _brief(outcomes: list[Outcome]) -> list[list[str]]:
+    """One of several subjects: each check that failed, or all that went well in one row."""
+    failed = [one for one in outcomes if one.failed]
+    if failed:
+        return [[one.subject, one.check.name, one.check.stage, one.result, one.sentence] for one in failed]
+    skipped = [one.sentence for one in outcomes if one.result == "skipped"]
+    reasons = "; ".join(dict.fromkeys(skipped))
+    told = f"{len(skipped)} skipped: {reasons}" if skipped else ""
+    passed = sum(one.passed for one in outcomes)
+    return [[outcomes[0].subject, f"{passed} checks", "", "passed" if passed else "skipped", told]]

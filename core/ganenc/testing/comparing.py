@@ -82,8 +82,8 @@ def expect_close(found: Tensor, wanted: Tensor, sentence: str, *, tolerance: flo
     if found.shape != wanted.shape:
         fail(f"{sentence.format(by='their shapes')} ({shape_text(found.shape)} against {shape_text(wanted.shape)}).")
     a, b = found.detach().double().cpu(), wanted.detach().double().cpu()
-    by = float((a - b).abs().max()) if a.numel() else 0.0
-    size = max(float(b.abs().max()) if b.numel() else 0.0, 1e-3)
+    by = float(torch.where(a == b, 0.0, (a - b).abs()).max()) if a.numel() else 0.0  # Infinities may be equal.
+    size = max(float(b[b.isfinite()].abs().max()) if b.isfinite().any() else 0.0, 1e-3)
     expect(by <= tolerance * size, f"{sentence.format(by=f'{by:.3g}')}.")
 
 

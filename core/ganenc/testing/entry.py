@@ -11,7 +11,7 @@ from ganenc_registry.specs import GeneratorSpec, Release
 
 from ganenc.testing.checks import Outcome
 from ganenc.testing.runner import require_passed, run_checks
-from ganenc.testing.subjects import find_subjects, subject_of
+from ganenc.testing.subjects import subjects_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def check(
 
     Args:
         subject: a name as ``ganenc check`` takes it: ``loss:my-loss``, ``my-loss``, ``my_gan.py``,
-            ``ganenc-plugin-mine``; or a class, an object or a function.
+            ``ganenc-plugin-mine``; or a `Subject`, a class, an object or a function.
         kind: what an object or function is, where its class does not tell.
         spec: what a family of generators is built from; by default its ``__init__`` needs none, or the spec of its
             smallest installed model is taken.
@@ -66,8 +66,7 @@ def check(
         CheckFailed: with a sentence for each check that failed, unless ``on_fail`` is ``return``.
         UnknownNameError: if nothing is called so, or there is no such check.
     """
-    subjects = find_subjects(subject, spec=spec) if isinstance(subject, str) else [subject_of(subject, kind, spec=spec)]
-    outcomes = list(run_checks(subjects, only=only))
+    outcomes = list(run_checks(subjects_of(subject, kind, spec=spec), only=only))
     return require_passed(outcomes) if on_fail == "raise" else outcomes
 
 

@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -57,12 +57,12 @@ class InverterCase:
     @cached_property
     def bench(self) -> Bench:
         """A generator with styles, a constant and noise, and its encoder."""
-        return copy.deepcopy(_bench(styled_spec()))
+        return copy.deepcopy(_bench(styled_spec))
 
     @cached_property
     def classes(self) -> Bench:
         """A generator with classes, and its encoder."""
-        return copy.deepcopy(_bench(conditional_spec()))
+        return copy.deepcopy(_bench(conditional_spec))
 
     def invert(self, bench: Bench, **changes: Any) -> Inversion:
         """Invert the images of a bench; the same once for all checks where nothing is changed."""
@@ -103,9 +103,9 @@ class Bench:
 
 
 @functools.cache
-def _bench(spec: GeneratorSpec) -> Bench:
+def _bench(spec: Callable[[], GeneratorSpec]) -> Bench:
     """A bench that every case copies, as its encoder takes seconds to train."""
-    return Bench(spec)
+    return Bench(spec())
 
 
 def builds_by_its_options(case: InverterCase) -> None:

@@ -1,28 +1,32 @@
-"""The checks of a metric: one number an image, best for equal images, worse for worse ones, the same at any range."""
+"""The checks of a metric: best for equal images, worse for worse ones, each pair by itself, the same at any range."""
 
 from __future__ import annotations
 
 import inspect
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
-from ganenc_registry.errors import GanencError
+from ganenc_registry.errors import GanencError, WeightsMissingError
 from torch import Tensor
 
+from ganenc.evaluation import Metric
 from ganenc.images import Range, convert_range
 from ganenc.testing.checks import declare, expect, fail, skip
-from ganenc.testing.comparing import draw, expect_close
+from ganenc.testing.comparing import draw, expect_close, told
 from ganenc.testing.examples import ExampleBackbone
 from ganenc.testing.subjects import Subject
 
 __all__ = ["CHECKS", "MetricCase"]
 
 SIZES = ((16, 16), (21, 13), (9, 40))
+COUNT = 4
+GIVEN = ("value_range", "backbone", "device")
 
 
 class MetricCase:
-    """A metric to check: ``metric(a, b, *, value_range, ...) -> [N numbers]``.
+    """A metric to check: ``metric(a, b, *, value_range, ...)``, numbers of pairs or one number of two sets.
 
     Args:
         subject: the function. One that names ``backbone`` is given a small one.
@@ -31,56 +35,83 @@ class MetricCase:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
-    def measure(self, a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0), **options: Any) -> list[float]:
-        """The numbers of N pairs of images."""
-        metric = self.subject.resolve()
-        if "backbone" in inspect.signature(metric).parameters:
-            options["backbone"] = ExampleBackbone().freeze()
-        found: list[float] = metric(a, b, value_range=value_range, **options)
-        return found
+    @property
+    def function(self) -> Any:
+        """What is checked."""
+        return self.subject.resolve()
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric as an evaluation calls it."""
+        if self.subject.contribution is not None:
+            return Metric.named(self.subject.contribution.name)
+        names = frozenset(inspect.signature(self.function).parameters) & frozenset(GIVEN)
+        return Metric(self.subject.name, self.function, names)
+
+    @cached_property
+    def backbone(self) -> ExampleBackbone:
+        """The network for those that take one."""
+        return ExampleBackbone().freeze()
+
+    def measure(self, a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+        """The numbers of the pairs, or the one of the sets in a list.
+
+        Raises:
+            CheckSkipped: if it needs weights that are not on this machine.
+        """
+        try:
+            found = self.metric(a, b, value_range=value_range, backbone=self.backbone)
+        except WeightsMissingError:
+            skip("its weights are not on this machine")
+        return found if isinstance(found, list) else [found]
+
+    @cached_property
+    def compares_sets(self) -> bool:
+        """Whether it gives one number for all images."""
+        a, b = self.pair()
+        return not isinstance(self.metric(a, b, backbone=self.backbone), list)
 
     def pair(self, *, channels: int = 3, size: tuple[int, int] = SIZES[0]) -> tuple[Tensor, Tensor]:
-        """Two batches of three images."""
-        a = draw(3, channels, *size)
-        return a, (a + draw(3, channels, *size, seed=4, low=-0.3, high=0.3)).clamp(-1, 1)
+        """Two batches of images."""
+        a = draw(COUNT, channels, *size)
+        strength = torch.linspace(0.1, 0.5, COUNT)[:, None, None, None]
+        return a, (a + strength * draw(COUNT, channels, *size, seed=4)).clamp(-1, 1)
 
 
 def takes_two_batches_of_images(case: MetricCase) -> None:
-    """It takes two batches of images and their value_range."""
-    found = case.measure(*case.pair())
-    expect(
-        isinstance(found, list), f"It gives a {type(found).__name__}, where a list of floats is expected; use tolist()."
-    )
+    """It takes two batches of images, and names nothing else that an evaluation does not give."""
+    case.measure(*case.pair())
 
 
-def one_number_an_image(case: MetricCase) -> None:
-    """It gives one float for each pair, for colour and grey images of any size."""
+def numbers_are_finite(case: MetricCase) -> None:
+    """It gives a number for each pair, or one for the sets, for colour and grey images of any size."""
     for size in SIZES:
         for channels in (1, 3):
             found = case.measure(*case.pair(channels=channels, size=size))
-            fits = len(found) == 3 and all(isinstance(one, float) for one in found)
-            expect(fits, f"Three pairs of {size[0]}x{size[1]} give {found}, where three floats are expected.")
-            expect(not any(map(math.isnan, found)), f"Pairs of {size[0]}x{size[1]} give {found}; guard divisions.")
+            what = f"Images of {size[0]}x{size[1]} with {channels} channel(s)"
+            expect(all(map(math.isfinite, found)), f"{what} give {found}; guard what it divides by.")
 
 
 def equal_images_are_best(case: MetricCase) -> None:
     """Equal images are the best there is, and more noise is never better."""
-    image, noise = draw(1, 3, 16, 16), draw(1, 3, 16, 16, seed=9)
-    values = [case.measure(image, ((1 - share) * image + share * noise))[0] for share in (0.0, 0.1, 0.4, 0.9)]
-    told = ", ".join(f"{value:.3g}" for value in values)
+    images = draw(COUNT, 3, 16, 16)
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    values = [case.measure(images, images + share * noise)[0] for share in (0.0, 0.1, 0.3, 0.9)]
+    text = ", ".join(f"{value:.3g}" for value in values)
     falls, rises = sorted(values) == values, sorted(values, reverse=True) == values
     expect(
         (falls or rises) and values[0] != values[-1],
-        f"With more and more noise it gives {told}, where it should go one way from equal images; compare a and b.",
+        f"With more and more noise it gives {text}, where it should go one way from equal images; compare a and b.",
     )
 
 
-def samples_do_not_mix(case: MetricCase) -> None:
+def pairs_do_not_mix(case: MetricCase) -> None:
     """A pair alone gives what it gives in a batch."""
+    if case.compares_sets:
+        skip("it compares sets as wholes")
     a, b = case.pair()
-    whole, alone = case.measure(a, b), case.measure(a[1:2], b[1:2])
-    expect(len(alone) == 1, f"One pair gives {len(alone)} numbers; give one for each.")
-    expect_close(torch.tensor(alone), torch.tensor(whole[1:2]), "A pair alone differs by {by}; average within a pair")
+    alone, whole = torch.tensor(case.measure(a[1:2], b[1:2])), torch.tensor(case.measure(a, b)[1:2])
+    expect_close(alone, whole, "A pair alone differs by {by} from in a batch; average within a pair")
 
 
 def range_changes_nothing(case: MetricCase) -> None:
@@ -95,28 +126,33 @@ def range_changes_nothing(case: MetricCase) -> None:
 
 
 def region_alone_counts(case: MetricCase) -> None:
-    """Where it takes a region, what lies outside does not count."""
-    if "region" not in inspect.signature(case.subject.resolve()).parameters:
+    """Where it takes a region, what lies outside hardly counts."""
+    function = case.function
+    names = inspect.signature(function).parameters
+    if "region" not in names:
         skip("it takes no region")
+    options = {"backbone": case.backbone} if "backbone" in names else {}
     a = draw(1, 3, 32, 32)
     b = a + draw(1, 3, 32, 32, seed=3, low=-0.2, high=0.2)
     region = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     region[..., :16] = True
     worse = torch.where(region, b, -b)
-    one, other = case.measure(a, torch.where(region, b, a), region=region), case.measure(a, worse, region=region)
-    whole = case.measure(a, worse)
-    near = abs(one[0] - other[0]) <= 0.5 * abs(one[0] - whole[0])
-    expect(near, f"Outside its region it counts: {one[0]:.3g} against {other[0]:.3g}; leave those pixels out.")
+    one = function(a, torch.where(region, b, a), region=region, **options)[0]
+    other, whole = function(a, worse, region=region, **options)[0], function(a, worse, **options)[0]
+    near = abs(one - other) <= 0.5 * abs(one - whole)
+    expect(near, f"What lies outside its region counts: {one:.3g} becomes {other:.3g}; leave those pixels out.")
 
 
 def other_shapes_are_refused(case: MetricCase) -> None:
-    """Batches of different shapes are told in a sentence."""
+    """Pairs of different shapes are told in a sentence."""
+    if case.compares_sets:
+        skip("it compares sets, which may differ")
     try:
         case.measure(draw(2, 3, 16, 16), draw(2, 3, 8, 8))
     except GanencError:
         return
     except Exception as error:
-        fail(f"Images of two shapes raise {type(error).__name__}: {error}; raise an ImageError that names both.")
+        fail(f"Images of two shapes raise {told(error)}; raise an ImageError that names both.")
     fail("Images of two shapes are taken; raise an ImageError that names both.")
 
 
@@ -135,9 +171,9 @@ CHECKS = (
     *declare("metric", takes_two_batches_of_images, gate=True),
     *declare(
         "metric",
-        one_number_an_image,
+        numbers_are_finite,
         equal_images_are_best,
-        samples_do_not_mix,
+        pairs_do_not_mix,
         range_changes_nothing,
         region_alone_counts,
         other_shapes_are_refused,

@@ -11,7 +11,7 @@ from ganenc_registry.specs import GeneratorSpec
 
 from ganenc.testing.checks import Check, CheckFailed
 from ganenc.testing.runner import Examination, require_known
-from ganenc.testing.subjects import find_subjects, subject_of
+from ganenc.testing.subjects import subjects_of
 
 if TYPE_CHECKING:
     import pytest
@@ -64,7 +64,7 @@ def parametrize_with_checks(
             check()
 
     Args:
-        subjects: names, classes, objects or functions, as :func:`ganenc.testing.check` takes them.
+        subjects: names, subjects, classes, objects or functions, as :func:`ganenc.testing.check` takes them.
         kind: what objects and functions are, where their classes do not tell.
         spec: what families of generators among them are built from.
         expected_failures: a reason for each check, by name, that is known to fail. Such a test is an expected failure,
@@ -83,8 +83,7 @@ def parametrize_with_checks(
     require_known(reasons)
     cases = []
     for given in subjects:
-        found = find_subjects(given, spec=spec) if isinstance(given, str) else [subject_of(given, kind, spec=spec)]
-        for examination in map(Examination, found):
+        for examination in map(Examination, subjects_of(given, kind, spec=spec)):
             for check in examination.checks:
                 marks = []
                 if check.name in reasons:

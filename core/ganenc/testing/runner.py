@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ganenc_registry import KINDS
-from ganenc_registry.errors import UnknownNameError, nearest
+from ganenc_registry.errors import GanencError, UnknownNameError, nearest
 
 from ganenc.testing.checks import Check, CheckFailed, CheckSkipped, Outcome, Scope
 from ganenc.testing.subjects import Subject
@@ -68,14 +70,29 @@ class Examination:
     def _run(self, check: Check) -> Outcome:
         started, result, sentence = time.perf_counter(), "passed", ""
         try:
-            check.run(self.subject if check.kind in ("contribution", "plugin") else self.case)
+            with _without_network():
+                check.run(self.subject if check.kind in ("contribution", "plugin") else self.case)
         except CheckSkipped as reason:
             result, sentence = "skipped", str(reason)
-        except CheckFailed as error:
+        except GanencError as error:
             result, sentence = "failed", str(error)
         except Exception as error:
             result, sentence = "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
         return Outcome(self.subject.name, check, result, sentence, time.perf_counter() - started)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _without_network() -> Iterator[None]:
+    """While it lasts, no name of a host is found, so that what would be fetched is missing, here as everywhere."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise socket.gaierror("checks use no network")
+
+    before, socket.getaddrinfo = socket.getaddrinfo, refuse
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = before
 
 
 def checks_of(kind: Scope) -> tuple[Check, ...]:

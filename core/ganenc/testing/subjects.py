@@ -23,7 +23,7 @@ from ganenc_registry.specs import GeneratorSpec
 from ganenc.scripts import import_script
 from ganenc.testing.checks import Scope
 
-__all__ = ["BASES", "Subject", "find_subjects", "subject_of"]
+__all__ = ["BASES", "Subject", "find_subjects", "subject_of", "subjects_of"]
 
 BASES: tuple[tuple[Kind, str, str], ...] = (
     ("generator", "ganenc.generator", "Generator"),
@@ -120,6 +120,13 @@ def subject_of(value: Any, kind: Kind | None = None, *, spec: GeneratorSpec | No
         raise SpecError(f"A spec is what a generator is built from, and {value!r} is a {kind}; leave it out.")
     name = getattr(value, "__name__", None) or type(value).__name__
     return Subject(kind, f"{kind}:{name}", spec=spec, value=value)
+
+
+def subjects_of(given: Any, kind: Kind | None = None, *, spec: GeneratorSpec | None = None) -> list[Subject]:
+    """A name by :func:`find_subjects`, a subject as it is, anything else by :func:`subject_of`."""
+    if isinstance(given, str):
+        return find_subjects(given, spec=spec)
+    return [given if isinstance(given, Subject) else subject_of(given, kind, spec=spec)]
 
 
 def _found(name: str) -> Iterator[Subject]:
