@@ -26,6 +26,8 @@ class Found(NamedTuple):
     """The mean share of the map's mass in the quarter."""
     boxes: float
     """How often the boxes of AT1 and AT2 are both centred in the quarter."""
+    regions: float
+    """How often the region is."""
 
 
 @pytest.fixture
@@ -64,12 +66,15 @@ def measure(photos: tuple[Tensor, Tensor], count: int, seed: int) -> Found:
     weighted, cropped = GradCam(backbone, of="given"), GradCamCrop(backbone, of="given")
     cropped.maps = weighted.maps  # The cache spares a second pass over the same images.
     maps = weighted.prepare(made, labels=labels)["map"]
-    hit = torch.ones(count, dtype=torch.bool)
     focus = cropped.prepare(made, labels=labels)
-    for box in (focus["at1"], focus["at2"]):
+
+    def hit(box: Tensor) -> Tensor:
         top, left, height, width = box.unbind(1)
-        hit &= 2 * (top + height / 2 > side).long() + (left + width / 2 > side).long() == quarters
-    return Found(share(maps, quarters), hit.float().mean().item())
+        return 2 * (top + height / 2 > side).long() + (left + width / 2 > side).long() == quarters
+
+    boxes = hit(focus["at1"]) & hit(focus["at2"])
+    regions = hit(cropped.region(made, focus))
+    return Found(share(maps, quarters), boxes.float().mean().item(), regions.float().mean().item())
 
 
 def share(maps: Tensor, quarters: Tensor) -> float:
@@ -105,6 +110,7 @@ def test_maps_and_boxes_lie_on_the_class_asked_for(photos: tuple[Tensor, Tensor]
     found = measure(photos, 48, seed=5)
     assert found.share > 0.45, "chance is 0.25"
     assert found.boxes > 0.75, "chance is 0.25"
+    assert found.regions > 0.75, "chance is 0.25"
 
 
 @pytest.mark.slow
@@ -117,6 +123,7 @@ def test_maps_lie_on_the_class_asked_for_as_captums_do(
         found = measure((large, photos[1]), 200, seed)
         assert found.share >= 0.52, "chance is 0.25"
         assert found.boxes >= 0.80, "chance is 0.25"
+        assert found.regions >= 0.80, "chance is 0.25"
         assert found.share >= captums_share((large, photos[1]), 200, seed) - 0.002
 
 
