@@ -18,7 +18,7 @@ from ganenc.models import build_generator
 from ganenc.training.fitness import range_complaint
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Condition, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector
+from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector
 from torch import Tensor, nn
 
 from adapters import networks
@@ -217,6 +217,13 @@ def test_an_embedding_that_takes_numbers_alone_serves_the_encoder() -> None:
     blocks = [{"size": (8, 8), "in_channels": 4, "out_channels": 4}]
     encoder = ganenc.build_encoder(generator, blocks=blocks)
     assert torch.equal(encoder.embedding, generator.table.weight)
+
+
+def test_a_map_that_is_all_there_is_learns_faster_than_a_constant() -> None:
+    space, styles = Map(name="z", channels=1, height=2, width=2), Styles(layers=2, dim=4)
+    assert EncoderSpec.mirror(spec_of(layout=(space,))).map_gain == 0.3
+    assert EncoderSpec.mirror(spec_of(layout=(styles, space))).map_gain == 0.01
+    assert EncoderSpec.mirror(spec_of(layout=(space,)), map_gain=1.0).map_gain == 1.0
 
 
 def test_the_best_of_some_draws_starts_a_map_that_is_drawn() -> None:

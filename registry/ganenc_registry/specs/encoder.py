@@ -18,6 +18,10 @@ __all__ = ["BlockSpec", "EncoderSpec"]
 
 WIDEST = 512
 PIXEL_CHANNELS = 16384
+CONSTANT_GAIN = 0.01
+"""The first size of what is added to a constant."""
+MAP_GAIN = 0.3
+"""The same, where maps are all that there is to predict: of 0.01 to 1, what learned fastest (not in the paper)."""
 
 
 class BlockSpec(Spec):
@@ -68,7 +72,11 @@ class EncoderSpec(Spec):
         ge=0,
         description="size of the first weights of the heads of styles, vectors and conditions; 1 in the paper",
     )
-    map_gain: float = Field(0.01, gt=0, description="factor of the features in a map; 1 in the paper")
+    map_gain: float = Field(
+        CONSTANT_GAIN,
+        gt=0,
+        description="factor of the features in a map; 1 in the paper, 0.3 by default where there are maps alone",
+    )
     hidden: NonNegativeInt = Field(
         0, description="units between the last block and the vectors; 0 leads straight there, 256 in Table 10"
     )
@@ -142,6 +150,7 @@ class EncoderSpec(Spec):
             "norm": norm,
             "noise": "fixed" if any(isinstance(part, Styles) for part in generator.layout) else "none",
             "hidden": 256 if condition else 0,
+            "map_gain": MAP_GAIN if all(isinstance(part, Map) for part in encoded(generator.layout)) else CONSTANT_GAIN,
             **overrides,
         }
         if "blocks" not in fields:
