@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -24,8 +24,9 @@ from ganenc.training.expectation import expect
 from ganenc.training.folder import RunFolder
 from ganenc.training.interrupts import Interrupts
 from ganenc.training.processes import Processes
+from ganenc.training.progress import Progress, Window, copied, rate_at
 
-__all__ = ["OnRow", "OnStart", "Progress", "Trainer"]
+__all__ = ["OnRow", "OnStart", "Trainer"]
 
 OnRow: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called with step, steps and terms at every row of metrics."""
@@ -35,51 +36,6 @@ OnStart: TypeAlias = Callable[[list[str]], None]
 
 LOOKS = 4
 """So many targets, the first of the sample grids, are shown as the attention sees them."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; all of it is in its checkpoints."""
-
-    step: int = 0
-    """Steps done."""
-    rate_factor: float = 1.0
-    """By what the learning rate was lowered after losses that were not finite."""
-    retries: int = 0
-    best_loss: float = math.inf
-    best_step: int = 0
-    smooth_loss: float = math.nan
-    best_kept: float = math.inf
-    """The smoothed loss of the encoder that is kept as the best one."""
-    micro_batch: int = 0
-    """Images at a time, once that is settled."""
-    stopped: str = ""
-    """Why the run ended early, if it did."""
-
-
-@dataclass
-class _Window:
-    """Sums of the terms since the last row of metrics, kept on the device."""
-
-    names: list[str] = field(default_factory=list)
-    total: Tensor | None = None
-    count: int = 0
-
-    def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Add this process's part of a step's terms."""
-        values = torch.stack(list(terms.values()))
-        if self.total is None or self.names != list(terms):
-            self.names, self.total, self.count = list(terms), values, 1
-        else:
-            self.total, self.count = self.total + values, self.count + 1
-
-    def means(self, processes: Processes) -> dict[str, float]:
-        """The mean of each term, brought to the host; the window starts anew."""
-        if self.total is None:
-            return {}
-        values = (processes.sum(self.total.clone()) / self.count).tolist()
-        self.total = None
-        return dict(zip(self.names, values))
 
 
 class Trainer:
@@ -115,7 +71,7 @@ class Trainer:
         if choice.average:
             self.average = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
         self._good: dict[str, Any] = {}
-        self._window = _Window()
+        self._window = Window()
         device = step.generator.device
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=run.speed.autocast == "fp16")
@@ -220,7 +176,7 @@ class Trainer:
     def _one(self) -> None:
         choice, progress = self.run.optimiser, self.progress
         for group in self.adam.param_groups:
-            group["lr"] = choice.rate * progress.rate_factor * _rate(self.run, progress.step)
+            group["lr"] = choice.rate * progress.rate_factor * rate_at(self.run, progress.step)
         self.encoder.train(self.norm_in_training)
         self.adam.zero_grad(set_to_none=True)
         self._gradients(self._batch(progress.step))
@@ -284,7 +240,7 @@ class Trainer:
         step, retries, factor = progress.step, progress.retries + 1, progress.rate_factor / 2
         self._restore(self._good)
         self.progress.step, self.progress.retries, self.progress.rate_factor = step, retries, factor
-        self._window = _Window()
+        self._window = Window()
         self.folder.log(step, {"returned_to_good_state": 1.0, "rate_factor": factor})
 
     def _watch(self, loss: float) -> None:
@@ -338,7 +294,7 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
-        copy: dict[str, Any] = _copied(state)
+        copy: dict[str, Any] = copied(state)
         return copy
 
     @torch.no_grad()
@@ -351,13 +307,13 @@ class Trainer:
                 f"The checkpoint of step {state['progress']['step']} in {self.folder.path} is of another encoder; name"
                 " another folder."
             ) from None
-        restore_adam(self.adam, _copied(state["optimiser"]))
+        restore_adam(self.adam, copied(state["optimiser"]))
         weights = dict(self.encoder.named_parameters())
         self.average = {name: torch.empty_like(weights[name]).copy_(value) for name, value in state["average"].items()}
         self.progress = Progress(**state["progress"])
         window, total = state["window"], state["window"]["total"]
         total = None if total is None else total.to(self._finite.device)
-        self._window = _Window(window["names"], total, window["count"])
+        self._window = Window(window["names"], total, window["count"])
         self._scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
 
@@ -384,15 +340,6 @@ class Trainer:
         return self.encoder.eval()
 
 
-def _copied(value: Any) -> Any:
-    """Nested dicts and lists with every tensor copied."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _first(source: Source, count: int) -> Batch:
     """The first ``count`` images of a source."""
     batches: list[Batch] = []
@@ -403,13 +350,3 @@ def _first(source: Source, count: int) -> Batch:
     latents = [batch.latents for batch in batches if batch.latents is not None]
     true = Latents.cat(latents)[:count] if len(latents) == len(batches) else None
     return Batch(torch.cat([batch.images for batch in batches])[:count], together, true)
-
-
-def _rate(run: RunSpec, step: int) -> float:
-    """The share of the full learning rate at a step."""
-    choice = run.optimiser
-    if step < choice.warmup:
-        return (step + 1) / (choice.warmup + 1)
-    if choice.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - choice.warmup) / max(1, run.steps - choice.warmup)))
