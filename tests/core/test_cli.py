@@ -182,7 +182,7 @@ class TestCatalogue:
         assert ran.err.count("\n") == 1
 
     def test_plugins_says_why_one_failed_and_exits_with_1(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        item = Contribution(kind="loss", name="x", summary="an x", target="a:b")
+        item = Contribution(kind="loss", name="x", summary="an x", target="ganenc.losses:MSE")
         statuses = [
             PluginStatus("good", "good 1.0", contributions=(item,)),
             PluginStatus("bad", "bad 2.0", error="boom"),
