@@ -18,7 +18,7 @@ from ganenc_plugin_gradcam.scores import Of
 
 __all__ = ["GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam", "MapAttention"]
 
-REGION = 0.35
+REGION = 0.4
 """The part of the blurred map's peak above which an object's region lies."""
 MOST = (0.75, 1 - 2 * AT2_MARGIN)
 """The greatest sides of the crops AT1 and AT2, as parts of the image's: those of the centre crops (Figure 5)."""
