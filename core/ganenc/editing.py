@@ -75,7 +75,7 @@ def mix(a: Latents, b: Latents, layers: Iterable[int]) -> Latents:
         mixed[part.name] = a[part.name].index_copy(1, places, other[part.name][:, taken])
     if taken[0] == 0:
         mixed |= {part.name: other[part.name] for part in a.layout if isinstance(part, Map) and part.name in a}
-    return Latents(a.layout, {**a.tensors, **mixed}, space="w+", model=a.model or b.model)
+    return Latents(a.layout, {**a.tensors, **mixed}, space="w+", model=a.model or b.model, info=a.info)
 
 
 def interpolate(a: Latents, b: Latents, steps: int) -> Latents:
@@ -90,6 +90,7 @@ def interpolate(a: Latents, b: Latents, steps: int) -> Latents:
         raise LatentsError(f"A way leads from one sample to one other in 2 steps or more, not {steps}.")
     weights = torch.linspace(0, 1, steps)
     way = a.expand(steps).lerp(b.expand(steps), weights)
+    way.info = {key: value for key, value in a.info.items() if b.info.get(key) == value}
     arcs = [part.name for part in a.layout if isinstance(part, Vector) and part.name in a]
     return way.replace(**{name: _arc(a[name], b[name], weights) for name in arcs})
 

@@ -72,10 +72,11 @@ def test_the_layers_that_are_named_move_alone() -> None:
 
 def test_a_direction_may_move_maps_too() -> None:
     tensors = {"w": torch.zeros(4, 3), "const": torch.ones(3, 2, 2)}
-    before = latents()
-    after = Direction("more", [STYLES, CONST], tensors, space="w+").apply(before, 1.0)
-    assert torch.equal(after["w"], before["w"])
-    assert torch.allclose(after["const"], before["const"] + 12**-0.5)
+    before, more = latents(), Direction("more", [STYLES, CONST], tensors, space="w+")
+    for after in (more.apply(before, 1.0), more.apply(before, 1.0, layers=[0, 2])):
+        assert torch.equal(after["w"], before["w"])
+        assert torch.allclose(after["const"], before["const"] + 12**-0.5)
+    assert torch.equal(more.apply(before, 1.0, layers=[1, 2])["const"], before["const"])
 
 
 def test_the_space_of_moved_latents() -> None:

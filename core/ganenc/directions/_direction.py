@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError
-from ganenc_registry.specs import Part, Styles, encoded
+from ganenc_registry.specs import Map, Part, Styles, encoded
 from torch import Tensor
 
 from ganenc.latents import SPACES, Latents, layout_json, load_tensors, read_layout, save_tensors
@@ -82,7 +82,8 @@ class Direction:
         Args:
             latents: of N samples.
             strength: how far, in deviations of the model's latents: one number for all samples, or one each (N,).
-            layers: the layers of styles to move, in place of the direction's own.
+            layers: the layers of styles to move, in place of the direction's own; maps move with layer 0, which begins
+                with them.
 
         Returns:
             the moved latents, in ``w+`` unless all layers of latents in ``w`` moved alike.
@@ -104,10 +105,13 @@ class Direction:
             if chosen is not None and isinstance(part, Styles):
                 kept = torch.zeros(part.layers, 1, dtype=old.dtype, device=old.device)
                 way = way * kept.index_fill(0, torch.tensor(chosen, device=old.device), 1.0)
+            elif chosen is not None and isinstance(part, Map) and 0 not in chosen:
+                continue
             moved[part.name] = old + steps.to(old).reshape(-1, *[1] * (old.ndim - 1)) * way
         tied = latents.space == self.space and chosen is None
         space = latents.space if tied or latents.space == "z" else "w+"
-        return Latents(latents.layout, {**latents.tensors, **moved}, space=space, model=latents.model or self.model)
+        known: dict[str, Any] = {"model": latents.model or self.model, "info": latents.info}
+        return Latents(latents.layout, {**latents.tensors, **moved}, space=space, **known)
 
     def position(self, latents: Latents) -> Tensor:
         """Where latents stand along the direction (N,), in deviations from its hyperplane; from 0 where it has none.
