@@ -1,0 +1,180 @@
+"""Makes the pictures of the gallery: ``python docs/gallery.py``, or one of them again: ``--only mixed.png``.
+
+Models and photos are those that come along, and none is chosen by hand: samples are the first of seed 0, photos are
+those kept out of all training, in the order of their names, or every so many of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import ganenc
+import torch
+from ganenc import directions, editing, images
+from ganenc.atomic import write_bytes
+from ganenc.drawing import sheet
+from ganenc.objective import build_attention
+from ganenc_plugin_hands.models import MODELS, PHOTOS
+from torch import Tensor
+from torch.nn import functional as F
+
+FOLDER = Path(__file__).parent / "gallery"
+MODEL = "stylegan2-hands64"
+BACKBONE = "hands"
+SAMPLES = 8
+EVERY = 3
+"""Every so many of the photos is inverted step by step."""
+STEPS = 160
+"""Of `finetune+refine`, a photo."""
+DRAWS = 600
+"""To find the direction from."""
+TOWARDS = 5
+"""The digit that the edit leads to: the open hand."""
+MIXED = range(4, 10)
+"""The layers of styles that come from the other photo."""
+FRAMES = 12
+AMPLIFIED = 4
+
+
+def samples() -> bytes:
+    """The first samples of seed 0, a row for each family."""
+    rows = []
+    for name in MODELS:
+        generator = ganenc.load_generator(name)
+        rows.append(editing.render(generator, generator.sample(SAMPLES, seed=0)))
+    return tiles(torch.cat(rows), SAMPLES)
+
+
+def encoded() -> bytes:
+    """Every other photo, and what one pass of each family's encoder makes of it, a row for each."""
+    chosen = photos()[::2]
+    rows = [chosen]
+    for name in MODELS:
+        found = ganenc.invert(
+            chosen, ganenc.load_generator(name), ganenc.load_encoder(name), method="encode", backbone=BACKBONE
+        )
+        rows.append(found.reconstructions)
+    return tiles(torch.cat(rows), len(chosen))
+
+
+def inverted() -> bytes:
+    """Photos, one pass of the encoder, `finetune+refine`, and what it leaves, amplified; a row for each."""
+    chosen = photos()[::EVERY]
+    quick = ganenc.invert(chosen, *model(), method="encode").reconstructions
+    best = inversion().reconstructions
+    difference = ((best.clamp(-1, 1) - chosen) * AMPLIFIED / 2).clamp(-1, 1)
+    return tiles(torch.cat([chosen, quick, best, difference]), len(chosen))
+
+
+def attention() -> bytes:
+    """What attentions see in the first photo, and in the same made small, in a corner; a row for each."""
+    photo = images.read(images.find(PHOTOS)[0])[None]
+    half = F.interpolate(photo, scale_factor=0.5, mode="bicubic", antialias=True).clamp(-1, 1)
+    free = photo.shape[-1] - half.shape[-1]
+    corner = F.pad(half, (free, 0, free, 0), mode="replicate")
+    return images.png_bytes(
+        sheet([look("center", photo), look("gradcam", photo), look("center", corner), look("gradcam-crop", corner)])
+    )
+
+
+def edited() -> bytes:
+    """Photos, and their inversions along a direction from -3 to 3 deviations; a row for each."""
+    generator, encoder = model()
+    drawn, scores = directions.label_draws(generator, ganenc.load_backbone(BACKBONE), DRAWS, encoder=encoder)
+    way = directions.find_by_labels(generator, drawn, directions.margin(scores, TOWARDS), name=f"class-{TOWARDS}")
+    print(f"{way.name}: {way.info}")
+    strengths = torch.linspace(-3, 3, 7)
+    rows = []
+    for photo, latents in zip(photos()[::EVERY], inversion().latents):
+        moved = editing.render(generator, way.apply(latents.expand(len(strengths)), strengths))
+        rows.append(torch.cat([photo[None], moved]))
+    return tiles(torch.cat(rows), 1 + len(strengths))
+
+
+def interpolated() -> bytes:
+    """The way from the first inversion to the last, in nine steps."""
+    return tiles(editing.render(model()[0], way_between(9)), 9)
+
+
+def animated() -> bytes:
+    """The same way, there and back."""
+    return editing.animation_bytes(editing.there_and_back(editing.render(model()[0], way_between(FRAMES))), "WEBP")
+
+
+def mixed() -> bytes:
+    """Inversions down the side with the high layers' styles of those along the top."""
+    found, generator = inversion(), model()[0]
+    latents, made = list(found.latents), found.reconstructions
+    rows = [torch.cat([torch.ones_like(made[:1]), made])]
+    for own, shape in zip(made, latents):
+        mixes = torch.cat([editing.render(generator, editing.mix(shape, style, MIXED)) for style in latents])
+        rows.append(torch.cat([own[None], mixes]))
+    return tiles(torch.cat(rows), 1 + len(latents))
+
+
+PICTURES: dict[str, Callable[[], bytes]] = {
+    "samples.png": samples,
+    "encoded.png": encoded,
+    "inverted.png": inverted,
+    "attention.png": attention,
+    "edited.png": edited,
+    "interpolated.png": interpolated,
+    "interpolated.webp": animated,
+    "mixed.png": mixed,
+}
+"""What makes each file of the gallery."""
+
+
+@cache
+def model() -> tuple[ganenc.Generator, ganenc.Encoder]:
+    """The generator, and the encoder, of what is inverted and edited."""
+    return ganenc.load_generator(MODEL), ganenc.load_encoder(MODEL)
+
+
+@cache
+def photos() -> Tensor:
+    """All photos kept out of training, in the order of their names (N, 3, 64, 64) from -1 to 1."""
+    return images.read_many(images.find(PHOTOS), size=model()[0].spec.size).batch
+
+
+@cache
+def inversion() -> ganenc.Inversion:
+    """Some of the photos, inverted step by step; done once for all pictures that show it."""
+    return ganenc.invert(photos()[::EVERY], *model(), method="finetune+refine", backbone=BACKBONE, steps=STEPS)
+
+
+def way_between(steps: int) -> ganenc.Latents:
+    """Latents from the first inversion to the last."""
+    latents = inversion().latents
+    return editing.interpolate(latents[:1], latents[len(latents) - 1 :], steps)
+
+
+def look(name: str, image: Tensor) -> dict[str, Tensor]:
+    """What an attention sees in an image (1, 3, H, W), by captions."""
+    chosen = build_attention(name, backbone=BACKBONE)
+    with torch.no_grad():
+        seen = chosen.pictures(image, chosen.prepare(image))
+    return {f"{name}: {view}": picture[0] for view, picture in seen.items()}
+
+
+def tiles(made: Tensor, columns: int) -> bytes:
+    """Images (N, 3, H, W) from -1 to 1 side by side, each pixel doubled, as a PNG file."""
+    return images.png_bytes(images.grid(made.repeat_interleave(2, 2).repeat_interleave(2, 3), columns))
+
+
+def main() -> None:
+    """Make all pictures, or those that are asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", action="append", choices=sorted(PICTURES), help="this file; may be given again")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder to write to")
+    given = parser.parse_args()
+    for name in given.only or PICTURES:
+        write_bytes(given.out / name, PICTURES[name]())
+        print(given.out / name)
+
+
+if __name__ == "__main__":
+    main()
