@@ -238,3 +238,18 @@ def test_the_command_writes_a_package_and_says_what_is_next(
     assert call("ganenc-plugin-new", "--kind", "los") == 2
     assert call("ganenc-plugin-other", "--out", "inner/folder") == 0
     assert (tmp_path / "inner" / "folder" / "ganenc_plugin_other" / "generator.py").is_file()
+
+
+@each
+def test_the_command_that_a_package_is_used_by_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    from ganenc.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+    program, command, *words = SCAFFOLDS[kind].use.split()  # type: ignore[index]
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert (program, stop.value.code) == ("ganenc", 0)
+    assert [word for word in words if word.startswith("--") and word not in said] == []

@@ -57,13 +57,13 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
     ),
     "metric": Scaffold(
         "Mean absolute difference of 8-bit images, in levels",
-        "ganenc list metric",
-        "lists it",
+        "ganenc evaluate --photos photos --model MODEL --metric $called",
+        "takes it of photos and what is rebuilt of them",
     ),
     "aligner": Scaffold(
         "The greatest crop of the generator's shape, as far up as is asked",
-        "ganenc list aligner",
-        "lists it",
+        "ganenc invert photo.jpg --model MODEL --align $called --set align.down=0.2 --out inverted",
+        "inverts photos in which it says where to look",
     ),
 }
 """By kind. A model needs no package of code: it is contributed beside its family, as the path of a model folder."""
