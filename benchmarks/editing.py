@@ -212,7 +212,7 @@ def report(
     best = measured["encode", ENCODED]
     parts = [
         f"{MODEL}, {len(photos)} photos kept out of all training, directions from {draws} draws; strengths from -3 to 3"
-        " in steps of 1, in deviations. LPIPS is between the edited and the unedited reconstruction, the mean over photos"
+        " in steps of 1, in deviations. LPIPS compares the edited with the unedited reconstruction, a mean over photos"
         " and strengths but 0; the hand's region is where the hand is before or after the edit.",
         by_method(measured, inversions, photos),
         "One pass of the encoder, directions of encoded draws:",

@@ -34,7 +34,7 @@ class Latents:
         tensors: a tensor for each part that is given: styles (N, layers, dim), vectors and conditions (N, dim), maps
             (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
         space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
-        model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known; a file knows it.
+        model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: by files.
         info: what else a file says of them, as plain data by name, such as ``transform``, where in its photo the image
             lies (see ``ganenc.align``). It goes along when they are moved, picked from or edited.
 

@@ -18,7 +18,6 @@ from typing import Any
 import foreign
 import pytest
 import torch
-from fuzzing.memory import peak_megabytes
 from ganenc.checkpoint import read_checkpoint
 from ganenc_registry.errors import CheckpointError
 

@@ -154,7 +154,9 @@ def test_no_config_and_foreign_ones_are_left_to_the_families(folder: Path) -> No
 @pytest.mark.parametrize("load", [load_generator, load_encoder])
 def test_a_damaged_config_is_named(folder: Path, content: str | bytes, load: Callable[..., Any]) -> None:
     (folder / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(CheckpointError, match=r"config\.json: it is not valid JSON \(.*\); the model folder is damaged"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json: it is not valid JSON \(.*\); the model folder is damaged"
+    ):
         load(folder)
 
 
