@@ -103,7 +103,8 @@ def _arc(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
     if math.sin(angle) < 1e-4:  # Alike or opposite: there is no one arc.
         return torch.lerp(a, b, weights.to(a)[:, None])
     share = weights.to(a)[:, None]
-    return lengths * (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / math.sin(angle)
+    arc: Tensor = torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other
+    return lengths * arc / math.sin(angle)
 
 
 def there_and_back(images: Tensor) -> Tensor:

@@ -144,8 +144,8 @@ class Direction:
         for part in self.parts:
             if part not in latents.layout or part.name not in latents:
                 raise LatentsError(
-                    f"The direction {self.name!r} moves {part.name!r} {part.shape}, which {latents} have not; the two"
-                    " are different models'."
+                    f"The direction {self.name!r} moves {part.name!r}, which {latents} have not, or in another size; the"
+                    " two are different models'."
                 )
 
     def orthogonal_to(self, *others: Direction) -> Direction:

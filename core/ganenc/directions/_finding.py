@@ -219,7 +219,7 @@ def _parts(latents: Latents, names: Sequence[str] | None) -> list[Part]:
     if names:
         return [known[name] for name in names]
     moved = [part for part in known.values() if not isinstance(part, Condition)]
-    varying = [part for part in moved if len(latents) > 1 and bool(latents[part.name].var(0).sum() > 0)]
+    varying: list[Part] = [part for part in moved if len(latents) > 1 and bool(latents[part.name].var(0).sum() > 0)]
     if not varying:
         raise LatentsError(f"These latents do not differ in {sorted(known)}; a direction needs some that do.")
     return varying
