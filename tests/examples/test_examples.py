@@ -14,6 +14,7 @@ import ganenc
 import pytest
 from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
 from ganenc_registry.specs import EncoderSpec, RunSpec, Vector
+from PIL import Image
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,19 @@ def test_a_photo_inverted(tmp_path: Path) -> None:
     generator = ganenc.load_generator("stylegan2-hands64")
     latents = ganenc.Latents.load(tmp_path / "inverted.safetensors", model=ganenc.model_hash(generator))
     assert_rebuilt(tmp_path / "inverted.png", latents, generator)
+
+
+@needs_hands
+def test_a_photo_edited(tmp_path: Path) -> None:
+    printed = run("edit.py", tmp_path)
+    assert float(re.findall(r"right for ([\d.]+)%", printed)[0]) > 50, printed
+    generator = ganenc.load_generator("stylegan2-hands64")
+    for name, space in (("open-hand", "w+"), ("pca-0", "w")):
+        found = ganenc.Direction.load(tmp_path / f"{name}.safetensors", model=ganenc.model_hash(generator))
+        assert found.space == space
+        assert ganenc.images.read(tmp_path / f"{name}.png").shape == (3, 64, 8 * 66 - 2), "the photo and seven edits"
+        with Image.open(tmp_path / f"{name}.gif") as moving:
+            assert moving.n_frames == 12  # type: ignore[attr-defined]
 
 
 @needs_hands
