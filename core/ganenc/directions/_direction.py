@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError
-from ganenc_registry.specs import Map, Part, Styles, encoded
+from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
 from ganenc.latents import SPACES, Latents, layout_json, load_tensors, read_layout, save_tensors
@@ -143,9 +143,10 @@ class Direction:
             )
         for part in self.parts:
             if part not in latents.layout or part.name not in latents:
+                size = "" if isinstance(part, Noise) else f" {part.shape}"
                 raise LatentsError(
-                    f"The direction {self.name!r} moves {part.name!r}, which {latents} have not, or in another size; the"
-                    " two are different models'."
+                    f"The direction {self.name!r} moves {part.name!r}{size}, which {latents} have not; the two are"
+                    " different models'."
                 )
 
     def orthogonal_to(self, *others: Direction) -> Direction:
