@@ -10,7 +10,18 @@ from ganenc_registry.specs import EncoderSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.layers import Blur, ConditionalBatchNorm, Conv, FixedNoise, Linear, mix, standardize
+from ganenc._fused import fusible
+from ganenc.layers import (
+    Blur,
+    ConditionalBatchNorm,
+    Conv,
+    FixedNoise,
+    Linear,
+    activate_halve,
+    halve,
+    mix,
+    standardize,
+)
 
 __all__ = ["AdaptiveBlock", "BlockStyles", "EncoderBlock"]
 
@@ -76,37 +87,44 @@ class AdaptiveBlock(EncoderBlock):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
         """See :class:`EncoderBlock`."""
-        bypass = self._halve(x, "average", "stride")
+        slope, two = self.encoder.slope, self.spec.convolutions == 2
+        bypass = x if self.spec.downscale == "none" else halve(x)
         x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition)
-        x = self._activate(self.noise_1(self.conv_1(x)))
-        if self.spec.convolutions == 2:
-            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition)
-            x = self.conv_2(self.blur(x))
-            x = self._halve(self._activate(self.noise_2(x)), "average")
+        x = self.noise_1(self.conv_1(x))
+        if two:
+            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, slope)
+            x = self.noise_2(self.conv_2(self.blur(x)))
+        if self.spec.downscale == "average":
+            x = activate_halve(x, slope)
         else:
-            x = self._halve(x, "average")
+            x = F.leaky_relu(x, slope, inplace=True)
+        if not two:
             x, style_2 = self._normalise(x, self.head_2, None, None)
         if self.spec.in_channels != self.spec.out_channels:
             bypass = self.bypass(bypass)
         return mix(x, bypass, self.encoder.residual), (style_1, style_2)
 
     def _normalise(
-        self, x: Tensor, head: nn.Module | None, norm: nn.Module | None, condition: Tensor | None
+        self,
+        x: Tensor,
+        head: nn.Module | None,
+        norm: nn.Module | None,
+        condition: Tensor | None,
+        slope: float | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The style of ``x`` and ``x`` normalised; (mean, deviation) are computed once for both."""
+        """The style of ``x``, and ``x`` normalised, both after a leaky ReLU if there is a slope.
+
+        (mean, deviation) are computed once for both.
+        """
         style = None
         instance = self.encoder.norm == "instance"
+        if slope is not None and not (instance and fusible(x)):
+            x, slope = F.leaky_relu(x, slope, inplace=True), None
         if head is not None or instance:
-            normal, mean, std = standardize(x)
+            normal, mean, std = standardize(x, slope)
             style = head(torch.cat([mean, std], dim=1).flatten(1)) if head is not None else None
             x = normal if instance else x
         return (norm(x, condition) if norm is not None else x), style
-
-    def _activate(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.encoder.slope, inplace=True)
-
-    def _halve(self, x: Tensor, *ways: str) -> Tensor:
-        return F.avg_pool2d(x, 2) if self.spec.downscale in ways else x
 
     def _head(self, channels: int, width: int) -> Linear | None:
         if not width:
@@ -127,4 +145,4 @@ class AdaptiveBlock(EncoderBlock):
             return nn.Identity()
         halved = last and self.spec.downscale == "stride"
         size = self.spec.out_size if halved else self.spec.size
-        return FixedNoise(channels, size, seed=self.encoder.noise_seed, place=place)
+        return FixedNoise(channels, size, seed=self.encoder.noise_seed, place=place, inplace=True)

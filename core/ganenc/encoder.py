@@ -207,7 +207,7 @@ class MapHead(nn.Module):
             features = self.conv(features)
         if self.size is not None:
             features = F.interpolate(features, self.size, mode="bilinear", align_corners=False)
-        return self.offset + self.gain * features
+        return features * self.gain + self.offset
 
 
 def build_encoder(

@@ -10,20 +10,37 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganenc._fused import (
+    ActivateHalve,
+    AddNoise,
+    Halve,
+    ScaledConv,
+    Standardize,
+    autocasts,
+    channel_dot,
+    fusible,
+    standardized,
+    wide,
+)
+
 __all__ = [
     "Blur",
     "ConditionalBatchNorm",
     "Conv",
     "FixedNoise",
     "Linear",
+    "activate_halve",
+    "autocasts",
+    "channel_dot",
     "conv_doubled",
+    "halve",
     "mix",
     "normalise_second_moment",
     "standardize",
 ]
 
 EPSILON = 1e-8
-"""What is added to variances, as in the paper's published code; it also keeps the gradient of the deviation finite."""
+"""What is added to mean squares (Karras et al., 2018, section 4.2)."""
 
 
 class Linear(nn.Module):
@@ -48,8 +65,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
-        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
-        return F.linear(x, weight, self.bias)
+        return F.linear(x if self.scale == 1.0 else x * self.scale, self.weight, self.bias)
 
 
 class Conv(nn.Module):
@@ -85,6 +101,9 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride."""
+        if self.scale != 1.0 and not self.stride and fusible(x, self.weight):
+            out: Tensor = ScaledConv.apply(x, self.weight, self.bias, self.scale, self.padding)
+            return out
         weight = self.weight if self.scale == 1.0 else self.weight * self.scale
         if not self.stride:
             return F.conv2d(x, weight, self.bias, padding=self.padding)
@@ -100,12 +119,14 @@ class FixedNoise(nn.Module):
         size: height and width of the features.
         seed: the stream of the noise.
         place: which of the stream's maps it is.
+        inplace: add it to the features that are given, where nothing else needs them.
     """
 
     noise: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], *, seed: int, place: int) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], *, seed: int, place: int, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         stream = np.random.Generator(np.random.Philox(key=np.array([seed, place], dtype=np.uint64)))
         noise = torch.from_numpy(stream.standard_normal((1, 1, *size), dtype=np.float32))
         self.strength = nn.Parameter(torch.zeros(1, channels, 1, 1))
@@ -113,7 +134,13 @@ class FixedNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return torch.addcmul(x, self.strength.to(x.dtype), self.noise.to(x.dtype))
+        strength, noise = self.strength.to(x.dtype), self.noise.to(x.dtype)
+        if not self.inplace:
+            return torch.addcmul(x, strength, noise)
+        if fusible(x, strength):
+            out: Tensor = AddNoise.apply(x, strength, noise)
+            return out
+        return x.addcmul_(strength, noise)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -142,45 +169,36 @@ class ConditionalBatchNorm(nn.Module):
         return torch.addcmul(self.shift(condition)[:, :, None, None], x, gain)
 
 
-class _Standardize(torch.autograd.Function):
-    """The gradient of :func:`standardize` in closed form: half the time and memory of what autograd records."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, mean, std = _standardize(x)
-        ctx.save_for_backward(y, std)
-        return y, mean, std
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad_y, grad_mean, grad_std = grads
-        y, std = ctx.saved_tensors
-        scale = std.reciprocal()
-        count = y.shape[2] * y.shape[3]
-        level = grad_y.mean((2, 3), keepdim=True, dtype=std.dtype)
-        slope = (grad_y * y).mean((2, 3), keepdim=True, dtype=std.dtype)
-        rest = torch.addcmul((grad_mean / count - scale * level).to(y), y, (grad_std / count - scale * slope).to(y))
-        return torch.addcmul(rest, grad_y, scale.to(y))
-
-
-def standardize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def standardize(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Instance norm, with the statistics that the style heads want: (N, C, H, W) -> the same, and twice (N, C, 1, 1).
 
     The statistics are the mean and the deviation over height and width, at least in single precision. The deviation is
     the square root of variance + 1e-8, so its gradient is finite where the features are constant.
+
+    Args:
+        x: features.
+        slope: of a leaky ReLU before the norm, if there is one.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
-        y, mean, std = _Standardize.apply(x)
+    if fusible(x) or (slope is None and torch.is_grad_enabled() and x.requires_grad):
+        y, mean, std = Standardize.apply(x, slope)
         return y, mean, std
-    return _standardize(x)
+    return standardized(x) if slope is None else standardize(F.leaky_relu(x, slope))
 
 
-def _standardize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    wide = _wide(x)
-    mean = wide.mean((2, 3), keepdim=True)
-    y = wide - mean
-    std = torch.sqrt(y.square().mean((2, 3), keepdim=True) + EPSILON)
-    return y.mul_(std.reciprocal()).to(x.dtype), mean, std
+def halve(x: Tensor) -> Tensor:
+    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
+    if fusible(x) and not (x.shape[2] % 2 or x.shape[3] % 2):
+        out: Tensor = Halve.apply(x)
+        return out
+    return F.avg_pool2d(x, 2)
+
+
+def activate_halve(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU, then the average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
+    if fusible(x) and not (x.shape[2] % 2 or x.shape[3] % 2):
+        out: Tensor = ActivateHalve.apply(x, slope)
+        return out
+    return F.avg_pool2d(F.leaky_relu(x, slope), 2)
 
 
 class Blur(nn.Module):
@@ -233,10 +251,10 @@ class _NormaliseSecondMoment(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        wide, along = _wide(x), _wide(grad)
+        values, along = wide(x), wide(grad)
         scale = _inverse_root(x, ctx.epsilon)
-        share = (along * wide).mean(dim=1, keepdim=True)
-        return torch.addcmul(along * scale, wide, -share * scale**3).to(x.dtype), None
+        share = (along * values).mean(dim=1, keepdim=True)
+        return torch.addcmul(along * scale, values, -share * scale**3).to(x.dtype), None
 
 
 def normalise_second_moment(x: Tensor, epsilon: float = EPSILON) -> Tensor:
@@ -252,9 +270,4 @@ def normalise_second_moment(x: Tensor, epsilon: float = EPSILON) -> Tensor:
 
 def _inverse_root(x: Tensor, epsilon: float) -> Tensor:
     """1 / sqrt(mean square + epsilon) along axis 1, at least in single precision: (N, C, ...) -> (N, 1, ...)."""
-    return (_wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
-
-
-def _wide(x: Tensor) -> Tensor:
-    """``x`` at least in single precision."""
-    return x if x.dtype == torch.float64 else x.float()
+    return (wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt()

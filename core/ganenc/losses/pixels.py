@@ -27,7 +27,7 @@ class MSE(Loss):
     def forward(self, view: Tensor, reference: Tensor) -> Tensor:
         """The mean square, (N,)."""
         images = convert_range(precise(view), self.value_range, (-1.0, 1.0))
-        return (images - reference).square().flatten(1).mean(1)
+        return (images - reference).square().mean((1, 2, 3))
 
 
 class COS(Loss):
@@ -41,13 +41,12 @@ class COS(Loss):
     def prepare(self, target_view: Tensor) -> tuple[Tensor, Tensor]:
         """The target on the scale from -1 to 1, and its length (N,)."""
         target = convert_range(precise(target_view.detach()), self.value_range, (-1.0, 1.0))
-        return target, torch.linalg.vector_norm(target.flatten(1), dim=1)
+        return target, _length(target)
 
     def forward(self, view: Tensor, reference: tuple[Tensor, Tensor]) -> Tensor:
         """1 - cosine, (N,), from 0 to 2."""
         images = convert_range(precise(view), self.value_range, (-1.0, 1.0))
-        target, length = reference
-        return _one_minus_cosine(images.flatten(1), target.flatten(1), length)
+        return _one_minus_cosine(images, *reference)
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -60,11 +59,21 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (N,), from 0 to 2.
     """
-    flat = precise(b).flatten(1)
-    return _one_minus_cosine(precise(a).flatten(1), flat, torch.linalg.vector_norm(flat, dim=1))
+    return _one_minus_cosine(precise(a), precise(b), _length(precise(b)))
 
 
 def _one_minus_cosine(a: Tensor, b: Tensor, b_length: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(a, dim=1) * b_length
-    cosine: Tensor = (a * b).sum(1) / lengths.clamp_min(_EPSILON)
+    lengths = _length(a) * b_length
+    cosine: Tensor = (a * b).sum(_dimensions(a)) / lengths.clamp_min(_EPSILON)
     return 1.0 - cosine
+
+
+def _length(x: Tensor) -> Tensor:
+    """The length of each sample (N,), whatever the layout in memory: nothing is copied into one row."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=_dimensions(x))
+    return length
+
+
+def _dimensions(x: Tensor) -> tuple[int, ...]:
+    """All but the sample's."""
+    return tuple(range(1, x.ndim))
