@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from ganenc.layers import autocasts, channel_dot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +17,18 @@ __all__ = [
     "blur",
     "fir_kernel",
     "modulated_conv",
+    "modulated_sum",
+    "styled_conv",
     "upsample",
 ]
+
+SLOPE = 0.2
+"""Of the leaky ReLU below zero."""
+SQRT2 = math.sqrt(2)
+EPSILON = 1e-8
+"""Added to the energy of a modulated weight (published code)."""
+TINY = 1e-20
+"""The smallest style that a weight is multiplied by: beside any other style it does not show."""
 
 
 class FullyConnected(nn.Module):
@@ -44,8 +56,8 @@ class FullyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) => (N, outputs)."""
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-        return F.leaky_relu(x, 0.2) * math.sqrt(2) if self.activation == "lrelu" else x
+        x = F.linear(x * self.weight_gain, self.weight, self.bias * self.bias_gain)
+        return F.leaky_relu(x, SLOPE) * SQRT2 if self.activation == "lrelu" else x
 
 
 def fir_kernel(taps: Sequence[float]) -> Tensor:
@@ -91,8 +103,7 @@ def modulated_conv(
     dtype = x.dtype
     demodulation = None
     if demodulate:
-        energy = weight.square().sum(dim=(2, 3))
-        demodulation = (styles.square() @ energy.t() + 1e-8).rsqrt()
+        demodulation = _demodulation(styles, _energy(weight))
     x = x * styles[:, :, None, None].to(dtype)
     if up is None:
         x = F.conv2d(x, weight.to(dtype), padding=weight.shape[-1] // 2)
@@ -101,15 +112,196 @@ def modulated_conv(
     return x if demodulation is None else x * demodulation[:, :, None, None].to(dtype)
 
 
-def _conv_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+def modulated_sum(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
+    """A modulated convolution of one pixel's size, not normalised: a sum over channels, as few images come of it.
+
+    The styles go into the weight. The sum is a product of matrices, for which features need no other layout.
+
+    Args:
+        x: features (N, in, H, W).
+        weight: (out, in, 1, 1).
+        styles: (N, in).
+
+    Returns:
+        (N, out, H, W).
+    """
+    modulated = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        out = x.permute(0, 2, 3, 1).flatten(1, 2) @ modulated.mT
+        return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    return (modulated @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def _demodulation(styles: Tensor, energy: Tensor) -> Tensor:
+    """What each output channel is scaled by: (N, in), the weight's energy (out, in) => (N, out)."""
+    return (styles.square() @ energy.t() + EPSILON).rsqrt()
+
+
+def styled_conv(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor,
+    noise: Tensor | None = None,
+    *,
+    up: Tensor | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """Modulated convolution, noise, bias, leaky ReLU times sqrt(2), clamp: a whole layer of StyleGAN2's synthesis.
+
+    Where the layer is frozen, its gradient to features and styles is written out: of the layer's features it keeps its
+    output alone, where autograd keeps four or five. The gradient has gradients itself.
+
+    Args:
+        x: features (N, in, H, W).
+        weight: (out, in, k, k).
+        styles: (N, in).
+        bias: (out,).
+        noise: (N or 1, 1, H', W'), at its strength.
+        up: a low-pass filter, to double the size with it.
+        clamp: the largest magnitude that comes out.
+
+    Returns:
+        (N, out, H', W'), of twice the size with ``up``.
+    """
+    weights = [given for given in (weight, bias, noise) if given is not None]
+    precise = {given.dtype for given in (x, styles, *weights)} <= {torch.float32, torch.float64}
+    frozen = not (torch.is_grad_enabled() and any(given.requires_grad for given in weights))
+    if frozen and precise and not autocasts(x):
+        if torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad):
+            out: Tensor = _StyledConv.apply(x, styles, weight, bias, noise, up, clamp)
+            return out
+        return _frozen_layer(x, styles, weight, bias, noise, up, clamp, _energy(weight))
+    x = modulated_conv(x, weight, styles, up=up)
+    if noise is not None:
+        x = x + noise.to(x.dtype)
+    x = F.leaky_relu(x + bias.to(x.dtype)[:, None, None], SLOPE) * SQRT2
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def _frozen_layer(
+    x: Tensor,
+    styles: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: Tensor | None,
+    clamp: float | None,
+    energy: Tensor,
+    *,
+    fold: bool = False,
+) -> Tensor:
+    """What :func:`styled_conv` gives, in place on what the convolution gives.
+
+    sqrt(2) goes through the leaky ReLU into demodulation, bias and noise.
+
+    Args:
+        energy: the weight's (out, in).
+        fold: multiply styles and demodulation into the weight of a single sample, not into the features.
+    """
+    gain = _demodulation(styles, energy) * SQRT2
+    if fold:
+        y = _convolve(x, _modulate(weight, styles, gain), up, bias * SQRT2)
+    else:
+        y = _convolve(x * styles[:, :, None, None], weight, up)
+        y = y.mul_(gain[:, :, None, None]).add_((bias * SQRT2)[:, None, None])
+    if noise is not None:
+        y = y.add_(noise, alpha=SQRT2)
+    y = F.leaky_relu_(y, SLOPE)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
+
+
+class _StyledConv(torch.autograd.Function):
+    """A frozen layer of the synthesis and its gradient, for :func:`styled_conv`.
+
+    What came before the leaky ReLU is known from what came out, so the gradient needs no other features than those.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        styles: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        noise: Tensor | None,
+        up: Tensor | None,
+        clamp: float | None,
+    ) -> Tensor:
+        energy = _energy(weight)
+        ctx.clamp, ctx.fold = clamp, len(x) == 1 and weight.numel() < x.numel()
+        y = _frozen_layer(x, styles, weight, bias, noise, up, clamp, energy, fold=ctx.fold)
+        ctx.save_for_backward(x, styles, weight, bias, noise, up, energy, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, styles, weight, bias, noise, up, energy, y = ctx.saved_tensors
+        if ctx.clamp is not None:
+            grad = torch.ops.aten.hardtanh_backward(grad, y, -ctx.clamp, ctx.clamp)
+        before = torch.ops.aten.leaky_relu_backward(grad, y, SLOPE, True)
+        demodulation = _demodulation(styles, energy)
+        gain = demodulation * SQRT2
+        # The gradient along the part of the features that the convolution makes: along all, less bias and noise.
+        along = channel_dot(grad, y) - before.sum((2, 3)) * (bias * SQRT2)
+        if noise is not None:
+            along = along - (before.flatten(2) @ noise.flatten(2).mT).squeeze(2) * SQRT2
+        through_energy = -styles * ((along * demodulation.square()) @ energy)
+        if ctx.fold:
+            to_x = _gradient(before, x, _modulate(weight, styles, gain), up)
+            to_styles = channel_dot(x, to_x) / _divisible(styles)
+        else:
+            to_scaled = _gradient(before * gain[:, :, None, None], x, weight, up)
+            to_styles = channel_dot(x, to_scaled)
+            to_x = to_scaled * styles[:, :, None, None]
+        return to_x, to_styles + through_energy, None, None, None, None, None
+
+
+def _energy(weight: Tensor) -> Tensor:
+    """The sum of squares of each kernel: (out, in, k, k) => (out, in)."""
+    return weight.square().sum(dim=(2, 3))
+
+
+def _divisible(styles: Tensor) -> Tensor:
+    """The styles, with those so near 0 that nothing can be divided by them moved away by less than rounding shows."""
+    return torch.where(styles.abs() < TINY, TINY, styles)
+
+
+def _modulate(weight: Tensor, styles: Tensor, gain: Tensor) -> Tensor:
+    """The weight (out, in, k, k) of one sample: styles (1, in), factors of the outputs (1, out)."""
+    return weight * (gain.t() * _divisible(styles))[:, :, None, None]
+
+
+def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, bias: Tensor | None = None) -> Tensor:
+    """The plain convolution, or the one that doubles the size."""
+    if up is None:
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, bias=bias)
+    return _conv_up(x, weight, up, bias)
+
+
+def _gradient(grad: Tensor, x: Tensor, weight: Tensor, up: Tensor | None) -> Tensor:
+    """The gradient of :func:`_convolve` to its input ``x``."""
+    stride, padding = [1, 1], [weight.shape[-1] // 2] * 2
+    if up is not None:
+        grad = _filtered(grad, up * 4, padding=up.shape[0] // 2)
+        stride, padding, weight = [2, 2], [0, 0], weight.transpose(0, 1)
+    to_x: Tensor
+    to_x, _, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, [1, 1], up is not None, [0, 0], 1, [True, False, False]
+    )
+    return to_x
+
+
+def _conv_up(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Transposed convolution of stride 2, then the low-pass filter times 4: (N, in, H, W) => (N, out, 2H, 2W)."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return _filtered(x, kernel.flip(0, 1) * 4, padding=kernel.shape[0] // 2 - 1)
+    return _filtered(x, kernel.flip(0, 1) * 4, padding=kernel.shape[0] // 2 - 1, bias=bias)
 
 
-def _filtered(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+def _filtered(x: Tensor, kernel: Tensor, padding: int, bias: Tensor | None = None) -> Tensor:
     channels = x.shape[1]
-    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, *kernel.shape), padding=padding, groups=channels)
+    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, bias=bias, padding=padding, groups=channels)
 
 
 def blur(x: Tensor, kernel: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from ganenc_plugin_stylegan.layers import FullyConnected, fir_kernel, modulated_conv, upsample
+from ganenc_plugin_stylegan.layers import FullyConnected, fir_kernel, modulated_sum, styled_conv, upsample
 from ganenc_plugin_stylegan.specs import StyleGAN2Options
 from ganenc_plugin_stylegan.style_based import StyleBased
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ganenc.checkpoint import Checkpoint
 
 __all__ = ["StyleGAN2"]
-
-SQRT2 = math.sqrt(2)
 
 
 class StyledConv(nn.Module):
@@ -44,11 +42,9 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor, clamp: float | None) -> Tensor:
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W') => (N, out, H', W')."""
-        x = modulated_conv(x, self.weight, self.affine(w) * self.gain, up=kernel if self.up else None)
-        if noise is not None:
-            x = x + noise.to(x.dtype) * self.noise_strength.to(x.dtype)
-        x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], 0.2) * SQRT2
-        return x if clamp is None else x.clamp(-clamp, clamp)
+        noise = None if noise is None else noise.to(x.dtype) * self.noise_strength.to(x.dtype)
+        up = kernel if self.up else None
+        return styled_conv(x, self.weight, self.affine(w) * self.gain, self.bias, noise, up=up, clamp=clamp)
 
 
 class ToRGB(nn.Module):
@@ -63,7 +59,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, clamp: float | None) -> Tensor:
         """(N, in, H, W), (N, w_dim) => (N, image channels, H, W)."""
-        x = modulated_conv(x, self.weight, self.affine(w) * self.gain, demodulate=False)
+        x = modulated_sum(x, self.weight, self.affine(w) * self.gain)
         x = x + self.bias.to(x.dtype)[:, None, None]
         return x if clamp is None else x.clamp(-clamp, clamp)
 

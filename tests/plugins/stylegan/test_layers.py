@@ -12,6 +12,8 @@ from ganenc_plugin_stylegan.layers import (
     FullyConnected,
     fir_kernel,
     modulated_conv,
+    modulated_sum,
+    styled_conv,
     upsample,
 )
 
@@ -152,3 +154,61 @@ def test_fully_connected_layers_scale_weights_and_bias_as_they_are_used(activati
         value = sum(x[n, i].item() * weight[o, i] * 0.01 / math.sqrt(5) for i in range(5)) + bias[o] * 0.01
         expected[n, o] = value if activation == "linear" else math.sqrt(2) * (value if value > 0 else 0.2 * value)
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=0, atol=1e-10)
+
+
+def layer_inputs(samples: int, side: int, up: bool) -> tuple[list[torch.Tensor], torch.Tensor | None, torch.Tensor]:
+    """Features, weight, styles, bias; the filter, if the size doubles; and noise."""
+    shapes = [(samples, 3, side, side + 1), (2, 3, 3, 3), (samples, 3), (2,)]
+    kernel = kernel_of((1.0, 3.0, 3.0, 1.0)) if up else None
+    factor = 2 if up else 1
+    noise = draw(1, 1, factor * side, factor * (side + 1), seed=9)
+    return [draw(*shape, seed=seed) for seed, shape in enumerate(shapes)], kernel, noise
+
+
+@pytest.mark.parametrize("side", [2, 6])
+@pytest.mark.parametrize("clamp", [None, 1.0])
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
+    samples: int, up: bool, clamp: float | None, side: int
+) -> None:
+    """Frozen, with its weights folded or not, without gradient, and with weights that train."""
+    (x, weight, styles, bias), kernel, noise = layer_inputs(samples, side, up)
+    x, styles = x.requires_grad_(), styles.requires_grad_()
+    wanted = modulated_conv(x, weight, styles, up=kernel) + noise + bias[:, None, None]
+    wanted = torch.nn.functional.leaky_relu(wanted, 0.2) * math.sqrt(2)
+    wanted = wanted if clamp is None else wanted.clamp(-clamp, clamp)
+    along = draw(*wanted.shape, seed=7)
+    gradients = torch.autograd.grad(wanted, [x, styles], along)
+    for trains in (False, True):
+        found = styled_conv(x, weight.requires_grad_(trains), styles, bias, noise, up=kernel, clamp=clamp)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(torch.autograd.grad(found, [x, styles], along), gradients)
+    with torch.no_grad():
+        torch.testing.assert_close(styled_conv(x, weight, styles, bias, noise, up=kernel, clamp=clamp), wanted)
+
+
+@pytest.mark.parametrize(("samples", "up"), [(1, False), (1, True), (2, False)])
+def test_the_gradient_of_a_frozen_layer_has_a_gradient(samples: int, up: bool) -> None:
+    (x, weight, styles, bias), kernel, _ = layer_inputs(samples, 5 if samples == 1 else 2, up)
+    given = (x[:, :, :, :2].requires_grad_(), styles.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x, styles: styled_conv(x, weight, styles, bias, up=kernel), given)
+
+
+def test_a_style_of_zero_has_its_gradient() -> None:
+    """Where a single sample's styles are multiplied into the weight, they are divided out again."""
+    (x, weight, styles, bias), _, _ = layer_inputs(1, 6, False)
+    styles[0, 1] = 0.0
+    given = [x.requires_grad_(), styles.requires_grad_()]
+    frozen, training = (
+        torch.autograd.grad(styled_conv(x, kernel, styles, bias).square().sum(), given)
+        for kernel in (weight, weight.clone().requires_grad_())
+    )
+    torch.testing.assert_close(frozen, training)
+    assert frozen[1][0, 1] != 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_sums_of_modulated_features(layout: torch.memory_format) -> None:
+    x, weight, styles = draw(2, 4, 3, 5).contiguous(memory_format=layout), draw(3, 4, 1, 1, seed=1), draw(2, 4, seed=2)
+    torch.testing.assert_close(modulated_sum(x, weight, styles), modulated_conv(x, weight, styles, demodulate=False))
