@@ -29,7 +29,7 @@ QUICK = Sizes(gan=64, start=2, pretrain=2, finetune=2, invert=2, synthesized=4, 
 
 CAPTION = (
     "*Photos kept out of all training; below them what came back with "
-    + ", ".join(ARMS)
+    + "; ".join(ARMS)
     + ". The same again for misaligned ones.*"
 )
 
