@@ -37,6 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "finetune+refine, 100 steps": {"method": "finetune+refine", "steps": 100},
 }
 ENCODED, DRAWN = "encoded draws, in w+", "draws, in w"
+PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "edit.png"
 PICTURED, SHOWN = "optimize, 100 steps", (5, 1, 0)
 """The method of the picture of strips, and its digits."""
 COMPARED = ("encode", PICTURED)
@@ -224,7 +225,7 @@ def report(
     each = {f"photo {index}": line.tolist() for index, line in enumerate(best[SHOWN[1]].logits.T)}
     draw_curves(RESULTS / "editing-photos.svg", {"mean": best[SHOWN[1]].curve, **each})
     fine = measured[PICTURED, ENCODED]
-    draw_strips(RESULTS / "editing.png", photos[[2, 4, 6, 7]], [_some(fine[digit], [2, 4, 6, 7]) for digit in SHOWN])
+    draw_strips(PICTURE, photos[[2, 4, 6, 7]], [_some(fine[digit], [2, 4, 6, 7]) for digit in SHOWN])
     parts += [
         "![The mean logit over the strength, towards each digit](editing.svg)",
         f"The same towards {SHOWN[1]}, photo by photo:",
@@ -233,7 +234,7 @@ def report(
         by_digit(fine, ways),
         "Four of the photos, and below each other what the directions towards"
         f" {', '.join(map(str, SHOWN))} make of them, from -3 to 3:",
-        "![Strips of edited photos](editing.png)",
+        "![Strips of edited photos](../../docs/how-to/edit.png)",
         "Principal components of w, on photos encoded in one pass:",
     ]
     return "\n\n".join(parts)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Condition, Part, Styles, Vector
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganenc.directions._direction import Direction
 from ganenc.generator import Generator
 from ganenc.latents import Latents
+from ganenc.losses.base import pool
 from ganenc.models import model_hash
 
 __all__ = ["find_by_pca"]
 
 BATCH = 32
+SIDE = 16
+"""Pixels of the longer side that images are made small to."""
 
 
 @torch.no_grad()
@@ -28,8 +29,9 @@ def find_by_pca(
     """The axes along which samples differ most, the first the most (GANSpace, section 3).
 
     Of a generator with styles they are the principal components of w. Elsewhere the prior has no axes of its own, so
-    they are those of what the first layer with weights makes of z, carried back to z by linear regression (GANSpace,
-    section 3.2); where a class is a condition, each class's mean is taken off before.
+    they are those of what the generator makes of z, carried back to z by linear regression (GANSpace, section 3.2).
+    GANSpace looks at the features of a first layer; that of some generators turns all axes alike, so we look at the
+    images, made small. Where a class is a condition, each class's mean is taken off before.
 
     Args:
         generator: to draw from.
@@ -52,11 +54,11 @@ def find_by_pca(
     part: Part = styles[0] if styles else _vector(generator)
     rows = latents[part.name].cpu().double()
     rows = rows.mean(1) if styles else rows
-    features = rows if styles else _first_features(generator, latents)
+    features = rows if styles else _pictures(generator, latents)
     if any(isinstance(one, Condition) for one in generator.spec.layout) and labels is not None:
         features = _within_classes(features, labels.cpu())
-    if not 1 <= components <= min(rows.shape[1], n - 1):
-        most = min(rows.shape[1], n - 1)
+    most = min(rows.shape[1], features.shape[1], n - 1)
+    if not 1 <= components <= most:
         raise LatentsError(f"{n} draws of {part.name!r} have 1 to {most} principal components, not {components}.")
     axes, shares = _principal(features, components, seed)
     if not styles:
@@ -101,40 +103,10 @@ def _within_classes(data: Tensor, labels: Tensor) -> Tensor:
     return data - (sums / counts[:, None])[classes]
 
 
-def _first_features(generator: Generator, latents: Latents) -> Tensor:
-    """What the first layer with weights of its own makes of the latents: (N, F)."""
-    some = (latents.select(slice(first, first + BATCH)) for first in range(0, len(latents), BATCH))
-    return torch.cat([_first_output(generator, one) for one in some])
-
-
-class _Enough(Exception):
-    """The first layer has been passed."""
-
-
-def _first_output(generator: Generator, latents: Latents) -> Tensor:
-    outputs: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and len(output) == len(latents):
-            outputs.append(output.detach().flatten(1).cpu().double())
-            raise _Enough
-
-    with _watching(generator, keep):
-        try:
-            generator.synthesize(latents)
-        except _Enough:
-            return outputs[0]
-    raise LatentsError(f"No layer of {generator.spec.family} with weights of its own takes the latents.")
-
-
-@contextmanager
-def _watching(generator: Generator, keep: Any) -> Iterator[None]:
-    """While it lasts, ``keep`` is called with the output of every layer that has weights of its own."""
-    inside = [module for module in generator.modules() if module is not generator]
-    weighty = [module for module in inside if any(True for _ in module.parameters(recurse=False))]
-    handles = [module.register_forward_hook(keep) for module in weighty]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _pictures(generator: Generator, latents: Latents) -> Tensor:
+    """The images of latents, made small, as rows (N, F)."""
+    rows = []
+    for first in range(0, len(latents), BATCH):
+        made = generator.synthesize(latents.select(slice(first, first + BATCH)))
+        rows.append(pool(made, SIDE).flatten(1).cpu().double())
+    return torch.cat(rows)
