@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,23 +34,36 @@ def tiny() -> GeneratorSpec:
     return stylegan2_spec((32, 32), {4: 64, 8: 64, 16: 32, 32: 16}, z_dim=64, w_dim=64)
 
 
-NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {"f256": config_f, "hands64": hands64, "tiny32": tiny}
-"""StyleGAN2s by name: configuration F at 256 pixels, the shipped model of hands, and one for a quick run."""
+def small() -> GeneratorSpec:
+    """The least that backbones take as it is."""
+    return stylegan2_spec((64, 64), {4: 32, 8: 32, 16: 32, 32: 16, 64: 8}, z_dim=32, w_dim=32)
+
+
+NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {
+    **{f"f{resolution}": partial(config_f, resolution) for resolution in (64, 128, 256, 512, 1024)},
+    "hands64": hands64,
+    "tiny32": tiny,
+    "small64": small,
+}
+"""StyleGAN2s by name: configuration F at its resolutions, the shipped model of hands, and two for quick runs."""
 BACKBONES: dict[str, type[ImageNetBackbone]] = {"squeeze": Squeeze, "vgg16": Vgg16}
 """The smallest backbone, and the one that is taken where none is named."""
 
 
-def networks(spec: GeneratorSpec, **overrides: Any) -> tuple[Generator, Encoder]:
-    """A generator, frozen, and its encoder, as training has them: channels last.
+def networks(
+    spec: GeneratorSpec, *, memory_format: torch.memory_format = torch.channels_last, **overrides: Any
+) -> tuple[Generator, Encoder]:
+    """A generator, frozen, and its encoder.
 
     Args:
         spec: the generator's.
+        memory_format: of the weights; training has them channels last.
         overrides: fields of the encoder's spec that differ from the generator's mirror.
     """
     torch.manual_seed(0)
     generator = build_generator(spec).freeze()
     encoder = build_encoder(generator, **overrides).requires_grad_(True)
-    return generator.to(memory_format=torch.channels_last), encoder.to(memory_format=torch.channels_last)
+    return generator.to(memory_format=memory_format), encoder.to(memory_format=memory_format)
 
 
 def backbone(name: str = "squeeze") -> tuple[ImageNetBackbone, str]:

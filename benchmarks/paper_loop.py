@@ -1,0 +1,246 @@
+"""A fine-tuning step against the paper's published loop, written plainly: time and peak memory.
+
+Both take the same networks with the same weights, the same photo and the same terms of the loss; before anything is
+timed they are held against each other, loss and gradient. The plain loop (`_plain.py`) is built of public operators:
+contiguous tensors, weights of the generator left trainable, three separate image losses, features of the target
+computed anew at each step, SSIM by a two-dimensional window, modulated weights convolved in groups, and a second
+encoder pass with a second backward pass for the latent loss.
+
+Memory is that of a process of its own for each loop, with the allocator's default settings: how far it rises in two
+steps above what Python and the libraries hold. Weights, gradients and Adam's averages count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
+from _memory import Kept, Peak, in_fresh_process
+from _networks import NETWORKS, backbone, networks
+from _plain import PlainLoop, encode, synthesize
+from ganenc.encoder import Encoder
+from ganenc.generator import Generator
+from ganenc.latents import Latents
+from ganenc.optim import make_adam
+from ganenc.step import Batch, EncoderStep
+from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
+from ganenc_registry.specs import ObjectiveSpec
+from steps import objective_of
+from torch import Tensor
+
+Work = dict[str, Callable[[], object]]
+
+FASTER, SMALLER, LARGEST = 3.0, 0.5, 4000.0
+"""What is wanted: times as fast at the least, of the memory at the most, megabytes at 1024 pixels at the most."""
+
+
+@dataclass
+class Ours:
+    """The step that ``finetune`` takes, on one photo."""
+
+    generator: Generator
+    encoder: Encoder
+    photo: Tensor
+
+    def __post_init__(self) -> None:
+        self.photo = self.photo.contiguous(memory_format=torch.channels_last)
+        self.objective = objective_of(ObjectiveSpec(), backbone()[0])
+        self.reference = self.objective.prepare(self.photo)
+        self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
+
+    def losses(self, *, latent: bool = True) -> tuple[float, float]:
+        """The image losses and the latent loss, with their gradients added to the encoder's."""
+        work = EncoderStep(self.generator, self.encoder, self.objective, latent_on_photos=latent)
+        result = work(Batch(self.photo), self.reference).result
+        result.total.backward()
+        image = float(result.image.detach())
+        return image, float(result.total.detach()) - image
+
+    def step(self, *, latent: bool = True) -> None:
+        """One step of fine-tuning."""
+        self.adam.zero_grad(set_to_none=True)
+        self.losses(latent=latent)
+        self.adam.step()
+
+
+def photo_of(network: str) -> Tensor:
+    """Something to rebuild."""
+    torch.manual_seed(1)
+    return torch.rand(1, 3, *NETWORKS[network]().size) * 2 - 1
+
+
+def plain_of(network: str) -> PlainLoop:
+    """The plain loop, on contiguous networks of its own."""
+    generator, encoder = networks(NETWORKS[network](), memory_format=torch.contiguous_format)
+    return PlainLoop(cast(StyleGAN2, generator), encoder, backbone()[0].to(memory_format=torch.contiguous_format))
+
+
+def ours_of(network: str) -> Ours:
+    """Our step, on networks of its own, of the same weights."""
+    return Ours(*networks(NETWORKS[network]()), photo_of(network))
+
+
+def disagreement(ours: Ours, plain: PlainLoop) -> float:
+    """How far the losses and gradients of the two are apart, over their size."""
+    found, wanted = ours.losses(), plain.losses(ours.photo.contiguous())
+    apart = [abs(a - b) / abs(b) for a, b in zip(found, wanted, strict=True)]
+    pairs = zip(ours.encoder.parameters(), plain.encoder.parameters(), strict=True)
+    squares = [(float((a.grad - b.grad).square().sum()), float(b.grad.square().sum())) for a, b in pairs]
+    gradient = (sum(one for one, _ in squares) / sum(all_ for _, all_ in squares)) ** 0.5
+    return max(*apart, gradient)
+
+
+def loops(ours: Ours, plain: PlainLoop) -> Work:
+    """The steps, with the second encoder pass and without."""
+    photo = ours.photo.contiguous()
+    return {
+        "ours": ours.step,
+        "plain": lambda: plain.step(photo),
+        "ours, no latent loss": lambda: ours.step(latent=False),
+        "plain, no latent loss": lambda: plain.step(photo, latent=False),
+    }
+
+
+def keeps(ours: Ours, plain: PlainLoop) -> dict[str, float]:
+    """The megabytes that each step keeps at once for its gradients, weights left out."""
+    found = {}
+    for name, step in loops(ours, plain).items():
+        networks = (ours.generator, ours.encoder, ours.objective, plain.generator, plain.encoder, plain.lpips)
+        with Kept(*networks) as kept:
+            step()
+        found[name] = kept.megabytes
+    return found
+
+
+def passes(ours: Ours, plain: PlainLoop) -> Work:
+    """The networks alone: the encoder without gradient, the synthesis without and with the gradient to the latents."""
+    photo, generator = ours.photo.contiguous(), plain.generator
+    with torch.no_grad():
+        latents = ours.generator.complete(ours.encoder(ours.photo))
+    known = {name: latents[name].contiguous() for name in ("w", "const")}
+
+    def forward(make: Callable[[dict[str, Tensor]], Tensor]) -> None:
+        with torch.no_grad():
+            make(known)
+
+    def both(make: Callable[[dict[str, Tensor]], Tensor]) -> None:
+        given = {name: tensor.detach().requires_grad_() for name, tensor in known.items()}
+        made = make(given)
+        torch.autograd.grad(made, list(given.values()), torch.ones_like(made))
+
+    def mine(given: dict[str, Tensor]) -> Tensor:
+        return ours.generator.synthesize(latents.replace(**given))
+
+    def theirs(given: dict[str, Tensor]) -> Tensor:
+        return synthesize(generator, given)
+
+    def encoded(make: Callable[[], Latents | dict[str, Tensor]]) -> None:
+        with torch.no_grad():
+            make()
+
+    return {
+        "encoder": lambda: encoded(lambda: ours.encoder(ours.photo)),
+        "plain encoder": lambda: encoded(lambda: encode(plain.encoder, photo)),
+        "synthesis": lambda: forward(mine),
+        "plain synthesis": lambda: forward(theirs),
+        "synthesis and gradient": lambda: both(mine),
+        "plain synthesis and gradient": lambda: both(theirs),
+    }
+
+
+def measure(network: str, chosen: argparse.Namespace) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    """The rows of the two tables for one network."""
+    ours, plain = ours_of(network), plain_of(network)
+    apart = disagreement(ours, plain)
+    if apart > 1e-3:
+        raise SystemExit(f"The two loops do not compute the same: they are {apart:.1e} apart on {network}.")
+    read, kept = clock(chosen.threads), keeps(ours, plain)
+    times = interleaved(loops(ours, plain), rounds=chosen.rounds, clock=read)
+    plain.generator.requires_grad_(False)
+    alone = interleaved(passes(ours, plain), rounds=chosen.rounds + 2, clock=read)
+    del ours, plain
+    steps: list[Sequence[str]] = []
+    for ending, option in (("", []), (", no latent loss", ["--no-latent"])):
+        arguments = ["--memory-of", network, "--threads", str(chosen.threads), *option]
+        mine, theirs = (
+            in_fresh_process("paper_loop.py", *arguments, "--loop", loop)["megabytes"] for loop in ("ours", "plain")
+        )
+        seconds, ratio = times[f"ours{ending}"], ratios(times[f"plain{ending}"], times[f"ours{ending}"])
+        memory = [f"{mine:.0f}", f"{mine / theirs:.3f}"]
+        memory += [f"{kept[f'ours{ending}']:.0f}", f"{kept[f'ours{ending}'] / kept[f'plain{ending}']:.3f}"]
+        steps.append((network, f"fine-tuning{ending}", f"{statistics.median(seconds):.2f}", describe(ratio), *memory))
+    rows = []
+    for name in ("encoder", "synthesis", "synthesis and gradient"):
+        rate = 1 / statistics.median(alone[name])
+        rows.append((network, name, f"{rate:.2f}", describe(ratios(alone[f"plain {name}"], alone[name]))))
+    return steps, [*rows]
+
+
+def memory_of(chosen: argparse.Namespace) -> None:
+    """Two steps of one loop and the memory they took."""
+    peak, latent = Peak(), not chosen.no_latent
+    photo = photo_of(chosen.memory_of)
+    if chosen.loop == "ours":
+        step: Callable[..., None] = ours_of(chosen.memory_of).step
+    else:
+        plain = plain_of(chosen.memory_of)
+
+        def step(*, latent: bool) -> None:
+            plain.step(photo, latent=latent)
+
+    for _ in range(2):
+        step(latent=latent)
+    peak.report()
+
+
+def main() -> None:
+    """Time the loops and print the ratios."""
+    options = parser("paper_loop", __doc__.splitlines()[0])
+    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "f1024"], help="StyleGAN2s")
+    options.add_argument("--rounds", type=int, default=3, help="rounds that count")
+    options.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
+    options.add_argument("--loop", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    options.add_argument("--no-latent", action="store_true", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    set_threads(chosen.threads)
+    if chosen.memory_of:
+        memory_of(chosen)
+        return
+    if chosen.quick:
+        chosen.networks, chosen.rounds = ["small64"], 1
+    steps, alone = [], []
+    for network in chosen.networks:
+        more_steps, more_alone = measure(network, chosen)
+        steps += more_steps
+        alone += more_alone
+    wanted = f"(wanted: {FASTER:g} at least)", f"(wanted: {SMALLER:g} at most)"
+    body = "\n\n".join(
+        [
+            "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
+            f" backbone squeeze, {backbone()[1]}. Medians of {chosen.rounds} rounds, smallest and largest in brackets.",
+            table(
+                [
+                    "network",
+                    "step",
+                    "seconds",
+                    f"plain loop's time over it {wanted[0]}",
+                    f"peak megabytes (wanted: {LARGEST:g} at most)",
+                    f"over the plain loop's {wanted[1]}",
+                    "megabytes kept for gradients",
+                    "over the plain loop's",
+                ],
+                steps,
+            ),
+            table(["network", "pass, one image", "a second", "plain networks' time over it"], alone),
+        ]
+    )
+    publish("paper_loop", "Against the paper's loop", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+
+
+if __name__ == "__main__":
+    main()
