@@ -11,13 +11,15 @@ from ganenc.blocks import AdaptiveBlock
 from ganenc.losses import MSE
 from ganenc.testing.examples import ExampleBackbone
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["BROKEN_ATTENTIONS", "BROKEN_BACKBONES", "BROKEN_BLOCKS", "BROKEN_LOSSES"]
 
 
 class NeverHalves(AdaptiveBlock):
-    def _halve(self, x: Tensor, *ways: str) -> Tensor:
-        return x
+    def forward(self, x: Tensor, condition: Tensor | None) -> Any:
+        features, styles = super().forward(x, condition)
+        return F.interpolate(features, size=x.shape[-2:]), styles
 
 
 class NoStyles(AdaptiveBlock):
