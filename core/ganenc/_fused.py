@@ -191,7 +191,8 @@ def _rows(x: Tensor) -> int | None:
     They are on accelerators, where each part would cost a start, where a graph is being recorded that is to serve any
     batch, and where they are few.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or tracing:
         return None
     rows = max(2, SLAB * x.shape[2] // max(x.numel(), 1) // 2 * 2)
     return rows if rows < x.shape[2] else None
