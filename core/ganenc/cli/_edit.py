@@ -10,7 +10,7 @@ import typer
 from ganenc_registry.errors import SpecError
 
 from ganenc.cli._console import emit, show
-from ganenc.cli._options import Backbone, Device, Encoder, Json, Method, Model, Out, PhotoLabels, Seed, Set, options
+from ganenc.cli._options import Backbone, Device, Encoder, Json, Model, Out, PhotoLabels, Seed, Set, options
 from ganenc.cli._sources import LATENTS, Source, layer_numbers, load_sources
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ Inputs = Annotated[
 ]
 One = Annotated[str, typer.Argument(help="Latents, a folder that `ganenc invert` left, or a photo to invert first.")]
 Layers = Annotated[str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="How photos are inverted: optimize from the encoder (default, 100 steps), encode, finetune,"
+        " finetune+refine, or a plugin's. The closer, the less an edit takes.",
+    ),
+]
 Gif = Annotated[bool, typer.Option("--gif", help="Also an animated GIF.")]
 Webp = Annotated[bool, typer.Option("--webp", help="Also an animated WebP.")]
 

@@ -24,6 +24,11 @@ __all__ = ["LATENTS", "Source", "layer_numbers", "load_sources"]
 
 LATENTS = "latents.safetensors"
 """The file that an inversion leaves in its folder."""
+EDITABLE = "optimize"
+"""How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
+(benchmarks/results/editing.md)."""
+GENTLY: dict[str, Any] = {"steps": 100, "rate": 0.05}
+"""Its options, unless they are given."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def load_sources(
     Args:
         words: latents files, folders that an inversion left, or photos (also folders and patterns of them).
         session: the model; with its encoder, where photos are to be inverted.
-        method: the inverter for photos; the default one if left out.
+        method: the inverter for photos; if left out, the one whose latents are best to edit.
         options: of the inverter.
         labels: what ``--labels`` says of the photos.
         seed: of whatever the method draws.
@@ -127,7 +132,9 @@ def _inverted(
     from ganenc.inverters import invert
 
     generator, spec = session.generator, session.generator.spec
-    method = method or default_method(session.encoder is not None)
+    if method is None and session.encoder is not None:
+        method, options = EDITABLE, {**GENTLY, **options}
+    method = method or default_method(has_encoder=False)
     given = photo_labels(labels, photos, session)
     objective = session.objective_for(method, given)
     found = []
