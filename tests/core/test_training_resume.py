@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,6 +84,7 @@ def test_a_run_stopped_by_its_caller_ends_the_same(toy: Any, toy_encoder: Encode
         with pytest.raises(KeyboardInterrupt):
             pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=stopping)
         stops.pop(0)
+        time.sleep(1.0)  # TensorBoard puts the files of a folder in order by the second that they were begun in.
     seen: list[int] = []
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=lambda step, *rest: seen.append(step))
     assert seen == [7, 8]
