@@ -13,7 +13,7 @@ from typing import Any
 
 from ganenc_registry.errors import GanencError
 
-__all__ = ["atomic_path", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "finite", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -82,16 +82,17 @@ def write_json(path: str | Path, data: object) -> None:
     Raises:
         GanencError: if the file cannot be written.
     """
-    write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Nested data with ``None`` in place of the numbers that JSON does not have."""
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: finite(value) for key, value in data.items()}
     if isinstance(data, Sequence) and not isinstance(data, str):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return data
 
 
