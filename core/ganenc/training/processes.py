@@ -1,9 +1,10 @@
-"""The processes that train one encoder together: ``accelerate launch -m ganenc ...``, or one alone."""
+"""The processes that share one work, a training or many photos: ``torchrun -m ganenc ...``, or one alone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -26,14 +27,20 @@ class Processes:
 
     Args:
         device: of the run: with several processes ``cuda`` becomes the one of this process.
+        patience: how long one waits for the others before it gives them up, in seconds; by default torch's half hour
+            or less.
+
+    Raises:
+        DeviceError: if several processes cannot share the device.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
-        self._state = PartialState(cpu=device == "cpu")
+    def __init__(self, device: str = "cpu", *, patience: float | None = None) -> None:
+        waits = {} if patience is None else {"timeout": timedelta(seconds=patience)}
+        self._state = PartialState(cpu=device == "cpu", **waits)
         self.index: int = self._state.process_index
         self.count: int = self._state.num_processes
         if self.count > 1 and device not in ("cpu", "cuda"):
-            raise DeviceError(f"device {device}: {self.count} processes train on `cpu` or, one GPU each, on `cuda`.")
+            raise DeviceError(f"device {device}: {self.count} processes work on `cpu` or, one GPU each, on `cuda`.")
         local = f"cuda:{self._state.local_process_index}"
         self.device = local if self.count > 1 and device == "cuda" else device
 
