@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,8 +25,7 @@ _LARGEST_32_BIT = 2.0**31 - 1
 def decode(path: Path) -> Image.Image:
     """The upright pixels of a file, in mode L, RGB, or F within [0, 1]."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Large photos and odd metadata warn; what matters raises.
+        with _quiet():
             with Image.open(path) as opened:
                 opened.load()
                 image = _upright(opened)
@@ -43,6 +45,30 @@ def decode(path: Path) -> Image.Image:
     except Exception as error:  # Decoders raise many kinds on broken files; all of them mean this one thing.
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise ImageError(f"{path} is broken and cannot be read ({reason}); leave it out or get it anew.") from None
+
+
+_decoding_now = 0
+_filters = warnings.catch_warnings()
+_turn = threading.Lock()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of large photos and odd metadata; what matters raises. Threads may be in it together."""
+    global _decoding_now, _filters
+    with _turn:
+        if not _decoding_now:
+            _filters = warnings.catch_warnings()
+            _filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\b")
+        _decoding_now += 1
+    try:
+        yield
+    finally:
+        with _turn:
+            _decoding_now -= 1
+            if not _decoding_now:
+                _filters.__exit__(None, None, None)
 
 
 def _upright(image: Image.Image) -> Image.Image:

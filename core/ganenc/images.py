@@ -38,6 +38,8 @@ __all__ = [
 Range: TypeAlias = tuple[float, float]
 """The values of black and white."""
 
+_LISTS = frozenset({".lst", ".txt"})
+"""What the files end in that list photos, one a line."""
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
 
@@ -146,20 +148,24 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
 
     A folder gives the photos in it and below it, hidden files left out. A file that is named is kept whatever it is,
-    even if it does not exist: reading it says what is wrong with it.
+    even if it does not exist: reading it says what is wrong with it. A file that ends in ``.txt`` or ``.lst`` lists
+    files, folders and patterns, one a line, in its order; what is relative there and not found from here is taken from
+    the list's folder. Its blank lines, and those that begin with ``#``, say nothing.
 
     Args:
-        paths: files, folders, or patterns such as ``photos/*.jpg`` and ``photos/**/*.png``.
+        paths: files, folders, patterns such as ``photos/*.jpg`` and ``photos/**/*.png``, or lists of these.
 
     Returns:
         the files.
 
     Raises:
-        ImageError: if a folder or a pattern gives no photo.
+        ImageError: if a folder, a pattern or a list gives no photo, or a list cannot be read.
     """
     found: dict[Path, None] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
-        found.update(dict.fromkeys(_expand(Path(given))))
+        path = Path(given)
+        for one in _listed(path) if path.suffix.lower() in _LISTS and path.is_file() else [path]:
+            found.update(dict.fromkeys(_expand(one)))
     return list(found)
 
 
@@ -254,6 +260,23 @@ def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.
 
 def _by(image: Tensor) -> str:
     return f"{image.shape[-2]}x{image.shape[-1]}"
+
+
+def _listed(path: Path) -> list[Path]:
+    """What a list of files, folders and patterns names."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"The list {path} cannot be read ({error}); it holds a photo's path on each line.") from None
+    named = [Path(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+    if not named:
+        raise ImageError(f"The list {path} names no photo; write a photo's path on each line.")
+    return [one if one.exists() or one.is_absolute() or _matches(one) else path.parent / one for one in named]
+
+
+def _matches(path: Path) -> bool:
+    """Whether a pattern finds anything."""
+    return glob.has_magic(str(path)) and next(glob.iglob(str(path), recursive=True), None) is not None
 
 
 def _expand(path: Path) -> list[Path]:

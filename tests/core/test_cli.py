@@ -382,12 +382,14 @@ class TestInvert:
     def test_no_photo_is_begun_after_the_time_is_spent(
         self, run: Any, model: Path, photos: Path, tmp_path: Path
     ) -> None:
-        from ganenc.cli._inverting import Job, invert_photos
+        from ganenc.cli._inverting import invert_photos
+        from ganenc.cli._outcome import Job
         from ganenc.cli._session import open_session
 
-        job = Job(open_session(str(model)), tmp_path / "out", "encode", budget=0.0)
-        outcome = invert_photos([photos / "one.png"] * 3, job)
-        assert (len(outcome.results), outcome.left, outcome.failures) == (1, 2, [])
+        job = Job(open_session(str(model)), tmp_path / "out", "encode", budget=0.0, at_once=1)
+        found = [photos / "one.png", photos / "more" / "one.jpg", photos / "none.png"]
+        outcome = invert_photos(found, job)
+        assert (outcome.done, outcome.left, outcome.failures) == (1, 2, [])
 
     def test_an_encoder_of_another_shape_is_refused(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
         other = SPEC.model_copy(update={"size": (32, 32)})

@@ -99,7 +99,7 @@ def attend(
     """
     from ganenc import images
     from ganenc.cli._labels import written_classes
-    from ganenc.cli._outcome import unique_names
+    from ganenc.cli._record import unique_names
     from ganenc.drawing import sheet
 
     registry().get("attention", attention)
@@ -110,7 +110,7 @@ def attend(
     looks = _build(attention, backbone, options(settings), device)
     looked: list[_Looked] = []
     failures: list[tuple[Path, str]] = []
-    for index, (path, name) in enumerate(zip(found, unique_names(found, taken=SHEET), strict=True)):
+    for index, (path, name) in enumerate(zip(found, unique_names(found, taken=[SHEET]), strict=True)):
         label = None if classes is None else classes[index % len(classes)]
         try:
             one = _look(looks, path, size or LONGEST, label, device)

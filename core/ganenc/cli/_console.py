@@ -89,16 +89,17 @@ class Bar:
         what: what is going on.
         total: how many steps there are.
         start: how many of them were done before.
+        shown: whether it is; if not, it prints its notes alone.
     """
 
-    def __init__(self, what: str, total: int, *, start: int = 0) -> None:
-        self.what, self.total, self.start = what, max(total, 1), start
+    def __init__(self, what: str, total: int, *, start: int = 0, shown: bool = True) -> None:
+        self.what, self.total, self.start, self.shown = what, max(total, 1), start, shown
         self.began = self.told = time.monotonic()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             self._progress = _progress()
             self._progress.start()
             self._task = self._progress.add_task(self.what, total=self.total, completed=self.start, note="")
@@ -116,7 +117,7 @@ class Bar:
         now = time.monotonic()
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, note=note, description=self.what)
-        elif now - self.told >= QUIET_SECONDS:
+        elif self.shown and now - self.told >= QUIET_SECONDS:
             self.told = now
             left = (now - self.began) / max(done - self.start, 1) * (self.total - done)
             say(f"{self.what}: {done / self.total:.0%}, {_time(left)} left{f', {note}' if note else ''}")

@@ -32,7 +32,8 @@ def demo(
     """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
     name, folder, info = _model()
     from ganenc import images
-    from ganenc.cli._inverting import Job, invert_photos, show_outcome
+    from ganenc.cli._inverting import invert_photos
+    from ganenc.cli._outcome import Job, show_outcome
     from ganenc.cli._session import open_session
 
     place = (folder / str(info.get("photos", "photos"))).resolve()
@@ -41,12 +42,12 @@ def demo(
     session = open_session(name, device=device)
     method = method or default_method(session.encoder is not None)
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
-    job = Job(session, out, method, chosen, budget=BUDGET)
+    job = Job(session, out, method, chosen, budget=BUDGET, overwrite=True, at_once=1)
     outcome = invert_photos(found, job)
     if as_json:
         emit(outcome.as_json(job))
     show_outcome(outcome, job, table=not as_json)
-    if outcome.failures:
+    if outcome.failed:
         raise typer.Exit(FAILED)
 
 

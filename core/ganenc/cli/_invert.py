@@ -10,7 +10,7 @@ from ganenc_registry import registry
 from ganenc_registry.errors import LatentsError, SpecError, nearest
 
 from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, emit, show
+from ganenc.cli._console import Bar, emit, say, show
 from ganenc.cli._labels import photo_labels
 from ganenc.cli._options import (
     Backbone,
@@ -31,13 +31,20 @@ from ganenc.cli._placing import NO_ALIGNMENT, check_alignment
 from ganenc.defaults import default_method
 
 if TYPE_CHECKING:
+    from ganenc.cli._outcome import Job, Outcome
     from ganenc.cli._session import Session
 
 __all__ = ["invert"]
 
+PATIENCE = 7 * 86400.0
+"""Seconds for which a process that has done its share waits for the others."""
+
 
 def invert(
-    photos: Annotated[list[str] | None, typer.Argument(help="Files, folders or patterns with photos.")] = None,
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders, patterns, or lists of them: .txt files with one on each line."),
+    ] = None,
     *,
     model: Model,
     out: Out,
@@ -63,24 +70,47 @@ def invert(
     ] = None,
     settings: Set = None,
     device: Device = "cpu",
-    no_report: Annotated[bool, typer.Option("--no-report", help="Leave out the HTML pages.")] = False,
+    report: Annotated[
+        bool | None,
+        typer.Option(
+            "--report/--no-report",
+            help="A page of all photos, and for each a page of its own and a picture of what the attention saw; by"
+            " default each has its own up to 100 photos.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Invert photos anew that were inverted before; else they are skipped.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Try photos again that failed before; without PHOTOS, these alone."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report.
+    """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report,
+    and a line in OUT/index.jsonl.
 
     --set takes options of the method, as in --set rate=0.01, fields of the objective that a run's spec has, as in
     --set objective.attention.name=none, and options of the alignment, as in --set align.margin=0.3. A broken photo is
     named and skipped; the rest go on, and the exit code is 1. A photo that is unlike what the model makes is told.
+
+    Stopped or killed, the same command goes on with the photos that are not done. Started by torchrun, several
+    processes share the photos.
     """
-    if bool(photos) == bool(latents):
-        raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
     if latents:
+        if photos or retry_failed:
+            raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
         _rebuild(latents, model, out, device, as_json)
         return
+    if not photos and not retry_failed:
+        raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
     from ganenc import images
-    from ganenc.cli._inverting import Job, invert_photos, show_outcome, warn_of_domain
+    from ganenc.cli._inverting import invert_photos
+    from ganenc.cli._outcome import LISTED, Job
+    from ganenc.cli._record import failed_before
     from ganenc.cli._session import open_session
+    from ganenc.training.processes import Processes
 
     if method:
         registry().get("inverter", method)
@@ -92,20 +122,34 @@ def invert(
     aligning = chosen.pop("align", {})
     if not isinstance(aligning, dict) or (aligning and align == NO_ALIGNMENT):
         raise SpecError("--set align: it takes options of the alignment that --align names, such as align.margin=0.3.")
-    found = images.find(photos or [])
-    session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
-    method = method or default_method(session.encoder is not None)
+    found = images.find(photos) if photos else failed_before(out)
+    processes = Processes(device, patience=PATIENCE)
+    session = open_session(model, encoder=encoder, device=processes.device, backbone=backbone, towards=towards)
     job = Job(
-        session, out, method, chosen, photo_labels(labels, found, session),
-        integers(candidates, option="--candidates"), seed, fit, align, aligning, report=not no_report,
+        session, out, method or default_method(session.encoder is not None), chosen,
+        photo_labels(labels, found, session), integers(candidates, option="--candidates"), seed, fit, align, aligning,
+        report=report is not False, pages=len(found) <= LISTED if report is None else report, overwrite=overwrite,
+        retry_failed=retry_failed, processes=processes,
     )  # fmt: skip
-    outcome = invert_photos(found, job)
+    try:
+        outcome = invert_photos(found, job)
+    except KeyboardInterrupt:
+        say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
+        raise typer.Exit(FAILED) from None
+    if processes.first:
+        _tell(outcome, job, as_json=as_json, quiet=quiet)
+
+
+def _tell(outcome: Outcome, job: Job, *, as_json: bool, quiet: bool) -> None:
+    """Print what came of the photos, and end with the code that says whether one failed."""
+    from ganenc.cli._outcome import show_outcome, warn_of_domain
+
     if as_json:
         emit(outcome.as_json(job))
     elif not quiet:
         warn_of_domain(outcome)
     show_outcome(outcome, job, table=not (as_json or quiet))
-    if outcome.failures:
+    if outcome.failed:
         raise typer.Exit(FAILED)
 
 

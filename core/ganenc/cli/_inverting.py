@@ -1,226 +1,141 @@
-"""Inverting photos one by one, and what each leaves on disk."""
+"""Many photos inverted, a batch at a time, in bounded memory; what is done is never done again."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from ganenc_registry.errors import ImageError
+from typing import Any
 
 from ganenc.cli._console import Bar
-from ganenc.cli._judging import Judge
-from ganenc.cli._labels import class_text
-from ganenc.cli._outcome import Job, Outcome, Result, show_outcome, unique_names, warn_of_domain, write_summary
-from ganenc.cli._placing import NO_ALIGNMENT, Placed, Placer
+from ganenc.cli._outcome import Job, Outcome, write_summary
+from ganenc.cli._placing import NO_ALIGNMENT
+from ganenc.cli._record import DONE, FAILED, Record, Todo
+from ganenc.cli._working import Failed, Read, Result, Worker
+from ganenc.pipeline import ahead, batches
+from ganenc.training.interrupts import Interrupts
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["invert_photos"]
 
-    from ganenc.attention import Attention, Look
-    from ganenc.inverters import Inversion
-    from ganenc.report import DomainCheck
-
-__all__ = ["Job", "Outcome", "Result", "invert_photos", "show_outcome", "warn_of_domain"]
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that read photos ahead; as many write results."""
 
 
-class _Worker:
-    """Inverts one photo after another; what does not depend on the photo is made once."""
+class _Note:
+    """Tells a bar how far a batch is, and stops the work where that is asked for."""
 
-    def __init__(self, job: Job) -> None:
-        import torch
+    def __init__(self, bar: Bar, interrupts: Interrupts) -> None:
+        self.bar, self.interrupts, self.done = bar, interrupts, 0
 
-        from ganenc.inverters.entry import build_inverter
+    EACH = 100
+    """Steps of the bar for each photo."""
 
-        session = job.session
-        self.job, self.spec = job, session.generator.spec
-        build_inverter(job.method, **job.options)  # A wrong option is told before any work is done.
-        self.objective = session.objective_for(job.method, job.labels, job.candidates)
-        self.backbone = session.metric_backbone()
-        self.placer = Placer(self.spec, fit=job.fit, attention=self._attention())
-        if job.align != NO_ALIGNMENT:
-            self.placer.aligner(job.align, job.align_options)
-        with torch.no_grad():
-            self.mean_image = session.generator.synthesize(session.generator.center())
-        self.judge: Judge | None = None
-        if session.encoder is not None:
-            self.judge = Judge(session, self.placer, self.mean_image, job.seed)
+    def __call__(self, photos: float, text: str) -> None:
+        if self.interrupts.asked:
+            raise KeyboardInterrupt
+        self.bar.update(self.done + int(photos * self.EACH), text)
 
-    def _attention(self) -> Attention | None:
-        """The attention of the objective, also where photos are aligned by it alone."""
-        if self.objective is not None:
-            return self.objective.attention
-        return None if self.job.align == NO_ALIGNMENT else self.job.session.attention()
+    def add(self, photos: int) -> None:
+        self.done += photos * self.EACH
+        self.bar.update(self.done)
 
-    def settings_of_metrics(self) -> dict[str, str]:
-        """How the metrics are taken, in words."""
-        from ganenc.metrics import metric_settings
 
-        return metric_settings(self.mean_image, self.backbone)
+class _Writing:
+    """Writes results in threads while the next batch is inverted, and adds their rows to the index in order."""
 
-    def invert(self, path: Path, name: str, index: int, bar: Bar, done: int, each: int) -> Result:
-        """Invert one photo and write what it leaves."""
-        from ganenc.inverters import invert
-        from ganenc.metrics import evaluate_pairs
+    def __init__(self, worker: Worker, record: Record) -> None:
+        self.worker, self.record = worker, record
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="ganenc-write")
+        self._begun: list[tuple[Todo, Future[dict[str, Any]] | str]] = []
 
-        job, spec, generator = self.job, self.spec, self.job.session.generator
-        labels = job.labels if job.labels is None or isinstance(job.labels, str) else job.labels[index : index + 1]
-        placed = self.placer.read(path, job.align, None if isinstance(labels, str) else labels)
-        target = placed.target[None].to(device=generator.device, dtype=generator.dtype)
+    def begin(self, done: Sequence[Result | Failed]) -> None:
+        """Begin to write; what was begun before is finished first."""
+        self.finish()
+        for one in done:
+            if isinstance(one, Result):
+                self._begun.append((one.todo, self._pool.submit(self.worker.write, one)))
+            else:
+                self._begun.append((one.todo, str(one.error)))
 
-        def on_step(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
-            bar.update(done + step * each // max(steps, 1), f"loss {terms['total']:.4g}" if "total" in terms else "")
+    def finish(self) -> None:
+        """Wait for what was begun, and add it to the index."""
+        begun, self._begun = self._begun, []
+        rows = [
+            self.record.row(todo, FAILED, {"error": facts})
+            if isinstance(facts, str)
+            else self.record.row(todo, DONE, facts.result())
+            for todo, facts in begun
+        ]
+        if rows:
+            self.record.index.add(rows)
 
-        inversion = invert(
-            target, generator, job.session.encoder, method=job.method, labels=labels, candidates=job.candidates,
-            objective=self.objective, seed=job.seed, on_step=on_step, **job.options,
-        )  # fmt: skip
-        values = spec.value_range
-        made = inversion.reconstructions.detach()
-        mean = self.mean_image.expand_as(target)
-        result = Result(
-            path,
-            name,
-            evaluate_pairs(target, made, value_range=values, backbone=self.backbone)[0],
-            evaluate_pairs(target, mean, value_range=values, backbone=self.backbone)[0],
-            inversion.seconds[0],
-            {name: value for name, value in inversion.settings.items() if name not in ("labels", "labels_from")},
-            None if inversion.labels is None else inversion.labels.tolist()[0],
-            inversion.settings.get("labels_from"),
-            target[0].cpu(),
-            made[0].cpu(),
-            self._check(path, target, inversion),
-            placed.transform,
-        )
-        self._write(result, inversion, target, placed)
-        return result
-
-    def _check(self, path: Path, target: Tensor, inversion: Inversion) -> DomainCheck | None:
-        """One pass on the photo, which is the inversion itself where the method is that pass."""
-        if self.judge is None:
-            return None
-        once = inversion.reconstructions.detach() if self.job.method == "encode" else None
-        return self.judge.check(path, target, inversion.labels, self.job.align, once)
-
-    def _write(self, result: Result, inversion: Inversion, target: Tensor, placed: Placed) -> None:
-        from ganenc import images
-        from ganenc.atomic import write_json, write_text
-        from ganenc.attention import looks_sheet
-
-        folder, values = self.job.out / result.name, self.spec.value_range
-        if result.transform is not None:
-            inversion.latents.info["transform"] = result.transform.to_mapping()
-        inversion.latents.save(folder / "latents.safetensors", model=self.job.session.hash)
-        images.write_png(folder / "reconstruction.png", result.reconstruction, value_range=values)
-        images.write_png(folder / "target.png", result.target, value_range=values)
-        whole = placed.put_back(result.reconstruction)
-        if whole is not None:
-            images.write_png(folder / "photo.png", whole, value_range=values)
-        looks = self._looks(target, result.reconstruction, inversion.labels)
-        if len(looks) > 1:
-            images.write_png(folder / "attention.png", looks_sheet(looks, values))
-        if self.job.report:
-            write_text(folder / "report.html", self._report(result, inversion, looks, placed, whole))
-        write_json(folder / "inversion.json", self._facts(result, inversion))
-
-    def _report(
-        self,
-        result: Result,
-        inversion: Inversion,
-        looks: Sequence[Look],
-        placed: Placed,
-        whole: Tensor | None,
-    ) -> str:
-        from ganenc.report import ReportedPlace, ReportedView, inversion_report
-
-        place = None
-        if placed.transform is not None and placed.photo is not None and whole is not None:
-            place = ReportedPlace(self.job.align, placed.photo, whole, placed.transform.corners())
-        history = inversion.history[0] if inversion.history else []
-        return inversion_report(
-            title=result.photo.name,
-            target=result.target,
-            reconstruction=result.reconstruction,
-            metrics=result.metrics,
-            value_range=self.spec.value_range,
-            metric_settings=self.settings_of_metrics(),
-            views=[ReportedView(x.name, x.weight, x.target[0].cpu(), x.reconstruction[0].cpu()) for x in looks],
-            place=place,
-            history=history,
-            check=result.check,
-            settings={
-                **result.settings,
-                **({} if result.labels_from is None else {"class": class_text(result.label, result.labels_from)}),
-                "seed": self.job.seed,
-                "space of the latents": inversion.latents.space,
-            },
-            seconds=result.seconds,
-            model=self.job.session.source,
-            model_hash=self.job.session.hash,
-        )
-
-    def _looks(self, target: Tensor, made: Tensor, labels: Tensor | None) -> list[Look]:
-        """Where the attention looked, and what the losses saw, in the photo (1, C, H, W) and its reconstruction."""
-        from ganenc.attention import looks
-
-        if self.objective is None or self.job.method == "encode":
-            return []
-        attention, values = self.objective.attention, self.spec.value_range
-        return looks(attention, target, made[None].to(target), labels=labels, value_range=values)
-
-    def _facts(self, result: Result, inversion: Inversion) -> dict[str, Any]:
-        session = self.job.session
-        history = inversion.history[0] if inversion.history else []
-        return {
-            "photo": str(result.photo),
-            "model": session.source,
-            "model_hash": session.hash,
-            "method": self.job.method,
-            "steps": len(history),
-            "seconds": result.seconds,
-            "metrics": result.metrics,
-            "metrics_of_the_mean_image": result.mean_image,
-            "metric_settings": self.settings_of_metrics(),
-            "settings": result.settings,
-            "objective": session.towards,
-            "space": inversion.latents.space,
-            "seed": self.job.seed,
-            "fit": self.job.fit,
-            "align": self.job.align,
-            "transform": None if result.transform is None else result.transform.to_mapping(),
-            "labels": None if inversion.labels is None else inversion.labels.tolist(),
-            "labels_from": result.labels_from,
-            "backbone": self.backbone.name if self.backbone else None,
-            "loss": history[-1] if history else None,
-            **result.judged(),
-        }
+    def close(self) -> None:
+        """Finish, and end the threads."""
+        try:
+            self.finish()
+        finally:
+            self._pool.shutdown()
 
 
 def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:
-    """Invert photos one by one and write what each leaves; one that fails is named, and the rest go on.
+    """Invert photos and write what each leaves; those that were inverted before are passed over.
+
+    Photos are read ahead, inverted as many at once as the method takes, and written meanwhile, so that the memory does
+    not depend on how many there are. One that fails is named, and the rest go on. Several processes share the photos.
 
     Raises:
-        GanencError: if the method or the model cannot do it at all.
+        GanencError: if the method or the model cannot do it at all, or the folder holds these photos inverted with
+            other settings.
+        KeyboardInterrupt: if it was asked to stop; what was done is in the index, and the same call goes on.
     """
-    worker = _Worker(job)
-    each = 100
-    results: list[Result] = []
-    failures: list[tuple[Path, str]] = []
-    began = time.monotonic()
-    with Bar("inverting", each * len(photos)) as bar:
-        for index, (path, name) in enumerate(zip(photos, unique_names(photos), strict=True)):
-            spent = time.monotonic() - began
-            if index and spent + spent / index > job.budget:
-                break
-            bar.update(index * each, what=f"{path.name} ({index + 1} of {len(photos)})")
-            try:
-                results.append(worker.invert(path, name, index, bar, index * each, each))
-            except ImageError as error:
-                failures.append((path, str(error)))
-                bar.note(f"Skipped: {error}")
-    left = len(photos) - len(results) - len(failures)
-    outcome = Outcome(results, failures, worker.settings_of_metrics(), left)
-    if job.report and results:
+    worker = Worker(job)
+    record = Record(job, photos)
+    record.begin()
+    left = _work(worker, record) if record.todo else 0
+    record.finish()
+    outcome = Outcome(record, worker.settings_of_metrics(), left=left, skipped=len(photos) - len(record.todo))
+    if job.report and outcome.rows and job.processes.first:
         write_summary(outcome, job)
     return outcome
+
+
+def _work(worker: Worker, record: Record) -> int:
+    """Do this process's share; how many photos were not begun, for want of time."""
+    job, mine = worker.job, record.mine()
+    began, finished = time.monotonic(), 0
+    threads = 0 if job.align != NO_ALIGNMENT or worker.size == 1 else READERS
+    reading = ahead(mine, worker.read, threads=threads, begun=2 * max(worker.size, READERS))
+    writing = _Writing(worker, record)
+    try:
+        with Interrupts() as interrupts, _bar(job, len(mine)) as bar:
+            note = _Note(bar, interrupts)
+            for batch in batches(reading, lambda: worker.size):
+                broken = [one for one in batch if not isinstance(one, Read)]
+                good = [one for one in batch if isinstance(one, Read)]
+                bar.update(note.done, what=_what(batch, finished, len(mine)))
+                note(0, "")
+                done = [*broken, *(worker.invert(good, note) if good else [])]
+                for one in done:
+                    if isinstance(one, Failed):
+                        bar.note(f"Skipped: {one.error}")
+                writing.begin(sorted(done, key=lambda one: one.todo.place))
+                finished += len(batch)
+                note.add(len(batch))
+                spent = time.monotonic() - began
+                if spent + spent / finished * min(worker.size, len(mine) - finished) > job.budget:
+                    break
+    finally:
+        reading.close()
+        writing.close()
+    return len(mine) - finished
+
+
+def _bar(job: Job, photos: int) -> Bar:
+    return Bar("inverting", _Note.EACH * photos, shown=job.processes.first)
+
+
+def _what(batch: Sequence[Read | Failed], before: int, total: int) -> str:
+    last = f" to {before + len(batch)}" if len(batch) > 1 else ""
+    return f"{batch[0].todo.photo.name} ({before + 1}{last} of {total})"

@@ -43,7 +43,14 @@ class Judge:
         self.baseline = measure_baseline(self.generator, self.encoder, seed=seed)
 
     def check(
-        self, path: Path, target: Tensor, labels: Tensor | None, align: str, once: Tensor | None = None
+        self,
+        path: Path,
+        target: Tensor,
+        labels: Tensor | None,
+        align: str,
+        once: Tensor | None = None,
+        *,
+        try_others: bool = True,
     ) -> DomainCheck:
         """Judge one photo, and where it is far try it aligned otherwise.
 
@@ -53,6 +60,7 @@ class Judge:
             labels: its class (1,) or (1, classes), where there are classes.
             align: the alignment that it was read with.
             once: what one pass makes of it, where that is known.
+            try_others: whether to try other alignments.
         """
         from ganenc.metrics import psnr
         from ganenc.report import DomainCheck
@@ -61,7 +69,7 @@ class Judge:
         reached = self._reached(target, labels, once)
         mean = psnr(target, self.mean_image, value_range=value_range)[0]
         check = DomainCheck(self.baseline, reached, mean)
-        if not check.far:
+        if not (check.far and try_others):
             return check
         tried: dict[str, float] = {}
         seen = [target]

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganenc_registry.errors import ImageError
+
 from ganenc.cli._console import complain, say, show, show_table
 from ganenc.cli._labels import class_text
 from ganenc.cli._placing import NO_ALIGNMENT
-from ganenc.cli._session import Session
+from ganenc.cli._record import DONE, INDEX, SUMMARY, Record
+from ganenc.training.processes import Processes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.align import Transform
-    from ganenc.report import DomainCheck
+    from ganenc.cli._session import Session
 
-__all__ = ["Job", "Outcome", "Result", "show_outcome", "unique_names", "warn_of_domain", "write_summary"]
+__all__ = ["LISTED", "Job", "Outcome", "show_outcome", "warn_of_domain", "write_summary"]
 
-SUMMARY = "index.html"
+LISTED = 100
+"""Up to so many photos each has its row in the table and on the page, and a page of its own."""
+WORST = 20
+"""Of more, these are shown: those of lowest PSNR."""
+NAMED = 100
+"""So many photos that failed are named at the end; the index has them all."""
+_LACKING = {"psnr": math.inf}
+"""What a number that JSON does not have was, by metric: images that are equal have infinite PSNR."""
+TOLD = 10
+"""So many photos that are unlike what the generator makes are told."""
 
 
 @dataclass(frozen=True)
@@ -42,182 +57,249 @@ class Job:
     """How photos are aligned: ``none`` (by the fit alone), or a registered aligner with the options below."""
     align_options: Mapping[str, Any] = field(default_factory=dict)
     report: bool = True
+    """Whether to write the page of all photos."""
+    pages: bool = True
+    """Whether each photo gets a page of its own."""
+    overwrite: bool = False
+    """Invert photos again that were inverted before."""
+    retry_failed: bool = False
+    """Try photos again that could not be inverted before."""
+    at_once: int | None = None
+    """How many photos are handed to the method at once, at the most; by default as many as it takes."""
     budget: float = math.inf
     """Seconds after which no further photo is begun; one is inverted in any case."""
+    processes: Processes = field(default_factory=Processes)
 
+    def settings(self) -> dict[str, Any]:
+        """All that a photo's result depends on besides the photo and its label, as data."""
+        from ganenc.models import model_hash
 
-@dataclass(frozen=True)
-class Result:
-    """One photo, inverted."""
-
-    photo: Path
-    name: str
-    metrics: dict[str, float]
-    mean_image: dict[str, float]
-    seconds: float
-    settings: dict[str, Any]
-    label: Any
-    """The class that it was taken to be of, and in ``labels_from`` how that came; None where there are no classes."""
-    labels_from: str | None
-    target: Tensor = field(repr=False)
-    reconstruction: Tensor = field(repr=False)
-    check: DomainCheck | None = field(default=None, repr=False)
-    transform: Transform | None = None
-    """Where in the photo the target lies, where it was aligned."""
-
-    def judged(self) -> dict[str, Any]:
-        """What one pass of the encoder says of the photo, as data; empty where there is no encoder."""
-        from ganenc.report import domain_warning, judge
-
-        check = self.check
-        if check is None:
-            return {}
+        session = self.session
         return {
-            "one_pass": {
-                "photo_psnr": check.photo_psnr,
-                "generated_psnr": check.baseline.psnr,
-                "generated_deviation": check.baseline.deviation,
-                "generated_count": check.baseline.count,
-                "deviations_below": check.deviations,
-                "mean_image_psnr": check.photo_mean_psnr,
-                "aligned_psnr": dict(check.aligned),
-            },
-            "far": check.far,
-            "hint": check.hint,
-            "warning": domain_warning(check, self.photo.name) or None,
-            "verdict": judge(check, self.metrics["psnr"]).headline,
+            "model": session.hash,
+            "encoder": None if session.encoder is None else model_hash(session.encoder),
+            "method": self.method,
+            "options": dict(self.options),
+            "objective": dict(session.towards),
+            "backbone": session.backbone,
+            "labels": self.labels if isinstance(self.labels, str) else None,
+            "candidates": None if self.candidates is None else list(self.candidates),
+            "seed": self.seed,
+            "fit": self.fit,
+            "align": self.align,
+            "align_options": dict(self.align_options),
         }
 
 
-@dataclass(frozen=True)
 class Outcome:
-    """All photos."""
+    """The photos that were asked for: numbers over all of them, and the rows of a few.
 
-    results: list[Result]
-    failures: list[tuple[Path, str]]
-    metric_settings: dict[str, str]
-    left: int = 0
-    """How many photos were not begun, for want of time."""
+    Args:
+        record: of the job, finished.
+        metric_settings: how the metrics are taken, in words.
+        left: how many photos were not begun, for want of time.
+        skipped: how many were done before.
+
+    Attributes:
+        done: how many are inverted.
+        failures: those that could not be, with the reason, as far as they are named.
+        failed: how many those are.
+        rows: of those inverted: all, or those of lowest PSNR where there are more than `LISTED`.
+        warnings: what is to be told of photos that are unlike what the generator makes, as far as it is.
+        far: how many those are.
+    """
+
+    def __init__(self, record: Record, metric_settings: dict[str, str], *, left: int = 0, skipped: int = 0) -> None:
+        self.record, self.metric_settings, self.left, self.skipped = record, metric_settings, left, skipped
+        self.done = self.failed = self.far = 0
+        self.failures: list[tuple[Path, str]] = []
+        self.warnings: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+        self._sums = {name: _Means() for name in ("metrics", "metrics_of_the_mean_image")}
+        self._seconds = 0.0
+        worst: list[tuple[float, int, dict[str, Any]]] = []
+        for row in self._all():
+            if row["status"] != DONE:
+                self.failed += 1
+                self.failures += [(Path(row["photo"]), str(row.get("error")))] if self.failed <= NAMED else []
+                continue
+            self._add(row)
+            self.rows += [row] if self.done <= LISTED else []
+            heapq.heappush(worst, (-row["metrics"]["psnr"], -self.done, row))
+            if len(worst) > WORST:
+                heapq.heappop(worst)
+        if self.done > LISTED:
+            self.rows = [row for *_, row in sorted(worst, key=lambda one: one[:2], reverse=True)]
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        self.done += 1
+        self._seconds += row["seconds"]
+        for name, sums in self._sums.items():
+            sums.add(row[name])
+        if row.get("warning"):
+            self.far += 1
+            self.warnings += [row["warning"]] if self.far <= TOLD else []
 
     def means(self) -> dict[str, float]:
         """The mean of every metric."""
-        return _means(result.metrics for result in self.results)
+        return self._sums["metrics"].means()
 
     def mean_image(self) -> dict[str, float]:
         """The metrics of the generator's mean image against the same photos."""
-        return _means(result.mean_image for result in self.results)
+        return self._sums["metrics_of_the_mean_image"].means()
+
+    def seconds(self) -> float:
+        """The mean time of a photo."""
+        return self._seconds / max(self.done, 1)
 
     def as_json(self, job: Job) -> dict[str, Any]:
-        """The outcome as data."""
-        photos = [
-            {
-                "photo": result.photo,
-                "folder": job.out / result.name,
-                "metrics": result.metrics,
-                "seconds": result.seconds,
-                **({} if result.labels_from is None else {"label": result.label, "labels_from": result.labels_from}),
-                **({} if result.transform is None else {"transform": result.transform.to_mapping()}),
-                **result.judged(),
-            }
-            for result in self.results
-        ]
+        """The outcome as data, with every photo."""
+        photos, failures = [], []
+        internal = ("status", "error", "bytes", "modified", "given_label", "settings", "metrics_of_the_mean_image")
+        for row in self._all():
+            if row["status"] == DONE:
+                kept = {name: value for name, value in row.items() if name not in internal}
+                photos.append({**kept, "folder": job.out / row["folder"]})
+            else:
+                failures.append({"photo": row["photo"], "error": row.get("error")})
         return {
             "model": job.session.source,
             "model_hash": job.session.hash,
             "method": job.method,
             "align": job.align,
             "out": job.out,
+            "index": job.out / INDEX,
             "photos": photos,
-            "failures": [{"photo": path, "error": reason} for path, reason in self.failures],
+            "failures": failures,
             "not_begun": self.left,
+            "done_before": self.skipped,
             "mean": self.means(),
             "mean_image": self.mean_image(),
             "metric_settings": self.metric_settings,
         }
 
+    def _all(self) -> Iterator[dict[str, Any]]:
+        """The rows, with the numbers in place that JSON does not have."""
+        for row in self.record.rows():
+            if row["status"] == DONE:
+                for name in self._sums:
+                    lacking = {key: _LACKING.get(key, math.nan) for key, value in row[name].items() if value is None}
+                    row[name] |= lacking
+            yield row
+
+
+class _Means:
+    """Means of numbers by name, of those that are finite."""
+
+    def __init__(self) -> None:
+        self.sums: defaultdict[str, float] = defaultdict(float)
+        self.counts: defaultdict[str, int] = defaultdict(int)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name] += value if math.isfinite(value) else 0.0
+            self.counts[name] += math.isfinite(value)
+
+    def means(self) -> dict[str, float]:
+        lacking = {name: _LACKING.get(name, math.nan) for name, count in self.counts.items() if not count}
+        return {name: lacking.get(name, total / max(self.counts[name], 1)) for name, total in self.sums.items()}
+
 
 def warn_of_domain(outcome: Outcome) -> None:
-    """Say of each photo that is unlike what the generator makes that it is, and by which figures."""
-    for result in outcome.results:
-        warning = result.judged().get("warning")
-        if warning:
-            say(f"Note: {warning}")
+    """Say of photos that are unlike what the generator makes that they are, and by which figures."""
+    for warning in outcome.warnings:
+        say(f"Note: {warning}")
+    if outcome.far > len(outcome.warnings):
+        more = outcome.far - len(outcome.warnings)
+        say(f"Note: {more} more are unlike what the generator makes; their lines in {INDEX} hold `warning`.")
 
 
 def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:
     """Print the table of photos if it is wanted, and say what failed."""
-    names = list(dict.fromkeys(name for result in outcome.results for name in result.metrics))
-    if table and outcome.results:
-        labels = [[class_text(r.label, r.labels_from)] if r.labels_from else [] for r in outcome.results]
-        blank = [""] * len(labels[0])
-        rows = [
-            [str(r.photo.name), *label, *_texts(r.metrics, names), f"{r.seconds:.1f}"]
-            for r, label in zip(outcome.results, labels)
-        ]
-        rows.append(["(mean image)", *blank, *_texts(outcome.mean_image(), names), ""])
-        seconds = sum(result.seconds for result in outcome.results) / len(outcome.results)
-        last = ["mean", *blank, *_texts(outcome.means(), names), f"{seconds:.1f}"]
-        head = ["photo", *(["class"] if blank else []), *names, "seconds"]
-        show_table(head, rows, numeric=range(1 + len(blank), len(head)), last=last)
+    if table and outcome.rows:
+        _show_rows(outcome)
         show(f"Report: {job.out / SUMMARY}" if job.report else f"Results: {job.out}")
+    if table and outcome.skipped:
+        say(f"{outcome.skipped} of {len(outcome.record.photos)} photos were done before; --overwrite does them anew.")
     if outcome.left:
         say(f"{outcome.left} photos were not begun, as there was no time left for them.")
-    if outcome.failures:
-        total = len(outcome.failures) + len(outcome.results)
-        lost = ", ".join(str(path) for path, _ in outcome.failures)
-        complain(f"{len(outcome.failures)} of {total} photos failed: {lost}.")
+    if outcome.failed:
+        lost = [str(path) for path, _ in outcome.failures]
+        more = outcome.failed - len(lost)
+        ending = f" and {more} more, see {job.out / INDEX}" if more else ""
+        again = "" if job.retry_failed else " --retry-failed tries them again."
+        total = outcome.failed + outcome.done
+        complain(f"{outcome.failed} of {total} photos failed: {', '.join(lost)}{ending}.{again}")
 
 
-def unique_names(photos: Sequence[Path], *, taken: str = SUMMARY) -> list[str]:
-    """A name for each photo: its stem, with a number where that is taken already, whatever its case."""
-    taken_names = {taken}
-    names = []
-    for photo in photos:
-        name, count = photo.stem, 2
-        while name.casefold() in taken_names:
-            name, count = f"{photo.stem}-{count}", count + 1
-        taken_names.add(name.casefold())
-        names.append(name)
-    return names
+def _show_rows(outcome: Outcome) -> None:
+    rows = outcome.rows
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    labels = [[_class(row)] if row.get("labels_from") else [] for row in rows]
+    blank = [""] * len(labels[0])
+    cells = [
+        [Path(row["photo"]).name, *label, *_texts(row["metrics"], names), f"{row['seconds']:.1f}"]
+        for row, label in zip(rows, labels, strict=True)
+    ]
+    cells.append(["(mean image)", *blank, *_texts(outcome.mean_image(), names), ""])
+    last = ["mean", *blank, *_texts(outcome.means(), names), f"{outcome.seconds():.1f}"]
+    head = ["photo", *(["class"] if blank else []), *names, "seconds"]
+    if outcome.done > len(rows):
+        show(f"Of {outcome.done} photos, the {len(rows)} of lowest PSNR; the means are of all:")
+    show_table(head, cells, numeric=range(1 + len(blank), len(head)), last=last)
 
 
 def write_summary(outcome: Outcome, job: Job) -> None:
     """Write the page of all photos into the job's folder."""
     from ganenc.atomic import write_text
-    from ganenc.report import ReportedPhoto, summary_report
+    from ganenc.report import Totals, summary_report
 
-    photos = [
-        ReportedPhoto(
-            r.photo.name,
-            r.metrics,
-            r.seconds,
-            r.target,
-            r.reconstruction,
-            f"{r.name}/report.html",
-            class_text(r.label, r.labels_from),
-        )
-        for r in outcome.results
-    ]
+    settings: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        text = (job.out / outcome.rows[0]["folder"] / "inversion.json").read_text(encoding="utf-8")
+        settings = dict(json.loads(text)["settings"])
     html = summary_report(
         title=f"Inverted with {Path(job.session.source).name}",
-        photos=photos,
+        photos=[_reported(row, job) for row in outcome.rows],
+        totals=Totals(outcome.done, outcome.failed, outcome.means(), outcome.seconds()),
         failures=[(str(path), reason) for path, reason in outcome.failures],
         baseline=outcome.mean_image(),
         value_range=job.session.generator.spec.value_range,
-        settings={**outcome.results[0].settings, "seed": job.seed, "hash of the model's weights": job.session.hash},
+        settings={**settings, "seed": job.seed, "hash of the model's weights": job.session.hash},
         metric_settings=outcome.metric_settings,
     )
     write_text(job.out / SUMMARY, html)
 
 
-def _means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    from ganenc.report import mean_std
+def _reported(row: Mapping[str, Any], job: Job) -> Any:
+    """A photo's row on the page, with its pictures as they lie in its folder."""
+    from ganenc.report import ReportedPhoto
 
-    columns: dict[str, list[float]] = {}
-    for row in rows:
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-    return {name: mean_std(values)[0] for name, values in columns.items()}
+    folder = job.out / row["folder"]
+    page = folder / "report.html"
+    return ReportedPhoto(
+        Path(row["photo"]).name,
+        row["metrics"],
+        row["seconds"],
+        _picture(folder / "target.png", job),
+        _picture(folder / "reconstruction.png", job),
+        f"{row['folder']}/report.html" if page.is_file() else "",
+        _class(row),
+    )
+
+
+def _picture(path: Path, job: Job) -> Tensor | None:
+    from ganenc import images
+
+    spec = job.session.generator.spec
+    try:
+        return images.read(path, channels=spec.channels, value_range=spec.value_range)
+    except ImageError:
+        return None
+
+
+def _class(row: Mapping[str, Any]) -> str:
+    return class_text(row.get("label"), row.get("labels_from"))
 
 
 def _texts(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:

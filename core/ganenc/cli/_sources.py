@@ -12,7 +12,7 @@ from ganenc_registry.errors import SpecError
 from ganenc.cli._console import Bar
 from ganenc.cli._labels import photo_labels
 from ganenc.cli._options import integers
-from ganenc.cli._outcome import unique_names
+from ganenc.cli._record import LATENTS, unique_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LATENTS", "Source", "layer_numbers", "load_sources"]
 
-LATENTS = "latents.safetensors"
-"""The file that an inversion leaves in its folder."""
 EDITABLE = "optimize"
 """How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
 (benchmarks/results/editing.md)."""

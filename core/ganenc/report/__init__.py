@@ -12,7 +12,7 @@ from ganenc.report._domain import (
 )
 from ganenc.report._files import write_run_report
 from ganenc.report._inversion import ReportedPlace, ReportedView, inversion_report, metric_text
-from ganenc.report._summary import ReportedPhoto, mean_std, run_report, summary_report
+from ganenc.report._summary import ReportedPhoto, Totals, mean_std, run_report, summary_report
 
 __all__ = [
     "HELD_OUT",
@@ -21,6 +21,7 @@ __all__ = [
     "ReportedPhoto",
     "ReportedPlace",
     "ReportedView",
+    "Totals",
     "Verdict",
     "domain_warning",
     "inversion_report",

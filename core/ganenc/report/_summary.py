@@ -19,7 +19,7 @@ from ganenc.report._figures import image, png_figure
 from ganenc.report._inversion import SCALE, metric_text
 from ganenc.report._page import facts, page, section, table
 
-__all__ = ["ReportedPhoto", "mean_std", "run_report", "summary_report"]
+__all__ = ["ReportedPhoto", "Totals", "mean_std", "run_report", "summary_report"]
 
 THUMBNAIL = 128
 ATTENTION = "the first targets, each with its reconstruction below, and what the losses see of both"
@@ -48,10 +48,35 @@ class ReportedPhoto:
     label: str = ""
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Numbers over many photos, of which a page shows some.
+
+    Attributes:
+        inverted: how many photos were.
+        failed: how many could not be.
+        means: the mean of every metric.
+        seconds: the mean time of a photo.
+    """
+
+    inverted: int
+    failed: int
+    means: Mapping[str, float]
+    seconds: float
+
+    @classmethod
+    def of(cls, photos: Sequence[ReportedPhoto], failed: int = 0) -> Totals:
+        """Of these photos alone."""
+        names = list(dict.fromkeys(name for photo in photos for name in photo.metrics))
+        means = {name: mean_std([p.metrics[name] for p in photos if name in p.metrics])[0] for name in names}
+        return cls(len(photos), failed, means, mean_std([photo.seconds for photo in photos])[0])
+
+
 def summary_report(
     *,
     title: str,
     photos: Sequence[ReportedPhoto],
+    totals: Totals | None = None,
     failures: Sequence[tuple[str, str]] = (),
     baseline: Mapping[str, float] | None = None,
     value_range: Range = (-1.0, 1.0),
@@ -63,6 +88,7 @@ def summary_report(
     Args:
         title: what was done.
         photos: one row each.
+        totals: over all photos, where more were inverted, or failed, than are given here.
         failures: photos that could not be inverted, with the reason.
         baseline: the metrics of the mean image against the same photos, for comparison.
         value_range: the values of black and white.
@@ -72,11 +98,11 @@ def summary_report(
     Returns:
         the page, as text.
     """
-    names = list(dict.fromkeys(name for photo in photos for name in photo.metrics))
-    means = {name: mean_std([p.metrics[name] for p in photos if name in p.metrics])[0] for name in names}
-    numbers = {f"mean {name}": metric_text(name, value) for name, value in means.items()}
+    totals = totals or Totals.of(photos, len(failures))
+    names = list(totals.means)
+    numbers = {f"mean {name}": metric_text(name, value) for name, value in totals.means.items()}
     if photos:
-        numbers["seconds a photo"] = f"{statistics.fmean(photo.seconds for photo in photos):.1f}"
+        numbers["seconds a photo"] = metric_text("seconds", totals.seconds)
     classes = ["class"] if any(photo.label for photo in photos) else []
     rows = [
         [_name(p), *([escape(p.label)] * len(classes)), _pictures(p, value_range), *_cells(p.metrics, names),
@@ -86,17 +112,25 @@ def summary_report(
     blank = [""] * (1 + len(classes))
     if baseline:
         rows.append(['<span class="soft">mean image</span>', *blank, *_cells(baseline, names), ""])
-    last = ["mean", *blank, *_cells(means, names), ""]
+    last = ["mean", *blank, *_cells(totals.means, names), ""]
     head = ["photo", *classes, "photo, reconstruction", *names, "seconds"]
     numeric = range(1 + len(blank), len(head))
     lost = [(escape(name), escape(reason)) for name, reason in failures]
     body = [
-        section("Photos", table(head, rows, numeric=numeric, last=last) if photos else ""),
-        section("Left out", table(["photo", "reason"], lost) if lost else ""),
+        section(
+            "Photos",
+            _shown(photos, totals.inverted, "The {} of lowest PSNR; the means are of all."),
+            table(head, rows, numeric=numeric, last=last) if photos else "",
+        ),
+        section(
+            "Left out",
+            _shown(failures, totals.failed, "The first {}."),
+            table(["photo", "reason"], lost) if lost else "",
+        ),
         section("How the metrics are taken", facts(metric_settings or {})),
         section("Settings", facts(settings or {})),
     ]
-    lead = f"{len(photos)} inverted" + (f", {len(failures)} failed" if failures else "")
+    lead = f"{totals.inverted:,} inverted" + (f", {totals.failed:,} failed" if totals.failed else "")
     return page(title, lead, numbers, body)
 
 
@@ -167,6 +201,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _shown(shown: Sequence[object], total: int, text: str) -> str:
+    """What is shown, where that is not all."""
+    return "" if len(shown) == total else f'<p class="soft">{text.format(len(shown))}</p>'
 
 
 def _spec(run: RunSpec) -> str:

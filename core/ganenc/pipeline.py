@@ -1,0 +1,48 @@
+"""Work on one thing after another with the next ones begun, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["ahead", "batches"]
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+
+def ahead(items: Iterable[Item], work: Callable[[Item], Done], *, threads: int, begun: int) -> Generator[Done]:
+    """``work(item)`` of each item, in their order, while the next ones are worked on in threads.
+
+    Args:
+        items: taken as they are needed, never all at once.
+        work: what is done to each; what it raises is raised where its result would have come.
+        threads: how many work at once; with 0 each item is worked on when it is asked for.
+        begun: how many items are begun, or done and wait, at the most.
+
+    Yields:
+        the results.
+    """
+    if not threads:
+        yield from map(work, items)
+        return
+    source = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ganenc-ahead")
+    try:
+        waiting: deque[Future[Done]] = deque(pool.submit(work, item) for item in itertools.islice(source, begun))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in itertools.islice(source, 1))
+            yield done
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def batches(items: Iterable[Item], size: Callable[[], int]) -> Iterator[Sequence[Item]]:
+    """Items in batches, in their order; the size is asked for anew before each one."""
+    source = iter(items)
+    while batch := list(itertools.islice(source, size())):
+        yield batch
