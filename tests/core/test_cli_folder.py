@@ -1,0 +1,329 @@
+"""``ganenc invert`` of many photos: each once, whatever stops it, and none harms another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ganenc.cli import main
+from ganenc.cli._inverting import invert_photos
+from ganenc.cli._outcome import LISTED, WORST, Job, Outcome
+from ganenc.cli._session import Session
+from ganenc.inverters import Inversion, Inverter
+from ganenc.latents import Latents
+from ganenc.models import model_hash
+from ganenc.training.processes import Processes
+from ganenc_registry.errors import GanencError, ImageError, SpecError
+from PIL import Image
+from torch import Tensor
+
+BATCH = 4
+calls: list[list[int]] = []
+"""The mean grey value of every photo, in every batch that the method saw."""
+faults: dict[int, Callable[[int], Exception]] = {}
+"""What is raised where a photo of that grey value is in a batch, from the number of photos in it."""
+
+
+class Paints(Inverter):
+    """Gives the mean latents; takes some photos at once."""
+
+    def __init__(self, batch: int = BATCH, fails: bool = False) -> None:
+        self.batch = batch
+
+    def invert(self, images: Tensor, generator: Any, encoder: Any, *, on_step: Any = None, **_: Any) -> Inversion:
+        grey = [round(float(value) * 127.5 + 127.5) for value in images.mean((1, 2, 3))]
+        calls.append(grey)
+        for value in grey:
+            if value in faults:
+                raise faults[value](len(grey))
+        if on_step is not None:
+            on_step(0, 1, 1, {"total": 1.0})
+        latents = generator.complete(generator.center().expand(len(images)))
+        latents = Latents(latents.layout, {name: one.clone() for name, one in latents.tensors.items()})
+        return Inversion(latents, images * 0.5, [], {"method": "paints", "batch": self.batch}, [0.1] * len(images))
+
+
+@pytest.fixture(autouse=True)
+def fresh(known: Any) -> None:
+    known.add_value("inverter", "paints", Paints)
+    calls.clear()
+    faults.clear()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Ten photos, each of one grey value: 0, 10, 20, ..."""
+    return grey_photos(tmp_path / "photos", 10)
+
+
+def grey_photos(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{place}.png" for place in range(count)]
+    for place, path in enumerate(paths):
+        Image.fromarray(np.full((8, 8, 3), 10 * place % 250, dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture
+def job(toy: Any, tmp_path: Path) -> Job:
+    session = Session("toy", toy, None, model_hash(toy), "none", towards={"losses": {"mse": 1.0}})
+    return Job(session, tmp_path / "out", "paints", report=False, pages=False)
+
+
+def rows(out: Path) -> dict[str, dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len({row["photo"] for row in lines}) == len(lines), "each photo once"
+    return {Path(row["photo"]).name: row for row in lines}
+
+
+def seen() -> list[int]:
+    return [value for batch in calls for value in batch]
+
+
+def test_photos_go_in_batches_and_each_leaves_its_own(job: Job, photos: list[Path]) -> None:
+    outcome = invert_photos(photos, job)
+    assert calls == [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90]]
+    assert (outcome.done, outcome.failed, outcome.left, outcome.skipped) == (10, 0, 0, 0)
+    assert [Path(row["photo"]) for row in outcome.rows] == photos
+    for place, photo in enumerate(photos):
+        row = rows(job.out)[photo.name]
+        grey = 10 * place
+        half = round((grey / 127.5 - 1) / 2 * 127.5 + 127.5)
+        assert row["metrics"]["psnr"] == pytest.approx(20 * np.log10(255 / abs(grey - half)), abs=0.1)
+        made = np.asarray(Image.open(job.out / photo.stem / "reconstruction.png"))
+        assert np.abs(made.astype(int) - half).max() <= 1
+        assert len(Latents.load(job.out / photo.stem / "latents.safetensors", model=job.session.hash)) == 1
+    assert outcome.means()["psnr"] == pytest.approx(np.mean([row["metrics"]["psnr"] for row in outcome.rows]))
+
+
+def test_what_is_done_is_not_done_again_unless_it_changed_or_is_gone(job: Job, photos: list[Path]) -> None:
+    invert_photos(photos[:6], job)
+    calls.clear()
+    outcome = invert_photos(photos, job)
+    assert seen() == [60, 70, 80, 90]
+    assert (outcome.done, outcome.skipped) == (10, 6)
+    calls.clear()
+    Image.fromarray(np.full((9, 9, 3), 200, dtype=np.uint8)).save(photos[2])
+    (job.out / "5" / "latents.safetensors").unlink()
+    invert_photos(photos, job)
+    assert seen() == [200, 50]
+    assert list(rows(job.out)) == [photo.name for photo in photos]
+    calls.clear()
+    invert_photos(photos[:2], replace(job, overwrite=True))
+    assert seen() == [0, 10]
+    assert len(rows(job.out)) == 10
+
+
+def test_other_settings_do_not_touch_what_is_done(job: Job, photos: list[Path]) -> None:
+    invert_photos(photos[:2], job)
+    before = (job.out / "index.jsonl").read_bytes()
+    other = replace(job, options={"batch": 2}, seed=3)
+    with pytest.raises(SpecError, match=r"\(options: .* there, \{'batch': 2\} here; seed: 0 there, 3 here\)") as told:
+        invert_photos(photos, other)
+    assert "--overwrite" in str(told.value)
+    assert (job.out / "index.jsonl").read_bytes() == before
+    invert_photos(photos[2:4], other)
+    assert set(rows(job.out)) == {"0.png", "1.png", "2.png", "3.png"}, "other photos may lie beside them"
+    invert_photos(photos[:2], replace(other, overwrite=True))
+    assert calls == [[0, 10], [20, 30], [0, 10]]
+    assert invert_photos(photos[:4], other).skipped == 4
+
+
+def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None:
+    first = replace(job, labels=torch.tensor([1, 2]))
+    record: Any = __import__("ganenc.cli._record", fromlist=["Record"]).Record
+    assert [one.place for one in record(first, photos[:2]).todo] == [0, 1]
+    index = record(first, photos[:2])
+    index.index.add([index.row(one, "done", {}) for one in index.todo])
+    for one in index.todo:
+        (job.out / one.name).mkdir()
+        (job.out / one.name / "latents.safetensors").touch()
+    assert [one.place for one in record(replace(job, labels=torch.tensor([1, 3])), photos[:2]).todo] == [1]
+
+
+def test_a_photo_that_fails_in_a_batch_is_told_alone(job: Job, photos: list[Path]) -> None:
+    faults[50] = lambda count: ImageError("it never had a finite loss")
+    photos[1].write_text("no photo")
+    outcome = invert_photos([*photos, photos[0].with_name("gone.png")], job)
+    told = {path.name: reason for path, reason in outcome.failures}
+    assert set(told) == {"1.png", "5.png", "gone.png"}
+    assert "never had a finite loss" in told["5.png"]
+    assert "no such file" in told["gone.png"]
+    assert outcome.done == 8
+    assert {name for name, row in rows(job.out).items() if row["status"] == "failed"} == set(told)
+    assert not (job.out / "5").exists()
+
+
+def test_what_failed_is_tried_again_when_asked_for_or_when_it_changed(job: Job, photos: list[Path]) -> None:
+    photos[1].write_text("no photo")
+    faults[50] = lambda count: ImageError("not today")
+    invert_photos(photos, job)
+    calls.clear()
+    faults.clear()
+    outcome = invert_photos(photos, job)
+    assert (seen(), outcome.failed, outcome.done) == ([], 2, 8), "and it is still told"
+    outcome = invert_photos(photos, replace(job, retry_failed=True))
+    assert (seen(), outcome.failed) == ([50], 1)
+    Image.fromarray(np.full((8, 8, 3), 77, dtype=np.uint8)).save(photos[1])
+    assert invert_photos(photos, job).failed == 0
+    assert seen() == [50, 77]
+
+
+def test_want_of_memory_halves_the_batch_and_it_stays_smaller(job: Job, photos: list[Path]) -> None:
+    def full(count: int) -> Exception:
+        return torch.OutOfMemoryError("too many") if count > 2 else ImageError("no")
+
+    faults[10] = faults[20] = full
+    outcome = invert_photos(photos, job)
+    assert [path.stem for path, _ in outcome.failures] == ["1", "2"]
+    assert outcome.done == 8
+    assert [len(batch) for batch in calls[-3:]] == [2, 2, 2]
+    faults[90] = lambda count: torch.OutOfMemoryError("always")
+    with pytest.raises(torch.OutOfMemoryError):
+        invert_photos(photos, replace(job, overwrite=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_between_steps_and_the_same_call_goes_on(
+    job: Job, photos: list[Path], number: signal.Signals
+) -> None:
+    def asked(count: int) -> Exception:
+        os.kill(os.getpid(), number)
+        del faults[50]
+        return ImageError("tried again at once, and then it notes the signal")
+
+    faults[50] = asked
+    with pytest.raises(KeyboardInterrupt):
+        invert_photos(photos, job)
+    assert set(rows(job.out)) == {"0.png", "1.png", "2.png", "3.png"}
+    calls.clear()
+    assert invert_photos(photos, job).done == 10
+    assert seen() == [40, 50, 60, 70, 80, 90]
+
+
+def test_an_error_that_is_no_photos_fault_stops_it_with_what_was_done_kept(job: Job, photos: list[Path]) -> None:
+    faults[50] = lambda count: GanencError("the disk is full")
+    with pytest.raises(GanencError, match="the disk is full"):
+        invert_photos(photos, job)
+    assert set(rows(job.out)) == {"0.png", "1.png", "2.png", "3.png"}
+
+
+class Two(Processes):
+    """One of two processes; the other one ran before or runs after."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.count, self.device = index, 2, "cpu"
+
+    def wait(self) -> None:
+        pass
+
+
+def test_processes_share_the_photos_and_the_first_puts_the_index_together(job: Job, photos: list[Path]) -> None:
+    invert_photos(photos[:1], job)
+    invert_photos(photos, replace(job, processes=Two(1)))
+    assert seen() == [0, 20, 40, 60, 80]
+    assert len(rows(job.out)) == 1
+    calls.clear()
+    outcome = invert_photos(photos, replace(job, processes=Two(0)))
+    assert set(seen()) == {10, 50, 90}, "what the other one wrote down is known, and what is left is shared anew"
+    assert outcome.done == 8
+    assert not list(job.out.glob("index-*.jsonl"))
+
+
+def test_names_stay_with_their_photos_whatever_else_is_asked_for(job: Job, tmp_path: Path) -> None:
+    a, b = grey_photos(tmp_path / "a", 2), grey_photos(tmp_path / "b", 2)
+    invert_photos(b, job)
+    invert_photos([*a, *b], job)
+    folders = {row["photo"]: row["folder"] for row in rows_by_path(job.out)}
+    assert [folders[str(path)] for path in (*b, *a)] == ["0", "1", "0-2", "1-2"]
+    assert calls == [[0, 10], [0, 10]]
+
+
+def rows_by_path(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_of_many_photos_the_worst_are_shown(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ganenc.cli._outcome import show_outcome
+
+    many = grey_photos(tmp_path / "many", LISTED + 5)
+    job = replace(job, report=True)
+    outcome = invert_photos(many, job)
+    numbers = sorted(row["metrics"]["psnr"] for row in rows(job.out).values())
+    assert [row["metrics"]["psnr"] for row in outcome.rows] == numbers[:WORST]
+    assert outcome.means()["psnr"] == pytest.approx(np.mean(numbers))
+    page = (job.out / "index.html").read_text()
+    assert page.count("<img") == 2 * WORST
+    assert f"{LISTED + 5} inverted" in page
+    assert f"The {WORST} of lowest PSNR" in page
+    show_outcome(outcome, job)
+    assert f"Of {LISTED + 5} photos, the {WORST} of lowest PSNR" in capsys.readouterr().out
+    assert len(outcome.as_json(job)["photos"]) == LISTED + 5
+
+
+@pytest.fixture
+def run(job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run ``ganenc invert`` in this process: its exit code, and what it printed on both channels."""
+    monkeypatch.setattr("ganenc.cli._session.open_session", lambda model, **_: job.session)
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["invert", "--model", "toy", "--out", str(job.out), "--method", "paints", *map(str, words)])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+def test_the_command_goes_on_lists_what_failed_and_tries_it_again(run: Any, job: Job, photos: list[Path]) -> None:
+    photos[3].write_text("no photo")
+    code, out, err = run(photos[0].parent)
+    assert code == 1
+    assert f"1 of 10 photos failed: {photos[3]}. --retry-failed tries them again." in err
+    code, out, err = run(photos[0].parent)
+    assert code == 1
+    assert "10 of 10 photos were done before" in err
+    Image.fromarray(np.full((8, 8, 3), 30, dtype=np.uint8)).save(photos[3])
+    calls.clear()
+    code, out, err = run("--retry-failed", "--json")
+    assert (code, seen()) == (0, [30])
+    assert [item["photo"] for item in json.loads(out)["photos"]] == [str(photos[3])]
+    code, out, err = run("--retry-failed")
+    assert code == 2
+    assert "tells of no photo that failed" in err
+    assert (job.out / "0" / "report.html").is_file(), "few photos have pages of their own"
+
+
+def test_the_command_says_when_it_was_interrupted(run: Any, job: Job, photos: list[Path]) -> None:
+    def asked(count: int) -> Exception:
+        return KeyboardInterrupt()  # type: ignore[return-value]
+
+    faults[90] = asked
+    code, _, err = run(*photos)
+    assert code == 1
+    assert "Interrupted" in err
+    assert len(rows(job.out)) == 8
+
+
+def test_a_list_names_photos(run: Any, photos: list[Path], tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# some\nphotos/7.png\n\n{photos[2]}\nphotos/[01].png\n", encoding="utf-8")
+    code, out, err = run(listed, "--quiet")
+    assert (code, out, err) == (0, "", "")
+    assert seen() == [70, 20, 0, 10]
+
+
+def test_every_outcome_is_of_the_photos_asked_for(job: Job, photos: list[Path]) -> None:
+    invert_photos(photos, job)
+    outcome = invert_photos(photos[4:6], job)
+    assert isinstance(outcome, Outcome)
+    assert [Path(row["photo"]) for row in outcome.rows] == photos[4:6]
