@@ -13,16 +13,17 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 440, 34, 44
 COLOURS = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a", "#bf3989", "#0a7ea4")
 
 
-def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, across: str, up: str) -> str:
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, across: str, up: str, zero: bool = False) -> str:
     """Curves in one panel, with axes and a legend, as the text of an SVG file.
 
     Args:
         series: points by the name of the curve; the legend keeps their order.
         across: what the horizontal axis shows.
         up: what the vertical axis shows.
+        zero: whether it begins at 0.
     """
     points = [point for line in series.values() for point in line]
-    xs, ys = _ticks([x for x, _ in points]), _ticks([y for _, y in points])
+    xs, ys = _ticks([x for x, _ in points]), _ticks([y for _, y in points] + [0.0] * zero)
 
     def place(x: float, y: float) -> tuple[float, float]:
         wide = (x - xs[0]) / (xs[-1] - xs[0]) * (WIDTH - LEFT - RIGHT)
