@@ -73,7 +73,9 @@ def standardized(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor,
         mean = torch.cat(sums, dim=2).sum(2, keepdim=True) / count
     y = _by_rows(lambda rows: activated(rows) - mean, values)
     std = torch.sqrt(channel_dot(y, y)[:, :, None, None] / count + EPSILON)
-    return y.mul_(std.reciprocal()).to(x.dtype), mean, std
+    scale = std.reciprocal()
+    y = y * scale if torch.is_grad_enabled() else y.mul_(scale)  # Under vmap autograd may be looking on.
+    return y.to(x.dtype), mean, std
 
 
 class Standardize(torch.autograd.Function):

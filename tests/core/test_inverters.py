@@ -70,7 +70,7 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
     images, before = targets(toy), model_hash(toy_encoder)
     frozen = [p.requires_grad_(False) for p in toy_encoder.parameters()]
     calls: list[tuple[int, int, int]] = []
-    found = Finetune(steps=12, rate=0.02, latent_loss=True).invert(
+    found = Finetune(steps=12, rate=0.02, latent_loss=True, batch=1).invert(
         images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
     check_whole(toy, found, steps=12)
@@ -94,7 +94,7 @@ def test_the_same_twice_is_the_same(toy: Any, toy_encoder: Encoder, objective: O
 
 
 def test_one_by_one_is_each_photo_alone(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
-    images, method = photos(), Finetune(steps=4)
+    images, method = photos(), Finetune(steps=4, batch=1)
     both = method.invert(images, toy, toy_encoder, objective=objective)
     for i in range(2):
         alone = method.invert(images[i : i + 1], toy, toy_encoder, objective=objective)
@@ -148,8 +148,8 @@ def test_the_steps_are_those_of_adam_on_the_objective(toy: Any, toy_encoder: Enc
 def test_refining_goes_on_from_the_encoder(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
     images = photos()
     calls: list[tuple[int, int, int]] = []
-    plain = Finetune(steps=5).invert(images, toy, toy_encoder, objective=objective)
-    found = Finetune(steps=5, refine=7).invert(
+    plain = Finetune(steps=5, batch=1).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune(steps=5, refine=7, batch=1).invert(
         images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
     check_whole(toy, found, steps=12)
@@ -213,7 +213,7 @@ def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder:
     objective.losses["mse"] = Spoiling()
     images = photos()
     images[0, 0, 0, 0] = 2
-    found = Finetune(steps=4).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune(steps=4, batch=1).invert(images, toy, toy_encoder, objective=objective)
     expected = toy.synthesize(toy_encoder(images[:1]))
     assert torch.allclose(found.reconstructions[:1], expected, atol=1e-6)
     assert found.reconstructions[1].isfinite().all()

@@ -71,6 +71,13 @@ class Inverter(ABC):
             on_step: called now and then with the terms of the objective.
         """
 
+    def at_once(self, encoder: Encoder | None) -> int:
+        """How many photos it works on at once where as many are given; more in a call gain nothing.
+
+        By default its option ``batch``, or one where it has none.
+        """
+        return getattr(self, "batch", None) or 1
+
 
 class Best:
     """The latents of the lowest loss so far, sample by sample, kept without a transfer to the host."""
