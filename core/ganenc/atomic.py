@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,12 @@ from typing import Any
 
 from ganenc_registry.errors import GanencError
 
-__all__ = ["atomic_path", "finite", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "drop_leftovers", "finite", "write_bytes", "write_json", "write_text"]
+
+_STEM = 60
+"""Characters of a file's name that its temporary one keeps."""
+_TEMPORARY = re.compile(rf"\..{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
+"""What temporary names look like: a dot, the name, a dash, 32 hexadecimal digits, the suffix."""
 
 
 @contextmanager
@@ -33,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         GanencError: if the folder cannot be made, or the file cannot be put in place.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:60]}-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,6 +56,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     with suppress(OSError):  # Some file systems cannot sync a folder; the file itself is safe by now.
         _flush(path.parent)
+
+
+def drop_leftovers(folder: str | Path) -> list[Path]:
+    """Delete the temporary files that writes to a folder left when their process was killed.
+
+    Only for a folder that nothing else writes to meanwhile, whose temporary file would go, too.
+
+    Args:
+        folder: whose own files are looked at; it need not be there.
+
+    Returns:
+        what was deleted.
+    """
+    folder = Path(folder)
+    left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []
+    for path in left:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    return left
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

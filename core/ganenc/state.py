@@ -44,7 +44,7 @@ def load_state(path: str | Path) -> Any:
         raise CheckpointError(f"{path} is a safetensors file, but it holds no training state of ganenc.")
     try:
         return _restore(json.loads(metadata["skeleton"]), tensors)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"The training state {path} is damaged: its outline does not fit its tensors.") from None
 
 

@@ -136,7 +136,12 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
         load_state(tmp_path / "other")
 
 
-@pytest.mark.parametrize("skeleton", [None, "{", '{"tensor": "b"}', "[]", '{"dict": [[["a"], {"value": 1}]]}', "3"])
+DEEP = '{"list": [' * 5000 + '{"value": 1}' + "]}" * 5000
+
+
+@pytest.mark.parametrize(
+    "skeleton", [None, "{", '{"tensor": "b"}', "[]", '{"dict": [[["a"], {"value": 1}]]}', "3", DEEP]
+)
 def test_an_outline_that_does_not_fit_is_refused(tmp_path: Path, skeleton: str | None) -> None:
     metadata = {"format": "ganenc-state"} | ({} if skeleton is None else {"skeleton": skeleton})
     save_file({"a": torch.ones(1)}, tmp_path / "state", metadata)

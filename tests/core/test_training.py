@@ -201,6 +201,7 @@ def test_a_run_leaves_its_folder_in_order(toy: Any, toy_encoder: Encoder, tmp_pa
     events = {name for name in names if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert names - events == {
+        ".lock",
         "attention.png",
         "best/config.json",
         "best/model.safetensors",

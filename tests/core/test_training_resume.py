@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,11 +83,12 @@ def test_a_run_stopped_by_its_caller_ends_the_same(toy: Any, toy_encoder: Encode
         with pytest.raises(KeyboardInterrupt):
             pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=stopping)
         stops.pop(0)
-        time.sleep(1.0)  # TensorBoard puts the files of a folder in order by the second that they were begun in.
     seen: list[int] = []
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=lambda step, *rest: seen.append(step))
     assert seen == [7, 8]
     check_same(tmp_path / "whole", tmp_path / "parts")
+    seconds = [path.name.split(".")[3] for path in (tmp_path / "parts").glob("events.*")]
+    assert len(set(seconds)) == len(seconds) == 5, "TensorBoard puts files in order by the second they were begun in"
     read = EventAccumulator(str(tmp_path / "parts")).Reload()
     assert [event.step for event in read.Scalars("total")] == list(range(1, 9))
 
@@ -113,6 +113,62 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(toy: Any, toy_encoder: En
         pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder, other=True))
     assert [f"step-000000{step}" in str(one.message) for one, step in zip(caught, (8, 6))] == [True, True]
     check_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_damaged_checkpoint_costs_no_good_one(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, checkpoints = run_spec(saving={"keep": 1}), tmp_path / "checkpoints"
+    for step in (4, 6):
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stop_at(step, patch)
+            with pytest.raises(Stopped):
+                pretrain(toy, run, tmp_path, encoder=fresh(toy_encoder))
+        (checkpoints / "step-0000007.safetensors").write_bytes(b"damaged")
+    assert sorted(path.stem for path in checkpoints.iterdir()) == ["step-0000006", "step-0000007"]
+    with pytest.warns(UserWarning, match=r"step-0000007\.safetensors cannot be read.* goes on from step 6"):
+        pretrain(toy, run, tmp_path, encoder=fresh(toy_encoder, other=True))
+    assert [path.stem for path in checkpoints.iterdir()] == ["step-0000008"]
+
+
+@pytest.mark.parametrize("what", ["keep_best", "grid", "attention", "save", "_prune"])
+@pytest.mark.parametrize("step", [4, 8])
+def test_a_run_stopped_at_any_write_ends_with_the_same_files(
+    what: str, step: int, toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_spec(saving={"log_every": 1, "checkpoint_every": 4, "grid_every": 4, "keep": 1})
+    write, at = getattr(RunFolder, what), 0
+
+    def stopping(self: RunFolder, *given: Any) -> None:
+        if at == step:
+            raise Stopped
+        write(self, *given)
+
+    def follow(done: int, *_: Any) -> None:
+        nonlocal at
+        at = done
+
+    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, what, stopping)
+        with pytest.raises(Stopped):
+            pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=follow)
+    pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder, other=step == 8))
+    check_same(tmp_path / "whole", tmp_path / "parts")
+    # The header of a checkpoint has no order, a report tells the time that its run took.
+    whole, parts = (
+        {
+            path.relative_to(folder).as_posix(): b"" if path.match("checkpoints/*") else path.read_bytes()
+            for folder in [tmp_path / name]
+            for path in folder.rglob("*.*")
+            if not path.match("events.*") and path.name != "report.html"
+        }
+        for name in ("whole", "parts")
+    )
+    assert sorted(whole) == sorted(parts)
+    assert [name for name in whole if parts[name] != whole[name]] == []
+    assert (tmp_path / "parts" / "report.html").is_file()
 
 
 def test_where_no_checkpoint_can_be_read_it_starts_anew(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,33 @@ def test_a_folder_that_vanishes_is_made_again(toy: Any, toy_encoder: Encoder, tm
     assert torch.equal(weights(again), weights(trained)), "the folder knows its run, which is done"
     with pytest.raises(TrainingError, match="another spec"):
         pretrain(toy, run_spec(seed=7), tmp_path / "run", encoder=fresh(toy_encoder))
+
+
+def test_what_killed_writes_left_goes_and_nothing_else(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+    run, torn = run_spec(), "0123456789abcdef" * 2
+    places = [f".run-{torn}.yaml", f"checkpoints/.step-0000003-{torn}.safetensors", f"best/.model-{torn}.safetensors"]
+    others = [".notes", f".mine-{torn[1:]}.txt", f"notes-{torn}.txt", f"mine/.model-{torn}.safetensors"]
+    for name in [*places, *others]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"torn")
+    pretrain(toy, run, tmp_path, encoder=fresh(toy_encoder))
+    assert [name for name in [*places, *others] if (tmp_path / name).exists()] == others
+
+
+def test_two_processes_do_not_train_in_one_folder(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+    """The lock goes with its process; as long as that runs, the folder stays as it is."""
+    script = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True)"
+    command = [sys.executable, "-c", f"{script}; sys.stdin.read()", str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(TrainingError, match=r"Another process trains in .*; wait for it or end it"):
+            pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "run.yaml"}
+        other.kill()
+    assert other.returncode == -signal.SIGKILL
+    pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
+    assert (tmp_path / "encoder").is_dir()
 
 
 def test_the_best_encoder_is_kept_beside_the_last(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from ganenc_registry.errors import CheckpointError, TrainingError
 from ganenc_registry.specs import RunSpec
 from safetensors import SafetensorError
 from torch import Tensor
 
 from ganenc import images
-from ganenc.atomic import write_text
+from ganenc.atomic import drop_leftovers, write_text
 from ganenc.attention import Look, looks_sheet
 from ganenc.encoder import Encoder
 from ganenc.models import save_pretrained
@@ -28,6 +29,10 @@ from ganenc.training.trackers import start_trackers
 __all__ = ["RunFolder"]
 
 SPEC = "run.yaml"
+LOCK = ".lock"
+"""Held by the process that writes; it stays in the folder, and means nothing once that process is gone."""
+PARTS = ("", "checkpoints", "best", "grids", "encoder")
+"""The folders of a run."""
 
 
 class RunFolder:
@@ -57,6 +62,28 @@ class RunFolder:
         if writes and not spec.is_file():
             write_text(spec, run.to_yaml())
         self._trackers: list[Any] | None = None
+        self._lock = FileLock(self.path / LOCK)
+
+    def claim(self) -> None:
+        """Keep other runs out of the folder until `close`, and drop what writes that were killed left in it.
+
+        Raises:
+            TrainingError: if another process trains there.
+        """
+        if not self.writes:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise TrainingError(
+                f"Another process trains in {self.path}, perhaps one that an interrupted launch left behind; wait for"
+                " it or end it, or name another folder."
+            ) from None
+        except (OSError, NotImplementedError):  # A file system without locks, or a full one: it goes without.
+            pass
+        for part in PARTS:
+            drop_leftovers(self.path / part)
 
     def save(self, step: int, state: Any) -> None:
         """Write the checkpoint of a step, then drop the oldest ones."""
@@ -65,8 +92,7 @@ class RunFolder:
                 if not (self.path / SPEC).is_file():
                     write_text(self.path / SPEC, self.run.to_yaml())
                 save_state(self._checkpoint(step), {"step": step, "metrics": self._metrics_size(), **state})
-                for old in self.checkpoints()[: -self.run.saving.keep]:
-                    old.unlink(missing_ok=True)
+                self._prune(step)
 
     def keep_best(self, step: int, loss: float, encoder: Encoder) -> None:
         """Write the best encoder so far, as a model folder."""
@@ -96,6 +122,8 @@ class RunFolder:
                 complaints.append(str(error))
         if self.writes:
             self._cut_metrics(0 if state is None else int(state["metrics"]))
+            if state is not None:
+                self._prune(state["step"])
         if processes is not None and processes.count > 1:
             step = processes.told(None if state is None else state["step"])
             if step is not None and state is None:
@@ -148,10 +176,11 @@ class RunFolder:
                 images.write_png(self.path / "attention.png", looks_sheet(found, value_range))
 
     def close(self) -> None:
-        """Write out what the trackers hold back."""
+        """Write out what the trackers hold back, and let others into the folder."""
         for tracker in self._trackers or ():
             tracker.finish()
         self._trackers = None
+        self._lock.release()
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[bool]:
@@ -168,6 +197,12 @@ class RunFolder:
 
     def _checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:07d}.safetensors"
+
+    def _prune(self, step: int) -> None:
+        """Drop the oldest checkpoints up to a step; later ones are damaged, and do not count."""
+        newest = self._checkpoint(step).name
+        for old in [path for path in self.checkpoints() if path.name <= newest][: -self.run.saving.keep]:
+            old.unlink(missing_ok=True)
 
     def _metrics_size(self) -> int:
         path = self.path / "metrics.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mappin
         if not filter_trackers([name], str(folder)):
             raise SpecError(f"saving.trackers: {name} is not installed; `pip install {name}`, or leave it out.")
         if name == "tensorboard":
+            _await_new_second(folder)
             tracker = known[name]("", str(folder), purge_step=step)
         else:
             place = [str(folder)] if known[name].requires_logging_directory else []
@@ -44,3 +46,9 @@ def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mappin
             tracker.store_init_configuration(dict(config))
         started.append(tracker)
     return started
+
+
+def _await_new_second(folder: Path) -> None:
+    """Wait until no file of TensorBoard's was begun in this second: it tells by it which of two is the later one."""
+    while any(folder.glob(f"events.out.tfevents.{int(time.time())}.*")):
+        time.sleep(0.05)

@@ -87,16 +87,17 @@ class Trainer:
             on_start: called with sentences on what the run will take, before its first step.
 
         Raises:
-            TrainingError: if losses that are not finite come back after every retry, or the folder's checkpoint is of
-                another encoder.
+            TrainingError: if losses that are not finite come back after every retry, the folder's checkpoint is of
+                another encoder, or another process trains there.
             KeyboardInterrupt: if it was asked to stop; the same run goes on from there.
         """
-        state, complaints = self.folder.newest(self.processes)
-        for complaint in complaints:
-            instead = "The run starts anew" if state is None else f"The run goes on from step {state['step']}"
-            warnings.warn(f"{complaint} {instead}.", stacklevel=2)
         source = self.source
+        self.folder.claim()
         try:
+            state, complaints = self.folder.newest(self.processes)
+            for complaint in complaints:
+                instead = "The run starts anew" if state is None else f"The run goes on from step {state['step']}"
+                warnings.warn(f"{complaint} {instead}.", stacklevel=2)
             if state is not None:
                 self._restore(state)
             self._good = self._state()
@@ -144,10 +145,13 @@ class Trainer:
                 if step - self._good["progress"]["step"] >= guards.good_every:
                     self._good = self._state()
             asked = self._asked(interrupts, step)
-            if step % saving.checkpoint_every == 0 or last or asked or self.progress.stopped:
-                self._checkpoint(on_step)
+            saves = step % saving.checkpoint_every == 0 or last or asked or bool(self.progress.stopped)
+            if saves and not self._is_finite():
+                self._check(on_step)
             if step % saving.grid_every == 0 or last or step == 1 or self.progress.stopped:
                 self._grid()
+            if saves:  # After all else of the step, as a resumed run does nothing of it again.
+                self._checkpoint()
             if asked and not last:
                 raise KeyboardInterrupt
 
@@ -253,9 +257,7 @@ class Trainer:
         elif guards.plateau and progress.step - progress.best_step >= guards.plateau:
             progress.stopped = f"the loss had not fallen by {guards.plateau_share:.2%} for {guards.plateau} steps"
 
-    def _checkpoint(self, on_step: OnRow | None) -> None:
-        if not self._is_finite():
-            self._check(on_step)
+    def _checkpoint(self) -> None:
         progress = self.progress
         if self.run.saving.best and progress.smooth_loss < progress.best_kept:
             progress.best_kept = progress.smooth_loss
