@@ -21,6 +21,8 @@ __all__ = [
     "Standardize",
     "channel_dot",
     "fusible",
+    "leaky_gradient",
+    "row_parts",
     "standardized",
     "wide",
 ]
@@ -46,11 +48,8 @@ def autocasts(x: Tensor) -> bool:
 
 def channel_dot(a: Tensor, b: Tensor) -> Tensor:
     """The sum of ``a * b`` over height and width, with no product of full size: twice (N, C, H, W) -> (N, C)."""
-    rows = _rows(a)
-    if rows is None:
-        return (a * b).sum((2, 3))
-    parts = zip(a.split(rows, dim=2), b.split(rows, dim=2), strict=True)
-    return torch.stack([(one * other).sum((2, 3)) for one, other in parts]).sum(0)
+    sums = [(one * other).sum((2, 3)) for one, other in row_parts(a, b)]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
 
 def wide(x: Tensor) -> Tensor:
@@ -58,24 +57,58 @@ def wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def standardized(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Instance norm of (N, C, H, W), after a leaky ReLU if it has a slope; the mean and the deviation (N, C, 1, 1)."""
-    count = x.shape[2] * x.shape[3]
+def leaky_gradient(grad: Tensor, x: Tensor, slope: float, out: Tensor | None = None) -> Tensor:
+    """The gradient of a leaky ReLU at ``x``, or at anything of the same signs; written to ``out`` if that is given."""
+    if out is None:
+        found: Tensor = torch.ops.aten.leaky_relu_backward(grad, x, slope, False)
+    else:
+        found = torch.ops.aten.leaky_relu_backward.grad_input(grad, x, slope, False, grad_input=out)
+    return found
+
+
+def standardized(x: Tensor, slope: float | None = None, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Instance norm of (N, C, H, W), after a leaky ReLU if it has a slope; the mean and the deviation (N, C, 1, 1).
+
+    The mean and the deviation are of what is normalised; ``gain`` is the deviation that it gets.
+    """
+    values = wide(x)
+    parts = [part for (part,) in row_parts(values)]
 
     def activated(rows: Tensor) -> Tensor:
         return rows if slope is None else F.leaky_relu(rows, slope)
 
-    values = wide(x)
-    if slope is None:
-        mean = values.mean((2, 3), keepdim=True)
-    else:
-        sums = [activated(part).sum((2, 3), keepdim=True) for part in _parts(values)]
-        mean = torch.cat(sums, dim=2).sum(2, keepdim=True) / count
-    y = _by_rows(lambda rows: activated(rows) - mean, values)
-    std = torch.sqrt(channel_dot(y, y)[:, :, None, None] / count + EPSILON)
-    scale = std.reciprocal()
-    y = y * scale if torch.is_grad_enabled() else y.mul_(scale)  # Under vmap autograd may be looking on.
+    if len(parts) == 1 or torch.is_grad_enabled():
+        y = activated(values)
+        mean = y.mean((2, 3), keepdim=True)
+        y = y - mean
+        std = torch.sqrt((y * y).mean((2, 3), keepdim=True) + EPSILON)
+        scale = gain / std
+        y = y * scale if torch.is_grad_enabled() else y.mul_(scale)  # Under vmap autograd may be looking on.
+        return y.to(x.dtype), mean, std
+    mean, std = _moments(parts, activated)
+    y, scale = torch.empty_like(values), gain / std
+    for rows, into in row_parts(values, y):
+        torch.sub(activated(rows), mean, out=into).mul_(scale)
     return y.to(x.dtype), mean, std
+
+
+def _moments(parts: Sequence[Tensor], activated: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of features that are given a few rows at a time, each part read once.
+
+    Squares are taken from each part's own mean, then moved to that of all (Chan, Golub and LeVeque, 1983).
+    """
+    levels, squares = [], []
+    for part in parts:
+        rows = activated(part)
+        level = rows.mean((2, 3), keepdim=True)
+        rows = rows - level
+        levels.append(level)
+        squares.append(rows.mul_(rows).sum((2, 3), keepdim=True))
+    pixels = parts[0].new_tensor([part.shape[2] * part.shape[3] for part in parts])[:, None]
+    count, level = pixels.sum(), torch.cat(levels, dim=2)
+    mean = (level * pixels).sum(2, keepdim=True) / count
+    square = torch.cat(squares, dim=2) + (level - mean).square() * pixels
+    return mean, torch.sqrt(square.sum(2, keepdim=True) / count + EPSILON)
 
 
 class Standardize(torch.autograd.Function):
@@ -84,33 +117,31 @@ class Standardize(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: float | None) -> tuple[Tensor, Tensor, Tensor]:
-        y, mean, std = standardized(x, slope)
+    def forward(ctx: Any, x: Tensor, slope: float | None, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+        y, mean, std = standardized(x, slope, gain)
         ctx.save_for_backward(y, mean, std)
-        ctx.slope = slope
+        ctx.slope, ctx.gain = slope, gain
         return y, mean, std
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         grad_y, grad_mean, grad_std = grads
         y, mean, std = ctx.saved_tensors
-        scale = std.reciprocal()
-        zero = (-mean) * scale
+        scale = ctx.gain / std
+        zero = (-mean * scale).to(y)
         count = y.shape[2] * y.shape[3]
-        level = grad_y.mean((2, 3), keepdim=True, dtype=std.dtype)
-        steep = channel_dot(wide(grad_y), wide(y))[:, :, None, None] / count
-        constant = (grad_mean / count - scale * level).to(y)
-        along = (grad_std / count - scale * steep).to(y)
+        level, steep = _sums(grad_y, y)
+        constant = ((grad_mean - scale * level) / count).to(y)
+        along = ((grad_std - steep / std) / (count * ctx.gain)).to(y)
         scale = scale.to(y)
 
-        def rows(y: Tensor, grad: Tensor) -> Tensor:
-            before = torch.addcmul(constant, y, along).addcmul_(grad, scale)
+        def rows(y: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
             if ctx.slope is None:
-                return before
-            out: Tensor = torch.ops.aten.leaky_relu_backward(before, y - zero, ctx.slope, False)
-            return out
+                return torch.addcmul(constant, y, along, out=out).addcmul_(grad, scale)
+            before = torch.addcmul(constant, y, along).addcmul_(grad, scale)
+            return leaky_gradient(before, y - zero, ctx.slope, out)
 
-        return _by_rows(rows, y, grad_y), None
+        return _by_rows(rows, y, grad_y), None, None
 
 
 class ActivateHalve(torch.autograd.Function):
@@ -118,20 +149,23 @@ class ActivateHalve(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
-        parts = [F.avg_pool2d(F.leaky_relu(rows, slope), 2) for rows in _parts(x)]
-        ctx.save_for_backward(x > 0)
+        # Whether each value is above 0: as bytes by way of values, which are compared and converted several at a time.
+        above, halves = torch.empty_like(x, dtype=torch.int8), []
+        for rows, into in row_parts(x, above):
+            into.copy_(torch.gt(rows, 0, out=torch.empty_like(rows)))
+            halves.append(F.avg_pool2d(F.leaky_relu(rows, slope), 2))
+        ctx.save_for_backward(above)
         ctx.slope = slope
-        return torch.cat(parts, dim=2)
+        return torch.cat(halves, dim=2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (positive,) = ctx.saved_tensors
+        (above,) = ctx.saved_tensors
 
-        def rows(positive: Tensor, grad: Tensor) -> Tensor:
-            spread = _spread(grad)
-            return torch.where(positive, spread, spread * ctx.slope)
+        def rows(above: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
+            return leaky_gradient(_spread(grad), above.to(grad.dtype), ctx.slope, out)
 
-        return _by_rows(rows, positive, grad, dtype=grad.dtype), None
+        return _by_rows(rows, above, grad, dtype=grad.dtype), None
 
 
 class Halve(torch.autograd.Function):
@@ -200,25 +234,34 @@ def _rows(x: Tensor) -> int | None:
     return rows if rows < x.shape[2] else None
 
 
-def _parts(x: Tensor) -> Sequence[Tensor]:
+def row_parts(x: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
+    """Features (N, C, H, W), and others of the same height or of a fraction of it, a few rows at a time."""
     rows = _rows(x)
-    return [x] if rows is None else x.split(rows, dim=2)
+    if rows is None:
+        return [(x, *others)]
+    return list(zip(*(one.split(rows * one.shape[2] // x.shape[2], dim=2) for one in (x, *others)), strict=True))
+
+
+def _sums(grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums of ``grad`` and of ``grad * y`` over height and width, in single precision: -> twice (N, C, 1, 1)."""
+    pairs = [(wide(one), wide(other)) for one, other in row_parts(grad, y)]
+    sums = [(one.sum((2, 3), keepdim=True), (one * other).sum((2, 3), keepdim=True)) for one, other in pairs]
+    level, steep = (torch.cat(found, dim=2).sum(2, keepdim=True) for found in zip(*sums, strict=True))
+    return level, steep
 
 
 def _by_rows(change: Callable[..., Tensor], x: Tensor, *others: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """``change`` applied to tensors, a few rows at a time where nothing is recorded.
 
     Args:
-        change: treats every row alike.
+        change: treats every row alike; called with the tensors and where to write the outcome, or None.
         x: of the shape of the outcome.
         others: of the same height, or of a fraction of it.
         dtype: of the outcome, if not that of ``x``.
     """
-    rows = _rows(x)
-    if torch.is_grad_enabled() or rows is None:
-        return change(x, *others)
+    if torch.is_grad_enabled() or _rows(x) is None:
+        return change(x, *others, None)
     out = torch.empty_like(x, dtype=dtype or x.dtype)
-    parts = [other.split(rows * other.shape[2] // x.shape[2], dim=2) for other in (out, x, *others)]
-    for part, *given in zip(*parts, strict=True):
-        part.copy_(change(*given))
+    for given in row_parts(x, *others, out):
+        change(*given)
     return out

@@ -89,11 +89,15 @@ class AdaptiveBlock(EncoderBlock):
         """See :class:`EncoderBlock`."""
         slope, two = self.encoder.slope, self.spec.convolutions == 2
         bypass = x if self.spec.downscale == "none" else halve(x)
-        x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition)
-        x = self.noise_1(self.conv_1(x))
+        # A norm multiplies features anyway: by the scale of the next convolution's weight too, which then is not.
+        scaled = self.encoder.norm == "instance" and fusible(x)
+        gain = self.conv_1.scale if scaled else 1.0
+        x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition, gain=gain)
+        x = self.noise_1(self.conv_1(x, scaled=scaled))
         if two:
-            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, slope)
-            x = self.noise_2(self.conv_2(self.blur(x)))
+            gain = self.conv_2.scale if scaled else 1.0
+            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, slope, gain)
+            x = self.noise_2(self.conv_2(self.blur(x), scaled=scaled))
         if self.spec.downscale == "average":
             x = activate_halve(x, slope)
         else:
@@ -111,17 +115,18 @@ class AdaptiveBlock(EncoderBlock):
         norm: nn.Module | None,
         condition: Tensor | None,
         slope: float | None = None,
+        gain: float = 1.0,
     ) -> tuple[Tensor, Tensor | None]:
         """The style of ``x``, and ``x`` normalised, both after a leaky ReLU if there is a slope.
 
-        (mean, deviation) are computed once for both.
+        (mean, deviation) are computed once for both. Of an instance norm, ``gain`` is the deviation that comes out.
         """
         style = None
         instance = self.encoder.norm == "instance"
         if slope is not None and not (instance and fusible(x)):
             x, slope = F.leaky_relu(x, slope, inplace=True), None
         if head is not None or instance:
-            normal, mean, std = standardize(x, slope)
+            normal, mean, std = standardize(x, slope, gain)
             style = head(torch.cat([mean, std], dim=1).flatten(1)) if head is not None else None
             x = normal if instance else x
         return (norm(x, condition) if norm is not None else x), style

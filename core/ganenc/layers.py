@@ -19,6 +19,8 @@ from ganenc._fused import (
     autocasts,
     channel_dot,
     fusible,
+    leaky_gradient,
+    row_parts,
     standardized,
     wide,
 )
@@ -34,8 +36,10 @@ __all__ = [
     "channel_dot",
     "conv_doubled",
     "halve",
+    "leaky_gradient",
     "mix",
     "normalise_second_moment",
+    "row_parts",
     "standardize",
 ]
 
@@ -99,12 +103,17 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (1.0 if equalized else scale))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride."""
-        if self.scale != 1.0 and not self.stride and fusible(x, self.weight):
+    def forward(self, x: Tensor, *, scaled: bool = False) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride.
+
+        Args:
+            x: features.
+            scaled: whether they are multiplied by ``scale`` already, so that the weight need not be.
+        """
+        if self.scale != 1.0 and not (scaled or self.stride) and fusible(x, self.weight):
             out: Tensor = ScaledConv.apply(x, self.weight, self.bias, self.scale, self.padding)
             return out
-        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
+        weight = self.weight if scaled or self.scale == 1.0 else self.weight * self.scale
         if not self.stride:
             return F.conv2d(x, weight, self.bias, padding=self.padding)
         weight = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
@@ -169,7 +178,7 @@ class ConditionalBatchNorm(nn.Module):
         return torch.addcmul(self.shift(condition)[:, :, None, None], x, gain)
 
 
-def standardize(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def standardize(x: Tensor, slope: float | None = None, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Instance norm, with the statistics that the style heads want: (N, C, H, W) -> the same, and twice (N, C, 1, 1).
 
     The statistics are the mean and the deviation over height and width, at least in single precision. The deviation is
@@ -178,11 +187,12 @@ def standardize(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor, 
     Args:
         x: features.
         slope: of a leaky ReLU before the norm, if there is one.
+        gain: the deviation that features get. The statistics are those of before.
     """
     if fusible(x) or (slope is None and torch.is_grad_enabled() and x.requires_grad):
-        y, mean, std = Standardize.apply(x, slope)
+        y, mean, std = Standardize.apply(x, slope, gain)
         return y, mean, std
-    return standardized(x) if slope is None else standardize(F.leaky_relu(x, slope))
+    return standardized(x, gain=gain) if slope is None else standardize(F.leaky_relu(x, slope), gain=gain)
 
 
 def halve(x: Tensor) -> Tensor:

@@ -33,8 +33,18 @@ def plainly_standardized(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (x - mean) / std, mean, std
 
 
+def plainly_scaled(x: Tensor, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+    mean, std = x.mean((2, 3), keepdim=True), (x.var((2, 3), correction=0, keepdim=True) + 1e-8).sqrt()
+    return (x - mean) / std * gain, mean, std
+
+
 PAIRS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], object]]] = {
     "standardize": (lambda x: standardize(x, SLOPE), plainly_standardized),
+    "standardize to a gain": (lambda x: standardize(x, None, 0.3), lambda x: plainly_scaled(x, 0.3)),
+    "standardize, activated, to a gain": (
+        lambda x: standardize(x, SLOPE, 0.3),
+        lambda x: plainly_scaled(F.leaky_relu(x, SLOPE), 0.3),
+    ),
     "halve": (halve, lambda x: F.avg_pool2d(x, 2)),
     "activate and halve": (lambda x: activate_halve(x, SLOPE), lambda x: F.avg_pool2d(F.leaky_relu(x, SLOPE), 2)),
 }
@@ -69,6 +79,25 @@ def test_odd_sizes_are_halved_as_torch_does(size: tuple[int, int]) -> None:
 def test_a_dot_over_pixels(parts: str) -> None:
     a, b = features(2, 3, 7, 5), features(2, 3, 7, 5).detach().flip(3)
     torch.testing.assert_close(channel_dot(a, b), torch.einsum("nchw,nchw->nc", a, b))
+
+
+def test_the_deviation_is_exact_where_the_mean_is_far_larger(parts: str) -> None:
+    """In single precision, with a mean that differs from row to row."""
+    x = (features(1, 2, 8, 6) + 300 + torch.arange(8.0)[:, None]).detach().float()
+    found = standardize(x)
+    wanted = plainly_scaled(x.double(), 1.0)
+    torch.testing.assert_close(found[2].double(), wanted[2], rtol=1e-6, atol=0)
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=0, atol=3e-5)
+
+
+def test_a_convolution_of_features_that_are_scaled_already() -> None:
+    torch.manual_seed(9)
+    conv, x = Conv(3, 4, 3).double(), features(2, 3, 6, 5)
+    given = (x, conv.weight, conv.bias)
+    found, wanted = conv(x * conv.scale, scaled=True), conv(x)
+    torch.testing.assert_close(found, wanted)
+    along = torch.randn_like(wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, given, along), torch.autograd.grad(wanted, given, along))
 
 
 def test_a_scaled_convolution_and_its_gradients() -> None:

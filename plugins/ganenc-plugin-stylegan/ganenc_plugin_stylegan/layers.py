@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ganenc.layers import autocasts, channel_dot
+from ganenc.layers import autocasts, channel_dot, leaky_gradient, row_parts
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -191,7 +191,7 @@ def _frozen_layer(
     *,
     fold: bool = False,
 ) -> Tensor:
-    """What :func:`styled_conv` gives, in place on what the convolution gives.
+    """What :func:`styled_conv` gives, in place on what the convolution gives, a few rows at a time on processors.
 
     sqrt(2) goes through the leaky ReLU into demodulation, bias and noise.
 
@@ -205,10 +205,13 @@ def _frozen_layer(
     else:
         y = _convolve(x * styles[:, :, None, None], weight, up)
         y = y.mul_(gain[:, :, None, None]).add_((bias * SQRT2)[:, None, None])
-    if noise is not None:
-        y = y.add_(noise, alpha=SQRT2)
-    y = F.leaky_relu_(y, SLOPE)
-    return y if clamp is None else y.clamp_(-clamp, clamp)
+    for rows, *maps in row_parts(y, *_given(noise)):
+        for one in maps:
+            rows.add_(one, alpha=SQRT2)
+        F.leaky_relu_(rows, SLOPE)
+        if clamp is not None:
+            rows.clamp_(-clamp, clamp)
+    return y
 
 
 class _StyledConv(torch.autograd.Function):
@@ -237,15 +240,9 @@ class _StyledConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, styles, weight, bias, noise, up, energy, y = ctx.saved_tensors
-        if ctx.clamp is not None:
-            grad = torch.ops.aten.hardtanh_backward(grad, y, -ctx.clamp, ctx.clamp)
-        before = torch.ops.aten.leaky_relu_backward(grad, y, SLOPE, True)
+        before, along = _before_activation(grad, y, bias, noise, ctx.clamp)
         demodulation = _demodulation(styles, energy)
         gain = demodulation * SQRT2
-        # The gradient along the part of the features that the convolution makes: along all, less bias and noise.
-        along = channel_dot(grad, y) - before.sum((2, 3)) * (bias * SQRT2)
-        if noise is not None:
-            along = along - (before.flatten(2) @ noise.flatten(2).mT).squeeze(2) * SQRT2
         through_energy = -styles * ((along * demodulation.square()) @ energy)
         if ctx.fold:
             to_x = _gradient(before, x, _modulate(weight, styles, gain), up)
@@ -255,6 +252,34 @@ class _StyledConv(torch.autograd.Function):
             to_styles = channel_dot(x, to_scaled)
             to_x = to_scaled * styles[:, :, None, None]
         return to_x, to_styles + through_energy, None, None, None, None, None
+
+
+def _before_activation(
+    grad: Tensor, y: Tensor, bias: Tensor, noise: Tensor | None, clamp: float | None
+) -> tuple[Tensor, Tensor]:
+    """The gradient before the leaky ReLU, and its product with what the convolution gave there, summed: (N, out).
+
+    ``y`` came out of the layer; the convolution gave what bias and noise leave of it. A few rows at a time on
+    processors, unless the gradient is to have a gradient.
+    """
+    whole = torch.is_grad_enabled()
+    out = [] if whole else [torch.empty_like(y)]
+    given = (y, grad, *_given(noise), *out)
+    befores, sums = [], []
+    for y_rows, grad_rows, *others in [given] if whole else row_parts(*given):
+        if clamp is not None:
+            grad_rows = torch.ops.aten.hardtanh_backward(grad_rows, y_rows, -clamp, clamp)
+        rows = leaky_gradient(grad_rows, y_rows, SLOPE, others.pop() if out else None)
+        along = (grad_rows * y_rows).sum((2, 3)) - rows.sum((2, 3)) * (bias * SQRT2)
+        for one in others:
+            along = along - (rows.flatten(2) @ one.flatten(2).mT).squeeze(2) * SQRT2
+        befores.append(rows)
+        sums.append(along)
+    return out[0] if out else befores[0], torch.stack(sums).sum(0)
+
+
+def _given(noise: Tensor | None) -> list[Tensor]:
+    return [] if noise is None else [noise]
 
 
 def _energy(weight: Tensor) -> Tensor:
@@ -284,7 +309,7 @@ def _gradient(grad: Tensor, x: Tensor, weight: Tensor, up: Tensor | None) -> Ten
     stride, padding = [1, 1], [weight.shape[-1] // 2] * 2
     if up is not None:
         grad = _filtered(grad, up * 4, padding=up.shape[0] // 2)
-        stride, padding, weight = [2, 2], [0, 0], weight.transpose(0, 1)
+        stride, padding, weight = [2, 2], [0, 0], _transposed(weight)
     to_x: Tensor
     to_x, _, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, stride, padding, [1, 1], up is not None, [0, 0], 1, [True, False, False]
@@ -294,8 +319,20 @@ def _gradient(grad: Tensor, x: Tensor, weight: Tensor, up: Tensor | None) -> Ten
 
 def _conv_up(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Transposed convolution of stride 2, then the low-pass filter times 4: (N, in, H, W) => (N, out, 2H, 2W)."""
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    x = F.conv_transpose2d(x, _transposed(weight), stride=2)
     return _filtered(x, kernel.flip(0, 1) * 4, padding=kernel.shape[0] // 2 - 1, bias=bias)
+
+
+def _transposed(weight: Tensor) -> Tensor:
+    """(out, in, k, k) => (in, out, k, k), channels last if that is how the weight lies.
+
+    As one matrix, then place by place: torch turns matrices in blocks, and takes three times as long for all at once.
+    """
+    if not weight.is_contiguous(memory_format=torch.channels_last) or weight.device.type != "cpu":
+        return weight.transpose(0, 1)
+    outputs, inputs, *size = weight.shape
+    turned = weight.permute(0, 2, 3, 1).reshape(outputs, -1).t().contiguous()
+    return turned.view(*size, inputs, outputs).permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _filtered(x: Tensor, kernel: Tensor, padding: int, bias: Tensor | None = None) -> Tensor:

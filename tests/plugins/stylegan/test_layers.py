@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ganenc import _fused
 from ganenc_plugin_stylegan.layers import (
     FullyConnected,
     fir_kernel,
@@ -165,15 +166,23 @@ def layer_inputs(samples: int, side: int, up: bool) -> tuple[list[torch.Tensor],
     return [draw(*shape, seed=seed) for seed, shape in enumerate(shapes)], kernel, noise
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("side", [2, 6])
 @pytest.mark.parametrize("clamp", [None, 1.0])
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("samples", [1, 2])
 def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
-    samples: int, up: bool, clamp: float | None, side: int
+    samples: int,
+    up: bool,
+    clamp: float | None,
+    side: int,
+    layout: torch.memory_format,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Frozen, with its weights folded or not, without gradient, and with weights that train."""
+    """Frozen, with its weights folded or not, without gradient, and with weights that train; two rows at a time."""
+    monkeypatch.setattr(_fused, "SLAB", 1)
     (x, weight, styles, bias), kernel, noise = layer_inputs(samples, side, up)
+    x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
     x, styles = x.requires_grad_(), styles.requires_grad_()
     wanted = modulated_conv(x, weight, styles, up=kernel) + noise + bias[:, None, None]
     wanted = torch.nn.functional.leaky_relu(wanted, 0.2) * math.sqrt(2)
