@@ -184,7 +184,7 @@ def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
     (x, weight, styles, bias), kernel, noise = layer_inputs(samples, side, up)
     x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
     x, styles = x.requires_grad_(), styles.requires_grad_()
-    wanted = modulated_conv(x, weight, styles, up=kernel) + noise + bias[:, None, None]
+    wanted = modulated_conv(x, weight.contiguous(), styles, up=kernel) + noise + bias[:, None, None]
     wanted = torch.nn.functional.leaky_relu(wanted, 0.2) * math.sqrt(2)
     wanted = wanted if clamp is None else wanted.clamp(-clamp, clamp)
     along = draw(*wanted.shape, seed=7)
