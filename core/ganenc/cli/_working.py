@@ -112,7 +112,7 @@ class Worker:
         session = job.session
         self.job, self.spec = job, session.generator.spec
         inverter = build_inverter(job.method, **job.options)  # A wrong option is told before any work is done.
-        self.together: int = max(1, getattr(inverter, "batch", None) or 1)
+        self.together = inverter.at_once(session.encoder)
         self.size = min(self.together, job.at_once or self.together)
         self.objective = session.objective_for(job.method, job.labels, job.candidates)
         self.backbone = session.metric_backbone()
@@ -230,11 +230,12 @@ class Worker:
     def write(self, result: Result) -> dict[str, Any]:
         """Write what a photo leaves, and give what the index says of it."""
         from ganenc import images
-        from ganenc.atomic import write_json, write_text
+        from ganenc.atomic import drop_leftovers, write_json, write_text
         from ganenc.attention import looks_sheet
 
         placed, values = result.read.placed, self.spec.value_range
         folder = self.job.out / result.todo.name
+        drop_leftovers(folder)
         if placed.transform is not None:
             result.latents.info["transform"] = placed.transform.to_mapping()
         images.write_png(folder / "reconstruction.png", result.reconstruction, value_range=values)
