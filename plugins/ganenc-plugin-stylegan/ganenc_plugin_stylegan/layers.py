@@ -204,8 +204,10 @@ def _frozen_layer(
         y = _convolve(x, _modulate(weight, styles, gain), up, bias * SQRT2)
     else:
         y = _convolve(x * styles[:, :, None, None], weight, up)
-        y = y.mul_(gain[:, :, None, None]).add_((bias * SQRT2)[:, None, None])
+    factor, shift = gain[:, :, None, None], (bias * SQRT2)[:, None, None]
     for rows, *maps in row_parts(y, *_given(noise)):
+        if not fold:
+            rows.mul_(factor).add_(shift)
         for one in maps:
             rows.add_(one, alpha=SQRT2)
         F.leaky_relu_(rows, SLOPE)
@@ -240,27 +242,28 @@ class _StyledConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, styles, weight, bias, noise, up, energy, y = ctx.saved_tensors
-        before, along = _before_activation(grad, y, bias, noise, ctx.clamp)
         demodulation = _demodulation(styles, energy)
         gain = demodulation * SQRT2
+        before, along = _before_activation(grad, y, bias, noise, ctx.clamp, None if ctx.fold else gain)
         through_energy = -styles * ((along * demodulation.square()) @ energy)
         if ctx.fold:
             to_x = _gradient(before, x, _modulate(weight, styles, gain), up)
             to_styles = channel_dot(x, to_x) / _divisible(styles)
         else:
-            to_scaled = _gradient(before * gain[:, :, None, None], x, weight, up)
+            to_scaled = _gradient(before, x, weight, up)
             to_styles = channel_dot(x, to_scaled)
             to_x = to_scaled * styles[:, :, None, None]
         return to_x, to_styles + through_energy, None, None, None, None, None
 
 
 def _before_activation(
-    grad: Tensor, y: Tensor, bias: Tensor, noise: Tensor | None, clamp: float | None
+    grad: Tensor, y: Tensor, bias: Tensor, noise: Tensor | None, clamp: float | None, gain: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The gradient before the leaky ReLU, and its product with what the convolution gave there, summed: (N, out).
 
     ``y`` came out of the layer; the convolution gave what bias and noise leave of it. A few rows at a time on
-    processors, unless the gradient is to have a gradient.
+    processors, unless the gradient is to have a gradient. The gradient, not the product, is multiplied by the ``gain``
+    (N, out) if there is one.
     """
     whole = torch.is_grad_enabled()
     out = [] if whole else [torch.empty_like(y)]
@@ -273,8 +276,11 @@ def _before_activation(
         along = (grad_rows * y_rows).sum((2, 3)) - rows.sum((2, 3)) * (bias * SQRT2)
         for one in others:
             along = along - (rows.flatten(2) @ one.flatten(2).mT).squeeze(2) * SQRT2
-        befores.append(rows)
         sums.append(along)
+        if gain is not None:
+            factor = gain[:, :, None, None]
+            rows = rows * factor if whole else rows.mul_(factor)
+        befores.append(rows)
     return out[0] if out else befores[0], torch.stack(sums).sum(0)
 
 
