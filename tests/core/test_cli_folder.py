@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +19,15 @@ import torch
 from ganenc.cli import main
 from ganenc.cli._inverting import invert_photos
 from ganenc.cli._outcome import LISTED, WORST, Job, Outcome
+from ganenc.cli._record import Record
 from ganenc.cli._session import Session
 from ganenc.inverters import Inversion, Inverter
 from ganenc.latents import Latents
-from ganenc.models import model_hash
+from ganenc.models import model_hash, save_pretrained
 from ganenc.training.processes import Processes
 from ganenc_registry.errors import GanencError, ImageError, SpecError
 from PIL import Image
+from servers import serving
 from torch import Tensor
 
 BATCH = 4
@@ -139,14 +144,32 @@ def test_other_settings_do_not_touch_what_is_done(job: Job, photos: list[Path]) 
 
 def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None:
     first = replace(job, labels=torch.tensor([1, 2]))
-    record: Any = __import__("ganenc.cli._record", fromlist=["Record"]).Record
-    assert [one.place for one in record(first, photos[:2]).todo] == [0, 1]
-    index = record(first, photos[:2])
-    index.index.add([index.row(one, "done", {}) for one in index.todo])
-    for one in index.todo:
-        (job.out / one.name).mkdir()
-        (job.out / one.name / "latents.safetensors").touch()
-    assert [one.place for one in record(replace(job, labels=torch.tensor([1, 3])), photos[:2]).todo] == [1]
+    with Record(first, photos[:2]) as record:
+        assert [one.place for one in record.todo] == [0, 1]
+        record.begin()
+        record.index.add([record.row(one, "done", {}) for one in record.todo])
+        for one in record.todo:
+            (job.out / one.name).mkdir()
+            (job.out / one.name / "latents.safetensors").touch()
+    with Record(replace(job, labels=torch.tensor([1, 3])), photos[:2]) as record:
+        assert [one.place for one in record.todo] == [1]
+
+
+def test_two_commands_do_not_work_in_one_folder(job: Job, photos: list[Path]) -> None:
+    script = (
+        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True);"
+        " sys.stdin.read()"
+    )
+    job.out.mkdir()
+    command = [sys.executable, "-c", script, str(job.out / ".lock-1")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(SpecError, match="Another command inverts into"):
+            invert_photos(photos, job)
+        other.kill()
+    assert calls == []
+    assert invert_photos(photos, job).done == 10
 
 
 def test_a_photo_that_fails_in_a_batch_is_told_alone(job: Job, photos: list[Path]) -> None:
@@ -236,6 +259,51 @@ def test_processes_share_the_photos_and_the_first_puts_the_index_together(job: J
     assert set(seen()) == {10, 50, 90}, "what the other one wrote down is known, and what is left is shared anew"
     assert outcome.done == 8
     assert not list(job.out.glob("index-*.jsonl"))
+
+
+def kill_all(process: int) -> None:
+    """A process and those that it started."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
+    for one in (process, *map(int, children)):
+        os.kill(one, signal.SIGKILL)
+
+
+REGISTERING = """
+import ganenc, toys
+ganenc.register("generator", "toy")(toys.ToyGenerator)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_started_again_do_each_photo_once(toy: Any, toy_encoder: Any, tmp_path: Path) -> None:
+    with serving():  # Skips where a machine cannot reach itself.
+        pass
+    photos, out = grey_photos(tmp_path / "photos", 80), tmp_path / "out"
+    photos[7].write_text("no photo")
+    save_pretrained(toy, tmp_path / "model")
+    save_pretrained(toy_encoder, tmp_path / "model" / "encoder")
+    (tmp_path / "mine.py").write_text(REGISTERING)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "ganenc"]
+    words = ["--import", "mine.py", "invert", "photos", "--model", "model", "--out", "out", "--quiet"]
+    words += ["--method", "optimize", "--steps", "3", "--set", "batch=2", "--set", "objective.losses.mse=1"]
+    words += ["--backbone", "none"]
+    begun: dict[str, Any] = {"cwd": tmp_path, "env": environment, "text": True, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*launch, *words], **begun) as process:
+        while process.poll() is None and sum(len(path.read_bytes()) for path in out.glob("index-*.jsonl")) < 2000:
+            time.sleep(0.01)
+        kill_all(process.pid)
+    assert not (out / "index.jsonl").exists(), "it was killed before its end"
+    before = sum(path.read_text(encoding="utf-8").count("\n") for path in out.glob("index-*.jsonl"))
+    assert 0 < before < 80
+    done = subprocess.run([*launch, *words], check=False, timeout=300, **begun)
+    assert done.returncode == 1, "one photo failed"
+    assert f"1 of 80 photos failed: {Path('photos') / '7.png'}" in done.stderr
+    assert [Path(row["photo"]) for row in rows_by_path(out)] == photos
+    assert {row["status"] for row in rows_by_path(out) if row["folder"] != "7"} == {"done"}
+    assert all((out / path.stem / "latents.safetensors").is_file() for path in photos if path.stem != "7")
+    assert not list(out.glob("index-*.jsonl"))
 
 
 def test_names_stay_with_their_photos_whatever_else_is_asked_for(job: Job, tmp_path: Path) -> None:

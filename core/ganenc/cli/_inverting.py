@@ -91,10 +91,10 @@ def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:
         KeyboardInterrupt: if it was asked to stop; what was done is in the index, and the same call goes on.
     """
     worker = Worker(job)
-    record = Record(job, photos)
-    record.begin()
-    left = _work(worker, record) if record.todo else 0
-    record.finish()
+    with Record(job, photos) as record:
+        record.begin()
+        left = _work(worker, record) if record.todo else 0
+        record.finish()
     outcome = Outcome(record, worker.settings_of_metrics(), left=left, skipped=len(photos) - len(record.todo))
     if job.report and outcome.rows and job.processes.first:
         write_summary(outcome, job)

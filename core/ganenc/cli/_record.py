@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import SpecError
+from typing_extensions import Self
 
 from ganenc.index import Index
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from ganenc.cli._outcome import Job
 
 __all__ = ["DONE", "FAILED", "INDEX", "LATENTS", "SUMMARY", "Record", "Todo", "failed_before", "unique_names"]
@@ -21,6 +26,8 @@ __all__ = ["DONE", "FAILED", "INDEX", "LATENTS", "SUMMARY", "Record", "Todo", "f
 INDEX = "index.jsonl"
 SUMMARY = "index.html"
 SETTINGS = "settings.json"
+LOCK = ".lock"
+"""Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
 LATENTS = "latents.safetensors"
 """The file that an inversion leaves in its folder."""
 DONE, FAILED = "done", "failed"
@@ -54,12 +61,11 @@ class _Before:
 class Record:
     """The index of a job's folder, and the settings that its photos were inverted with.
 
+    While it is entered, other commands are kept out of the folder.
+
     Args:
         job: what is done to the photos.
         photos: those asked for.
-
-    Raises:
-        SpecError: if photos lie there that were inverted with other settings.
     """
 
     def __init__(self, job: Job, photos: Sequence[Path]) -> None:
@@ -69,12 +75,31 @@ class Record:
         self._settings = job.settings()
         text = json.dumps(self._settings, sort_keys=True, default=str)
         self._digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._gather()
-        before = {row["photo"]: _before(row) for row in self.index.rows()}
-        if not job.overwrite:
-            self._check(before)
-        job.processes.wait()  # Nothing is written before every process has seen that the settings fit.
-        self.todo = self._plan(before)
+        self._lock: FileLock | None = None
+        self.todo: list[Todo] = []
+
+    def __enter__(self) -> Self:
+        """Find out what is to do.
+
+        Raises:
+            SpecError: if photos lie there that were inverted with other settings, or another command works there.
+        """
+        self._claim()
+        try:
+            before = {row["photo"]: _before(row) for row in self.index.rows()}
+            if not self.job.overwrite:
+                self._check(before)
+            self.job.processes.wait()  # Nothing is written before every process has seen that the settings fit.
+            self.todo = self._plan(before)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
 
     def begin(self) -> None:
         """Write down the settings; by the first process."""
@@ -115,11 +140,35 @@ class Record:
             if row["photo"] in asked:
                 yield {**row, "photo": str(asked[row["photo"]])}
 
-    def _gather(self) -> None:
-        processes = self.job.processes
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _claim(self) -> None:
+        """Keep other commands out of the folder, and put together what earlier ones left.
+
+        Raises:
+            SpecError: if another command works there.
+        """
+        from filelock import FileLock, Timeout
+
+        processes, out = self.job.processes, self.job.out
+        held = False
         if processes.first:
-            self.index.gather()
-        processes.wait()
+            held = any(_held(path) for path in out.glob(f"{LOCK}*"))
+            if not held:
+                self.index.gather()
+        if processes.told(held):
+            raise SpecError(
+                f"Another command inverts into {out}, perhaps a part of one that was killed; wait for it or end it, or"
+                " give another --out."
+            )
+        with suppress(
+            OSError, NotImplementedError, Timeout
+        ):  # A file system without locks, or a full one: it goes without.
+            out.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(out / f"{LOCK}-{processes.index}")
+            self._lock.acquire(blocking=False)
 
     def _check(self, before: Mapping[str, _Before]) -> None:
         known = [before[key] for key in self.keys if key in before]
@@ -171,6 +220,21 @@ class Record:
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) else {}
+
+
+def _held(path: Path) -> bool:
+    """Whether another process holds a lock."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
 
 
 def failed_before(out: Path) -> list[Path]:
