@@ -13,6 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _device import Place
 
 __all__ = [
     "RESULTS",
@@ -98,11 +102,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def machine(threads: int | None = None) -> str:
-    """What it ran on, in one line: processor, threads, Python, and torch if that is loaded."""
+def machine(threads: int | None = None, place: Place | None = None) -> str:
+    """What it ran on, in one line: GPU, processor, threads, Python, and torch if that is loaded."""
     parts = [_processor(), f"{os.cpu_count()} processors", f"Python {platform.python_version()}"]
     if threads is not None:
-        parts.insert(2, "1 thread, processor time" if threads == 1 else f"{threads} threads, wall time")
+        wall = threads > 1 or (place is not None and place.is_gpu)
+        parts.insert(2, f"{threads} thread{'s'[: threads > 1]}, {'wall' if wall else 'processor'} time")
+    if place is not None and place.description:
+        parts.insert(0, place.description)
     if "torch" in sys.modules:
         parts.append(f"torch {importlib.metadata.version('torch')}")
     return ", ".join([*parts, f"ganenc {importlib.metadata.version('ganenc')}"])
@@ -117,7 +124,16 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def publish(name: str, title: str, body: str, *, out: Path | None, quick: bool, threads: int | None = None) -> None:
+def publish(
+    name: str,
+    title: str,
+    body: str,
+    *,
+    out: Path | None,
+    quick: bool,
+    threads: int | None = None,
+    place: Place | None = None,
+) -> None:
     """Print a result and write it down, with the command, the machine and the date.
 
     Args:
@@ -127,15 +143,16 @@ def publish(name: str, title: str, body: str, *, out: Path | None, quick: bool, 
         out: the file to write; by default ``results/<name>.md``, or none where the run was a quick one.
         quick: whether it was.
         threads: that torch was allowed to use.
+        place: where it computed; a GPU's name, and another precision, go into the name of the file.
     """
     print(f"\n{body}\n")
-    path = out or (None if quick else RESULTS / f"{name}.md")
+    path = out or (None if quick else RESULTS / f"{name}{place.suffix if place else ''}.md")
     if path is None:
         return
     arguments = [argument for argument in sys.argv[1:] if argument != "--out" and argument != str(out)]
     command = shlex.join(["python", f"benchmarks/{name}.py", *arguments])
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    text = f"# {title}\n\n    {command}\n\n{machine(threads)}, {date}.\n\n{body}\n"
+    text = f"# {title}\n\n    {command}\n\n{machine(threads, place)}, {date}.\n\n{body}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"written to {path}")

@@ -61,14 +61,22 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 
 
 class Peak:
-    """How far the memory of this process (its resident set) rises above what it holds now."""
+    """How far memory rises above what is held now: this process's resident set, or what torch allocates on a GPU.
 
-    def __init__(self) -> None:
-        self.before = _status("VmRSS")
+    Args:
+        device: the GPU to look at, if it is one.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.gpu = device if torch.device(device).type == "cuda" else None
+        if self.gpu:
+            torch.cuda.reset_peak_memory_stats(self.gpu)
+        self.before = torch.cuda.memory_allocated(self.gpu) if self.gpu else _status("VmRSS") << 10
 
     def report(self, **others: float) -> None:
         """Print the megabytes, and other numbers, for :func:`in_fresh_process`."""
-        print(json.dumps({"megabytes": (_status("VmHWM") - self.before) / 1024, **others}))
+        most = torch.cuda.max_memory_allocated(self.gpu) if self.gpu else _status("VmHWM") << 10
+        print(json.dumps({"megabytes": (most - self.before) / (1 << 20), **others}))
 
 
 def in_fresh_process(script: str, *arguments: str) -> dict[str, float]:

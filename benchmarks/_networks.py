@@ -51,26 +51,32 @@ BACKBONES: dict[str, type[ImageNetBackbone]] = {"squeeze": Squeeze, "vgg16": Vgg
 
 
 def networks(
-    spec: GeneratorSpec, *, memory_format: torch.memory_format = torch.channels_last, **overrides: Any
+    spec: GeneratorSpec,
+    *,
+    memory_format: torch.memory_format = torch.channels_last,
+    device: str = "cpu",
+    **overrides: Any,
 ) -> tuple[Generator, Encoder]:
     """A generator, frozen, and its encoder.
 
     Args:
         spec: the generator's.
         memory_format: of the weights; training has them channels last.
+        device: where they go; the weights are the same everywhere.
         overrides: fields of the encoder's spec that differ from the generator's mirror.
     """
     torch.manual_seed(0)
     generator = build_generator(spec).freeze()
     encoder = build_encoder(generator, **overrides).requires_grad_(True)
+    generator, encoder = generator.to(device), encoder.to(device)
     return generator.to(memory_format=memory_format), encoder.to(memory_format=memory_format)
 
 
-def backbone(name: str = "squeeze") -> tuple[ImageNetBackbone, str]:
-    """A backbone, channels last, and whose weights it has: the published ones where they are on disk, else random."""
+def backbone(name: str = "squeeze", device: str = "cpu") -> tuple[ImageNetBackbone, str]:
+    """A backbone on a device, channels last, and whose weights it has: the published ones if on disk, else random."""
     kind = BACKBONES[name]
     state, weights = None, "published weights"
     if not kind.available():
         torch.manual_seed(0)
         state, weights = getattr(models, kind.architecture)(weights=None).state_dict(), "random weights"
-    return kind(state).to(memory_format=torch.channels_last), weights
+    return kind(state).to(device).to(memory_format=torch.channels_last), weights

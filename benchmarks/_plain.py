@@ -3,7 +3,8 @@
 Three separate image losses, each of which looks at target and reconstruction anew; the generator's weights left
 trainable; a backward pass for the images, then the reconstruction encoded again and a second backward pass for the
 latents. StyleGAN2 modulates its weights and convolves in groups, one for each sample; its filters go through a zero-
-stuffed image.
+stuffed image, one channel at a time as an image of its own, as the published code's generator has it. Processors take
+long over that; ``grouped`` convolves all channels at once, which is as plain.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import lpips
 import torch
+from _device import Place
 from ganenc.backbones.imagenet import ImageNetBackbone
 from ganenc.encoder import Encoder
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
@@ -79,13 +81,14 @@ def encode(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
     return {part.name: head(x, x.flatten(1), styles) for part, head in zip(encoder.spec.parts, encoder.heads)}
 
 
-def upfirdn(x: Tensor, kernel: Tensor, *, up: int, pad: tuple[int, int]) -> Tensor:
+def upfirdn(x: Tensor, kernel: Tensor, *, up: int, pad: tuple[int, int], grouped: bool = False) -> Tensor:
     """Zeros in between, padding, a filter: the reference implementation of StyleGAN2's resampling."""
     n, channels, height, width = x.shape
+    groups = channels if grouped else 1
     x = x.reshape(-1, height, 1, width, 1)
     x = F.pad(x, [0, up - 1, 0, 0, 0, up - 1])
-    x = F.pad(x.reshape(-1, 1, height * up, width * up), [*pad, *pad])
-    x = F.conv2d(x, torch.flip(kernel, [0, 1])[None, None])
+    x = F.pad(x.reshape(-1, groups, height * up, width * up), [*pad, *pad])
+    x = F.conv2d(x, torch.flip(kernel, [0, 1]).repeat(groups, 1, 1, 1), groups=groups)
     return x.view(n, channels, *x.shape[2:])
 
 
@@ -98,7 +101,7 @@ def modulate(layer: nn.Module, w: Tensor, *, demodulate: bool) -> Tensor:
     return weight
 
 
-def grouped(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
+def convolve_samples(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
     """A convolution in groups, one for each sample with its own weight."""
     n, outputs, inputs, size, _ = weight.shape
     x = x.reshape(1, n * inputs, *x.shape[2:])
@@ -109,33 +112,35 @@ def grouped(x: Tensor, weight: Tensor, *, up: bool = False) -> Tensor:
     return x.view(n, outputs, *x.shape[2:])
 
 
-def synthesize(generator: StyleGAN2, latents: dict[str, Tensor]) -> Tensor:
-    """The images of latents ``w`` and ``const``, by the weights of ``generator``."""
+def synthesize(generator: StyleGAN2, latents: dict[str, Tensor], *, grouped: bool = False) -> Tensor:
+    """The images of latents ``w`` and ``const``, by the weights of ``generator``; filters as :func:`upfirdn` says."""
     kernel, w = generator.fir * 4, latents["w"]
 
     def styled(index: int, x: Tensor) -> Tensor:
         layer = generator.convs[index]
-        x = grouped(x, modulate(layer, w[:, index], demodulate=True), up=layer.up)
+        x = convolve_samples(x, modulate(layer, w[:, index], demodulate=True), up=layer.up)
         if layer.up:
-            x = upfirdn(x, kernel, up=1, pad=(1, 1))
+            x = upfirdn(x, kernel, up=1, pad=(1, 1), grouped=grouped)
         x = x + layer.noise_strength * layer.noise_const
         return F.leaky_relu(x + layer.bias.view(1, -1, 1, 1), 0.2) * math.sqrt(2)
 
     def to_rgb(level: int, x: Tensor) -> Tensor:
         layer = generator.to_rgb[level]
-        return grouped(x, modulate(layer, w[:, 2 * level + 1], demodulate=False)) + layer.bias.view(1, -1, 1, 1)
+        return convolve_samples(x, modulate(layer, w[:, 2 * level + 1], demodulate=False)) + layer.bias.view(
+            1, -1, 1, 1
+        )
 
     x = styled(0, latents["const"])
     image = to_rgb(0, x)
     for level in range(1, len(generator.to_rgb)):
         x = styled(2 * level, styled(2 * level - 1, x))
-        image = upfirdn(image, kernel, up=2, pad=(2, 1)) + to_rgb(level, x)
+        image = upfirdn(image, kernel, up=2, pad=(2, 1), grouped=grouped) + to_rgb(level, x)
     return image
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """SSIM of images from 0 to 1 by a window of 11x11 pixels (Wang et al., 2004)."""
-    row = torch.exp(-((torch.arange(11, dtype=torch.float32) - 5) ** 2) / (2 * 1.5**2))
+    row = torch.exp(-((torch.arange(11, dtype=torch.float32, device=a.device) - 5) ** 2) / (2 * 1.5**2))
     row = row / row.sum()
     window = torch.outer(row, row).expand(a.shape[1], 1, 11, 11).contiguous()
 
@@ -172,14 +177,19 @@ class PlainLoop:
         generator: its weights stay trainable, as the published code leaves them.
         encoder: what is trained; no blur, its residual a sum.
         backbone: whose weights the lpips package's own network takes.
+        place: where they all are.
     """
 
-    def __init__(self, generator: StyleGAN2, encoder: Encoder, backbone: ImageNetBackbone) -> None:
+    def __init__(
+        self, generator: StyleGAN2, encoder: Encoder, backbone: ImageNetBackbone, place: Place | None = None
+    ) -> None:
+        self.place = place or Place()
         self.generator, self.encoder = generator.requires_grad_(True), encoder
         self.lpips = lpips.LPIPS(net=backbone.name, pnet_rand=True, verbose=False).requires_grad_(False)
         state = backbone.features.state_dict()
         named = {name: state[name.partition(".")[2]] for name in self.lpips.net.state_dict()}
         self.lpips.net.load_state_dict(named)
+        self.lpips.to(self.place.device)
         self.adam = torch.optim.Adam(encoder.parameters(), lr=1e-6, betas=(0.9, 0.99))
 
     def image_loss(self, made: Tensor, target: Tensor) -> Tensor:
@@ -189,22 +199,24 @@ class PlainLoop:
         look = WEIGHTS["lpips"] * self.lpips(small, wanted).mean()
         return pixels(made, target) + look + WEIGHTS["ssim"] * (1 - ssim(small / 2 + 0.5, wanted / 2 + 0.5))
 
-    def losses(self, photo: Tensor, *, latent: bool = True) -> tuple[float, float]:
+    def losses(self, photo: Tensor, *, latent: bool = True, grouped: bool = False) -> tuple[float, float]:
         """Both losses, with their gradients added to the encoder's."""
-        latents = encode(self.encoder, photo)
-        made = synthesize(self.generator, latents)
-        terms = [weight * self.image_loss(crop(made, *cut), crop(photo, *cut)) for weight, *cut in VIEWS]
+        with self.place.computing():
+            latents = encode(self.encoder, photo)
+            made = synthesize(self.generator, latents, grouped=grouped)
+            terms = [weight * self.image_loss(crop(made, *cut), crop(photo, *cut)) for weight, *cut in VIEWS]
         image: Any = sum(terms)
         image.backward(retain_graph=latent)
         if not latent:
             return float(image.detach()), 0.0
-        again = encode(self.encoder, made)
-        regular: Any = EPSILON * sum(pixels(latents[name], again[name]) for name in latents)
+        with self.place.computing():
+            again = encode(self.encoder, made)
+            regular: Any = EPSILON * sum(pixels(latents[name], again[name]) for name in latents)
         regular.backward()
         return float(image.detach()), float(regular.detach())
 
-    def step(self, photo: Tensor, *, latent: bool = True) -> None:
+    def step(self, photo: Tensor, *, latent: bool = True, grouped: bool = False) -> None:
         """One step of fine-tuning."""
         self.adam.zero_grad()
-        self.losses(photo, latent=latent)
+        self.losses(photo, latent=latent, grouped=grouped)
         self.adam.step()

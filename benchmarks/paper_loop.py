@@ -7,7 +7,8 @@ computed anew at each step, SSIM by a two-dimensional window, modulated weights 
 encoder pass with a second backward pass for the latent loss.
 
 Memory is that of a process of its own for each loop, with the allocator's default settings: how far it rises in two
-steps above what Python and the libraries hold. Weights, gradients and Adam's averages count.
+steps above what Python and the libraries hold; on a GPU, what torch allocates there. Weights, gradients and Adam's
+averages count.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
+from _common import describe, interleaved, parser, publish, ratios, set_threads, table
+from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _plain import PlainLoop, encode, synthesize
@@ -46,17 +48,19 @@ class Ours:
     generator: Generator
     encoder: Encoder
     photo: Tensor
+    place: Place
 
     def __post_init__(self) -> None:
         self.photo = self.photo.contiguous(memory_format=torch.channels_last)
-        self.objective = objective_of(ObjectiveSpec(), backbone()[0])
+        self.objective = objective_of(ObjectiveSpec(), backbone(device=self.place.device)[0]).to(self.place.device)
         self.reference = self.objective.prepare(self.photo)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
 
     def losses(self, *, latent: bool = True) -> tuple[float, float]:
         """The image losses and the latent loss, with their gradients added to the encoder's."""
         work = EncoderStep(self.generator, self.encoder, self.objective, latent_on_photos=latent)
-        result = work(Batch(self.photo), self.reference).result
+        with self.place.computing():
+            result = work(Batch(self.photo), self.reference).result
         result.total.backward()
         image = float(result.image.detach())
         return image, float(result.total.detach()) - image
@@ -68,21 +72,23 @@ class Ours:
         self.adam.step()
 
 
-def photo_of(network: str) -> Tensor:
+def photo_of(network: str, place: Place) -> Tensor:
     """Something to rebuild."""
     torch.manual_seed(1)
-    return torch.rand(1, 3, *NETWORKS[network]().size) * 2 - 1
+    return (torch.rand(1, 3, *NETWORKS[network]().size) * 2 - 1).to(place.device)
 
 
-def plain_of(network: str) -> PlainLoop:
+def plain_of(network: str, place: Place) -> PlainLoop:
     """The plain loop, on contiguous networks of its own."""
-    generator, encoder = networks(NETWORKS[network](), memory_format=torch.contiguous_format)
-    return PlainLoop(cast(StyleGAN2, generator), encoder, backbone()[0].to(memory_format=torch.contiguous_format))
+    layout = torch.contiguous_format
+    generator, encoder = networks(NETWORKS[network](), memory_format=layout, device=place.device)
+    look, _ = backbone()
+    return PlainLoop(cast(StyleGAN2, generator), encoder, look.to(memory_format=layout), place)
 
 
-def ours_of(network: str) -> Ours:
+def ours_of(network: str, place: Place) -> Ours:
     """Our step, on networks of its own, of the same weights."""
-    return Ours(*networks(NETWORKS[network]()), photo_of(network))
+    return Ours(*networks(NETWORKS[network](), device=place.device), photo_of(network, place), place)
 
 
 def disagreement(ours: Ours, plain: PlainLoop) -> float:
@@ -101,6 +107,7 @@ def loops(ours: Ours, plain: PlainLoop) -> Work:
     return {
         "ours": ours.step,
         "plain": lambda: plain.step(photo),
+        "plain, filters in groups": lambda: plain.step(photo, grouped=True),
         "ours, no latent loss": lambda: ours.step(latent=False),
         "plain, no latent loss": lambda: plain.step(photo, latent=False),
     }
@@ -125,12 +132,13 @@ def passes(ours: Ours, plain: PlainLoop) -> Work:
     known = {name: latents[name].contiguous() for name in ("w", "const")}
 
     def forward(make: Callable[[dict[str, Tensor]], Tensor]) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), ours.place.computing():
             make(known)
 
     def both(make: Callable[[dict[str, Tensor]], Tensor]) -> None:
         given = {name: tensor.detach().requires_grad_() for name, tensor in known.items()}
-        made = make(given)
+        with ours.place.computing():
+            made = make(given)
         torch.autograd.grad(made, list(given.values()), torch.ones_like(made))
 
     def mine(given: dict[str, Tensor]) -> Tensor:
@@ -140,7 +148,7 @@ def passes(ours: Ours, plain: PlainLoop) -> Work:
         return synthesize(generator, given)
 
     def encoded(make: Callable[[], Latents | dict[str, Tensor]]) -> None:
-        with torch.no_grad():
+        with torch.no_grad(), ours.place.computing():
             make()
 
     return {
@@ -153,27 +161,45 @@ def passes(ours: Ours, plain: PlainLoop) -> Work:
     }
 
 
-def measure(network: str, chosen: argparse.Namespace) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """The rows of the two tables for one network."""
-    ours, plain = ours_of(network), plain_of(network)
-    apart = disagreement(ours, plain)
+def agree(network: str, place: Place) -> tuple[Ours, PlainLoop]:
+    """Both loops, held against each other in single precision before they compute as they are told to.
+
+    Raises:
+        SystemExit: if they do not compute the same.
+    """
+    precise = replace(place, autocast="none")
+    ours, plain = ours_of(network, precise), plain_of(network, precise)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        apart = disagreement(ours, plain)
     if apart > 1e-3:
         raise SystemExit(f"The two loops do not compute the same: they are {apart:.1e} apart on {network}.")
-    read, kept = clock(chosen.threads), keeps(ours, plain)
-    times = interleaved(loops(ours, plain), rounds=chosen.rounds, clock=read)
+    ours.place = plain.place = place
+    place.prepare(ours.generator)
+    return ours, plain
+
+
+def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    """The rows of the two tables for one network."""
+    ours, plain = agree(network, place)
+    kept = keeps(ours, plain)
+    times = interleaved(loops(ours, plain), rounds=rounds, clock=place.clock())
     plain.generator.requires_grad_(False)
-    alone = interleaved(passes(ours, plain), rounds=chosen.rounds + 2, clock=read)
+    alone = interleaved(passes(ours, plain), rounds=rounds, clock=place.clock())
     del ours, plain
     steps: list[Sequence[str]] = []
     for ending, option in (("", []), (", no latent loss", ["--no-latent"])):
-        arguments = ["--memory-of", network, "--threads", str(chosen.threads), *option]
+        arguments = ["--memory-of", network, *place.arguments, *option]
         mine, theirs = (
             in_fresh_process("paper_loop.py", *arguments, "--loop", loop)["megabytes"] for loop in ("ours", "plain")
         )
         seconds, ratio = times[f"ours{ending}"], ratios(times[f"plain{ending}"], times[f"ours{ending}"])
         memory = [f"{mine:.0f}", f"{mine / theirs:.3f}"]
         memory += [f"{kept[f'ours{ending}']:.0f}", f"{kept[f'ours{ending}'] / kept[f'plain{ending}']:.3f}"]
-        steps.append((network, f"fine-tuning{ending}", f"{statistics.median(seconds):.2f}", describe(ratio), *memory))
+        steps.append((network, f"fine-tuning{ending}", f"{statistics.median(seconds):.3f}", describe(ratio), *memory))
+    ratio = ratios(times["plain, filters in groups"], times["ours"])
+    seconds = statistics.median(times["ours"])
+    name = "fine-tuning; the plain loop's filters in groups"
+    steps.insert(1, (network, name, f"{seconds:.3f}", describe(ratio), *[""] * 4))
     rows = []
     for name in ("encoder", "synthesis", "synthesis and gradient"):
         rate = 1 / statistics.median(alone[name])
@@ -183,12 +209,15 @@ def measure(network: str, chosen: argparse.Namespace) -> tuple[list[Sequence[str
 
 def memory_of(chosen: argparse.Namespace) -> None:
     """Two steps of one loop and the memory they took."""
-    peak, latent = Peak(), not chosen.no_latent
-    photo = photo_of(chosen.memory_of)
+    place = Place.chosen(chosen)
+    peak, latent = Peak(place.device), not chosen.no_latent
+    photo = photo_of(chosen.memory_of, place)
     if chosen.loop == "ours":
-        step: Callable[..., None] = ours_of(chosen.memory_of).step
+        ours = ours_of(chosen.memory_of, place)
+        place.prepare(ours.generator)
+        step: Callable[..., None] = ours.step
     else:
-        plain = plain_of(chosen.memory_of)
+        plain = plain_of(chosen.memory_of, place)
 
         def step(*, latent: bool) -> None:
             plain.step(photo, latent=latent)
@@ -203,6 +232,7 @@ def main() -> None:
     options = parser("paper_loop", __doc__.splitlines()[0])
     options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "f1024"], help="StyleGAN2s")
     options.add_argument("--rounds", type=int, default=3, help="rounds that count")
+    place_options(options)
     options.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
     options.add_argument("--loop", choices=["ours", "plain"], help=argparse.SUPPRESS)
     options.add_argument("--no-latent", action="store_true", help=argparse.SUPPRESS)
@@ -213,9 +243,10 @@ def main() -> None:
         return
     if chosen.quick:
         chosen.networks, chosen.rounds = ["small64"], 1
+    place = Place.chosen(chosen)
     steps, alone = [], []
     for network in chosen.networks:
-        more_steps, more_alone = measure(network, chosen)
+        more_steps, more_alone = measure(network, chosen.rounds, place)
         steps += more_steps
         alone += more_alone
     wanted = f"(wanted: {FASTER:g} at least)", f"(wanted: {SMALLER:g} at most)"
@@ -239,7 +270,8 @@ def main() -> None:
             table(["network", "pass, one image", "a second", "plain networks' time over it"], alone),
         ]
     )
-    publish("paper_loop", "Against the paper's loop", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    title, threads = "Against the paper's loop", chosen.threads
+    publish("paper_loop", title, body, out=chosen.out, quick=chosen.quick, threads=threads, place=place)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,8 @@ def test_costs_are_measured_once(load: Any, tmp_path: Path) -> None:
 def test_the_plain_loop_computes_what_the_step_does(load: Any) -> None:
     """Loss and gradient, with noise, biases and encoder moved from where they start; a broken term would be seen."""
     loops = load("paper_loop")
-    ours, plain = loops.ours_of("small64"), loops.plain_of("small64")
+    place = load("_device").Place()
+    ours, plain = loops.ours_of("small64", place), loops.plain_of("small64", place)
     for one in (ours, plain):
         torch.manual_seed(3)
         with torch.no_grad():
@@ -130,8 +131,8 @@ def test_the_plain_loop_computes_what_the_step_does(load: Any) -> None:
 
 def test_a_step_keeps_less_than_the_plain_loop(load: Any) -> None:
     """For a network as small as this, much of it is the backbone's, in either loop."""
-    loops = load("paper_loop")
-    found = loops.keeps(loops.ours_of("small64"), loops.plain_of("small64"))
+    loops, place = load("paper_loop"), load("_device").Place()
+    found = loops.keeps(loops.ours_of("small64", place), loops.plain_of("small64", place))
     assert found["ours"] < found["plain"] * 2 / 3
     assert found["ours, no latent loss"] < found["ours"]
 
@@ -149,8 +150,8 @@ def test_what_is_kept_counts_once_and_until_it_goes(load: Any) -> None:
 
 
 def test_the_plain_loop_trains_and_leaves_gradients_on_the_generator(load: Any) -> None:
-    loops = load("paper_loop")
-    plain, photo = loops.plain_of("small64"), loops.photo_of("small64")
+    loops, place = load("paper_loop"), load("_device").Place()
+    plain, photo = loops.plain_of("small64", place), loops.photo_of("small64", place)
     before = [parameter.clone() for parameter in plain.encoder.parameters()]
     plain.step(photo)
     assert any(not torch.equal(a, b) for a, b in zip(before, plain.encoder.parameters(), strict=True))
