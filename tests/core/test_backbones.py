@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -187,6 +189,16 @@ def test_missing_weights_name_the_file_the_folder_and_what_works(
     with pytest.raises(WeightsMissingError, match="works now: shipped, squeeze"):
         load_backbone("vgg16")
     assert available_backbones() == ["shipped", "squeeze"]
+
+
+def test_weights_are_fetched_from_where_torchvision_publishes_them() -> None:
+    for kind in (Vgg16, Alex, Squeeze):
+        assert kind.url == models.get_model_weights(kind.architecture)["IMAGENET1K_V1"].url  # type: ignore[index]
+
+
+def test_backbones_that_need_no_torchvision_start_without_it() -> None:
+    code = "import sys, ganenc.backbones, ganenc.inverters; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_weights_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

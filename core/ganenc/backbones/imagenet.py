@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 from ganenc_registry.errors import CheckpointError
 from torch import Tensor, nn
-from torchvision import models
 
 from ganenc.backbones.base import Backbone, BackboneOutput
 from ganenc.backbones.weights import checkpoint_path, fetch
@@ -44,6 +43,8 @@ class ImageNetBackbone(Backbone):
     """The file of the linear weights in the lpips package."""
 
     def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
+        from torchvision import models  # Takes seconds, which other backbones do without.
+
         super().__init__()
         source = "the weights given" if state is not None else str(checkpoint_path(self.url))
         if state is None:
@@ -108,7 +109,7 @@ class Vgg16(ImageNetBackbone):
 
     name = "vgg16"
     architecture = "vgg16"
-    url = models.VGG16_Weights.IMAGENET1K_V1.url
+    url = "https://download.pytorch.org/models/vgg16-397923af.pth"
     cuts = (4, 9, 16, 23, 30)
     convolution = 28
     linear_file = "vgg.pth"
@@ -119,7 +120,7 @@ class Alex(ImageNetBackbone):
 
     name = "alex"
     architecture = "alexnet"
-    url = models.AlexNet_Weights.IMAGENET1K_V1.url
+    url = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
     cuts = (2, 5, 8, 10, 12)
     convolution = 10
     linear_file = "alex.pth"
@@ -130,7 +131,7 @@ class Squeeze(ImageNetBackbone):
 
     name = "squeeze"
     architecture = "squeezenet1_1"
-    url = models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url
+    url = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
     cuts = (2, 5, 8, 10, 11, 12, 13)
     convolution = 12
     linear_file = "squeeze.pth"
