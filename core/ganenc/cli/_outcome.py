@@ -233,16 +233,18 @@ def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:
 
 
 def _show_rows(outcome: Outcome) -> None:
+    from ganenc.report import seconds_text
+
     rows = outcome.rows
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     labels = [[_class(row)] if row.get("labels_from") else [] for row in rows]
     blank = [""] * len(labels[0])
     cells = [
-        [Path(row["photo"]).name, *label, *_texts(row["metrics"], names), f"{row['seconds']:.1f}"]
+        [Path(row["photo"]).name, *label, *_texts(row["metrics"], names), seconds_text(row["seconds"])]
         for row, label in zip(rows, labels, strict=True)
     ]
     cells.append(["(mean image)", *blank, *_texts(outcome.mean_image(), names), ""])
-    last = ["mean", *blank, *_texts(outcome.means(), names), f"{outcome.seconds():.1f}"]
+    last = ["mean", *blank, *_texts(outcome.means(), names), seconds_text(outcome.seconds())]
     head = ["photo", *(["class"] if blank else []), *names, "seconds"]
     if outcome.done > len(rows):
         show(f"Of {outcome.done} photos, the {len(rows)} of lowest PSNR; the means are of all:")

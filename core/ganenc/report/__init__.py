@@ -11,7 +11,7 @@ from ganenc.report._domain import (
     one_pass,
 )
 from ganenc.report._files import write_run_report
-from ganenc.report._inversion import ReportedPlace, ReportedView, inversion_report, metric_text
+from ganenc.report._inversion import ReportedPlace, ReportedView, inversion_report, metric_text, seconds_text
 from ganenc.report._summary import ReportedPhoto, Totals, mean_std, run_report, summary_report
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "metric_text",
     "one_pass",
     "run_report",
+    "seconds_text",
     "summary_report",
     "write_run_report",
 ]

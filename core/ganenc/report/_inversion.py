@@ -18,7 +18,7 @@ from ganenc.report._domain import DomainCheck, judge
 from ganenc.report._figures import FEW_PIXELS, SMOOTH, amplification, difference, figure
 from ganenc.report._page import facts, page, section, table
 
-__all__ = ["SCALE", "ReportedPlace", "ReportedView", "inversion_report", "metric_text"]
+__all__ = ["SCALE", "ReportedPlace", "ReportedView", "inversion_report", "metric_text", "seconds_text"]
 
 SCALE = (
     '<span class="choice"><label><input type="radio" name="scale" id="log" checked>logarithmic</label>'
@@ -103,7 +103,7 @@ def inversion_report(
     """
     numbers = {_title(name): metric_text(name, value) for name, value in metrics.items()}
     if seconds is not None:
-        numbers["seconds"] = f"{seconds:.1f}"
+        numbers["seconds"] = seconds_text(seconds)
     body = [
         _pictures(target, reconstruction, value_range),
         _place(place, value_range),
@@ -123,6 +123,11 @@ def metric_text(name: str, value: float) -> str:
     if not math.isfinite(value):
         return "identical" if name == "psnr" and value > 0 else "not a number"
     return f"{value:.2f} dB" if name == "psnr" else f"{value:.3f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds as text, to a tenth, or below one to a thousandth."""
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}"
 
 
 def _title(name: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ganenc.images import Range
 from ganenc.report._chart import curves_of, panels
 from ganenc.report._figures import image, png_figure
-from ganenc.report._inversion import SCALE, metric_text
+from ganenc.report._inversion import SCALE, metric_text, seconds_text
 from ganenc.report._page import facts, page, section, table
 
 __all__ = ["ReportedPhoto", "Totals", "mean_std", "run_report", "summary_report"]
@@ -102,11 +102,11 @@ def summary_report(
     names = list(totals.means)
     numbers = {f"mean {name}": metric_text(name, value) for name, value in totals.means.items()}
     if photos:
-        numbers["seconds a photo"] = metric_text("seconds", totals.seconds)
+        numbers["seconds a photo"] = seconds_text(totals.seconds)
     classes = ["class"] if any(photo.label for photo in photos) else []
     rows = [
         [_name(p), *([escape(p.label)] * len(classes)), _pictures(p, value_range), *_cells(p.metrics, names),
-         f"{p.seconds:.1f}"]
+         seconds_text(p.seconds)]
         for p in photos
     ]  # fmt: skip
     blank = [""] * (1 + len(classes))
