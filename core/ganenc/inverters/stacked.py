@@ -19,7 +19,7 @@ __all__ = ["StackedEncoder", "pays_at_once"]
 AT_ONCE = 8
 """Photos at once where that pays."""
 MOST_PIXELS = 64 * 64
-"""Of an image, above which it does not (benchmarks/results/batching.md)."""
+"""Of an image; above, little is gained or something lost (benchmarks/results/batching.md)."""
 MOST_WEIGHTS = 2_000_000
 """That are trained, above which it hardly does, and takes much memory."""
 
