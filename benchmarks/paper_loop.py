@@ -27,6 +27,7 @@ from _networks import NETWORKS, backbone, networks
 from _plain import PlainLoop, encode, synthesize
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
+from ganenc.latent_term import LatentTerm
 from ganenc.latents import Latents
 from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
@@ -52,7 +53,7 @@ class Ours:
 
     def __post_init__(self) -> None:
         self.photo = self.photo.contiguous(memory_format=torch.channels_last)
-        self.objective = objective_of(ObjectiveSpec(), backbone(device=self.place.device)[0]).to(self.place.device)
+        self.objective = objective_of(ObjectiveSpec(), backbone(device=self.place.device)[0])
         self.reference = self.objective.prepare(self.photo)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
 
@@ -62,8 +63,11 @@ class Ours:
         with self.place.computing():
             result = work(Batch(self.photo), self.reference).result
         result.total.backward()
-        image = float(result.image.detach())
-        return image, float(result.total.detach()) - image
+        # Its parts, as what it adds to the image losses is lost in their rounding.
+        latent_term, numbers = cast(LatentTerm, self.objective.latent), result.numbers()
+        factors = {"mse": latent_term.mse, "cos": latent_term.cos}
+        parts = [factors[name.split("/")[2]] * value for name, value in numbers.items() if name.startswith("latent/")]
+        return float(result.image.detach()), latent_term.weight * sum(parts)
 
     def step(self, *, latent: bool = True) -> None:
         """One step of fine-tuning."""

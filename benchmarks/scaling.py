@@ -1,8 +1,8 @@
 """A fine-tuning step's time and memory as the resolution and the batch grow.
 
 Each size is measured in a process of its own, with the allocator's default settings: the median of the steps' times but
-the first, and how far the memory rises above what Python and the libraries hold; weights, gradients and Adam's averages
-count.
+the first, and how far the memory rises above what Python and the libraries hold, or on a GPU what torch allocates
+there; weights, gradients and Adam's averages count.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import statistics
 from collections.abc import Sequence
 
 import torch
-from _common import RESULTS, clock, parser, publish, set_threads, table
+from _common import RESULTS, parser, publish, set_threads, table
+from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
@@ -27,19 +28,21 @@ BATCHES = (1, 2, 4, 8)
 """Photos a step at one resolution."""
 
 
-def measure_here(network: str, batch: int, steps: int, threads: int) -> None:
+def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     """Take some steps and print what they took."""
-    peak = Peak()
-    generator, encoder = networks(NETWORKS[network]())
+    peak = Peak(place.device)
+    generator, encoder = networks(NETWORKS[network](), device=place.device)
+    place.prepare(generator)
     torch.manual_seed(1)
-    photos = channels_last(torch.rand(batch, 3, *generator.spec.size) * 2 - 1)
-    objective = objective_of(ObjectiveSpec(), backbone()[0])
+    photos = channels_last(torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
+    objective = objective_of(ObjectiveSpec(), backbone(device=place.device)[0])
     work, reference = EncoderStep(generator, encoder, objective), objective.prepare(photos)
     adam = make_adam(encoder.parameters(), 1e-6, (0.9, 0.99))
-    read, seconds = clock(threads), []
+    read, seconds = place.clock(), []
     for _ in range(steps + 1):
         started = read()
-        result = work(Batch(photos), reference).result
+        with place.computing():
+            result = work(Batch(photos), reference).result
         adam.zero_grad(set_to_none=True)
         result.total.backward()
         adam.step()
@@ -50,8 +53,8 @@ def measure_here(network: str, batch: int, steps: int, threads: int) -> None:
 
 def measure(network: str, batch: int, chosen: argparse.Namespace) -> tuple[float, float]:
     """Seconds and megabytes of a step, from a process of its own."""
-    options = ["--here", network, "--batch", str(batch), "--threads", str(chosen.threads), "--steps", str(chosen.steps)]
-    found = in_fresh_process("scaling.py", *options)
+    options = ["--here", network, "--batch", str(batch), "--steps", str(chosen.steps)]
+    found = in_fresh_process("scaling.py", *options, *Place.chosen(chosen).arguments)
     return found["seconds"], found["megabytes"]
 
 
@@ -84,10 +87,12 @@ def main() -> None:
     options.add_argument("--batched", choices=NETWORKS, default="f256", help="the StyleGAN2 of the batches")
     options.add_argument("--here", choices=NETWORKS, help=argparse.SUPPRESS)
     options.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
+    place_options(options)
     chosen = options.parse_args()
     set_threads(chosen.threads)
+    place = Place.chosen(chosen)
     if chosen.here:
-        measure_here(chosen.here, chosen.batch, chosen.steps, chosen.threads)
+        measure_here(chosen.here, chosen.batch, chosen.steps, place)
         return
     if chosen.quick:
         chosen.networks, chosen.batches, chosen.batched, chosen.steps = ["small64"], [1, 2], "small64", 1
@@ -99,11 +104,13 @@ def main() -> None:
     header = ["network", "photos", "seconds", "over the row before", "peak megabytes", "over the row before"]
     parts = [f"{name[0].upper()}{name[1:]}:\n\n{table(header, rows(points))}" for name, points in found.items()]
     if not chosen.quick:
-        (RESULTS / "scaling.svg").write_text(plot(found), encoding="utf-8")
-        parts.append("![Seconds and gigabytes over the pixels of a step](scaling.svg)")
+        drawn = RESULTS / f"scaling{place.suffix}.svg"
+        drawn.write_text(plot(found), encoding="utf-8")
+        parts.append(f"![Seconds and gigabytes over the pixels of a step]({drawn.name})")
     losses = "losses mse, cos, lpips and ssim on three views, and the latent loss; backbone squeeze"
     body = "\n\n".join([f"StyleGAN2s with random weights, their mirrored encoders; {losses}, {backbone()[1]}.", *parts])
-    publish("scaling", "How a step grows", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    title, threads = "How a step grows", chosen.threads
+    publish("scaling", title, body, out=chosen.out, quick=chosen.quick, threads=threads, place=place)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
+from _common import describe, interleaved, parser, publish, ratios, set_threads, table
+from _device import Place, place_options
 from _networks import NETWORKS, backbone, networks
 from ganenc.backbones import Backbone
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.objective import Objective, Reference, build_objective
+from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc.training import Synthesized
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
@@ -45,9 +47,10 @@ class Bench:
     backbone: Backbone
     objective: Objective
     batch: int
+    place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        self.adam = torch.optim.Adam(self.encoder.parameters(), lr=1e-6, betas=(0.9, 0.99))
+        self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
         self.source = Synthesized(self.generator, self.batch)
         self.images = channels_last(self.source.batch(0).images)
         with torch.no_grad():
@@ -61,7 +64,9 @@ class Bench:
         """A whole step, as the trainer (without a reference) and the inverter (with one) take it."""
 
         def run() -> None:
-            result = work(batch(), reference).result
+            given = batch()
+            with self.place.computing():
+                result = work(given, reference).result
             self.adam.zero_grad(set_to_none=True)
             result.total.backward()
             self.adam.step()
@@ -78,7 +83,8 @@ class Bench:
 
         def run() -> None:
             self.encoder.zero_grad(set_to_none=True)
-            outputs = list(self.encoder(images.detach().requires_grad_(gradient)).tensors.values())
+            with self.place.computing():
+                outputs = list(self.encoder(images.detach().requires_grad_(gradient)).tensors.values())
             torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
 
         return run
@@ -86,19 +92,22 @@ class Bench:
     def generate(self) -> None:
         """The frozen generator forward, and its gradient to the latents."""
         tensors = {name: tensor.detach().requires_grad_() for name, tensor in self.latents.tensors.items()}
-        made = self.generator.synthesize(Latents(self.latents.layout, tensors))
+        with self.place.computing():
+            made = self.generator.synthesize(Latents(self.latents.layout, tensors))
         torch.autograd.grad(made, list(tensors.values()), torch.ones_like(made))
 
     def look(self) -> None:
         """The frozen backbone forward over all views, and its gradient to them."""
         views = self.views.detach().requires_grad_()
-        features = self.backbone(views).features
+        with self.place.computing():
+            features = self.backbone(views).features
         torch.autograd.grad(features, views, [torch.ones_like(one) for one in features])
 
     @torch.no_grad()
     def look_only(self) -> None:
         """The frozen backbone forward over all views."""
-        _ = self.backbone(self.views).features
+        with self.place.computing():
+            _ = self.backbone(self.views).features
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -135,15 +144,28 @@ def pretraining(bench: Bench) -> dict[str, Callable[[], object]]:
 
 
 def objective_of(choice: ObjectiveSpec, network: Backbone) -> Objective:
-    """The objective that a run's spec describes, on that backbone."""
+    """The objective that a run's spec describes, on that backbone and where it is."""
     looks, latent = choice.attention, choice.latent.model_dump(exclude={"on_photos"})
+    device = next(network.parameters()).device
     return build_objective(
-        choice.losses, looks.name, looks.weights, network, latent, attention_options=dict(looks.options)
+        choice.losses,
+        looks.name,
+        looks.weights,
+        network,
+        latent,
+        device=device,
+        attention_options=dict(looks.options),
     )
 
 
 def build(
-    spec: GeneratorSpec, batch: int, *, choice: ObjectiveSpec | None = None, look: str = "squeeze", **overrides: Any
+    spec: GeneratorSpec,
+    batch: int,
+    *,
+    choice: ObjectiveSpec | None = None,
+    look: str = "squeeze",
+    place: Place | None = None,
+    **overrides: Any,
 ) -> Bench:
     """The bench of a generator.
 
@@ -152,22 +174,25 @@ def build(
         batch: images of a pre-training step.
         choice: the objective; by default that of a run. Its backbone is not asked for:
         look: the backbone that is taken.
+        place: where to compute, and how; by default on the processor.
         overrides: fields of the encoder's spec that differ from the generator's mirror.
     """
-    generator, encoder = networks(spec, **overrides)
-    network, _ = backbone(look)
-    return Bench(generator, encoder, network, objective_of(choice or ObjectiveSpec(), network), batch)
+    place = place or Place()
+    generator, encoder = networks(spec, device=place.device, **overrides)
+    place.prepare(generator)
+    network, _ = backbone(look, place.device)
+    return Bench(generator, encoder, network, objective_of(choice or ObjectiveSpec(), network), batch, place)
 
 
-def measure(spec: GeneratorSpec, batch: int, rounds: int, threads: int) -> dict[str, dict[str, list[float]]]:
+def measure(spec: GeneratorSpec, batch: int, rounds: int, place: Place) -> dict[str, dict[str, list[float]]]:
     """The times of each kind of step and of its parts."""
     times = {}
-    bench = build(spec, 1)
+    bench = build(spec, 1, place=place)
     for latent, ending in ((True, ""), (False, ", no latent loss")):
         pieces = finetuning(bench, latent=latent)
-        times[f"fine-tuning, one photo{ending}"] = interleaved(pieces, rounds=rounds, clock=clock(threads))
-    bench = build(spec, batch)
-    times[f"pre-training, {batch} images"] = interleaved(pretraining(bench), rounds=rounds, clock=clock(threads))
+        times[f"fine-tuning, one photo{ending}"] = interleaved(pieces, rounds=rounds, clock=place.clock())
+    bench = build(spec, batch, place=place)
+    times[f"pre-training, {batch} images"] = interleaved(pretraining(bench), rounds=rounds, clock=place.clock())
     return times
 
 
@@ -177,13 +202,15 @@ def main() -> None:
     options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "hands64"], help="StyleGAN2s")
     options.add_argument("--batch", type=int, default=4, help="images of a pre-training step")
     options.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    place_options(options)
     chosen = options.parse_args()
     set_threads(chosen.threads)
+    place = Place.chosen(chosen)
     if chosen.quick:
         chosen.networks, chosen.batch, chosen.rounds = ["tiny32"], 2, 3
     totals, shares = [], []
     for network in chosen.networks:
-        for step, times in measure(NETWORKS[network](), chosen.batch, chosen.rounds, chosen.threads).items():
+        for step, times in measure(NETWORKS[network](), chosen.batch, chosen.rounds, place).items():
             whole, *parts = times.values()
             totals.append((network, step, f"{statistics.median(whole):.3f}", describe(ratios(whole, *parts))))
             for part, values in list(times.items())[1:]:
@@ -197,7 +224,8 @@ def main() -> None:
             table(["network", "step", "part, measured alone", "share of the step"], shares),
         ]
     )
-    publish("steps", "Training steps", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    title, threads = "Training steps", chosen.threads
+    publish("steps", title, body, out=chosen.out, quick=chosen.quick, threads=threads, place=place)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
+from _common import describe, interleaved, parser, publish, ratios, set_threads, table
+from _device import Place, place_options
 from _networks import NETWORKS, networks
 from ganenc.generator import Generator
 from ganenc.latents import Latents
@@ -62,32 +63,34 @@ class Recorder(TorchFunctionMode):
         return function(*args, **options)
 
 
-def replay(calls: Sequence[Call], *, gradient: bool) -> Callable[[], None]:
+def replay(calls: Sequence[Call], *, gradient: bool, place: Place) -> Callable[[], None]:
     """The calls one after another; with their gradients to the inputs, taken once all are done, as in a network."""
 
     def forward() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), place.computing():
             for call in calls:
                 call(call.x)
 
     def both() -> None:
         inputs = [call.x.detach().requires_grad_() for call in calls]
-        outputs = [call(x) for call, x in zip(calls, inputs, strict=True)]
+        with place.computing():
+            outputs = [call(x) for call, x in zip(calls, inputs, strict=True)]
         torch.autograd.grad(outputs, inputs, [torch.ones_like(one) for one in outputs])
 
     return both if gradient else forward
 
 
-def synthesis(generator: Generator, latents: Latents, *, gradient: bool) -> Callable[[], None]:
+def synthesis(generator: Generator, latents: Latents, *, gradient: bool, place: Place) -> Callable[[], None]:
     """The whole synthesis; with its gradient to styles and constant."""
 
     def forward() -> None:
-        with torch.no_grad():
+        with torch.no_grad(), place.computing():
             generator.synthesize(latents)
 
     def both() -> None:
         tensors = {name: tensor.detach().requires_grad_() for name, tensor in latents.tensors.items()}
-        made = generator.synthesize(Latents(latents.layout, tensors))
+        with place.computing():
+            made = generator.synthesize(Latents(latents.layout, tensors))
         torch.autograd.grad(made, list(tensors.values()), torch.ones_like(made))
 
     return both if gradient else forward
@@ -99,32 +102,36 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=1, help="images at once")
     options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "hands64"], help="StyleGAN2s")
     options.add_argument("--rounds", type=int, default=9, help="rounds that count")
+    place_options(options)
     chosen = options.parse_args()
     set_threads(chosen.threads)
+    place = Place.chosen(chosen)
     rows = []
     for name in ["tiny32"] if chosen.quick else chosen.networks:
-        generator, _ = networks(NETWORKS[name]())
+        generator, _ = networks(NETWORKS[name](), device=place.device)
         with torch.no_grad():
             latents = generator.complete(generator.sample(chosen.batch))
-            with Recorder() as recorder:
+            with Recorder() as recorder, place.computing():
                 generator.synthesize(latents)
+        place.prepare(generator)
         main_calls = [call for call in recorder.calls if not call.is_filter]
         for what, gradient in (("forward", False), ("forward and gradient", True)):
             times = interleaved(
                 {
-                    "synthesis": synthesis(generator, latents, gradient=gradient),
-                    "all": replay(recorder.calls, gradient=gradient),
-                    "main": replay(main_calls, gradient=gradient),
+                    "synthesis": synthesis(generator, latents, gradient=gradient, place=place),
+                    "all": replay(recorder.calls, gradient=gradient, place=place),
+                    "main": replay(main_calls, gradient=gradient, place=place),
                 },
                 rounds=3 if chosen.quick else chosen.rounds,
-                clock=clock(chosen.threads),
+                clock=place.clock(),
             )
             all_of, main_of = (describe(ratios(times["synthesis"], times[key])) for key in ("all", "main"))
             seconds = f"{statistics.median(times['synthesis']):.4f}"
             rows.append((name, what, seconds, f"{len(recorder.calls)}: {all_of}", f"{len(main_calls)}: {main_of}"))
     header = ["network", "pass", "seconds", "calls of convolutions: time over theirs", "without low-pass filters"]
     body = f"Batch {chosen.batch}, random weights. Medians, smallest and largest in brackets.\n\n{table(header, rows)}"
-    publish("synthesis", "Synthesis", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    threads = chosen.threads
+    publish("synthesis", "Synthesis", body, out=chosen.out, quick=chosen.quick, threads=threads, place=place)
 
 
 if __name__ == "__main__":

@@ -171,6 +171,73 @@ def test_memory_is_what_a_process_of_its_own_takes(load: Any, tmp_path: Path, mo
         memory.in_fresh_process("one.py", "fifty")
 
 
+def test_a_result_says_where_it_was_computed_and_is_no_other_places(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's name, a precision and compiled code show in the line of the machine, and in the file's name."""
+    common, device = load("_common"), load("_device")
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["one.py", "--threads", "1"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA Model 7 80GB")
+    places = {
+        "one.md": (device.Place(), "1 thread, processor time"),
+        "one-bf16-compiled.md": (device.Place(autocast="bf16", compiles=True), "autocast to bf16, compiled, "),
+        "one-nvidia-model-7-80gb.md": (device.Place("cuda"), "NVIDIA Model 7 80GB, "),
+    }
+    for place, _ in places.values():
+        common.publish("one", "One", "1.0", out=None, quick=False, threads=1, place=place)
+    assert {path.name for path in tmp_path.iterdir()} == set(places)
+    for name, (place, words) in places.items():
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert words in text
+        assert ("1 thread, wall time" in text) == place.is_gpu
+    other = device.Place("cuda:1", "bf16", True, 2)
+    parser = common.parser("one", "One.")
+    device.place_options(parser)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.Place.chosen(parser.parse_args(other.arguments)) == other
+
+
+def test_without_a_gpu_a_benchmark_for_one_says_so(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    common, device = load("_common"), load("_device")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    parser = common.parser("one", "One.")
+    device.place_options(parser)
+    with pytest.raises(SystemExit, match="no GPU"):
+        device.Place.chosen(parser.parse_args(["--device", "cuda"]))
+
+
+def test_the_precision_that_is_chosen_is_computed_in(load: Any) -> None:
+    """A step in half precision: its convolutions are, and both loops come near what they give in single precision.
+
+    The latents differ by less than half precision tells apart, so the image losses are looked at.
+    """
+    loops, place = load("paper_loop"), load("_device").Place(autocast="bf16")
+    ours, plain = loops.ours_of("small64", place), loops.plain_of("small64", place)
+    seen: set[torch.dtype] = set()
+    convolutions = [block.conv_1 for block in ours.encoder.blocks]
+    hooks = [one.register_forward_hook(lambda *given: seen.add(given[2].dtype)) for one in convolutions]
+    image, _ = ours.losses()
+    for hook in hooks:
+        hook.remove()
+    assert seen == {torch.bfloat16}
+    ours.place = plain.place = load("_device").Place()
+    wanted, _ = ours.losses()
+    assert image != wanted
+    assert image == pytest.approx(wanted, rel=0.05)
+    plain.place = place
+    assert plain.losses(ours.photo.contiguous())[0] == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("up", [1, 2])
+def test_filters_in_groups_are_those_of_one_channel(load: Any, up: int) -> None:
+    plain, x = load("_plain"), torch.randn(2, 3, 4, 5)
+    kernel = torch.randn(4, 4)
+    one, grouped = (plain.upfirdn(x, kernel, up=up, pad=(2, 1), grouped=grouped) for grouped in (False, True))
+    assert one.shape == (2, 3, 4 * up, 5 * up)
+    torch.testing.assert_close(one, grouped)
+
+
 def test_each_size_is_set_against_the_one_before(load: Any) -> None:
     found = [("f64", 1, 1.0, 100.0), ("f128", 1, 3.0, 150.0)]
     assert load("scaling").rows(found) == [
