@@ -201,9 +201,8 @@ def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]
         memory += [f"{kept[f'ours{ending}']:.0f}", f"{kept[f'ours{ending}'] / kept[f'plain{ending}']:.3f}"]
         steps.append((network, f"fine-tuning{ending}", f"{statistics.median(seconds):.3f}", describe(ratio), *memory))
     ratio = ratios(times["plain, filters in groups"], times["ours"])
-    seconds = statistics.median(times["ours"])
     name = "fine-tuning; the plain loop's filters in groups"
-    steps.insert(1, (network, name, f"{seconds:.3f}", describe(ratio), *[""] * 4))
+    steps.insert(1, (network, name, steps[0][2], describe(ratio), *[""] * 4))
     rows = []
     for name in ("encoder", "synthesis", "synthesis and gradient"):
         rate = 1 / statistics.median(alone[name])
