@@ -57,7 +57,9 @@ def killed_together(count: int, task: str, spec: Path, steps: int, folder: Path,
         "kills": "; ".join(fell),
         "a second run beside what a killed launcher left is refused": refused,
         "final weights, relative difference": f"{apart:.1e}",
-        "final weights the same, to the bit": "yes" if np.array_equal(*weights.values()) else "no",
+        "final weights the same, to the bit": "yes"
+        if np.array_equal(weights["killed"], weights["undisturbed"])
+        else "no",
         "metrics.jsonl the same, byte by byte": "yes" if rows[0] == rows[1] else "no",
         "temporary files left at the end": str(len(left)),
         "survived": "yes" if apart < CLOSE and refused != "no" and not left else "no",

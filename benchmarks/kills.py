@@ -284,7 +284,7 @@ def report(found: Mapping[str, tuple[list[Kill], dict[str, str]]], together: Map
     parts = [
         "Each run is done once undisturbed, and once killed (SIGKILL) at random moments and taken up by the same"
         " command each time; then all files of the two folders are compared. Adam, averaged weights, cosine rate; a"
-        " checkpoint every 2 steps, a grid every 3."
+        " checkpoint every 2 steps, a grid every 3. One thread a process; seconds are the wall's."
     ]
     for task, (kills, figures) in found.items():
         parts += [f"## {task}", table(["figure", ""], list(figures.items())), phases(kills)]
@@ -333,7 +333,7 @@ def main() -> None:
             spec = make_spec("pretrain", steps, chosen.quick, folder, "together")
             together = killed_together(many[2], "pretrain", spec, steps, folder / "together", rng)
     title = "Killed and taken up again"
-    publish("kills", title, report(found, together), out=chosen.out, quick=chosen.quick, threads=1)
+    publish("kills", title, report(found, together), out=chosen.out, quick=chosen.quick)
     broken = [task for task, (_, figures) in found.items() if not survived(figures)]
     if broken or together.get("survived") == "no":
         raise SystemExit(f"not the same after the kills: {', '.join(broken) or 'two processes'}")

@@ -28,7 +28,7 @@ TARGET = 1.7
 """The ratio that is wanted."""
 WARMUP = 2
 """Steps of each run that do not count."""
-RUNS = {"hands64": (32, 12, 3), "f64": (8, 2, 2)}
+RUNS = {"hands64": (32, 10, 3), "f64": (8, 2, 2)}
 """Images a step, steps that count, and rounds, by network."""
 COMPARED = (8, 10)
 """Images a step, and steps, of the runs whose losses are compared."""
