@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ganenc.atomic import atomic_path, write_bytes, write_json, write_text
+from ganenc.atomic import atomic_path, drop_leftovers, write_bytes, write_json, write_text
 from ganenc_registry.errors import GanencError
 
 
@@ -66,3 +66,18 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     with pytest.raises(GanencError, match="folder cannot be written"):
         write_text(tmp_path / "folder", "x")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("name", ["a.npz", "run", ".hidden", "b" * 200 + ".json", "step-0000003.safetensors"])
+def test_what_a_killed_write_left_is_known_by_its_name(name: str, tmp_path: Path) -> None:
+    others = ["notes.txt", ".notes-0123456789abcdef.txt", "a-" + "0" * 32 + ".npz"]
+    for other in others:
+        (tmp_path / other).write_text("kept")
+    writing = atomic_path(tmp_path / name)
+    temporary = writing.__enter__()
+    temporary.write_text("half")
+    assert drop_leftovers(tmp_path) == [temporary]
+    with pytest.raises(GanencError, match="cannot be written"):
+        writing.__exit__(None, None, None)
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+    assert drop_leftovers(tmp_path / "missing") == []
