@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,18 +165,28 @@ def test_steps_are_reported_once_a_batch(toy: Any, toy_encoder: Encoder, objecti
 def test_by_default_many_go_at_once_where_that_pays(
     toy: Any, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert Finetune().at_once(toy_encoder) == FinetuneRefine().at_once(toy_encoder) == 8
-    assert Finetune(batch=3).at_once(toy_encoder) == FinetuneRefine(batch=3).at_once(toy_encoder) == 3
-    assert Finetune(together=True).at_once(toy_encoder) == Finetune().at_once(None) == 1
-    assert Finetune().at_once(toy_encoder.to("meta")) == 1
-    assert (Optimize(batch=5).at_once(None), Encode().at_once(None)) == (5, 16)
+    assert Finetune().at_once(toy, toy_encoder) == FinetuneRefine().at_once(toy, toy_encoder) == 8
+    assert Finetune(batch=3).at_once(toy, toy_encoder) == FinetuneRefine(batch=3).at_once(toy, toy_encoder) == 3
+    assert Finetune(together=True).at_once(toy, toy_encoder) == Finetune().at_once(toy, None) == 1
+    assert Finetune().at_once(toy, toy_encoder.to("meta")) == 1
+    assert (Optimize(batch=5).at_once(toy, None), Encode(batch=70).at_once(toy, None)) == (5, 70)
+
     weights = sum(p.numel() for p in toy_encoder.parameters())
     monkeypatch.setattr("ganenc.inverters.stacked.MOST_WEIGHTS", weights - 1)
     toy_encoder.to_empty(device="cpu")
-    assert Finetune().at_once(toy_encoder) == 1
-    assert Finetune(layers="heads").at_once(toy_encoder) == 8
+    assert Finetune().at_once(toy, toy_encoder) == 1
+    assert Finetune(layers="heads").at_once(toy, toy_encoder) == 8
     monkeypatch.setattr("ganenc.inverters.stacked.MOST_PIXELS", 63)
-    assert Finetune(layers="heads").at_once(toy_encoder) == 1
+    assert Finetune(layers="heads").at_once(toy, toy_encoder) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "encoded", "optimised"),
+    [((64, 64), 16, 16), ((256, 256), 16, 4), ((512, 256), 8, 2), ((1024, 1024), 1, 1), ((2048, 1024), 1, 1)],
+)
+def test_fewer_large_photos_go_at_once(size: tuple[int, int], encoded: int, optimised: int) -> None:
+    toy: Any = SimpleNamespace(spec=SimpleNamespace(size=size))
+    assert (Encode().at_once(toy, None), Optimize().at_once(toy, None)) == (encoded, optimised)
 
 
 class Counted(torch.autograd.Function):

@@ -16,7 +16,7 @@ from ganenc.generator import Generator
 from ganenc.latents import Latents
 from ganenc.objective import Objective, ObjectiveResult
 
-__all__ = ["Best", "History", "Inversion", "Inverter", "OnStep"]
+__all__ = ["Best", "History", "Inversion", "Inverter", "OnStep", "by_size"]
 
 
 class OnStep(Protocol):
@@ -71,12 +71,18 @@ class Inverter(ABC):
             on_step: called now and then with the terms of the objective.
         """
 
-    def at_once(self, encoder: Encoder | None) -> int:
+    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """How many photos it works on at once where as many are given; more in a call gain nothing.
 
         By default its option ``batch``, or one where it has none.
         """
         return getattr(self, "batch", None) or 1
+
+
+def by_size(generator: Generator, pixels: int) -> int:
+    """How many images make up so many pixels: 16 at the most, and one at least."""
+    height, width = generator.spec.size
+    return max(1, min(16, pixels // (height * width)))
 
 
 class Best:

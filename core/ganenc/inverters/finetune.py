@@ -98,7 +98,7 @@ class Finetune(Inverter):
             images = images.contiguous(memory_format=torch.channels_last)
         for name, parameter in working.named_parameters():
             parameter.requires_grad_(self._trains(name))
-        size = len(images) if self.together else self.at_once(working)
+        size = len(images) if self.together else self.at_once(generator, working)
         parts: list[Inversion] = []
         for first in range(0, len(images), max(size, 1)):
             started = time.perf_counter()
@@ -119,7 +119,7 @@ class Finetune(Inverter):
             [spent for part in parts for spent in part.seconds],
         )
 
-    def at_once(self, encoder: Encoder | None) -> int:
+    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`; photos that share an encoder do so within one call, whatever this says."""
         if self.batch is not None or self.together or encoder is None:
             return self.batch or 1

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
-from ganenc.inverters.base import Best, History, Inversion, Inverter, OnStep
+from ganenc.inverters.base import Best, History, Inversion, Inverter, OnStep, by_size
 from ganenc.latents import Latents
 from ganenc.objective import Objective
 from ganenc.optim import make_adam
@@ -23,6 +23,8 @@ from ganenc.optim import make_adam
 __all__ = ["Optimize", "cosine_rate", "optimise_latents"]
 
 REPORT_EVERY = 10
+AT_ONCE = 1 << 18
+"""Pixels."""
 _PRIOR = "z of the prior"
 """Names what a mapping network turns into latents, where it is optimised itself."""
 
@@ -40,7 +42,7 @@ class Optimize(Inverter):
             of some draws of z). By default the encoder where there is one; without one, z starts at the best draw and w
             at the centre. The space z of a generator with styles, which no encoder gives, always starts at the best
             draw.
-        batch: how many photos go through at once.
+        batch: how many photos go through at once; by default 16 of up to 128x128 pixels, and fewer larger ones.
         draws: how many draws that is.
     """
 
@@ -52,10 +54,10 @@ class Optimize(Inverter):
         space: Literal["z", "w", "w+"] | None = None,
         free: Sequence[str] | None = None,
         start: Literal["encoder", "center", "draws"] | None = None,
-        batch: int = 16,
+        batch: int | None = None,
         draws: int = 100,
     ) -> None:
-        if steps < 1 or rate <= 0 or batch < 1 or draws < 1:
+        if steps < 1 or rate <= 0 or (batch is not None and batch < 1) or draws < 1:
             raise SpecError("optimize: steps, rate, batch and draws are above 0.")
         if space not in (None, "z", "w", "w+"):
             raise SpecError(f"optimize: the space is 'z', 'w' or 'w+', not {space!r}.")
@@ -82,10 +84,11 @@ class Optimize(Inverter):
         generator.freeze()
         objective = objective or default_objective(generator)
         found, made, history, seconds = [], [], [], []
-        for first in range(0, len(images), self.batch):
+        size = self.at_once(generator, encoder)
+        for first in range(0, len(images), size):
             started = time.perf_counter()
-            some = images[first : first + self.batch]
-            given = None if labels is None else labels[first : first + self.batch]
+            some = images[first : first + size]
+            given = None if labels is None else labels[first : first + size]
             variables = self._variables(some, generator, encoder, given, seed)
             outcome = optimise_latents(
                 some,
@@ -104,6 +107,10 @@ class Optimize(Inverter):
         settings = {"method": "optimize", "steps": self.steps, "rate": self.rate, "free": list(self._free(generator))}
         settings |= {"space": self._space(generator), "start": self._starts_at(generator, encoder)}
         return Inversion(Latents.cat(found), torch.cat(made), history, settings, seconds)
+
+    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
+        """See :meth:`Inverter.at_once`."""
+        return self.batch or by_size(generator, AT_ONCE)
 
     def _space(self, generator: Generator) -> str:
         styled = _styled(generator)
@@ -169,14 +176,14 @@ class Optimize(Inverter):
     @torch.no_grad()
     def _best_draw(self, images: Tensor, generator: Generator, labels: Tensor | None, seed: int) -> Tensor:
         """For each photo the one of some draws of z whose image is nearest in mean square: (N, dim)."""
-        draws = generator.draw(self.draws, seed=seed)
+        draws, size = generator.draw(self.draws, seed=seed), self.at_once(generator, None)
         errors = images.new_empty(len(images), self.draws)
         alike: dict[str, list[int]] = {}  # Photos of one label are compared with the same images.
         for i in range(len(images)):
             alike.setdefault("" if labels is None else str(labels[i].tolist()), []).append(i)
         for photos in alike.values():
-            for first in range(0, self.draws, self.batch):
-                some = draws[first : first + self.batch]
+            for first in range(0, self.draws, size):
+                some = draws[first : first + size]
                 given = None if labels is None else labels[photos[:1]].expand(len(some), *labels.shape[1:])
                 made = generator.synthesize(generator.map(some, labels=given))
                 for i in photos:
