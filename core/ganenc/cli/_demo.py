@@ -42,7 +42,7 @@ def demo(
     session = open_session(name, device=device)
     method = method or default_method(session.encoder is not None)
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
-    job = Job(session, out, method, chosen, budget=BUDGET, overwrite=True, at_once=1)
+    job = Job(session, out, method, chosen, budget=BUDGET, overwrite=True)
     outcome = invert_photos(found, job)
     if as_json:
         emit(outcome.as_json(job))
