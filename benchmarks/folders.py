@@ -27,6 +27,7 @@ import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from _svg import curves
 from ganenc import images, load_generator
+from ganenc.atomic import drop_leftovers
 from ganenc.latents import Latents
 from ganenc.models import load_encoder, model_folder
 from PIL import Image
@@ -84,7 +85,7 @@ def run_part(photos: Path, out: Path, threads: int, *, kill_at: int | None) -> P
     index, started = out / "index.jsonl", time.monotonic()
     part = Part(lines(index))
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
+    with tempfile.TemporaryFile("w+") as told, subprocess.Popen(command, stderr=told, env=environment) as process:
         while process.poll() is None:
             part.points.append((lines(index), resident(process.pid)))
             if kill_at is not None and part.points[-1][0] >= kill_at:
@@ -92,9 +93,10 @@ def run_part(photos: Path, out: Path, threads: int, *, kill_at: int | None) -> P
                 part.killed = True
                 break
             time.sleep(EVERY)
-        told = process.communicate()[1]
-    if not part.killed and process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} failed: {told}")
+        process.wait()
+        told.seek(0)
+        if not part.killed and process.returncode not in (0, 1):
+            raise SystemExit(f"{' '.join(command)} failed: {told.read()}")
     part.points = [(count, megabytes) for count, megabytes in part.points if megabytes]
     part.seconds = time.monotonic() - started
     return part
@@ -150,12 +152,12 @@ def check(photos: Path, out: Path, broken: set[str], chance: random.Random) -> d
         apart = max(apart, *(float((found[name] - alone[name]).abs().max()) for name in alone.tensors))
     if apart > 1e-3:
         raise SystemExit(f"Latents differ from those of a pass of their own by up to {apart:.1e}.")
-    left = sum(1 for path in out.rglob(".*") if path.is_file())
+    left = sum(1 for folder in (out, *filter(Path.is_dir, out.iterdir())) for _ in drop_leftovers(folder))
     return {
         "photos in the index, each once": len(rows),
         "of them failed, exactly the broken ones": len(failed),
         f"latents of {SAMPLED} photos, greatest difference to a pass of their own": f"{apart:.1e}",
-        "half-written files that kills left": left,
+        "half-written files left at the end": left,
     }
 
 

@@ -47,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         try:
-            _flush(temporary)
+            _flush(temporary, os.O_RDWR)  # Windows syncs no file that is open for reading alone.
             os.replace(temporary, path)
         except OSError as error:
             raise _cannot_write(path, error) from None
@@ -93,10 +93,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, in UTF-8, with line ends as they are.
 
+    What UTF-8 lacks, of names of files that are not in it, is written as JSON escapes it, such as ``\\udcff``.
+
     Raises:
         GanencError: if the file cannot be written.
     """
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, data: object) -> None:
@@ -121,9 +123,9 @@ def finite(data: Any) -> Any:
     return data
 
 
-def _flush(path: Path) -> None:
+def _flush(path: Path, access: int = os.O_RDONLY) -> None:
     """Ask the system to put the file or folder on the disk now."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, access)
     try:
         os.fsync(handle)
     finally:

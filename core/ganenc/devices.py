@@ -6,7 +6,13 @@ import re
 
 from ganenc_registry.errors import DeviceError
 
-__all__ = ["check_device"]
+__all__ = ["check_device", "is_out_of_memory"]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def check_device(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import io
 import math
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, get_args
 
@@ -164,7 +165,7 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(given)
-        for one in _listed(path) if path.suffix.lower() in _LISTS and path.is_file() else [path]:
+        for one in _listed(path) if path.suffix.lower() in _LISTS and os.path.isfile(path) else [path]:
             found.update(dict.fromkeys(_expand(one)))
     return list(found)
 
@@ -271,7 +272,7 @@ def _listed(path: Path) -> list[Path]:
     named = [Path(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
     if not named:
         raise ImageError(f"The list {path} names no photo; write a photo's path on each line.")
-    return [one if one.exists() or one.is_absolute() or _matches(one) else path.parent / one for one in named]
+    return [one if os.path.exists(one) or one.is_absolute() or _matches(one) else path.parent / one for one in named]
 
 
 def _matches(path: Path) -> bool:
@@ -280,16 +281,28 @@ def _matches(path: Path) -> bool:
 
 
 def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
-        files = [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    elif not path.exists() and glob.has_magic(str(path)):
-        files = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+    if os.path.isdir(path):  # Unlike the path's own method, it takes a name that no system allows.
+        files = list(_inside(path))
+    elif not os.path.exists(path) and glob.has_magic(str(path)):
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name)]
     else:
         return [path]
     if not files:
         raise ImageError(f"There is no photo in {path}; photos end in {', '.join(sorted(_SUFFIXES))}.")
     return sorted(files, key=_natural)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The photos in a folder and below it, also behind links to folders, each folder once; hidden ones left out."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        for name in names if real not in seen else []:
+            file = Path(place, name)
+            if file.suffix.lower() in _SUFFIXES and not name.startswith(".") and os.path.isfile(file):
+                yield file
+        seen.add(real)
 
 
 def _natural(path: Path) -> list[list[tuple[int, int, str]]]:

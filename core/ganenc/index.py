@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ganenc_registry.errors import GanencError
 
@@ -43,17 +44,22 @@ class Index:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._own.open("ab") as file:
-                file.write(text.encode("utf-8"))
+                file.write(text.encode("utf-8", "backslashreplace"))  # So JSON escapes what UTF-8 lacks.
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise GanencError(f"{self._own} cannot be written: {error.strerror}; make room there and go on.") from None
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows in ``index.jsonl``, one at a time, each key's last; what `gather` has not seen is left out."""
-        files = [self.path] if self.path.is_file() else []
-        last = {key: place for place, key, _ in _lines(files, self.key)}
-        return (row for place, key, row in _lines(files, self.key) if last[key] == place)
+    def rows(self, *, parts: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows in ``index.jsonl``, one at a time, each key's last.
+
+        Args:
+            parts: those of other files, too, which `gather` has not seen.
+        """
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("rb")) for path in self._files(parts)]
+            last = {key: place for place, key, _ in _lines(files, self.key)}
+            yield from (row for place, key, row in _lines(files, self.key) if last.get(key) == place)
 
     def gather(self, order: Sequence[str] = ()) -> None:
         """Put all files together into one, atomically, while no process adds rows. Lines that a kill cut off go.
@@ -64,37 +70,37 @@ class Index:
         Raises:
             GanencError: if the file cannot be written.
         """
-        files = [self.path, *sorted(self.folder.glob("index-*.jsonl"))]
-        files = [file for file in files if file.is_file()]
-        if not files:
+        paths = self._files(parts=True)
+        if not paths:
             return
-        found = {key: place for place, key, _ in _lines(files, self.key)}
         rank = {key: position for position, key in enumerate(order)}
-        with atomic_path(self.path) as temporary, temporary.open("wb") as out:
-            opened = [file.open("rb") for file in files]
-            try:
-                for key in sorted(found, key=lambda key: rank.get(key, -1)):
-                    number, start = found[key]
-                    opened[number].seek(start)
-                    out.write(opened[number].readline())
-            finally:
-                for file in opened:
-                    file.close()
-        for path in files:
+        with atomic_path(self.path) as temporary, ExitStack() as stack:
+            files = [stack.enter_context(path.open("rb")) for path in paths]
+            out = stack.enter_context(temporary.open("wb"))
+            found = {key: place for place, key, _ in _lines(files, self.key)}
+            for key in sorted(found, key=lambda key: rank.get(key, -1)):
+                number, start = found[key]
+                files[number].seek(start)
+                out.write(files[number].readline())
+        for path in paths:
             if path != self.path:
                 path.unlink(missing_ok=True)
 
+    def _files(self, parts: bool) -> list[Path]:
+        """Those that are there, the one of all processes first."""
+        paths = [self.path, *(sorted(self.folder.glob("index-*.jsonl")) if parts else [])]
+        return [path for path in paths if path.is_file()]
 
-def _lines(files: Sequence[Path], key: str) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
+
+def _lines(files: Sequence[BinaryIO], key: str) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
     """Each whole row of some files: which file and from which byte on, its key, and the row."""
-    for number, path in enumerate(files):
-        with path.open("rb") as file:
-            start = 0
-            for line in file:
-                row = _row(line)
-                if row is not None and isinstance(row.get(key), str):
-                    yield (number, start), row[key], row
-                start += len(line)
+    for number, file in enumerate(files):
+        start = file.seek(0)
+        for line in file:
+            row = _row(line)
+            if row is not None and isinstance(row.get(key), str):
+                yield (number, start), row[key], row
+            start += len(line)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

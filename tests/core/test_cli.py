@@ -389,6 +389,7 @@ class TestInvert:
         job = Job(open_session(str(model)), tmp_path / "out", "encode", budget=0.0, at_once=1)
         found = [photos / "one.png", photos / "more" / "one.jpg", photos / "none.png"]
         outcome = invert_photos(found, job)
+        assert outcome is not None
         assert (outcome.done, outcome.left, outcome.failures) == (1, 2, [])
 
     def test_an_encoder_of_another_shape_is_refused(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.cli._labels import folder_classes
+from ganenc.cli._labels import folder_classes, written_classes
 from ganenc.models import model_hash, save_pretrained
 from ganenc_registry.specs import RunSpec
 from toys import ColourBackbone, ToyColours, small_encoder
@@ -82,7 +82,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def inverted(run: Any, photos: Path, model: Path, out: Path, *more: object) -> list[tuple[int, str]]:
     """The class of each photo, and how it came."""
-    words = ("invert", photos, "--model", model, "--out", out, "--method", "encode", "--no-report", "--json", *more)
+    words = ["invert", photos, "--model", model, "--out", out, "--overwrite", "--method", "encode", "--no-report"]
+    words += ["--json", *more]
     code, told, err = run(*words)
     assert code == 0, err
     return [(item["label"], item["labels_from"]) for item in json.loads(told)["photos"]]
@@ -254,3 +255,8 @@ def test_folders_name_classes_only_if_all_do() -> None:
     assert folder_classes([Path("3/a.png"), Path("x/07/b.png")], 10) == [3, 7]
     assert folder_classes([Path("3/a.png"), Path("x/b.png")], 10) is None
     assert folder_classes([Path("3/a.png")], 3) is None
+
+
+def test_classes_of_hundreds_of_photos_can_be_written_out() -> None:
+    numbers = list(range(10)) * 40
+    assert written_classes(",".join(map(str, numbers)), [Path(f"{place}.png") for place in range(400)]) == numbers

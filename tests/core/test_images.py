@@ -271,6 +271,37 @@ def test_find_of_nothing_is_an_error(tmp_path: Path) -> None:
         images.find(str(tmp_path / "*.png"))
 
 
+def test_folders_behind_links_are_found_once_and_circles_end(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".hidden").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("a/1.png", "a/.2.png", "a/.hidden/3.png", "elsewhere/4.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    assert sorted(path.name for path in images.find(tmp_path / "a")) == ["1.png", "4.png"]
+
+
+def test_lists_name_files_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lists" / "in").mkdir(parents=True)
+    for name in ("x.png", "lists/y.png", "lists/in/z.png"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    listed = tmp_path / "lists" / "some.LST"
+    listed.write_bytes(b"\xef\xbb\xbf# these\r\nx.png\r\n\r\ny.png\r\nin\r\n*.png\r\nnone.png\r\n")
+    assert [path.name for path in images.find("lists/some.LST")] == ["x.png", "y.png", "z.png", "none.png"]
+    for text, said in ((b"\n# nothing\n", "names no photo"), (b"\xff\xfe\xff", "cannot be read")):
+        listed.write_bytes(text)
+        with pytest.raises(ImageError, match=said):
+            images.find(listed)
+
+
+def test_names_that_no_system_allows_are_files_that_are_not_there() -> None:
+    name = "x" * 300 + ".png"
+    assert images.find(name) == [Path(name)]
+    with pytest.raises(ImageError, match="File name too long"):
+        images.read(name)
+
+
 def test_convert_range_and_back() -> None:
     values = torch.tensor([-1.0, 0.0, 1.0, 1.5])
     assert torch.equal(images.convert_range(values, (-1, 1), (0, 255)), torch.tensor([0.0, 127.5, 255.0, 318.75]))

@@ -11,6 +11,7 @@ from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownN
 from typer.core import TyperGroup
 
 from ganenc.cli._console import complain
+from ganenc.devices import is_out_of_memory
 from ganenc.scripts import import_script
 
 __all__ = ["FAILED", "USAGE", "app", "main"]
@@ -32,7 +33,7 @@ class _Commands(TyperGroup):
             complain(str(error))
             raise typer.Exit(code=_code(error)) from None
         except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":
+            if not is_out_of_memory(error):
                 raise
             complain("The device ran out of memory; take fewer images at a time, or use --device cpu.")
             raise typer.Exit(code=FAILED) from None

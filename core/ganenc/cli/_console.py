@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from typing_extensions import Self
 
@@ -24,7 +24,7 @@ WIDE = 160
 
 def show(text: str = "") -> None:
     """Print a result."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_written(text, sys.stdout)}\n")
 
 
 def emit(data: object) -> None:
@@ -34,7 +34,7 @@ def emit(data: object) -> None:
 
 def say(text: str) -> None:
     """Tell the user something that is no result."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{_written(text, sys.stderr)}\n")
     sys.stderr.flush()
 
 
@@ -120,7 +120,8 @@ class Bar:
         elif self.shown and now - self.told >= QUIET_SECONDS:
             self.told = now
             left = (now - self.began) / max(done - self.start, 1) * (self.total - done)
-            say(f"{self.what}: {done / self.total:.0%}, {_time(left)} left{f', {note}' if note else ''}")
+            known = f", {_time(left)} left" if done > self.start else ""
+            say(f"{self.what}: {done / self.total:.0%}{known}{f', {note}' if note else ''}")
 
     def restart(self, done: int, total: int | None = None) -> None:
         """Count the time left from here: so many steps were done before, of ``total`` where that is known now."""
@@ -160,4 +161,10 @@ def _literal(text: str) -> str:
     """Text that rich takes as it is, brackets and all."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(_written(text, sys.stdout))
+
+
+def _written(text: str, where: TextIO) -> str:
+    """Text with escapes for what a channel cannot write, such as names of files that are not in its encoding."""
+    encoding = where.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

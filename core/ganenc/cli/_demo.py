@@ -44,6 +44,8 @@ def demo(
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
     job = Job(session, out, method, chosen, budget=BUDGET, overwrite=True)
     outcome = invert_photos(found, job)
+    if outcome is None:
+        return
     if as_json:
         emit(outcome.as_json(job))
     show_outcome(outcome, job, table=not as_json)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import LatentsError, SpecError, nearest
+from ganenc_registry.errors import ImageError, LatentsError, SpecError, nearest
 
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import Bar, emit, say, show
@@ -122,12 +124,22 @@ def invert(
     aligning = chosen.pop("align", {})
     if not isinstance(aligning, dict) or (aligning and align == NO_ALIGNMENT):
         raise SpecError("--set align: it takes options of the alignment that --align names, such as align.margin=0.3.")
-    found = images.find(photos) if photos else failed_before(out)
+    if chosen.get("together"):
+        raise SpecError(
+            "--set together: here each photo has an encoder of its own; for one that photos share, fine-tune it with"
+            " `ganenc finetune`, and invert with --method encode and its --encoder."
+        )
     processes = Processes(device, patience=PATIENCE)
+    given: list[int] | None = None
+    if not photos:
+        found, given = processes.told(failed_before(out) if processes.first else None)
+    else:
+        found = processes.told(_named(photos, out) if processes.first else None)
     session = open_session(model, encoder=encoder, device=processes.device, backbone=backbone, towards=towards)
+    classes = photo_labels(labels, found, session) if labels else session.labels(given, len(found))
     job = Job(
-        session, out, method or default_method(session.encoder is not None), chosen,
-        photo_labels(labels, found, session), integers(candidates, option="--candidates"), seed, fit, align, aligning,
+        session, out, method or default_method(session.encoder is not None), chosen, classes,
+        integers(candidates, option="--candidates"), seed, fit, align, aligning,
         report=report is not False, pages=len(found) <= LISTED if report is None else report, overwrite=overwrite,
         retry_failed=retry_failed, processes=processes,
     )  # fmt: skip
@@ -136,8 +148,27 @@ def invert(
     except KeyboardInterrupt:
         say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
         raise typer.Exit(FAILED) from None
-    if processes.first:
+    if outcome is not None:
         _tell(outcome, job, as_json=as_json, quiet=quiet)
+
+
+def _named(words: Sequence[str], out: Path) -> list[Path]:
+    """The photos that words on the command line stand for; what lies in ``out`` is no photo unless it is named itself.
+
+    Raises:
+        ImageError: if there is none.
+    """
+    from ganenc import images
+
+    inside = os.path.join(os.path.realpath(out), "")
+    found = [
+        photo for photo in images.find(words) if str(photo) in words or not os.path.realpath(photo).startswith(inside)
+    ]
+    if not any(map(os.path.exists, found)):
+        missing = found[0] if found else words[0]
+        why = "there is no such file or folder; check the name" if found else f"all photos there lie in {out}"
+        raise ImageError(f"{missing}: {why}.")
+    return found
 
 
 def _tell(outcome: Outcome, job: Job, *, as_json: bool, quiet: bool) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from threading import Lock
 
 from ganenc.cli._console import Bar
 from ganenc.cli._outcome import Job, Outcome, write_summary
 from ganenc.cli._placing import NO_ALIGNMENT
-from ganenc.cli._record import DONE, FAILED, Record, Todo
+from ganenc.cli._record import DONE, FAILED, Record
 from ganenc.cli._working import Failed, Read, Result, Worker
 from ganenc.pipeline import ahead, batches
 from ganenc.training.interrupts import Interrupts
@@ -43,33 +43,25 @@ class _Note:
 
 
 class _Writing:
-    """Writes results in threads while the next batch is inverted, and adds their rows to the index in order."""
+    """Writes results in threads while the next batch is inverted; each is in the index as soon as it is written."""
 
     def __init__(self, worker: Worker, record: Record) -> None:
         self.worker, self.record = worker, record
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="ganenc-write")
-        self._begun: list[tuple[Todo, Future[dict[str, Any]] | str]] = []
+        self._begun: list[Future[None]] = []
+        self._turn = Lock()
 
     def begin(self, done: Sequence[Result | Failed]) -> None:
         """Begin to write; what was begun before is finished first."""
         self.finish()
-        for one in done:
-            if isinstance(one, Result):
-                self._begun.append((one.todo, self._pool.submit(self.worker.write, one)))
-            else:
-                self._begun.append((one.todo, str(one.error)))
+        self._begun = [self._pool.submit(self._write, one) for one in done]
 
     def finish(self) -> None:
-        """Wait for what was begun, and add it to the index."""
+        """Wait for what was begun."""
         begun, self._begun = self._begun, []
-        rows = [
-            self.record.row(todo, FAILED, {"error": facts})
-            if isinstance(facts, str)
-            else self.record.row(todo, DONE, facts.result())
-            for todo, facts in begun
-        ]
-        if rows:
-            self.record.index.add(rows)
+        wait(begun)
+        for one in begun:
+            one.result()
 
     def close(self) -> None:
         """Finish, and end the threads."""
@@ -78,12 +70,23 @@ class _Writing:
         finally:
             self._pool.shutdown()
 
+    def _write(self, done: Result | Failed) -> None:
+        if isinstance(done, Result):
+            status, state, facts = DONE, done.read.state, self.worker.write(done)
+        else:
+            status, state, facts = FAILED, done.state, {"error": str(done.error)}
+        with self._turn:
+            self.record.add(done.todo, state, status, facts)
 
-def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:
+
+def invert_photos(photos: Sequence[Path], job: Job) -> Outcome | None:
     """Invert photos and write what each leaves; those that were inverted before are passed over.
 
     Photos are read ahead, inverted as many at once as the method takes, and written meanwhile, so that the memory does
     not depend on how many there are. One that fails is named, and the rest go on. Several processes share the photos.
+
+    Returns:
+        what came of all photos; None in processes other than the first.
 
     Raises:
         GanencError: if the method or the model cannot do it at all, or the folder holds these photos inverted with
@@ -92,17 +95,19 @@ def invert_photos(photos: Sequence[Path], job: Job) -> Outcome:
     """
     worker = Worker(job)
     with Record(job, photos) as record:
-        record.begin()
-        left = _work(worker, record) if record.todo else 0
+        if record.todo:
+            _work(worker, record)
         record.finish()
-    outcome = Outcome(record, worker.settings_of_metrics(), left=left, skipped=len(photos) - len(record.todo))
-    if job.report and outcome.rows and job.processes.first:
-        write_summary(outcome, job)
+        if not job.processes.first:
+            return None
+        outcome = Outcome(record, worker.settings_of_metrics())
+        if job.report and outcome.rows:
+            write_summary(outcome, job)
     return outcome
 
 
-def _work(worker: Worker, record: Record) -> int:
-    """Do this process's share; how many photos were not begun, for want of time."""
+def _work(worker: Worker, record: Record) -> None:
+    """Do this process's share, or what there is time for."""
     job, mine = worker.job, record.mine()
     began, finished = time.monotonic(), 0
     threads = 0 if job.align != NO_ALIGNMENT or worker.size == 1 else READERS
@@ -120,7 +125,7 @@ def _work(worker: Worker, record: Record) -> int:
                 for one in done:
                     if isinstance(one, Failed):
                         bar.note(f"Skipped: {one.error}")
-                writing.begin(sorted(done, key=lambda one: one.todo.place))
+                writing.begin(done)
                 finished += len(batch)
                 note.add(len(batch))
                 spent = time.monotonic() - began
@@ -129,7 +134,6 @@ def _work(worker: Worker, record: Record) -> int:
     finally:
         reading.close()
         writing.close()
-    return len(mine) - finished
 
 
 def _bar(job: Job, photos: int) -> Bar:

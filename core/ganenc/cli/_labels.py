@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,10 +60,11 @@ def written_classes(text: str, photos: Sequence[Path]) -> list[int]:
     """
     if text in PLACES:
         return [_named(photo, text) for photo in photos]
-    if Path(text).is_file():
+    numbers = re.fullmatch(r"[-\d\s,]+", text) is not None
+    if not numbers and os.path.isfile(text):
         table = _table(Path(text))
         return [_looked_up(photo, table, text) for photo in photos]
-    if not re.fullmatch(r"[-\d\s,]+", text):
+    if not numbers:
         known = (*PLACES, *WAYS)
         raise SpecError(
             f"--labels takes classes, such as 3 or 0,4,4, a file of photos and classes, or {', '.join(known)}; there is"

@@ -79,10 +79,10 @@ class Job:
             "model": session.hash,
             "encoder": None if session.encoder is None else model_hash(session.encoder),
             "method": self.method,
-            "options": dict(self.options),
+            "options": {name: value for name, value in self.options.items() if name != "batch"},
             "objective": dict(session.towards),
             "backbone": session.backbone,
-            "labels": self.labels if isinstance(self.labels, str) else None,
+            "labels": self.labels if self.labels is None or isinstance(self.labels, str) else "given",
             "candidates": None if self.candidates is None else list(self.candidates),
             "seed": self.seed,
             "fit": self.fit,
@@ -97,11 +97,10 @@ class Outcome:
     Args:
         record: of the job, finished.
         metric_settings: how the metrics are taken, in words.
-        left: how many photos were not begun, for want of time.
-        skipped: how many were done before.
 
     Attributes:
         done: how many are inverted.
+        left: how many were not begun, for want of time.
         failures: those that could not be, with the reason, as far as they are named.
         failed: how many those are.
         rows: of those inverted: all, or those of lowest PSNR where there are more than `LISTED`.
@@ -109,8 +108,8 @@ class Outcome:
         far: how many those are.
     """
 
-    def __init__(self, record: Record, metric_settings: dict[str, str], *, left: int = 0, skipped: int = 0) -> None:
-        self.record, self.metric_settings, self.left, self.skipped = record, metric_settings, left, skipped
+    def __init__(self, record: Record, metric_settings: dict[str, str]) -> None:
+        self.record, self.metric_settings = record, metric_settings
         self.done = self.failed = self.far = 0
         self.failures: list[tuple[Path, str]] = []
         self.warnings: list[str] = []
@@ -128,6 +127,7 @@ class Outcome:
             heapq.heappush(worst, (-row["metrics"]["psnr"], -self.done, row))
             if len(worst) > WORST:
                 heapq.heappop(worst)
+        self.left = len(set(record.keys)) - self.done - self.failed
         if self.done > LISTED:
             self.rows = [row for *_, row in sorted(worst, key=lambda one: one[:2], reverse=True)]
 
@@ -172,7 +172,7 @@ class Outcome:
             "photos": photos,
             "failures": failures,
             "not_begun": self.left,
-            "done_before": self.skipped,
+            "done_before": self.record.skipped,
             "mean": self.means(),
             "mean_image": self.mean_image(),
             "metric_settings": self.metric_settings,
@@ -219,8 +219,9 @@ def show_outcome(outcome: Outcome, job: Job, *, table: bool = True) -> None:
     if table and outcome.rows:
         _show_rows(outcome)
         show(f"Report: {job.out / SUMMARY}" if job.report else f"Results: {job.out}")
-    if table and outcome.skipped:
-        say(f"{outcome.skipped} of {len(outcome.record.photos)} photos were done before; --overwrite does them anew.")
+    if table and outcome.record.skipped:
+        before, total = outcome.record.skipped, len(outcome.record.photos)
+        say(f"{before} of {total} photos were done before; --overwrite does them anew.")
     if outcome.left:
         say(f"{outcome.left} photos were not begun, as there was no time left for them.")
     if outcome.failed:
@@ -292,10 +293,11 @@ def _reported(row: Mapping[str, Any], job: Job) -> Any:
 
 def _picture(path: Path, job: Job) -> Tensor | None:
     from ganenc import images
+    from ganenc.report import THUMBNAIL
 
     spec = job.session.generator.spec
     try:
-        return images.read(path, channels=spec.channels, value_range=spec.value_range)
+        return images.shrink(images.read(path, channels=spec.channels, value_range=spec.value_range), THUMBNAIL)
     except ImageError:
         return None
 

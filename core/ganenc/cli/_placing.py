@@ -109,7 +109,15 @@ class Placer:
         photo = images.read(path)
         known = {"name": str(path), **({} if labels is None else {"labels": labels})}
         transform = self.aligner(align).transform(photo, spec.size, **known)
-        if spec.channels == 1:
-            photo = images.read(path, channels=1)
-        photo = images.convert_range(photo, (-1.0, 1.0), spec.value_range)
+        photo = self.whole(path)
         return Placed(transform.apply(photo), transform, photo)
+
+    def whole(self, path: Path) -> Tensor:
+        """A whole photo as it is, (channels of the generator, height, width) in the generator's range.
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        from ganenc import images
+
+        return images.read(path, channels=self.spec.channels, value_range=self.spec.value_range)

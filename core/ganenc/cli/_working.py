@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,8 @@ from ganenc.cli._judging import Judge
 from ganenc.cli._labels import class_text
 from ganenc.cli._outcome import Job
 from ganenc.cli._placing import NO_ALIGNMENT, Placed, Placer
-from ganenc.cli._record import LATENTS, Todo
+from ganenc.cli._record import LATENTS, State, Todo
+from ganenc.devices import is_out_of_memory
 from ganenc.inverters.entry import build_inverter
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Read:
     """A photo that was read."""
 
     todo: Todo
+    state: State
+    """That the file had before."""
     placed: Placed = field(repr=False)
 
 
@@ -42,6 +46,7 @@ class Failed:
     """A photo that could not be read or inverted, and why."""
 
     todo: Todo
+    state: State
     error: ImageError
 
 
@@ -139,11 +144,12 @@ class Worker:
 
     def read(self, todo: Todo) -> Read | Failed:
         """A photo as the generator takes it, or what is wrong with it."""
-        labels = self._labels([todo])
+        labels, state = self._labels([todo]), todo.state()
         try:
-            return Read(todo, self.placer.read(todo.photo, self.job.align, labels))
+            placed = self.placer.read(todo.photo, self.job.align, labels)
         except ImageError as error:
-            return Failed(todo, error)
+            return Failed(todo, state, error)
+        return Read(todo, state, replace(placed, photo=None))  # Whole photos, of any size, do not wait here.
 
     def invert(self, batch: Sequence[Read], note: Note) -> list[Result | Failed]:
         """Invert a batch. Where that fails, for a photo in it or for want of memory, its halves are tried."""
@@ -151,9 +157,9 @@ class Worker:
             return [*self._inverted(batch, note)]
         except ImageError as error:
             if len(batch) == 1:
-                return [Failed(batch[0].todo, error)]
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
+                return [Failed(batch[0].todo, batch[0].state, error)]
+        except Exception as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
                 raise
             self.size = len(batch) // 2
         half = len(batch) // 2
@@ -233,7 +239,7 @@ class Worker:
         from ganenc.atomic import drop_leftovers, write_json, write_text
         from ganenc.attention import looks_sheet
 
-        placed, values = result.read.placed, self.spec.value_range
+        placed, values = self._whole(result), self.spec.value_range
         folder = self.job.out / result.todo.name
         drop_leftovers(folder)
         if placed.transform is not None:
@@ -246,7 +252,7 @@ class Worker:
         if len(result.looks) > 1:
             images.write_png(folder / "attention.png", looks_sheet(result.looks, values))
         if self.job.pages:
-            write_text(folder / "report.html", self._page(result, whole))
+            write_text(folder / "report.html", self._page(result, placed, whole))
         facts = result.facts()
         write_json(folder / "inversion.json", self._facts(result, facts))
         result.latents.save(folder / LATENTS, model=self.job.session.hash)
@@ -255,10 +261,18 @@ class Worker:
             (folder / name).unlink(missing_ok=True)  # Of an inversion before this one.
         return facts
 
-    def _page(self, result: Result, whole: Tensor | None) -> str:
+    def _whole(self, result: Result) -> Placed:
+        """Where the photo lies, with the whole photo if it was aligned and is still there."""
+        placed = result.read.placed
+        if placed.transform is not None:
+            with suppress(ImageError):
+                return replace(placed, photo=self.placer.whole(result.todo.photo))
+        return placed
+
+    def _page(self, result: Result, placed: Placed, whole: Tensor | None) -> str:
         from ganenc.report import ReportedPlace, ReportedView, inversion_report
 
-        place, placed = None, result.read.placed
+        place = None
         if placed.transform is not None and placed.photo is not None and whole is not None:
             place = ReportedPlace(self.job.align, placed.photo, whole, placed.transform.corners())
         return inversion_report(

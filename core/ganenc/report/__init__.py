@@ -12,10 +12,11 @@ from ganenc.report._domain import (
 )
 from ganenc.report._files import write_run_report
 from ganenc.report._inversion import ReportedPlace, ReportedView, inversion_report, metric_text, seconds_text
-from ganenc.report._summary import ReportedPhoto, Totals, mean_std, run_report, summary_report
+from ganenc.report._summary import THUMBNAIL, ReportedPhoto, Totals, mean_std, run_report, summary_report
 
 __all__ = [
     "HELD_OUT",
+    "THUMBNAIL",
     "Baseline",
     "DomainCheck",
     "ReportedPhoto",

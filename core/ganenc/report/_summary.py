@@ -19,9 +19,10 @@ from ganenc.report._figures import image, png_figure
 from ganenc.report._inversion import SCALE, metric_text, seconds_text
 from ganenc.report._page import facts, page, section, table
 
-__all__ = ["ReportedPhoto", "Totals", "mean_std", "run_report", "summary_report"]
+__all__ = ["THUMBNAIL", "ReportedPhoto", "Totals", "mean_std", "run_report", "summary_report"]
 
 THUMBNAIL = 128
+"""Pixels of the longer side of a picture in a summary."""
 ATTENTION = "the first targets, each with its reconstruction below, and what the losses see of both"
 
 
@@ -215,7 +216,7 @@ def _spec(run: RunSpec) -> str:
 
 def _name(photo: ReportedPhoto) -> str:
     name = escape(photo.name)
-    return f'<a href="{quote(photo.link)}">{name}</a>' if photo.link else name
+    return f'<a href="{quote(photo.link, errors="surrogateescape")}">{name}</a>' if photo.link else name
 
 
 def _pictures(photo: ReportedPhoto, value_range: Range) -> str:
