@@ -17,11 +17,12 @@ from functools import partial
 
 from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
 from _networks import BACKBONES, NETWORKS, backbone
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.objective import Objective, Reference
 from ganenc.step import Batch, EncoderStep
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec, preset
 from ganenc_registry.specs.run import AttentionChoice
-from steps import Bench, build, objective_of
+from steps import Bench, build
 
 Work = dict[str, Callable[[], object]]
 """Steps by name; the first is the one that the others are measured by."""
@@ -41,7 +42,7 @@ def finetuning(bench: Bench) -> Work:
     for name in ATTENTIONS:
         options = {"cache": 0.0} if name.startswith("gradcam") else {}
         choice = ObjectiveSpec(attention=AttentionChoice(name=name, options=options))
-        objective = objective_of(choice, bench.backbone)
+        objective = objective_from_spec(choice, bench.generator, backbone=bench.backbone)
         reference = objective.prepare(bench.images)
         step = EncoderStep(bench.generator, bench.encoder, objective, latent_on_photos=False)
         work[name] = bench.step(step, lambda: Batch(bench.images), reference)
@@ -63,7 +64,9 @@ def pretraining(bench: Bench) -> Work:
         mapped = name.startswith("gradcam")
         for ending, options in ((", map known", {}), (", map anew", {"cache": 0.0})) if mapped else (("", {}),):
             choice = ObjectiveSpec(attention=AttentionChoice(name=name, options=options))
-            step = EncoderStep(bench.generator, bench.encoder, objective_of(choice, bench.backbone))
+            step = EncoderStep(
+                bench.generator, bench.encoder, objective_from_spec(choice, bench.generator, backbone=bench.backbone)
+            )
             work[f"{name}{ending}"] = bench.step(step, bench.synthesized, None)
     return work
 

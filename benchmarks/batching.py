@@ -25,10 +25,10 @@ from _networks import NETWORKS, backbone, networks
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
 from ganenc.inverters import Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.objective import Objective
 from ganenc_plugin_stylegan.specs import stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
-from steps import objective_of
 from torch import Tensor
 
 Method = Callable[[int, int], Inverter]
@@ -83,7 +83,7 @@ class Bench:
 def bench_of(network: str, device: str, dtype: torch.dtype = torch.float32) -> Bench:
     """The bench of a network."""
     generator, encoder = networks(SPECS[network]())
-    objective = objective_of(ObjectiveSpec(), backbone()[0])
+    objective = objective_from_spec(ObjectiveSpec(), generator, backbone=backbone()[0])
     return Bench(generator.to(device, dtype), encoder.eval().to(device, dtype), objective.to(device, dtype), device)
 
 

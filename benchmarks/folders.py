@@ -205,15 +205,15 @@ def measure(place: Path, chosen: argparse.Namespace) -> None:
             "most megabytes resident", "megabytes more for 1,000 photos"]  # fmt: skip
     body = [
         f"{chosen.photos:,} photos of 64x64 made by {MODEL}, {chosen.broken} of them broken, through"
-        " `ganenc invert FOLDER --method encode`: metrics and a folder for each, no pages.",
+        " `ganenc invert FOLDER --method encode`: metrics and a folder for each, no pages."
+        f" Threads of torch: {chosen.threads}; seconds are the wall's.",
         table(head, rows),
         table(["at the end", ""], [*found.items()]),
     ]
     if not chosen.quick:
         (RESULTS / "folders.svg").write_text(plot(parts), encoding="utf-8")
         body.append("![Memory over photos](folders.svg)")
-    publish("folders", "A folder of photos", "\n\n".join(body), out=chosen.out, quick=chosen.quick,
-            threads=chosen.threads)  # fmt: skip
+    publish("folders", "A folder of photos", "\n\n".join(body), out=chosen.out, quick=chosen.quick)
 
 
 if __name__ == "__main__":

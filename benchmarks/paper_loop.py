@@ -27,13 +27,13 @@ from _networks import NETWORKS, backbone, networks
 from _plain import PlainLoop, encode, synthesize
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.latent_term import LatentTerm
 from ganenc.latents import Latents
 from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.specs import ObjectiveSpec
-from steps import objective_of
 from torch import Tensor
 
 Work = dict[str, Callable[[], object]]
@@ -53,7 +53,9 @@ class Ours:
 
     def __post_init__(self) -> None:
         self.photo = self.photo.contiguous(memory_format=torch.channels_last)
-        self.objective = objective_of(ObjectiveSpec(), backbone(device=self.place.device)[0])
+        self.objective = objective_from_spec(
+            ObjectiveSpec(), self.generator, backbone=backbone(device=self.place.device)[0]
+        )
         self.reference = self.objective.prepare(self.photo)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
 

@@ -17,10 +17,11 @@ from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc_registry.specs import ObjectiveSpec
-from steps import channels_last, objective_of
+from steps import channels_last
 
 RESOLUTIONS = ("f64", "f128", "f256", "f512", "f1024")
 """StyleGAN2's configuration F, one photo a step."""
@@ -35,7 +36,7 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     place.prepare(generator)
     torch.manual_seed(1)
     photos = channels_last(torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
-    objective = objective_of(ObjectiveSpec(), backbone(device=place.device)[0])
+    objective = objective_from_spec(ObjectiveSpec(), generator, backbone=backbone(device=place.device)[0])
     work, reference = EncoderStep(generator, encoder, objective), objective.prepare(photos)
     adam = make_adam(encoder.parameters(), 1e-6, (0.9, 0.99))
     read, seconds = place.clock(), []

@@ -24,8 +24,9 @@ from _networks import NETWORKS, backbone, networks
 from ganenc.backbones import Backbone
 from ganenc.encoder import Encoder
 from ganenc.generator import Generator
+from ganenc.inverters.entry import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.objective import Objective, Reference, build_objective
+from ganenc.objective import Objective, Reference
 from ganenc.optim import make_adam
 from ganenc.step import Batch, EncoderStep
 from ganenc.training import Synthesized
@@ -143,21 +144,6 @@ def pretraining(bench: Bench) -> dict[str, Callable[[], object]]:
     }
 
 
-def objective_of(choice: ObjectiveSpec, network: Backbone) -> Objective:
-    """The objective that a run's spec describes, on that backbone and where it is."""
-    looks, latent = choice.attention, choice.latent.model_dump(exclude={"on_photos"})
-    device = next(network.parameters()).device
-    return build_objective(
-        choice.losses,
-        looks.name,
-        looks.weights,
-        network,
-        latent,
-        device=device,
-        attention_options=dict(looks.options),
-    )
-
-
 def build(
     spec: GeneratorSpec,
     batch: int,
@@ -181,7 +167,14 @@ def build(
     generator, encoder = networks(spec, device=place.device, **overrides)
     place.prepare(generator)
     network, _ = backbone(look, place.device)
-    return Bench(generator, encoder, network, objective_of(choice or ObjectiveSpec(), network), batch, place)
+    return Bench(
+        generator,
+        encoder,
+        network,
+        objective_from_spec(choice or ObjectiveSpec(), generator, backbone=network),
+        batch,
+        place,
+    )
 
 
 def measure(spec: GeneratorSpec, batch: int, rounds: int, place: Place) -> dict[str, dict[str, list[float]]]:

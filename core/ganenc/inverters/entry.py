@@ -14,6 +14,7 @@ from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
+from ganenc.backbones import Backbone
 from ganenc.classes import LabelsGiven, find_labels, given_labels, must_find
 from ganenc.defaults import default_method
 from ganenc.encoder import Encoder, check_fits
@@ -129,8 +130,14 @@ def default_objective(generator: Generator, backbone: str = "vgg16") -> Objectiv
     return objective_from_spec(ObjectiveSpec(backbone=backbone), generator)
 
 
-def objective_from_spec(spec: ObjectiveSpec, generator: Generator) -> Objective:
-    """The objective that a run spec describes, on the generator's device."""
+def objective_from_spec(spec: ObjectiveSpec, generator: Generator, *, backbone: Backbone | None = None) -> Objective:
+    """The objective that a run spec describes, on the generator's device.
+
+    Args:
+        spec: the description.
+        generator: whose images it is for.
+        backbone: one at hand, in place of the one that the spec names.
+    """
     weights: Sequence[float] = spec.attention.weights
     latent = spec.latent.model_dump(exclude={"on_photos"}) if spec.latent.weight else None
     return build_objective(
@@ -138,7 +145,7 @@ def objective_from_spec(spec: ObjectiveSpec, generator: Generator) -> Objective:
         attention=spec.attention.name,
         weights=weights,
         attention_options=spec.attention.options,
-        backbone=spec.backbone,
+        backbone=backbone or spec.backbone,
         latent=latent,
         value_range=generator.spec.value_range,
         device=generator.device,
