@@ -386,7 +386,7 @@ class TestInvert:
         from ganenc.cli._outcome import Job
         from ganenc.cli._session import open_session
 
-        job = Job(open_session(str(model)), tmp_path / "out", "encode", budget=0.0, at_once=1)
+        job = Job(open_session(str(model)), tmp_path / "out", "encode", {"batch": 1}, budget=0.0)
         found = [photos / "one.png", photos / "more" / "one.jpg", photos / "none.png"]
         outcome = invert_photos(found, job)
         assert outcome is not None

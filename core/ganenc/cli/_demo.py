@@ -17,7 +17,7 @@ from ganenc.defaults import default_method
 __all__ = ["demo"]
 
 BUDGET = 210.0
-"""Seconds after which the demo begins no further photo."""
+"""Seconds after which the demo begins no further batch of photos."""
 
 
 def demo(

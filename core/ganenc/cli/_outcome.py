@@ -64,10 +64,8 @@ class Job:
     """Invert photos again that were inverted before."""
     retry_failed: bool = False
     """Try photos again that could not be inverted before."""
-    at_once: int | None = None
-    """How many photos are handed to the method at once, at the most; by default as many as it takes."""
     budget: float = math.inf
-    """Seconds after which no further photo is begun; one is inverted in any case."""
+    """Seconds after which no further batch of photos is begun; one is inverted in any case."""
     processes: Processes = field(default_factory=Processes)
 
     def settings(self) -> dict[str, Any]:

@@ -117,8 +117,7 @@ class Worker:
         session = job.session
         self.job, self.spec = job, session.generator.spec
         inverter = build_inverter(job.method, **job.options)  # A wrong option is told before any work is done.
-        self.together = inverter.at_once(session.generator, session.encoder)
-        self.size = min(self.together, job.at_once or self.together)
+        self.together = self.size = inverter.at_once(session.generator, session.encoder)
         self.objective = session.objective_for(job.method, job.labels, job.candidates)
         self.backbone = session.metric_backbone()
         self.placer = Placer(self.spec, fit=job.fit, attention=self._attention())
