@@ -13,13 +13,13 @@ from typing import Any
 import ganenc
 import torch
 from _misaligned import MODEL, hand_region, misaligned, place, train_generator
-from ganenc import images, metrics
-from ganenc.backbones import Backbone
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters import Finetune
-from ganenc.inverters.entry import objective_from_spec
+from ganenc import images
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion import Finetune, objective_from_spec
+from ganenc.measures import metrics
 from ganenc.models import save_pretrained
+from ganenc.objectives import Backbone
 from ganenc.training import finetune, pretrain
 from ganenc_plugin_hands.figures import kept_out
 from ganenc_plugin_hands.models import ZOO

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from _common import clock
-from ganenc.generator import Generator
+from ganenc.generators import Generator
 
 __all__ = ["Place", "place_options"]
 

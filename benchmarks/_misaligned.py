@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ganenc.generator import Generator
+from ganenc.files import load_state, save_state
+from ganenc.generators import Generator
 from ganenc.images import to_uint8
 from ganenc.models import build_generator
-from ganenc.state import load_state, save_state
 from ganenc_plugin_hands.train_gan import STATE, GanTrainer
 from ganenc_plugin_hands.zoo_specs import zoo_spec, zoo_training
 from scipy import ndimage

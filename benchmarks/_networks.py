@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from ganenc.backbones.imagenet import ImageNetBackbone, Squeeze, Vgg16
-from ganenc.encoder import Encoder, build_encoder
-from ganenc.generator import Generator
+from ganenc.encoders import Encoder, build_encoder
+from ganenc.generators import Generator
 from ganenc.models import build_generator
+from ganenc.objectives import ImageNetBackbone, Squeeze, Vgg16
 from ganenc_plugin_hands.zoo_specs import zoo_spec
 from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec

@@ -15,8 +15,8 @@ from typing import Any
 import lpips
 import torch
 from _device import Place
-from ganenc.backbones.imagenet import ImageNetBackbone
-from ganenc.encoder import Encoder
+from ganenc.encoders import Encoder
+from ganenc.objectives import ImageNetBackbone
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from torch import Tensor, nn
 from torch.nn import functional as F

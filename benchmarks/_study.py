@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from _common import interleaved
-from ganenc.atomic import write_text
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters import Encode, Finetune, Inverter, Optimize
-from ganenc.objective import Objective
+from ganenc.encoders import Encoder
+from ganenc.files import write_text
+from ganenc.generators import Generator
+from ganenc.inversion import Encode, Finetune, Inverter, Optimize
+from ganenc.objectives import Objective
 from torch import Tensor
 
 __all__ = ["Costs", "Records", "Setting", "measure_costs", "settings"]

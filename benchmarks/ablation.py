@@ -21,7 +21,7 @@ from _ablation import ARMS, SETS, Job, Sizes, World, jobs
 from _ablation_report import report
 from _common import RESULTS, parser, publish, set_threads
 from ganenc import images
-from ganenc.atomic import write_json
+from ganenc.files import write_json
 from torch import Tensor
 
 PHOTOS = Path("../shared/data/hands")

@@ -17,9 +17,8 @@ from functools import partial
 
 from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
 from _networks import BACKBONES, NETWORKS, backbone
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.objective import Objective, Reference
-from ganenc.step import Batch, EncoderStep
+from ganenc.inversion import objective_from_spec
+from ganenc.objectives import Batch, EncoderStep, Objective, Reference
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec, preset
 from ganenc_registry.specs.run import AttentionChoice
 from steps import Bench, build

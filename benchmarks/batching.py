@@ -22,11 +22,10 @@ import torch
 from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters import Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.objective import Objective
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize, objective_from_spec
+from ganenc.objectives import Objective
 from ganenc_plugin_stylegan.specs import stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
 from torch import Tensor

@@ -19,11 +19,12 @@ import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from _misaligned import MODEL, hand_region
 from _svg import curves
-from ganenc import editing, images, metrics
-from ganenc.backbones import Backbone
-from ganenc.directions import Direction, find_by_labels, find_by_pca, label_draws, margin
-from ganenc.generator import Generator
+from ganenc import editing, images
+from ganenc.editing import Direction, find_by_labels, find_by_pca, label_draws, margin
+from ganenc.generators import Generator
 from ganenc.latents import Latents
+from ganenc.measures import metrics
+from ganenc.objectives import Backbone
 from ganenc_plugin_hands.figures import kept_out
 from torch import Tensor
 from torch.nn import functional as F

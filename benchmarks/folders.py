@@ -27,7 +27,7 @@ import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from _svg import curves
 from ganenc import images, load_generator
-from ganenc.atomic import drop_leftovers
+from ganenc.files import drop_leftovers
 from ganenc.latents import Latents
 from ganenc.models import load_encoder, model_folder
 from PIL import Image

@@ -24,8 +24,9 @@ from typing import Any
 from _common import RESULTS, clock, parser, publish, set_threads
 from _study import ENCODERS, Costs, Records, Setting, measure_costs, settings
 from _study_report import CURVE_POINTS, first_of_each, report
-from ganenc import images, metrics
-from ganenc.inverters import default_objective
+from ganenc import images
+from ganenc.inversion import default_objective
+from ganenc.measures import metrics
 from ganenc.models import load_encoder, load_generator, model_folder, model_hash
 from ganenc_plugin_hands.models import PHOTOS
 from torch import Tensor

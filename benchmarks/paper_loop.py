@@ -25,13 +25,11 @@ from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _plain import PlainLoop, encode, synthesize
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.latent_term import LatentTerm
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.optim import make_adam
-from ganenc.step import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep, LatentTerm, make_adam
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor

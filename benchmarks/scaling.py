@@ -17,9 +17,8 @@ from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.optim import make_adam
-from ganenc.step import Batch, EncoderStep
+from ganenc.inversion import objective_from_spec
+from ganenc.objectives import Batch, EncoderStep, make_adam
 from ganenc_registry.specs import ObjectiveSpec
 from steps import channels_last
 

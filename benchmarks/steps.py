@@ -21,14 +21,11 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _networks import NETWORKS, backbone, networks
-from ganenc.backbones import Backbone
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters.entry import objective_from_spec
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.objective import Objective, Reference
-from ganenc.optim import make_adam
-from ganenc.step import Batch, EncoderStep
+from ganenc.objectives import Backbone, Batch, EncoderStep, Objective, Reference, make_adam
 from ganenc.training import Synthesized
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
 from torch import Tensor

@@ -17,7 +17,7 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _networks import NETWORKS, networks
-from ganenc.generator import Generator
+from ganenc.generators import Generator
 from ganenc.latents import Latents
 from torch import Tensor
 from torch.nn import functional as F

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import ganenc
 import torch
-from ganenc import directions, editing, images
-from ganenc.atomic import write_bytes
-from ganenc.drawing import sheet
-from ganenc.objective import build_attention
+from ganenc import editing, images
+from ganenc.editing import directions
+from ganenc.files import write_bytes
+from ganenc.images import sheet
+from ganenc.objectives import build_attention
 from ganenc_plugin_hands.models import MODELS, PHOTOS
 from torch import Tensor
 from torch.nn import functional as F

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ganenc
 import torch
-from ganenc.metrics import psnr
+from ganenc.measures import psnr
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import nn
 

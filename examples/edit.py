@@ -8,7 +8,7 @@ import sys
 import ganenc
 import torch
 from ganenc import editing
-from ganenc.directions import find_by_labels, find_by_pca, label_draws, margin
+from ganenc.editing import find_by_labels, find_by_pca, label_draws, margin
 from ganenc_plugin_hands.models import PHOTOS
 
 paths = [argument for argument in sys.argv[1:] if not argument.startswith("--")] or [sorted(PHOTOS.glob("3-*.jpg"))[0]]

@@ -33,7 +33,7 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_backbone() -> Any:
     """A backbone with small random weights that counts its passes in ``passes`` and takes images of any size."""
     import torch
-    from ganenc.backbones import Backbone, BackboneOutput
+    from ganenc.objectives import Backbone, BackboneOutput
     from torch import nn
 
     class Tiny(Backbone):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.step import Batch, EncoderStep
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion import objective_from_spec
+from ganenc.objectives import Batch, EncoderStep
 from ganenc.training import RunFolder, Synthesized, Trainer
 from ganenc_registry.specs import RunSpec, merge
 from torch import Tensor

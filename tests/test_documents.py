@@ -90,7 +90,7 @@ def test_the_site_is_built_without_a_warning_and_asks_the_network_for_nothing(tm
     method = (tmp_path / "method.html").read_text(encoding="utf-8")
     assert "<math" in method
     assert "$$" not in method
-    assert "AdaptiveBlock" in (tmp_path / "reference" / "ganenc.blocks.html").read_text(encoding="utf-8")
+    assert "AdaptiveBlock" in (tmp_path / "reference" / "ganenc.encoders.blocks.html").read_text(encoding="utf-8")
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
         wanted = [url for url in loaded if "canonical" not in url]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from ganenc.backbones import Backbone, BackboneOutput
-from ganenc.encoder import Encoder, build_encoder
-from ganenc.generator import Generator, NoiseChoice
+from ganenc.encoders import Encoder, build_encoder
+from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
+from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, Setting, Styles, Vector
 from torch import Tensor, nn

@@ -2,98 +2,79 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import lazy_loader
 from ganenc_registry import GanencError, register, registry
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, RunSpec, preset
 
 if TYPE_CHECKING:
-    from ganenc import align as align
-    from ganenc import directions as directions
     from ganenc import editing as editing
     from ganenc import images as images
-    from ganenc.attention import Attention as Attention
-    from ganenc.attention import View as View
-    from ganenc.backbones import Backbone as Backbone
-    from ganenc.backbones import load_backbone as load_backbone
-    from ganenc.blocks import EncoderBlock as EncoderBlock
-    from ganenc.checkpoint import Checkpoint as Checkpoint
-    from ganenc.checkpoint import read_checkpoint as read_checkpoint
-    from ganenc.directions import Direction as Direction
-    from ganenc.encoder import Encoder as Encoder
-    from ganenc.encoder import build_encoder as build_encoder
-    from ganenc.generator import Generator as Generator
-    from ganenc.inverters import Inversion as Inversion
-    from ganenc.inverters import Inverter as Inverter
-    from ganenc.inverters import invert as invert
+    from ganenc import inversion as inversion
+    from ganenc.editing import Direction as Direction
+    from ganenc.encoders import Encoder as Encoder
+    from ganenc.encoders import EncoderBlock as EncoderBlock
+    from ganenc.encoders import build_encoder as build_encoder
+    from ganenc.foreign import Checkpoint as Checkpoint
+    from ganenc.foreign import read_checkpoint as read_checkpoint
+    from ganenc.generators import Generator as Generator
+    from ganenc.generators import build_generator as build_generator
+    from ganenc.inversion import Inversion as Inversion
+    from ganenc.inversion import Inverter as Inverter
+    from ganenc.inversion import invert as invert
     from ganenc.latents import Latents as Latents
-    from ganenc.losses import Loss as Loss
-    from ganenc.models import build_generator as build_generator
     from ganenc.models import load_encoder as load_encoder
     from ganenc.models import load_generator as load_generator
     from ganenc.models import model_hash as model_hash
     from ganenc.models import save_pretrained as save_pretrained
-    from ganenc.objective import Objective as Objective
-    from ganenc.objective import build_objective as build_objective
+    from ganenc.objectives import Attention as Attention
+    from ganenc.objectives import Backbone as Backbone
+    from ganenc.objectives import Loss as Loss
+    from ganenc.objectives import Objective as Objective
+    from ganenc.objectives import View as View
+    from ganenc.objectives import build_objective as build_objective
+    from ganenc.objectives import load_backbone as load_backbone
     from ganenc.training import execute as execute
     from ganenc.training import finetune as finetune
     from ganenc.training import pretrain as pretrain
 
 __version__ = "0.1.0"
 
-_PLACES = {
-    "Attention": "attention",
-    "Backbone": "backbones",
-    "Checkpoint": "checkpoint",
-    "Direction": "directions",
-    "Encoder": "encoder",
-    "EncoderBlock": "blocks",
-    "Generator": "generator",
-    "Inversion": "inverters",
-    "Inverter": "inverters",
-    "Latents": "latents",
-    "Loss": "losses",
-    "Objective": "objective",
-    "View": "attention",
-    "build_encoder": "encoder",
-    "build_generator": "models",
-    "build_objective": "objective",
-    "execute": "training",
-    "finetune": "training",
-    "invert": "inverters",
-    "load_backbone": "backbones",
-    "load_encoder": "models",
-    "load_generator": "models",
-    "model_hash": "models",
-    "pretrain": "training",
-    "read_checkpoint": "checkpoint",
-    "save_pretrained": "models",
-}
+__getattr__, __dir__, _lazy = lazy_loader.attach(
+    __name__,
+    submodules={
+        "editing",
+        "images",
+        "inversion",
+        "jobs",
+        "measures",
+        "models",
+        "objectives",
+        "report",
+        "testing",
+        "training",
+    },
+    submod_attrs={
+        "editing": ["Direction"],
+        "encoders": ["Encoder", "EncoderBlock", "build_encoder"],
+        "foreign": ["Checkpoint", "read_checkpoint"],
+        "generators": ["Generator", "build_generator"],
+        "inversion": ["Inversion", "Inverter", "invert"],
+        "latents": ["Latents"],
+        "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
+        "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],
+        "training": ["execute", "finetune", "pretrain"],
+    },
+)
 
 __all__ = [
     "EncoderSpec",
     "GanencError",
     "GeneratorSpec",
     "RunSpec",
-    "align",
-    "directions",
-    "editing",
-    "images",
     "preset",
     "register",
     "registry",
-    *sorted(_PLACES),
+    *_lazy,
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("align", "directions", "editing", "images"):
-        return importlib.import_module(f"ganenc.{name}")
-    if name in _PLACES:
-        return getattr(importlib.import_module(f"ganenc.{_PLACES[name]}"), name)
-    raise AttributeError(f"module 'ganenc' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

@@ -12,7 +12,18 @@ from ganenc_registry.errors import PluginError, nearest
 __all__ = ["KINDS", "Contribution", "Kind"]
 
 Kind: TypeAlias = Literal[
-    "generator", "block", "attention", "loss", "backbone", "aligner", "inverter", "metric", "model"
+    "generator",
+    "block",
+    "attention",
+    "loss",
+    "backbone",
+    "aligner",
+    "inverter",
+    "recipe",
+    "operator",
+    "metric",
+    "model",
+    "command",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

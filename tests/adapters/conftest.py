@@ -12,7 +12,7 @@ import pytest
 @pytest.fixture(scope="package", autouse=True)
 def wrapped() -> Iterator[Any]:
     """The adapters, registered while these tests last; their mean latents are those of fewer draws."""
-    from ganenc import generator
+    from ganenc.generators import generator
     from ganenc_registry import registry
 
     known, draws = registry(), generator.CENTER_DRAWS

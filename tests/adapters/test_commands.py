@@ -9,6 +9,7 @@ from typing import Any
 import ganenc
 import pytest
 import torch
+from ganenc import save_pretrained
 from ganenc.cli import main
 from ganenc_registry import registry
 from PIL import Image
@@ -29,7 +30,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """What a command names: the folder of an unconditional generator, and the registered name of a conditional one."""
     family = registry().resolve("generator", request.param)
     if request.param == "dcgan":
-        family().save_pretrained(tmp_path / "mine")
+        save_pretrained(family(), tmp_path / "mine")
         return str(tmp_path / "mine")
     monkeypatch.setattr(registry(), "_entries", dict(registry()._entries))
     ganenc.register("model", "my-info", summary="Made by a script")(family)

@@ -12,10 +12,9 @@ from typing import Any
 import ganenc
 import pytest
 import torch
-from ganenc._prior import draw_normal
-from ganenc.generator import Generator
+from ganenc import save_pretrained
+from ganenc.generators import Generator, draw_normal, range_complaint
 from ganenc.models import build_generator
-from ganenc.training.fitness import range_complaint
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector
@@ -383,13 +382,13 @@ def test_half_precision_is_for_the_network_alone() -> None:
 def test_a_folder_needs_a_registered_class(own: Registry, tmp_path: Path) -> None:
     generator = Linear()
     with pytest.warns(UserWarning, match=r"put @ganenc.register\('generator', 'mine'\) on its class"):
-        generator.save_pretrained(tmp_path / "mine")
+        save_pretrained(generator, tmp_path / "mine")
     with pytest.raises(UnknownNameError, match=r"no generator 'mine'.*`ganenc --import SCRIPT`"):
         ganenc.load_generator(tmp_path / "mine")
     ganenc.register("generator", "mine")(Linear)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        generator.save_pretrained(tmp_path / "mine")
+        save_pretrained(generator, tmp_path / "mine")
     assert type(ganenc.load_generator(tmp_path / "mine")) is Linear
 
 

@@ -38,7 +38,7 @@ def toy(centered_toy: Any) -> Any:
 def toy_encoder(toy: Any) -> Any:
     """Its encoder, with random weights."""
     import torch
-    from ganenc.encoder import build_encoder
+    from ganenc.encoders import build_encoder
 
     with torch.random.fork_rng():
         torch.manual_seed(5)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ganenc.encoder import build_encoder
+from ganenc import save_pretrained
+from ganenc.encoders import build_encoder
 from ganenc.models import build_generator
 from ganenc_plugin_biggan.specs import published_blocks
 from ganenc_plugin_pggan.specs import pggan_spec
@@ -211,8 +212,8 @@ def model_folder(folder: Path, size: Size = SMALL) -> Path:
     channels = {4 << level: width for level, width in enumerate(size.widths)}
     side = max(channels)
     generator = build_generator(pggan_spec((side, side), channels, z_dim=size.dim))
-    generator.save_pretrained(folder)
-    build_encoder(generator).save_pretrained(folder / "encoder")
+    save_pretrained(generator, folder)
+    save_pretrained(build_encoder(generator), folder / "encoder")
     return folder
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ganenc.checkpoint import Checkpoint
+from ganenc.foreign import Checkpoint
 from torch import Tensor
 
 from fuzzing.containers import changed

@@ -11,8 +11,7 @@ from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownN
 from typer.core import TyperGroup
 
 from ganenc.cli._console import complain
-from ganenc.devices import is_out_of_memory
-from ganenc.scripts import import_script
+from ganenc.files import import_script, is_out_of_memory
 
 __all__ = ["FAILED", "USAGE", "app", "main"]
 

@@ -17,7 +17,7 @@ from ganenc.cli._options import Backbone, Device, Json, Set, options
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.attention import Attention
+    from ganenc.objectives import Attention
 
 __all__ = ["attend"]
 
@@ -100,7 +100,7 @@ def attend(
     from ganenc import images
     from ganenc.cli._labels import written_classes
     from ganenc.cli._record import unique_names
-    from ganenc.drawing import sheet
+    from ganenc.images import sheet
 
     registry().get("attention", attention)
     found = images.find(photos)
@@ -130,8 +130,8 @@ def attend(
 def _build(name: str, backbone: str | None, chosen: dict[str, Any], device: str) -> Attention:
     """The attention by itself."""
     from ganenc.cli._session import DEFAULT_BACKBONE
-    from ganenc.devices import check_device
-    from ganenc.objective import build_attention
+    from ganenc.files import check_device
+    from ganenc.objectives import build_attention
 
     return build_attention(name, backbone=backbone or DEFAULT_BACKBONE, options=chosen, device=check_device(device))
 
@@ -170,7 +170,7 @@ def _finish(
 ) -> None:
     """Write the sheet of all, and say how it went."""
     from ganenc import images
-    from ganenc.drawing import sheet
+    from ganenc.images import sheet
 
     if out is not None and looked:
         whole = out / SHEET

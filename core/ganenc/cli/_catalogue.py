@@ -60,7 +60,7 @@ def plugins(
     target that is not there, a model without its files, a spec with a wrong field. The others work all the same. What
     a plugin brings is looked up in its source; with --check it is imported. `ganenc check` runs it.
     """
-    from ganenc._faults import find_fault
+    from ganenc.models import find_fault
 
     found = registry().plugins
     told = [(one, [fault for item in one.contributions if (fault := find_fault(item, resolve=check))]) for one in found]

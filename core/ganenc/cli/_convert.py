@@ -16,8 +16,8 @@ from ganenc.cli._options import Json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.encoder import Encoder
-    from ganenc.generator import Generator
+    from ganenc.encoders import Encoder
+    from ganenc.generators import Generator
 
 __all__ = ["convert"]
 
@@ -95,8 +95,8 @@ def _outputs(model: Model) -> list[Tensor]:
     """Images of a few samples, or the latents that an encoder finds in a few images."""
     import torch
 
-    from ganenc.encoder import Encoder
-    from ganenc.generator import draw_normal
+    from ganenc.encoders import Encoder
+    from ganenc.generators import draw_normal
 
     with torch.no_grad():
         if not isinstance(model, Encoder):

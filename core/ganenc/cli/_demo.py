@@ -12,7 +12,7 @@ from ganenc_registry.errors import GanencError, PluginError
 from ganenc.cli._app import FAILED
 from ganenc.cli._console import emit, say
 from ganenc.cli._options import Device, Json, Method, Set, options
-from ganenc.defaults import default_method
+from ganenc.inversion import default_method
 
 __all__ = ["demo"]
 
@@ -59,8 +59,7 @@ def _model() -> tuple[str, Path, dict[str, Any]]:
     Raises:
         PluginError: if there is none.
     """
-    from ganenc._faults import check_model
-    from ganenc.models import model_folder, read_config
+    from ganenc.models import check_model, model_folder, read_config
 
     for name in registry().names("model"):
         try:

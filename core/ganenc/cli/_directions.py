@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganenc.cli._session import Session
-    from ganenc.directions import Direction
+    from ganenc.editing import Direction
     from ganenc.latents import Latents
 
 __all__ = ["directions"]
@@ -79,7 +79,7 @@ def directions(
         raise SpecError("Give one of --class, --pca, --between and --boundary, and --out for the folder to write to.")
     from ganenc.cli._edit import find_direction
     from ganenc.cli._session import open_session
-    from ganenc.directions import between_classes, find_by_pca, read_boundary
+    from ganenc.editing import between_classes, find_by_pca, read_boundary
 
     session = open_session(
         model,
@@ -109,7 +109,7 @@ def directions(
 
 def _list(model: str, as_json: bool) -> None:
     """What lies with the model."""
-    from ganenc.directions import Direction, of_model
+    from ganenc.editing import Direction, of_model
 
     found = {name: Direction.load(path) for name, path in of_model(model).items()}
     if as_json:
@@ -124,7 +124,7 @@ def _by_classes(
     session: Session, classes: list[int], n: int, labels: Tensor | None, seed: int, encoded: bool | None
 ) -> tuple[Latents, list[Direction]]:
     """Directions towards classes of the backbone's, and the latents that they were found among."""
-    from ganenc.directions import find_by_labels, label_draws, margin
+    from ganenc.editing import find_by_labels, label_draws, margin
 
     backbone = session.metric_backbone()
     if backbone is None:

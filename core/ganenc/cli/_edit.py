@@ -15,7 +15,7 @@ from ganenc.cli._sources import LATENTS, Source, layer_numbers, load_sources
 
 if TYPE_CHECKING:
     from ganenc.cli._session import Session
-    from ganenc.directions import Direction
+    from ganenc.editing import Direction
     from ganenc.latents import Latents
 
 __all__ = ["edit", "interpolate", "mix"]
@@ -163,7 +163,7 @@ def find_direction(word: str, session: Session, space: str | None) -> Direction:
     Raises:
         GanencError: if there is none, or it is another model's.
     """
-    from ganenc.directions import load_direction, read_boundary
+    from ganenc.editing import load_direction, read_boundary
 
     if Path(word).suffix == ".npy":
         return read_boundary(word, session.generator, space=space)
@@ -214,7 +214,7 @@ def _write(
     import torch
 
     from ganenc import editing, images
-    from ganenc.atomic import write_json
+    from ganenc.files import write_json
 
     folder, values = out / source.name, session.generator.spec.value_range
     made = editing.render(session.generator, strip or latents)

@@ -32,10 +32,10 @@ from ganenc.cli._options import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc import backbones
     from ganenc.cli._session import Session
-    from ganenc.evaluation import Metric, Scores
-    from ganenc.objective import Objective
+    from ganenc.measures import Metric, Scores
+    from ganenc.objectives import Backbone as Network
+    from ganenc.objectives import Objective
 
 __all__ = ["evaluate"]
 
@@ -57,14 +57,14 @@ class Gauge:
     """What is measured."""
 
     metrics: Sequence[Metric]
-    backbone: backbones.Backbone | None
+    backbone: Network | None
     """The network that metrics are taken on."""
     folds: Sequence[Sequence[int]] | None
     """The places of the images in every fold; None for one number over all."""
 
     def score(self, session: Session, targets: Tensor, made: Tensor) -> Scores:
         """The metrics of images (N, C, H, W) on the CPU."""
-        from ganenc.evaluation import score
+        from ganenc.measures import score
 
         generator = session.generator
         return score(
@@ -132,8 +132,8 @@ def evaluate(
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
     from ganenc.cli._session import open_session
-    from ganenc.evaluation import Metric
-    from ganenc.inverters.entry import build_inverter
+    from ganenc.inversion import build_inverter
+    from ganenc.measures import Metric
 
     registry().get("inverter", method)
     chosen, towards = of_method(settings, steps=steps)
@@ -172,7 +172,7 @@ def _gauge(session: Session, asked: Sequence[Metric], count: int, folds: int | N
     Raises:
         SpecError: if a metric is asked for that needs a backbone and there is none, or folds that are too small.
     """
-    from ganenc.evaluation import Metric, default_metrics, split_folds
+    from ganenc.measures import Metric, default_metrics, split_folds
 
     metrics = list(asked) or [Metric.named(name) for name in default_metrics()]
     if not asked and count < max(metric.least for metric in metrics):
@@ -198,7 +198,7 @@ def _synthesized(session: Session, count: int, seed: int, truncation: float, giv
     """Images that the generator makes, with their labels."""
     import torch
 
-    from ganenc.report import HELD_OUT
+    from ganenc.measures import HELD_OUT
 
     generator = session.generator
     labels = generator.draw_labels(count, seed=seed, first=HELD_OUT) if given is None else session.labels(given, count)
@@ -240,7 +240,7 @@ def _measure_apart(job: Job, target: Target, asked: str | None) -> dict[str, Mea
 
     Where there are no labels at all, the one name is empty.
     """
-    from ganenc.classes import default_way
+    from ganenc.inversion import default_way
 
     session, known = job.session, target.labels
     way = asked or ("searched" if job.candidates else None)
@@ -267,7 +267,7 @@ def _measure(job: Job, target: Target, objective: Objective | None, labels: Tens
     """The metrics of every image, with these labels or with labels found in this way."""
     import torch
 
-    from ganenc.inverters import invert
+    from ganenc.inversion import invert
 
     generator = job.session.generator
     size = CHUNK if job.method == "encode" else 1
@@ -301,7 +301,7 @@ def _mean_scores(job: Job, targets: Tensor) -> Scores:
 
 def _words(gauge: Gauge, targets: Tensor) -> dict[str, str]:
     """How the metrics were taken: on so many images, or on as many as the smallest fold has."""
-    from ganenc.metrics import metric_settings
+    from ganenc.measures import metric_settings
 
     count = min(len(places) for places in gauge.folds or [range(len(targets))])
     return metric_settings(targets[:count], gauge.backbone, metrics=[metric.name for metric in gauge.metrics])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganenc.cli._console import show, show_table
 
 if TYPE_CHECKING:
-    from ganenc.evaluation import Scores
+    from ganenc.measures import Scores
 
 __all__ = ["Evaluated", "Measured"]
 

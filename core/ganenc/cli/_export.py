@@ -13,7 +13,7 @@ from ganenc.cli._options import Encoder, Json, Out
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ganenc.graphs import Graph
+    from ganenc.export import Graph
 
 __all__ = ["export"]
 
@@ -81,8 +81,8 @@ def _graphs(model: str, encoder: str | None, what: str | None, noise: str) -> It
         GanencError: if it is not there.
     """
     from ganenc.cli._session import encoder_folder
-    from ganenc.encoder import Encoder as Network
-    from ganenc.graphs import EncoderGraph, GeneratorGraph, MappingGraph, has_mapping
+    from ganenc.encoders import Encoder as Network
+    from ganenc.export import EncoderGraph, GeneratorGraph, MappingGraph, has_mapping
     from ganenc.models import load_encoder, load_model
 
     found = load_model(model)

@@ -30,7 +30,7 @@ from ganenc.cli._options import (
     of_method,
 )
 from ganenc.cli._placing import NO_ALIGNMENT, check_alignment
-from ganenc.defaults import default_method
+from ganenc.inversion import default_method
 
 if TYPE_CHECKING:
     from ganenc.cli._outcome import Job, Outcome
@@ -112,7 +112,7 @@ def invert(
     from ganenc.cli._outcome import LISTED, Job
     from ganenc.cli._record import failed_before
     from ganenc.cli._session import open_session
-    from ganenc.training.processes import Processes
+    from ganenc.files import Processes
 
     if method:
         registry().get("inverter", method)

@@ -14,8 +14,8 @@ from ganenc.cli._outcome import Job, Outcome, write_summary
 from ganenc.cli._placing import NO_ALIGNMENT
 from ganenc.cli._record import DONE, FAILED, Record
 from ganenc.cli._working import Failed, Read, Result, Worker
-from ganenc.pipeline import ahead, batches
-from ganenc.training.interrupts import Interrupts
+from ganenc.files import Interrupts
+from ganenc.jobs import ahead, batches
 
 __all__ = ["invert_photos"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganenc.cli._session import Session
-    from ganenc.report import DomainCheck
+    from ganenc.measures import DomainCheck
 
 __all__ = ["Judge"]
 
@@ -35,7 +35,7 @@ class Judge:
     """
 
     def __init__(self, session: Session, placer: Placer, mean_image: Tensor, seed: int) -> None:
-        from ganenc.report import measure_baseline
+        from ganenc.measures import measure_baseline
 
         assert session.encoder is not None
         self.generator, self.encoder = session.generator, session.encoder
@@ -62,8 +62,7 @@ class Judge:
             once: what one pass makes of it, where that is known.
             try_others: whether to try other alignments.
         """
-        from ganenc.metrics import psnr
-        from ganenc.report import DomainCheck
+        from ganenc.measures import DomainCheck, psnr
 
         value_range = self.generator.spec.value_range
         reached = self._reached(target, labels, once)
@@ -86,8 +85,7 @@ class Judge:
 
     def _reached(self, target: Tensor, labels: Tensor | None, once: Tensor | None = None) -> float:
         """PSNR of an image and what one pass makes of it."""
-        from ganenc.metrics import psnr
-        from ganenc.report import one_pass
+        from ganenc.measures import one_pass, psnr
 
         made = one_pass(target, self.generator, self.encoder, labels=labels) if once is None else once
         return psnr(target, made, value_range=self.generator.spec.value_range)[0]

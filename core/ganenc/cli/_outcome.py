@@ -18,7 +18,7 @@ from ganenc.cli._console import complain, say, show, show_table
 from ganenc.cli._labels import class_text
 from ganenc.cli._placing import NO_ALIGNMENT
 from ganenc.cli._record import DONE, INDEX, SUMMARY, Record
-from ganenc.training.processes import Processes
+from ganenc.files import Processes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -252,7 +252,7 @@ def _show_rows(outcome: Outcome) -> None:
 
 def write_summary(outcome: Outcome, job: Job) -> None:
     """Write the page of all photos into the job's folder."""
-    from ganenc.atomic import write_text
+    from ganenc.files import write_text
     from ganenc.report import Totals, summary_report
 
     settings: dict[str, Any] = {}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ganenc_registry.specs import GeneratorSpec
     from torch import Tensor
 
-    from ganenc.align import Aligner, Transform
-    from ganenc.attention import Attention
+    from ganenc.inversion import Aligner, Transform
+    from ganenc.objectives import Attention
 
 __all__ = ["NO_ALIGNMENT", "Placed", "Placer", "check_alignment"]
 
@@ -79,7 +79,7 @@ class Placer:
         Raises:
             SpecError: if it has no such option, or needs an attention that is not there.
         """
-        from ganenc.align import build_aligner
+        from ganenc.inversion import build_aligner
 
         if name not in self._built:
             shared: dict[str, Any] = {"attention": self.attention, "value_range": self.spec.value_range}

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ganenc_registry.errors import SpecError
 from typing_extensions import Self
 
-from ganenc.atomic import drop_leftovers, write_json
-from ganenc.index import Index
+from ganenc.files import drop_leftovers, write_json
+from ganenc.jobs import Index
 
 if TYPE_CHECKING:
     from filelock import FileLock

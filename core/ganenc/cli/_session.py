@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from ganenc_registry.specs import ObjectiveSpec
     from torch import Tensor
 
-    from ganenc.attention import Attention
-    from ganenc.backbones import Backbone
-    from ganenc.encoder import Encoder
-    from ganenc.generator import Generator
-    from ganenc.objective import Objective
+    from ganenc.encoders import Encoder
+    from ganenc.generators import Generator
+    from ganenc.objectives import Attention, Backbone, Objective
 
 __all__ = ["NO_BACKBONE", "Session", "encoder_folder", "model_info", "open_session"]
 
@@ -51,7 +49,7 @@ class Session:
 
     def metric_backbone(self) -> Backbone | None:
         """The backbone for metrics. Where it was not asked for and its weights are not here, LPIPS is left out."""
-        from ganenc.backbones import load_backbone
+        from ganenc.objectives import load_backbone
 
         if self.backbone == NO_BACKBONE:
             return None
@@ -69,7 +67,7 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc.inverters.entry import objective_from_spec
+        from ganenc.inversion import objective_from_spec
 
         spec = self._towards()
         if self.backbone == NO_BACKBONE:
@@ -83,7 +81,7 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc.objective import build_attention
+        from ganenc.objectives import build_attention
 
         spec, generator = self._towards(), self.generator
         chosen = spec.attention
@@ -103,7 +101,7 @@ class Session:
         self, method: str, labels: Tensor | str | None, candidates: Sequence[int] | None = None
     ) -> Objective | None:
         """The objective, where the method needs one or labels have to be found; None for one pass without."""
-        from ganenc.classes import must_find
+        from ganenc.inversion import must_find
 
         find = must_find(self.generator, self.encoder, labels, candidates)
         return self.objective() if find or method != "encode" else None
@@ -159,8 +157,8 @@ def open_session(
     Raises:
         GanencError: if something is not there or does not fit.
     """
-    from ganenc.devices import check_device
-    from ganenc.encoder import check_fits
+    from ganenc.encoders import check_fits
+    from ganenc.files import check_device
     from ganenc.models import load_encoder, load_generator, model_hash
 
     device = check_device(device)

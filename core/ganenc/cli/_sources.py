@@ -126,8 +126,7 @@ def _inverted(
     seed: int,
 ) -> list[Source]:
     from ganenc import images
-    from ganenc.defaults import default_method
-    from ganenc.inverters import invert
+    from ganenc.inversion import default_method, invert
 
     generator, spec = session.generator, session.generator.spec
     if method is None and session.encoder is not None:

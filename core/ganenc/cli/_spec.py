@@ -87,9 +87,7 @@ def describe(name: str) -> Described:
         UnknownNameError: if there is nothing of that name.
         GanencError: if the file is none of those that are understood.
     """
-    from ganenc.hub import is_hub_id
-    from ganenc.models import load_generator, model_folder
-    from ganenc.releases import registered_model
+    from ganenc.models import is_hub_id, load_generator, model_folder, registered_model
 
     path, found = Path(name), registered_model(name)
     if path.exists() and (found is None or model_folder(path) == path):  # As loading by that name has it.
@@ -196,7 +194,7 @@ def _family(family: str) -> Described:
 
 def _releases() -> Iterator[tuple[str, Release]]:
     """Every release that can be imported, by name."""
-    from ganenc.releases import find_release
+    from ganenc.models import find_release
 
     for name in registry().names("model"):
         try:
@@ -226,7 +224,7 @@ def _sentence(generator: GeneratorSpec) -> str:
 
 def _release_lines(name: str, release: Release) -> list[str]:
     """What is known of a release's files, and what is not."""
-    from ganenc.releases import release_folder
+    from ganenc.models import release_folder
 
     folder = release_folder(name)
     lines = [f"\nreleased at {release.page}"]
@@ -264,7 +262,7 @@ def _as_json(name: str, found: Described) -> dict[str, Any]:
         if value is not None:
             data[key] = value.to_mapping()
     if found.release is not None:
-        from ganenc.releases import release_folder
+        from ganenc.models import release_folder
 
         published, release = found.release
         folder = release_folder(published)

@@ -17,13 +17,13 @@ from ganenc.cli._labels import class_text
 from ganenc.cli._outcome import Job
 from ganenc.cli._placing import NO_ALIGNMENT, Placed, Placer
 from ganenc.cli._record import LATENTS, State, Todo
-from ganenc.devices import is_out_of_memory
-from ganenc.inverters.entry import build_inverter
+from ganenc.files import is_out_of_memory
+from ganenc.inversion import build_inverter
 
 if TYPE_CHECKING:
-    from ganenc.attention import Attention, Look
     from ganenc.latents import Latents
-    from ganenc.report import DomainCheck
+    from ganenc.measures import DomainCheck
+    from ganenc.objectives import Attention, Look
 
 __all__ = ["Failed", "Note", "Read", "Result", "Worker"]
 
@@ -88,7 +88,7 @@ class Result:
 
     def _judged(self) -> dict[str, Any]:
         """What one pass of the encoder says of the photo, as data; empty where there is no encoder."""
-        from ganenc.report import domain_warning, judge
+        from ganenc.measures import domain_warning, judge
 
         check = self.check
         if check is None:
@@ -137,7 +137,7 @@ class Worker:
 
     def settings_of_metrics(self) -> dict[str, str]:
         """How the metrics are taken, in words."""
-        from ganenc.metrics import metric_settings
+        from ganenc.measures import metric_settings
 
         return metric_settings(self.mean_image, self.backbone)
 
@@ -165,8 +165,8 @@ class Worker:
         return [*self.invert(batch[:half], note), *self.invert(batch[half:], note)]
 
     def _inverted(self, batch: Sequence[Read], note: Note) -> list[Result]:
-        from ganenc.inverters import invert
-        from ganenc.metrics import evaluate_pairs
+        from ganenc.inversion import invert
+        from ganenc.measures import evaluate_pairs
 
         job, generator = self.job, self.job.session.generator
         stacked = torch.stack([each.placed.target for each in batch])
@@ -224,7 +224,7 @@ class Worker:
 
     def _looks(self, target: Tensor, made: Tensor, labels: Tensor | None) -> list[Look]:
         """Where the attention looked, and what the losses saw, in the photo (1, C, H, W) and its reconstruction."""
-        from ganenc.attention import looks
+        from ganenc.objectives import looks
 
         if self.objective is None or self.job.method == "encode" or not self.job.pages:
             return []
@@ -235,8 +235,8 @@ class Worker:
     def write(self, result: Result) -> dict[str, Any]:
         """Write what a photo leaves, and give what the index says of it."""
         from ganenc import images
-        from ganenc.atomic import drop_leftovers, write_json, write_text
-        from ganenc.attention import looks_sheet
+        from ganenc.files import drop_leftovers, write_json, write_text
+        from ganenc.objectives import looks_sheet
 
         placed, values = self._whole(result), self.spec.value_range
         folder = self.job.out / result.todo.name

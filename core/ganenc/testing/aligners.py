@@ -10,9 +10,8 @@ import torch
 from ganenc_registry.errors import ImageError, WeightsMissingError
 from torch import Tensor
 
-from ganenc.align import Aligner, Transform
-from ganenc.attention import CenterAttention
-from ganenc.objective import build_with
+from ganenc.inversion import Aligner, Transform
+from ganenc.objectives import CenterAttention, build_with
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import draw, shape_text
 from ganenc.testing.subjects import Subject
@@ -41,7 +40,7 @@ class AlignerCase:
             return value
         made = build_with(value, {"attention": CenterAttention(), "value_range": (-1.0, 1.0)})
         if not isinstance(made, Aligner):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.align.Aligner is expected; subclass that.")
+            fail(f"Building it gives a {type(made).__name__}, not an Aligner; subclass ganenc.inversion.Aligner.")
         return made
 
     def found(self) -> Iterator[tuple[Tensor, tuple[int, int], Transform]]:

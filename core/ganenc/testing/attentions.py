@@ -8,10 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ganenc.attention import Attention, View
 from ganenc.images import Range
-from ganenc.losses import MSE
-from ganenc.objective import Objective, build_with
+from ganenc.objectives import MSE, Attention, Objective, View, build_with
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import draw, expect_close, expect_gradient, shape_text, tensors_in, told
 from ganenc.testing.examples import ExampleBackbone

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ganenc.backbones import Backbone, BackboneOutput
+from ganenc.objectives import Backbone, BackboneOutput
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import (
     draw,

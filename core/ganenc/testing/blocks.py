@@ -11,8 +11,7 @@ import torch
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 from torch import Tensor, nn
 
-from ganenc.blocks import BlockStyles, EncoderBlock
-from ganenc.encoder import Encoder, build_encoder
+from ganenc.encoders import BlockStyles, Encoder, EncoderBlock, build_encoder
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import (
     draw,

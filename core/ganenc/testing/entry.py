@@ -16,13 +16,10 @@ from ganenc.testing.subjects import subjects_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ganenc.align import Aligner
-    from ganenc.attention import Attention
-    from ganenc.backbones import Backbone
-    from ganenc.blocks import EncoderBlock
-    from ganenc.generator import Generator
-    from ganenc.inverters import Inverter
-    from ganenc.losses import Loss
+    from ganenc.encoders import EncoderBlock
+    from ganenc.generators import Generator
+    from ganenc.inversion import Aligner, Inverter
+    from ganenc.objectives import Attention, Backbone, Loss
 
 __all__ = [
     "check",

@@ -20,9 +20,9 @@ from ganenc_registry.specs import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.backbones import Backbone, BackboneOutput
-from ganenc.generator import Generator, NoiseChoice
+from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
+from ganenc.objectives import Backbone, BackboneOutput
 from ganenc.testing.comparing import seeded
 
 __all__ = ["ExampleBackbone", "ExampleGenerator", "conditional_spec", "styled_spec", "vector_spec"]

@@ -16,10 +16,9 @@ from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import GeneratorSpec, Release
 from torch import Tensor
 
-from ganenc.generator import Generator
+from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.models import read_config
-from ganenc.releases import registered_model
+from ganenc.models import read_config, registered_model
 from ganenc.testing.checks import fail
 from ganenc.testing.comparing import seeded
 from ganenc.testing.subjects import Subject

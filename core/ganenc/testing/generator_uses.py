@@ -9,14 +9,14 @@ import torch
 from ganenc_registry import registry
 from ganenc_registry.specs import EncoderSpec, Styles, encoded
 
-from ganenc.encoder import build_encoder
+from ganenc import save_pretrained
+from ganenc.encoders import build_encoder
 from ganenc.latents import Latents
-from ganenc.models import load_generator, model_hash
+from ganenc.models import build_with_weights, load_generator, model_hash
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import expect_close, expect_gradient, perturbed, seeded, shape_text
 from ganenc.testing.generator_case import EXACT, GeneratorCase
 from ganenc.testing.learning import expect_learning
-from ganenc.weights import build_with_weights
 
 __all__ = ["CHECKS"]
 
@@ -105,7 +105,7 @@ def saved_and_loaded_gives_the_same_pixels(case: GeneratorCase) -> None:
     generator = perturbed(case.fresh(), size=0.01)
     latents = case.latents(generator, 2)
     with tempfile.TemporaryDirectory() as folder:
-        generator.save_pretrained(folder)
+        save_pretrained(generator, folder)
         known = _is_registered(case)
         loaded = load_generator(folder) if known else build_with_weights(case.rebuilt, Path(folder)).freeze()
     expect(loaded.spec == case.spec, f"{case.name} is read back with another spec; keep the one that is given.")

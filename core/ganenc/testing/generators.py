@@ -11,7 +11,7 @@ from ganenc_registry import registry
 from ganenc_registry.specs import GeneratorSpec, encoded
 from torch import Tensor
 
-from ganenc.checkpoint import Checkpoint, Container
+from ganenc.foreign import Checkpoint, Container
 from ganenc.testing import generator_draws, generator_uses
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import (

@@ -15,11 +15,9 @@ from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import GeneratorSpec, encoded
 from torch import Tensor
 
-from ganenc.attention import NoAttention
-from ganenc.encoder import build_encoder
-from ganenc.inverters import Inversion, Inverter
-from ganenc.losses import MSE
-from ganenc.objective import Objective
+from ganenc.encoders import build_encoder
+from ganenc.inversion import Inversion, Inverter
+from ganenc.objectives import MSE, NoAttention, Objective
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import expect_close, expect_unchanged, seeded, shape_text, state_of
 from ganenc.testing.examples import ExampleGenerator, conditional_spec, styled_spec

@@ -5,13 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganenc.attention import NoAttention
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
-from ganenc.losses import MSE
-from ganenc.objective import Objective
-from ganenc.optim import make_adam
-from ganenc.step import Batch, EncoderStep
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.objectives import MSE, Batch, EncoderStep, NoAttention, Objective, make_adam
 from ganenc.testing.checks import expect
 from ganenc.testing.comparing import seeded
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ganenc.images import Range, convert_range
-from ganenc.losses import Loss
-from ganenc.objective import build_with
+from ganenc.objectives import Loss, build_with
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import (
     draw,

@@ -11,8 +11,8 @@ import torch
 from ganenc_registry.errors import GanencError, WeightsMissingError
 from torch import Tensor
 
-from ganenc.evaluation import Metric
 from ganenc.images import Range, convert_range
+from ganenc.measures import Metric
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import draw, expect_close, told
 from ganenc.testing.examples import ExampleBackbone

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 from ganenc_registry import registry
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
 
-from ganenc.models import ENCODER, load_encoder, load_generator, model_hash, read_config
-from ganenc.releases import release_folder
+from ganenc.models import ENCODER, load_encoder, load_generator, model_hash, read_config, release_folder
 from ganenc.testing.checks import declare, expect, skip
 from ganenc.testing.subjects import Subject
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.encoder import Encoder
-    from ganenc.generator import Generator
+    from ganenc.encoders import Encoder
+    from ganenc.generators import Generator
 
 __all__ = ["CHECKS", "ModelCase"]
 
@@ -153,7 +152,7 @@ def images_differ_and_are_finite(case: ModelCase) -> None:
 
 def encoder_fits_it(case: ModelCase) -> None:
     """Its encoder loads, fits it, and was trained for these weights."""
-    from ganenc.encoder import check_fits
+    from ganenc.encoders import check_fits
 
     check_fits(case.encoder.spec, case.generator.spec)
     info = read_config(case.folder / ENCODER).get("info", {})

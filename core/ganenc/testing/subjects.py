@@ -20,19 +20,19 @@ from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nea
 from ganenc_registry.hookspecs import PROJECT
 from ganenc_registry.specs import GeneratorSpec
 
-from ganenc.scripts import import_script
+from ganenc.files import import_script
 from ganenc.testing.checks import Scope
 
 __all__ = ["BASES", "Subject", "find_subjects", "subject_of", "subjects_of"]
 
 BASES: tuple[tuple[Kind, str, str], ...] = (
-    ("generator", "ganenc.generator", "Generator"),
-    ("block", "ganenc.blocks", "EncoderBlock"),
-    ("attention", "ganenc.attention", "Attention"),
-    ("loss", "ganenc.losses", "Loss"),
-    ("backbone", "ganenc.backbones", "Backbone"),
-    ("aligner", "ganenc.align", "Aligner"),
-    ("inverter", "ganenc.inverters", "Inverter"),
+    ("generator", "ganenc.generators.generator", "Generator"),
+    ("block", "ganenc.encoders.blocks", "EncoderBlock"),
+    ("attention", "ganenc.objectives.attentions", "Attention"),
+    ("loss", "ganenc.objectives", "Loss"),
+    ("backbone", "ganenc.objectives", "Backbone"),
+    ("aligner", "ganenc.inversion", "Aligner"),
+    ("inverter", "ganenc.inversion", "Inverter"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),
 )

@@ -1,9 +1,5 @@
 """Training encoders: on images that the generator makes, and on photos."""
 
-from ganenc.training.crossval import crossval
-from ganenc.training.data import Mixture, Photos, Synthesized
-from ganenc.training.entry import execute, finetune, pretrain
-from ganenc.training.folder import RunFolder
-from ganenc.training.trainer import Trainer
+import lazy_loader
 
-__all__ = ["Mixture", "Photos", "RunFolder", "Synthesized", "Trainer", "crossval", "execute", "finetune", "pretrain"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

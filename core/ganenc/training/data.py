@@ -11,9 +11,9 @@ import torch
 from ganenc_registry.errors import TrainingError
 from torch import Tensor
 
-from ganenc.generator import Generator
+from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.step import Batch
+from ganenc.objectives import Batch
 
 __all__ = ["Ahead", "Mixture", "Part", "Photos", "Source", "Synthesized", "check_labels"]
 

@@ -14,18 +14,15 @@ from ganenc_registry.specs.run import AttentionChoice
 from torch import Tensor
 
 from ganenc import images
-from ganenc.devices import check_device
-from ganenc.encoder import Encoder, build_encoder, check_fits
-from ganenc.generator import Generator
-from ganenc.inverters.entry import objective_from_spec
+from ganenc.encoders import Encoder, build_encoder, check_fits
+from ganenc.files import Processes, check_device
+from ganenc.generators import Generator, examine
+from ganenc.inversion import objective_from_spec
 from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
-from ganenc.objective import Objective
+from ganenc.objectives import EncoderStep, Objective
 from ganenc.report import write_run_report
-from ganenc.step import EncoderStep
 from ganenc.training.data import Mixture, Photos, Source, Synthesized, check_labels
-from ganenc.training.fitness import examine
 from ganenc.training.folder import RunFolder
-from ganenc.training.processes import Processes
 from ganenc.training.trainer import OnRow, OnStart, Trainer
 
 __all__ = ["execute", "finetune", "pretrain"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganenc.step import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep
 
 __all__ = ["Expectation", "available_memory", "expect"]
 

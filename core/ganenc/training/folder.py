@@ -18,12 +18,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ganenc import images
-from ganenc.atomic import drop_leftovers, write_text
-from ganenc.attention import Look, looks_sheet
-from ganenc.encoder import Encoder
+from ganenc.encoders import Encoder
+from ganenc.files import Processes, drop_leftovers, load_state, save_state, write_text
 from ganenc.models import save_pretrained
-from ganenc.state import load_state, save_state
-from ganenc.training.processes import Processes
+from ganenc.objectives import Look, looks_sheet
 from ganenc.training.trackers import start_trackers
 
 __all__ = ["RunFolder"]

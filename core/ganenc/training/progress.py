@@ -11,7 +11,7 @@ import torch
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
-from ganenc.training.processes import Processes
+from ganenc.files import Processes
 
 __all__ = ["Progress", "Window", "copied", "rate_at"]
 

@@ -14,16 +14,13 @@ from ganenc_registry.errors import TrainingError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
-from ganenc.attention import looks
-from ganenc.encoder import Encoder
+from ganenc.encoders import Encoder
+from ganenc.files import Interrupts, Processes
 from ganenc.latents import Latents
-from ganenc.optim import make_adam, restore_adam
-from ganenc.step import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep, looks, make_adam, restore_adam
 from ganenc.training.data import Ahead, Source
 from ganenc.training.expectation import expect
 from ganenc.training.folder import RunFolder
-from ganenc.training.interrupts import Interrupts
-from ganenc.training.processes import Processes
 from ganenc.training.progress import Progress, Window, copied, rate_at
 
 __all__ = ["OnRow", "OnStart", "Trainer"]

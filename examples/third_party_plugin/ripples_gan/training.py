@@ -7,6 +7,7 @@ import copy
 import math
 
 import torch
+from ganenc import save_pretrained
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=2000)
     given = parser.parse_args()
-    train(given.steps).save_pretrained(given.folder, info={"trained": f"{given.steps} steps on drawn ripples"})
+    save_pretrained(train(given.steps), given.folder, info={"trained": f"{given.steps} steps on drawn ripples"})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import ganenc
 import pytest
 import torch
-from ganenc.metrics import psnr
+from ganenc.measures import psnr
 from ganenc_registry.specs import Map, Vector
 
 STEPS = 40

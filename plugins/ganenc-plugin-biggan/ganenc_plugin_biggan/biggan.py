@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from ganenc.generator import Generator, NoiseChoice
+from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Setting, Vector
@@ -18,7 +18,7 @@ from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention
 from ganenc_plugin_biggan.specs import BigGANOptions, base_size
 
 if TYPE_CHECKING:
-    from ganenc.checkpoint import Checkpoint
+    from ganenc.foreign import Checkpoint
 
 __all__ = ["BigGAN"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import torch
-from ganenc.checkpoint import Checkpoint
+from ganenc.foreign import Checkpoint
 from ganenc_registry.errors import CheckpointError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Spec
 from pydantic import Field

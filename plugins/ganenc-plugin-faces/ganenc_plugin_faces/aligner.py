@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ganenc.align import Aligner, Transform
 from ganenc.images import to_uint8
+from ganenc.inversion import Aligner, Transform
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 

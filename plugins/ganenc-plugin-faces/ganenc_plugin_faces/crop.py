@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from ganenc.align import Transform
+from ganenc.inversion import Transform
 from ganenc_registry.errors import ImageError
 
 __all__ = ["COUNTS", "Points", "face_transform", "features"]

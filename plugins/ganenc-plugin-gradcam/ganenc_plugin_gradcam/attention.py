@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ganenc.attention import AT2_MARGIN, Attention, View, three_views, two_weights
-from ganenc.backbones import Backbone
-from ganenc.drawing import draw_boxes, keep_over
-from ganenc.images import Range
+from ganenc.images import Range, draw_boxes, keep_over
+from ganenc.objectives import AT2_MARGIN, Attention, Backbone, View, three_views, two_weights
 from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from ganenc.losses.base import precise
+from ganenc.objectives import precise
 from kornia.contrib import connected_components
 from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import remap

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from ganenc.backbones import Backbone, BackboneOutput
+from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 
 import torch
-from ganenc.backbones import Backbone
 from ganenc.images import Range, convert_range
-from ganenc.losses.base import pool
+from ganenc.objectives import Backbone, pool
 from ganenc_registry.errors import SpecError, nearest
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from ganenc.backbones import Backbone
+from ganenc.objectives import Backbone
 from ganenc_registry.errors import SpecError, nearest
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from ganenc.backbones import Backbone, BackboneOutput
 from ganenc.models import load_weights
+from ganenc.objectives import Backbone, BackboneOutput
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import ganenc
 import torch
 import typer
-from ganenc import images, metrics
-from ganenc.atomic import write_json, write_text
-from ganenc.backbones import Backbone
-from ganenc.encoder import Encoder
-from ganenc.generator import Generator
+from ganenc import images
+from ganenc.encoders import Encoder
+from ganenc.files import write_json, write_text
+from ganenc.generators import Generator
+from ganenc.measures import metrics
 from ganenc.models import model_hash, read_config
+from ganenc.objectives import Backbone
 from torch import Tensor
 
 from ganenc_plugin_hands.models import MODELS, PHOTOS, ZOO

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from ganenc import images
-from ganenc.generator import Generator
+from ganenc.files import load_state, save_state
+from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.optim import make_adam, restore_adam
-from ganenc.state import load_state, save_state
-from ganenc.training.data import Photos
+from ganenc.objectives import make_adam, restore_adam
+from ganenc.training import Photos
 from ganenc_registry.specs import GeneratorSpec, Styles
 from torch import Tensor
 from torch.nn import functional as F

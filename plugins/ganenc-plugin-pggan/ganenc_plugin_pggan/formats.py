@@ -6,8 +6,8 @@ Formats: NVIDIA's TensorFlow pickles and genforce's files (`ganenc_plugin_pggan.
 from __future__ import annotations
 
 import torch
-from ganenc.checkpoint import Checkpoint
-from ganenc.layers import Conv
+from ganenc.encoders import Conv
+from ganenc.foreign import Checkpoint
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from pydantic import ValidationError

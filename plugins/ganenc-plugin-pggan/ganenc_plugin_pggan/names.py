@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import ClassVar
 
-from ganenc.checkpoint import Checkpoint
-from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
+from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Spec
 from pydantic import Field, NonNegativeInt, PositiveInt

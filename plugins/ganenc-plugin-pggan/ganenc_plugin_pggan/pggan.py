@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from ganenc.generator import Generator, NoiseChoice
+from ganenc.encoders import Conv, conv_doubled, normalise_second_moment
+from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
-from ganenc.layers import Conv, conv_doubled, normalise_second_moment
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from typing_extensions import Self
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_layout
 
 if TYPE_CHECKING:
-    from ganenc.checkpoint import Checkpoint
+    from ganenc.foreign import Checkpoint
 
 __all__ = ["PGGAN", "FirstLevel", "UpConv"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ganenc.layers import autocasts, channel_dot, leaky_gradient, row_parts
+from ganenc.encoders import autocasts, channel_dot, leaky_gradient, row_parts
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ganenc.checkpoint import Checkpoint
-from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
+from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 
 __all__ = ["FIRST", "LABELS", "MAP", "SCALAR", "Format", "Source", "mapping_layer"]
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from ganenc.checkpoint import Checkpoint
-from ganenc.generator import Generator
+from ganenc.foreign import Checkpoint
+from ganenc.generators import Generator
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from pydantic import ValidationError

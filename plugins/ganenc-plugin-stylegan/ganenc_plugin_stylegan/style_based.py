@@ -6,9 +6,9 @@ import itertools
 from abc import abstractmethod
 
 import torch
-from ganenc.generator import Generator, NoiseChoice
+from ganenc.encoders import normalise_second_moment
+from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
-from ganenc.layers import normalise_second_moment
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Map, Styles
 from torch import Tensor, nn

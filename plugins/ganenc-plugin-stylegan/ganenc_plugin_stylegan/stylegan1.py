@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from ganenc.generator import NoiseChoice
+from ganenc.encoders import conv_doubled
+from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
-from ganenc.layers import conv_doubled
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from ganenc_plugin_stylegan.specs import StyleGAN1Options
 from ganenc_plugin_stylegan.style_based import StyleBased
 
 if TYPE_CHECKING:
-    from ganenc.checkpoint import Checkpoint
+    from ganenc.foreign import Checkpoint
 
 __all__ = ["StyleGAN1"]
 

@@ -11,8 +11,7 @@ import math
 import re
 from typing import ClassVar
 
-from ganenc.checkpoint import Checkpoint
-from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
+from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 
 from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, Format, Source, mapping_layer
 from ganenc_plugin_stylegan.settings import tensorflow_arguments

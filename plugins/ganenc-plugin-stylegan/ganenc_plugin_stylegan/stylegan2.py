@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from ganenc.generator import NoiseChoice
+from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
@@ -20,7 +20,7 @@ from ganenc_plugin_stylegan.specs import StyleGAN2Options
 from ganenc_plugin_stylegan.style_based import StyleBased
 
 if TYPE_CHECKING:
-    from ganenc.checkpoint import Checkpoint
+    from ganenc.foreign import Checkpoint
 
 __all__ = ["StyleGAN2"]
 

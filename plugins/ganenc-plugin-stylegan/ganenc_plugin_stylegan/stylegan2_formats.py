@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ganenc.checkpoint import Checkpoint
+from ganenc.foreign import Checkpoint
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 

@@ -10,7 +10,7 @@ import re
 from abc import abstractmethod
 from typing import ClassVar
 
-from ganenc.forms import CONV_TF, DENSE_TF, PLAIN, Form
+from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Form
 
 from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, SCALAR, Format, Source, mapping_layer
 

@@ -1,6 +1,7 @@
 """Specs: generators, encoders, releases and runs as data, in JSON and YAML."""
 
 from ganenc_registry.specs.base import Spec, read_mapping
+from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
@@ -12,6 +13,7 @@ __all__ = [
     "CONTRACT",
     "PRESETS",
     "BlockSpec",
+    "Choice",
     "Condition",
     "EncoderSpec",
     "GeneratorSpec",

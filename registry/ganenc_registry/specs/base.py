@@ -42,12 +42,13 @@ class Spec(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
-    def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "") -> S:
+    def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "", at: str = "") -> S:
         """Validate plain data.
 
         Args:
             data: fields by name, as JSON or YAML gives them.
             where: the file or place that the data came from, for the error.
+            at: the path of these fields in a larger spec, for the error.
 
         Raises:
             SpecError: naming each wrong field by its path, the allowed values, and the nearest right spelling.
@@ -55,7 +56,7 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise SpecError(_sentence(cls, error, where)) from None
+            raise SpecError(_sentence(cls, error, where, at)) from None
 
     @classmethod
     def from_json(cls: type[S], text: str, *, where: str = "") -> S:
@@ -122,20 +123,19 @@ def _place(where: str) -> str:
     return f"In {where}: " if where else ""
 
 
-def _sentence(cls: type[BaseModel], error: ValidationError, where: str) -> str:
-    return f"{_place(where)}{'; '.join(_clause(cls, item) for item in error.errors(include_url=False))}."
+def _sentence(cls: type[BaseModel], error: ValidationError, where: str, at: str = "") -> str:
+    return f"{_place(where)}{'; '.join(_clause(cls, item, at) for item in error.errors(include_url=False))}."
 
 
-def _clause(cls: type[BaseModel], item: ErrorDetails) -> str:
+def _clause(cls: type[BaseModel], item: ErrorDetails, at: str = "") -> str:
     """What is wrong with one field, where, and what it takes."""
     steps, models = _walk(cls, item["loc"])
-    path, kind, context = ".".join(steps) or "the spec", item["type"], item.get("ctx", {})
+    path = ".".join([*filter(None, [at]), *steps]) or "the spec"
+    kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         _, models = _walk(cls, item["loc"][:-1])
         known = {name for model in models for name in model.model_fields}
-        return (
-            f"{path}: there is no such field{nearest(steps[-1], known)}; the fields here are {', '.join(sorted(known))}"
-        )
+        return f"{path}: there is no such field{nearest(steps[-1], known)}; {_known(known)}"
     if kind in ("literal_error", "union_tag_invalid"):
         allowed = str(context.get("expected", context.get("expected_tags")))
         value = context.get("tag", item["input"])
@@ -150,6 +150,10 @@ def _clause(cls: type[BaseModel], item: ErrorDetails) -> str:
         return f"{path}: it takes a mapping of fields{got}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{path}: {message[:1].lower() + message[1:]}{got}"
+
+
+def _known(names: set[str]) -> str:
+    return f"the fields here are {', '.join(sorted(names))}" if names else "there are no fields here"
 
 
 def _short(value: object) -> str:

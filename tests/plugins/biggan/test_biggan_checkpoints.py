@@ -14,8 +14,8 @@ import ganenc
 import numpy as np
 import pytest
 import torch
-from ganenc.checkpoint import read_checkpoint
-from ganenc.generator import Generator
+from ganenc.foreign import read_checkpoint
+from ganenc.generators import Generator
 from ganenc_plugin_biggan.biggan import BigGAN
 from ganenc_plugin_biggan.specs import published_blocks
 from ganenc_registry.errors import CheckpointError

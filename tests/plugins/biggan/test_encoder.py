@@ -9,13 +9,10 @@ from typing import Any
 import ganenc
 import pytest
 import torch
-from ganenc.encoder import Encoder, build_encoder
-from ganenc.latent_term import LatentTerm
+from ganenc.encoders import ConditionalBatchNorm, Encoder, build_encoder
 from ganenc.latents import Latents
-from ganenc.layers import ConditionalBatchNorm
 from ganenc.models import model_hash
-from ganenc.objective import Objective, build_objective
-from ganenc.step import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective, build_objective
 from ganenc_plugin_biggan.biggan import BigGAN
 from ganenc_plugin_biggan.specs import biggan_spec
 from ganenc_registry.specs import EncoderSpec
@@ -36,7 +33,7 @@ LABELS = torch.tensor([3, 0, 3, 1])
 @pytest.fixture
 def generator(monkeypatch: pytest.MonkeyPatch) -> BigGAN:
     """A small generator whose images differ by z, class and truncation."""
-    monkeypatch.setattr("ganenc.generator.CENTER_DRAWS", 1000)
+    monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
     torch.manual_seed(0)
     made = BigGAN(biggan_spec(16, blocks=((True, 4, 2), (True, 2, 1)), attention=None, **SIZES))
     return made.gather_statistics(samples=64).freeze()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from ganenc import images
-from ganenc.align import Transform, build_aligner
 from ganenc.cli import main
+from ganenc.inversion import Transform, build_aligner
 from ganenc_plugin_faces.aligner import FaceAligner
 from ganenc_plugin_faces.crop import face_transform
 from ganenc_plugin_faces.detectors import Dlib, Face, YuNet, build_detector

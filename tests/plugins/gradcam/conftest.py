@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.backbones import Backbone, BackboneOutput
+from ganenc.objectives import Backbone, BackboneOutput
 from torch import Tensor, nn
 
 

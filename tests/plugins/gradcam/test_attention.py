@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.attention import NoAttention
-from ganenc.drawing import draw_boxes, heat_over, keep_over
-from ganenc.encoder import build_encoder
-from ganenc.inverters.entry import objective_from_spec
-from ganenc.losses import COS, LPIPS, MSE, SSIM
-from ganenc.objective import Objective, build_objective
-from ganenc.step import Batch, EncoderStep
+from ganenc.encoders import build_encoder
+from ganenc.images import draw_boxes, heat_over, keep_over
+from ganenc.inversion import objective_from_spec
+from ganenc.objectives import COS, LPIPS, MSE, SSIM, Batch, EncoderStep, NoAttention, Objective, build_objective
 from ganenc_plugin_gradcam.attention import REGION, GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
 from ganenc_plugin_gradcam.boxes import crop, find_regions
 from ganenc_plugin_gradcam.classifier import Classifier

@@ -10,7 +10,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 from ganenc import images
-from ganenc.backbones import load_backbone
+from ganenc.objectives import load_backbone
 from ganenc_plugin_gradcam.attention import GradCam, GradCamCrop
 from torch import Tensor
 from torch.nn import functional as F

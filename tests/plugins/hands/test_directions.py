@@ -5,8 +5,7 @@ from __future__ import annotations
 import ganenc
 import pytest
 import torch
-from ganenc.directions import load_direction, of_model
-from ganenc.editing import render
+from ganenc.editing import load_direction, of_model, render
 from ganenc.models import model_hash
 from ganenc_plugin_hands.figures import kept_out
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import ganenc
 import pytest
 import torch
-from ganenc import images, metrics
+from ganenc import images
+from ganenc.measures import metrics
 from ganenc.models import model_folder, model_hash, read_config
 from ganenc_plugin_hands.classifier import accuracy
 from ganenc_plugin_hands.figures import BEGIN, END, METHODS, figures, kept_out, one_pass, table

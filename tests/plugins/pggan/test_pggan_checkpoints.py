@@ -13,7 +13,7 @@ import ganenc
 import numpy as np
 import pytest
 import torch
-from ganenc.checkpoint import Checkpoint, read_checkpoint
+from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_registry.errors import CheckpointError
 

@@ -8,8 +8,9 @@ from typing import Any
 import ganenc
 import pytest
 import torch
-from ganenc.encoder import Encoder, build_encoder
-from ganenc.objective import Objective, build_objective
+from ganenc import save_pretrained
+from ganenc.encoders import Encoder, build_encoder
+from ganenc.objectives import Objective, build_objective
 from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_plugin_pggan.specs import pggan_spec
 from ganenc_registry.specs import EncoderSpec
@@ -83,7 +84,7 @@ def test_z_comes_out_with_gradients_everywhere(generator: PGGAN, encoder: Encode
 
 
 def test_an_encoder_comes_back_from_its_folder(generator: PGGAN, encoder: Encoder, tmp_path: Path) -> None:
-    encoder.save_pretrained(tmp_path / "encoder")
+    save_pretrained(encoder, tmp_path / "encoder")
     back = ganenc.load_encoder(tmp_path / "encoder")
     images = targets(generator)
     assert back.spec == encoder.spec

@@ -11,6 +11,7 @@ from typing import Any
 import ganenc
 import pytest
 import torch
+from ganenc import save_pretrained
 from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel, UpConv
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_spec
 from ganenc_registry.errors import LatentsError, SpecError
@@ -238,7 +239,7 @@ def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor) -> None:
 )
 def test_a_generator_comes_back_from_its_folder(tmp_path: Path, changes: dict[str, Any]) -> None:
     generator = seeded(**changes).freeze()
-    generator.save_pretrained(tmp_path / "model")
+    save_pretrained(generator, tmp_path / "model")
     back = ganenc.load_generator(tmp_path / "model")
     assert isinstance(back, PGGAN)
     assert back.spec == generator.spec

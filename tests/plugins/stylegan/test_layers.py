@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from ganenc import _fused
+from ganenc.encoders import fused as _fused
 from ganenc_plugin_stylegan.layers import (
     FullyConnected,
     fir_kernel,

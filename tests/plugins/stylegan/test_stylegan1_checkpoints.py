@@ -14,7 +14,7 @@ import ganenc
 import numpy as np
 import pytest
 import torch
-from ganenc.checkpoint import Checkpoint, read_checkpoint
+from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_plugin_stylegan.stylegan1 import StyleGAN1
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.errors import CheckpointError

@@ -11,7 +11,8 @@ import ganenc
 import numpy as np
 import pytest
 import torch
-from ganenc.encoder import Encoder
+from ganenc import save_pretrained
+from ganenc.encoders import Encoder
 from ganenc.latents import Latents
 from ganenc.models import build_generator
 from ganenc_plugin_stylegan.layers import adaptive_instance_norm, blur, fir_kernel
@@ -215,7 +216,7 @@ def test_features_keep_their_scale_at_the_start() -> None:
 
 def test_the_same_generator_comes_back_from_its_folder(tmp_path: Path) -> None:
     generator = network(classes=3, base=(4, 4), image_channels=1, options=StyleGAN1Options(mapping_layers=3)).freeze()
-    generator.save_pretrained(tmp_path)
+    save_pretrained(generator, tmp_path)
     again = ganenc.load_generator(tmp_path)
     assert again.spec == generator.spec
     latents = generator.sample(2, labels=torch.tensor([2, 0]))

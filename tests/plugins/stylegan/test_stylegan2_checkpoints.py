@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ganenc.checkpoint import Checkpoint, read_checkpoint
+from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc.latents import Latents
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.errors import CheckpointError

@@ -1,0 +1,17 @@
+from .directions.boundary import read_boundary as read_boundary
+from .directions.components import find_by_pca as find_by_pca
+from .directions.direction import Direction as Direction
+from .directions.finding import as_draws as as_draws
+from .directions.finding import between_classes as between_classes
+from .directions.finding import find_by_labels as find_by_labels
+from .directions.finding import label_draws as label_draws
+from .directions.finding import margin as margin
+from .directions.named import FOLDER as FOLDER
+from .directions.named import load_direction as load_direction
+from .directions.named import of_model as of_model
+from .mixing import animation_bytes as animation_bytes
+from .mixing import interpolate as interpolate
+from .mixing import mix as mix
+from .mixing import render as render
+from .mixing import there_and_back as there_and_back
+from .mixing import write_animation as write_animation

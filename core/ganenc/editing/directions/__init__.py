@@ -1,0 +1,1 @@
+"""Directions: ways to edit, which know their space and model."""

@@ -1,0 +1,254 @@
+"""Finding directions: by labels, by principal components, and between classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.specs import Condition, Part, Styles, Vector, encoded
+from torch import Tensor
+
+from ganenc.editing.directions.direction import Direction
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.images import convert_range
+from ganenc.latents import Latents
+from ganenc.models import model_hash
+from ganenc.objectives import Backbone
+
+__all__ = ["as_draws", "between_classes", "find_by_labels", "label_draws", "margin"]
+
+SOFTNESS = 0.3
+"""The SVM's C, for latents of which the variances of all coordinates sum to 1."""
+FEWEST = 10
+
+
+def as_draws(z: Tensor) -> Latents:
+    """Draws of a prior z (N, dim) as latents of the space ``z``, whatever the generator's layout."""
+    return Latents((Vector(name="z", dim=z.shape[1]),), {"z": z}, space="z")
+
+
+@torch.no_grad()
+def label_draws(
+    generator: Generator,
+    backbone: Backbone,
+    n: int = 2000,
+    *,
+    encoder: Encoder | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[Latents, Tensor]:
+    """Draw latents, and ask a backbone what it sees in their images.
+
+    Args:
+        generator: to draw from.
+        backbone: a classifier, on the generator's device.
+        n: how many draws.
+        encoder: where given, the latents are not those that were drawn but those that it finds for their images: a
+            direction between them lies where inverted photos lie, with their maps (not in InterFaceGAN).
+        labels: the classes of the draws int64 (n,), where they matter; drawn if left out.
+        seed: of the draws.
+        batch: how many at a time.
+        on_step: called with the number of draws done.
+
+    Returns:
+        the latents, on the CPU, and the backbone's scores of its classes (n, classes).
+
+    Raises:
+        SpecError: if the backbone is no classifier.
+    """
+    if not backbone.classes:
+        raise SpecError(f"The backbone {backbone.name!r} is no classifier, so it cannot label draws; take another.")
+    found, logits = [], []
+    for first in range(0, n, batch):
+        count = min(batch, n - first)
+        given = generator.draw_labels(count, seed=seed, first=first)
+        given = given if labels is None else labels[first : first + count]
+        latents = generator.sample(count, seed=seed, first=first, labels=given)
+        images = generator.synthesize(latents)
+        views = convert_range(images, generator.spec.value_range, (-1.0, 1.0)).clamp(-1, 1)
+        scores = backbone(backbone.fit(views)).logits
+        assert scores is not None
+        if encoder is not None:
+            latents = generator.complete(encoder.eval()(images, labels=given), labels=given)
+        found.append(latents.to("cpu"))
+        logits.append(scores.cpu())
+        if on_step:
+            on_step(first + count)
+    return Latents.cat(found), torch.cat(logits)
+
+
+def margin(logits: Tensor, label: int) -> Tensor:
+    """How much a classifier is for one class: the log of its odds against all others, (N, classes) => (N,).
+
+    Raises:
+        SpecError: if there is no such class.
+    """
+    if not 0 <= label < logits.shape[1]:
+        raise SpecError(f"There is no class {label}; the backbone's run from 0 to {logits.shape[1] - 1}.")
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
+    return logits[:, label] - others.logsumexp(1)
+
+
+def find_by_labels(
+    generator: Generator,
+    latents: Latents,
+    labels: Tensor,
+    *,
+    name: str,
+    parts: Sequence[str] | None = None,
+    share: float = 0.1,
+    split: float = 0.7,
+    softness: float = SOFTNESS,
+    seed: int = 0,
+) -> Direction:
+    """The normal of the hyperplane that parts latents with a trait from those without (InterFaceGAN, section 3.1).
+
+    A linear SVM (scikit-learn) learns from the samples of the highest and of the lowest scores and is checked on those
+    of them that were held out. What it parts is scaled to unit variance as a whole, and its margin is softer than
+    InterFaceGAN's (C = 1 as the latents are): a hard one leans on coordinates that hardly vary, along which a step of a
+    deviation shows nothing.
+
+    Args:
+        generator: whose latents they are.
+        latents: (N); of one style for all layers, such as draws, the direction is in ``w``, otherwise in ``w+``; of
+            `as_draws` in ``z``.
+        labels: bool (N,), with the trait or without; or scores (N,), higher for more of it.
+        name: of the direction.
+        parts: of the layout, that the direction moves: by default the styles with the maps that the latents hold, or
+            the vector.
+        share: of all samples, that score highest, and that score lowest.
+        split: the share of these to learn from; the others are held out.
+        softness: the SVM's C.
+        seed: of the split.
+
+    Returns:
+        the direction; its ``info`` has the accuracy on what was held out.
+
+    Raises:
+        LatentsError: if there are not as many labels as latents, they are all alike, or there are too few.
+    """
+    from sklearn.svm import SVC
+
+    scores = labels.detach().cpu()
+    if scores.shape != (len(latents),) or not bool(scores.float().isfinite().all()):
+        raise LatentsError(
+            f"There are {len(latents)} latents and labels {tuple(scores.shape)}; give a number for each."
+        )
+    tied = _is_tied(latents)
+    moved = _parts(latents, parts)
+    data = torch.cat([_rows(latents, part, tied) for part in moved], 1).double()
+    chosen, truth = _extremes(scores, share)
+    order = np.random.default_rng(seed).permutation(len(chosen))
+    learnt, held = np.split(order, [round(split * len(order))])
+    if not FEWEST <= len(learnt) < len(order) or len(set(truth[learnt].tolist())) < 2:
+        raise LatentsError(f"{name}: {len(chosen)} labelled latents, split at {split:g}, are too few; label more.")
+    spread = float(data.var(0).sum().sqrt())
+    rows = (data[chosen] / spread).numpy()
+    machine: Any = SVC(kernel="linear", C=softness, class_weight="balanced").fit(rows[learnt], truth[learnt])
+    facts = {"found": "by labels", "samples": len(data), "labelled": len(order), "held_out": len(held)}
+    facts["accuracy"] = round(float(machine.score(rows[held], truth[held])), 4)
+    found = Direction(
+        name,
+        moved,
+        _unflatten(torch.tensor(machine.coef_[0]) / spread, moved, tied),
+        space=_space(latents, tied),
+        intercept=float(machine.intercept_[0]),
+        model=model_hash(generator),
+        info=facts,
+    )
+    return found.measured(latents)
+
+
+def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
+    """From one class to another: the difference of their mean latents; a strength of 1 goes all the way.
+
+    Args:
+        generator: with classes.
+        start: the class at position 0.
+        end: the class at position 1.
+        name: of the direction.
+
+    Raises:
+        LatentsError: if the generator has no such classes, or their means do not differ.
+    """
+    if not all(0 <= label < generator.spec.classes for label in (start, end)):
+        raise LatentsError(
+            f"{generator.spec.family} has {generator.spec.classes} classes, counted from 0; there is no way from"
+            f" {start} to {end}."
+        )
+    both = [generator.center(labels=torch.tensor([label], device=generator.device)).to("cpu") for label in (start, end)]
+    names = [part for part in encoded(generator.spec.layout) if isinstance(part, Styles | Vector | Condition)]
+    moved = [part for part in names if not torch.allclose(both[0][part.name], both[1][part.name], atol=1e-6)]
+    tied = _is_tied(both[0]) and _is_tied(both[1])
+    first, last = (torch.cat([_rows(one, part, tied)[0] for part in moved] or [torch.zeros(1)]) for one in both)
+    way = (last - first).double()
+    return Direction(
+        name or f"class-{start}-to-{end}",
+        moved,
+        _unflatten(way, moved, tied),
+        space=_space(both[0], tied),
+        scale=float(way.norm()),
+        intercept=-float(way @ first.double()),
+        model=model_hash(generator),
+        info={"found": "between classes", "classes": [start, end]},
+    )
+
+
+def _is_tied(latents: Latents) -> bool:
+    """Whether all layers share one style, so that a direction holds for them all."""
+    styles = [latents[part.name] for part in latents.layout if isinstance(part, Styles) and part.name in latents]
+    return bool(styles) and all(torch.equal(one, one[:, :1].expand_as(one)) for one in styles)
+
+
+def _space(latents: Latents, tied: bool) -> str:
+    return latents.space if latents.space == "z" else "w" if tied else "w+"
+
+
+def _parts(latents: Latents, names: Sequence[str] | None) -> list[Part]:
+    """The parts to move: those named, or all that the latents hold and an encoder would find, but conditions."""
+    known: dict[str, Part] = {part.name: part for part in encoded(latents.layout) if part.name in latents}
+    for name in names or ():
+        if name not in known:
+            raise LatentsError(f"These latents hold no part {name!r} to move; they hold {sorted(known)}.")
+    if names:
+        return [known[name] for name in names]
+    moved = [part for part in known.values() if not isinstance(part, Condition)]
+    varying: list[Part] = [part for part in moved if len(latents) > 1 and bool(latents[part.name].var(0).sum() > 0)]
+    if not varying:
+        raise LatentsError(f"These latents do not differ in {sorted(known)}; a direction needs some that do.")
+    return varying
+
+
+def _rows(latents: Latents, part: Part, tied: bool) -> Tensor:
+    """A part as rows (N, numbers): of styles that all layers share, one layer's."""
+    tensor = latents[part.name].cpu().float()
+    return (tensor[:, :1] if tied and isinstance(part, Styles) else tensor).flatten(1)
+
+
+def _unflatten(way: Tensor, parts: Sequence[Part], tied: bool) -> dict[str, Tensor]:
+    shapes = [(1, part.dim) if tied and isinstance(part, Styles) else _shape(part) for part in parts]
+    pieces = way.split([int(np.prod(shape)) for shape in shapes]) if parts else []
+    return {part.name: piece.reshape(shape) for part, piece, shape in zip(parts, pieces, shapes)}
+
+
+def _shape(part: Part) -> tuple[int, ...]:
+    return () if part.kind == "noise" else part.shape
+
+
+def _extremes(scores: Tensor, share: float) -> tuple[Tensor, Any]:
+    """The places of the samples to learn from (M,), and whether each has the trait."""
+    if scores.dtype == torch.bool:
+        return torch.arange(len(scores)), scores.numpy()
+    if not 0 < share <= 0.5:
+        raise LatentsError(f"The share of samples at either end is above 0 and at most 0.5, not {share:g}.")
+    count = max(1, round(share * len(scores)))
+    order = scores.argsort(descending=True, stable=True)
+    if not float(scores[order[0]]) > float(scores[order[-1]]):
+        raise LatentsError("All latents score alike, so nothing parts them; label them otherwise.")
+    return torch.cat([order[:count], order[-count:]]), np.arange(2 * count) < count

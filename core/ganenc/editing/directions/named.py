@@ -1,0 +1,51 @@
+"""Directions that lie with a model, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ganenc_registry.errors import UnknownNameError, nearest
+
+from ganenc.editing.directions.direction import Direction
+
+__all__ = ["FOLDER", "load_direction", "of_model"]
+
+FOLDER = "directions"
+"""The folder, inside that of a model, in which its directions lie."""
+
+
+def of_model(source: str | Path) -> dict[str, Path]:
+    """The files of the directions in a model's folder, by name; none for a model that is no folder.
+
+    Args:
+        source: an installed model, a model folder, or any other model that `ganenc.load_generator` takes.
+    """
+    from ganenc.models import model_folder
+
+    folder = model_folder(source)
+    found = [] if folder is None else (folder / FOLDER).glob("*.safetensors")
+    return {path.stem: path for path in sorted(found)}
+
+
+def load_direction(name: str | Path, source: str | Path, *, model: str = "") -> Direction:
+    """A direction from a file, or by its name among those that lie with a model.
+
+    Args:
+        name: the file, or the name.
+        source: the model, see `of_model`.
+        model: the hash that the direction must belong to.
+
+    Raises:
+        UnknownNameError: if it is neither a file nor a name.
+        LatentsError: as `Direction.load` does.
+    """
+    if Path(name).is_file():
+        return Direction.load(name, model=model)
+    known = of_model(source)
+    if str(name) not in known:
+        there = f"there are {', '.join(known)}" if known else "none lie with it; find some with `ganenc directions`"
+        raise UnknownNameError(
+            f"There is no direction {str(name)!r}{nearest(str(name), known)}: it is no file, and with the model"
+            f" {source} {there}."
+        )
+    return Direction.load(known[str(name)], model=model)

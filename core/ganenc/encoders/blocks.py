@@ -1,0 +1,153 @@
+"""The blocks that encoders are built from."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from ganenc_registry.specs import EncoderSpec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganenc.encoders.fused import fusible
+from ganenc.encoders.layers import (
+    Blur,
+    ConditionalBatchNorm,
+    Conv,
+    FixedNoise,
+    Linear,
+    activate_halve,
+    halve,
+    mix,
+    standardize,
+)
+
+__all__ = ["AdaptiveBlock", "BlockStyles", "EncoderBlock"]
+
+BlockStyles = tuple[Tensor | None, Tensor | None]
+"""The outputs of a block's two style heads, the shallower first: (N, width) each, None for a head of no width."""
+
+
+class EncoderBlock(nn.Module, ABC):
+    """One block of an encoder: features and a condition => smaller features and style vectors.
+
+    A block is built from the encoder's spec and its own place in it. ``self.spec`` says the sizes and channels that it
+    must keep to, and ``self.widths`` how many values each of its two style heads gives (0: no such head).
+
+    Args:
+        encoder: the spec of the whole encoder.
+        index: which of ``encoder.blocks`` this is.
+    """
+
+    def __init__(self, encoder: EncoderSpec, index: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.spec = encoder.blocks[index]
+        self.widths = encoder.style_widths(index)
+
+    @abstractmethod
+    def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
+        """Run the block.
+
+        Args:
+            x: features (N, spec.in_channels, *spec.size).
+            condition: embedded labels (N, encoder.embedding) where the norm is conditional, otherwise None.
+
+        Returns:
+            Features (N, spec.out_channels, *spec.out_size), and the style heads' outputs.
+        """
+
+
+class AdaptiveBlock(EncoderBlock):
+    """The paper's adaptive block (Figure 4, Tables 9 and 10).
+
+    Twice: a style head on (mean, deviation), a norm, a 3x3 convolution, noise, leaky ReLU. Then it halves, and mixes
+    with what came in, halved likewise and brought to the same channels by a 1x1 convolution. A block of one
+    convolution (the last) has its second head after it, and there an instance norm too if that is the encoder's norm
+    (as in the published code; the tables leave it out).
+    """
+
+    def __init__(self, encoder: EncoderSpec, index: int) -> None:
+        super().__init__(encoder, index)
+        spec = self.spec
+        middle = spec.in_channels if spec.convolutions == 2 else spec.out_channels
+        self.head_1 = self._head(spec.in_channels, self.widths[0])
+        self.norm_1 = self._norm(spec.in_channels)
+        self.conv_1 = self._conv(spec.in_channels, middle, last=spec.convolutions == 1)
+        self.noise_1 = self._noise(middle, 2 * index, last=spec.convolutions == 1)
+        self.head_2 = self._head(middle, self.widths[1])
+        if spec.convolutions == 2:
+            self.norm_2 = self._norm(middle)
+            self.blur = Blur(middle) if encoder.blur else nn.Identity()
+            self.conv_2 = self._conv(middle, spec.out_channels, last=True)
+            self.noise_2 = self._noise(spec.out_channels, 2 * index + 1, last=True)
+        if spec.in_channels != spec.out_channels:
+            self.bypass = Conv(spec.in_channels, spec.out_channels, 1, equalized=encoder.equalized)
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
+        """See :class:`EncoderBlock`."""
+        slope, two = self.encoder.slope, self.spec.convolutions == 2
+        bypass = x if self.spec.downscale == "none" else halve(x)
+        # A norm multiplies features anyway: by the scale of the next convolution's weight too, which then is not.
+        scaled = self.encoder.norm == "instance" and fusible(x)
+        gain = self.conv_1.scale if scaled else 1.0
+        x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition, gain=gain)
+        x = self.noise_1(self.conv_1(x, scaled=scaled))
+        if two:
+            gain = self.conv_2.scale if scaled else 1.0
+            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, slope, gain)
+            x = self.noise_2(self.conv_2(self.blur(x), scaled=scaled))
+        if self.spec.downscale == "average":
+            x = activate_halve(x, slope)
+        else:
+            x = F.leaky_relu(x, slope, inplace=True)
+        if not two:
+            x, style_2 = self._normalise(x, self.head_2, None, None)
+        if self.spec.in_channels != self.spec.out_channels:
+            bypass = self.bypass(bypass)
+        return mix(x, bypass, self.encoder.residual), (style_1, style_2)
+
+    def _normalise(
+        self,
+        x: Tensor,
+        head: nn.Module | None,
+        norm: nn.Module | None,
+        condition: Tensor | None,
+        slope: float | None = None,
+        gain: float = 1.0,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The style of ``x``, and ``x`` normalised, both after a leaky ReLU if there is a slope.
+
+        (mean, deviation) are computed once for both. Of an instance norm, ``gain`` is the deviation that comes out.
+        """
+        style = None
+        instance = self.encoder.norm == "instance"
+        if slope is not None and not (instance and fusible(x)):
+            x, slope = F.leaky_relu(x, slope, inplace=True), None
+        if head is not None or instance:
+            normal, mean, std = standardize(x, slope, gain)
+            style = head(torch.cat([mean, std], dim=1).flatten(1)) if head is not None else None
+            x = normal if instance else x
+        return (norm(x, condition) if norm is not None else x), style
+
+    def _head(self, channels: int, width: int) -> Linear | None:
+        if not width:
+            return None
+        return Linear(2 * channels, width, equalized=self.encoder.equalized, start=self.encoder.head_gain)
+
+    def _norm(self, channels: int) -> ConditionalBatchNorm | None:
+        if self.encoder.norm == "instance":
+            return None
+        return ConditionalBatchNorm(channels, self.encoder.embedding, equalized=self.encoder.equalized)
+
+    def _conv(self, inputs: int, outputs: int, *, last: bool) -> Conv:
+        stride = last and self.spec.downscale == "stride"
+        return Conv(inputs, outputs, 3, stride=stride, equalized=self.encoder.equalized, gain=math.sqrt(2))
+
+    def _noise(self, channels: int, place: int, *, last: bool) -> nn.Module:
+        if self.encoder.noise == "none":
+            return nn.Identity()
+        halved = last and self.spec.downscale == "stride"
+        size = self.spec.out_size if halved else self.spec.size
+        return FixedNoise(channels, size, seed=self.encoder.noise_seed, place=place, inplace=True)

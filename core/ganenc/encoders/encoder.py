@@ -1,0 +1,267 @@
+"""The encoder: images => latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ganenc_registry import registry
+from ganenc_registry.errors import ImageError, LatentsError, SpecError
+from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Styles, Vector
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganenc.encoders.blocks import EncoderBlock
+from ganenc.encoders.layers import Conv, Linear
+from ganenc.generators import Generator
+from ganenc.latents import Latents
+
+__all__ = ["Encoder", "build_encoder", "check_fits"]
+
+
+class Encoder(nn.Module):
+    """Predicts a generator's latents from images alone (and their labels, where the norm is conditional).
+
+    The layout's styles, vectors, maps and conditions are predicted, around offsets that :meth:`center_on` sets.
+    Settings and noise are left out, so that the generator takes its own. The same image gives the same latents twice.
+
+    Args:
+        spec: what the encoder is made of.
+    """
+
+    embedding: Tensor | None
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
+        block = _block_class(spec.block)
+        self.blocks = nn.ModuleList(block(spec, index) for index in range(len(spec.blocks)))
+        flat = math.prod(spec.features)
+        has_vectors = any(isinstance(part, Vector | Condition) for part in spec.parts)
+        self.hidden = None
+        if spec.hidden and has_vectors:
+            self.hidden = Linear(flat, spec.hidden, gain=math.sqrt(2), equalized=spec.equalized)
+        self.heads = nn.ModuleList(_head(spec, part) for part in spec.parts)
+        embedding = None
+        if spec.norm == "conditional-batch":
+            one_hot = not any(isinstance(part, Condition) for part in spec.parts) and spec.embedding == spec.classes
+            embedding = torch.eye(spec.classes) if one_hot else torch.zeros(spec.classes, spec.embedding)
+        self.register_buffer("embedding", embedding)
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What this encoder is made of."""
+        return self._spec
+
+    def forward(self, images: Tensor, *, labels: Tensor | None = None) -> Latents:
+        """Images => latents.
+
+        Args:
+            images: (N, C, H, W) in ``spec.value_range``, in any floating-point dtype.
+            labels: int64 (N,) or rows (N, classes); needed where ``spec.norm`` is ``conditional-batch``, else unused.
+
+        Raises:
+            ImageError: if the images have another size or number of channels, or hold no floating-point values.
+            LatentsError: if labels are needed and missing, or do not fit.
+        """
+        self._check(images)
+        images = images.to(self.from_image.weight.dtype)
+        low, high = self.spec.value_range
+        if (low, high) != (-1.0, 1.0):
+            images = images * (2 / (high - low)) - (high + low) / (high - low)
+        condition = self._condition(labels, images)
+        x = F.leaky_relu(self.from_image(images), self.spec.slope, inplace=True)
+        styles: list[Tensor | None] = []
+        for block in self.blocks:
+            x, (first, second) = block(x, condition)
+            styles += [first, second]
+        vector = x.flatten(1)
+        if self.hidden is not None:
+            vector = F.leaky_relu(self.hidden(vector), self.spec.slope)
+        outcomes = [head(x, vector, styles) for head in self.heads]
+        return Latents(self.spec.layout, {part.name: out for part, out in zip(self.spec.parts, outcomes)})
+
+    @torch.no_grad()
+    def center_on(self, generator: Generator) -> None:
+        """Take the generator's embedded labels and, where ``spec.start`` is ``center``, its mean latents as offsets.
+
+        Raises:
+            LatentsError: if the generator's latents or labels are not those of the encoder's spec.
+        """
+        if self.embedding is not None and any(isinstance(part, Condition) for part in self.spec.parts):
+            embedded = generator.embed(torch.arange(self.spec.classes, device=generator.device))
+            if embedded.shape != self.embedding.shape:
+                wanted, found = tuple(self.embedding.shape), tuple(embedded.shape)
+                raise LatentsError(f"The encoder's labels are embedded as {wanted}; this generator's are {found}.")
+            self.embedding.copy_(embedded)
+        if self.spec.start != "center":
+            return
+        center = generator.center()
+        for part, head in zip(self.spec.parts, self.heads):
+            if part.name in center:
+                value = center[part.name][0]
+                if tuple(value.shape) != part.shape:
+                    shapes = f"{tuple(value.shape)}, the encoder's {part.shape}"
+                    raise LatentsError(f"The generator's {part.name!r} has shape {shapes}; mirror this generator anew.")
+                head.get_buffer("offset").copy_(value)
+
+    def _check(self, images: Tensor) -> None:
+        wanted = (self.spec.channels, *self.spec.size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
+            found = tuple(images.shape)
+            raise ImageError(f"The encoder takes images (N, {', '.join(map(str, wanted))}); these are {found}.")
+        if not images.is_floating_point():
+            low, high = self.spec.value_range
+            raise ImageError(f"The encoder takes values from {low:g} to {high:g} as floats; these are {images.dtype}.")
+
+    def _condition(self, labels: Tensor | None, images: Tensor) -> Tensor | None:
+        if self.embedding is None:
+            return None
+        classes = self.spec.classes
+        if labels is None:
+            wanted = f"int64 (N,) below {classes} or rows (N, {classes})"
+            raise LatentsError(f"This encoder is conditional: give labels, {wanted}.")
+        rows = labels.ndim == 2 and labels.shape[1] == classes
+        if labels.shape[0] != images.shape[0] or not (rows or (labels.ndim == 1 and not labels.is_floating_point())):
+            found = f"{tuple(labels.shape)} of {labels.dtype}"
+            n = len(images)
+            raise LatentsError(f"Labels are int64 ({n},) or rows ({n}, {classes}); these are {found}.")
+        if rows:
+            return labels.to(self.embedding) @ self.embedding
+        if labels.device.type == "cpu" and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise LatentsError(f"Labels run from 0 to {classes - 1}; these are {labels.tolist()}.")
+        return self.embedding[labels.to(self.embedding.device)]
+
+
+class StylesHead(nn.Module):
+    """Gathers the blocks' style heads into W+, deepest first: -> (N, layers, dim)."""
+
+    offset: Tensor
+
+    def __init__(self, spec: EncoderSpec, part: Styles) -> None:
+        super().__init__()
+        self.columns: list[tuple[int, slice]] = [(head, _columns(spec, part, head)) for head in spec.heads_of(part)]
+        self.register_buffer("offset", torch.zeros(part.layers, part.dim))
+
+    def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
+        """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, layers, dim)."""
+        taken = []
+        for head, columns in self.columns:
+            style = styles[head]
+            assert style is not None, f"the block of style head {head} gave no style"
+            taken.append(style[:, columns])
+        return torch.stack(taken, dim=1) + self.offset
+
+
+class VectorHead(nn.Module):
+    """A fully connected layer after the last block: -> (N, dim)."""
+
+    offset: Tensor
+
+    def __init__(self, inputs: int, dim: int, *, equalized: bool, start: float) -> None:
+        super().__init__()
+        self.linear = Linear(inputs, dim, equalized=equalized, start=start)
+        self.register_buffer("offset", torch.zeros(dim))
+
+    def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
+        """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, dim)."""
+        out: Tensor = self.linear(vector)
+        return out + self.offset
+
+
+class MapHead(nn.Module):
+    """The last features, by a 1x1 convolution and a resize where shapes differ: -> (N, channels, height, width)."""
+
+    offset: Tensor
+
+    def __init__(self, spec: EncoderSpec, part: Map) -> None:
+        super().__init__()
+        channels, *size = spec.features
+        self.conv = None
+        if channels != part.channels:
+            self.conv = Conv(channels, part.channels, 1, gain=1.0, equalized=spec.equalized)
+        self.size = None if size == [part.height, part.width] else (part.height, part.width)
+        self.gain = spec.map_gain
+        self.register_buffer("offset", torch.zeros(part.shape))
+
+    def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
+        """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, channels, height, width)."""
+        if self.conv is not None:
+            features = self.conv(features)
+        if self.size is not None:
+            features = F.interpolate(features, self.size, mode="bilinear", align_corners=False)
+        return features * self.gain + self.offset
+
+
+def build_encoder(
+    source: Generator | GeneratorSpec | EncoderSpec, spec: EncoderSpec | None = None, **overrides: Any
+) -> Encoder:
+    """Build an encoder with random weights.
+
+    Args:
+        source: a generator, whose encoder starts at its mean latents; or a generator's spec, whose encoder has offsets
+            of zero; or an encoder's own spec.
+        spec: the encoder's spec, where the generator's mirror is not wanted.
+        overrides: fields of the encoder's spec to change.
+
+    Raises:
+        SpecError: if a field is wrong, or the spec does not fit the generator.
+    """
+    if isinstance(source, EncoderSpec):
+        spec = source
+    else:
+        generator = source.spec if isinstance(source, Generator) else source
+        if spec is None:
+            spec, overrides = EncoderSpec.mirror(generator, **overrides), {}
+    if overrides:
+        spec = EncoderSpec.from_mapping({**spec.to_mapping(), **overrides})
+    if not isinstance(source, EncoderSpec):
+        check_fits(spec, generator)
+    encoder = Encoder(spec)
+    if isinstance(source, Generator):
+        encoder.center_on(source)
+    return encoder
+
+
+def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
+    """Raise ``SpecError`` if an encoder of ``spec`` cannot serve the generator."""
+    for name in ("size", "channels", "value_range"):
+        ours, theirs = getattr(spec, name), getattr(generator, name)
+        if ours != theirs:
+            raise SpecError(f"{name}: the encoder has {ours}, the generator {theirs}; they must agree.")
+    for part in spec.parts:
+        theirs = generator.part(part.name)
+        if isinstance(theirs, Noise) or theirs.kind != part.kind or theirs.shape != part.shape:
+            shape = theirs.shapes if isinstance(theirs, Noise) else theirs.shape
+            found = f"{part.kind} {part.shape} in the encoder and {theirs.kind} {shape} in the generator"
+            raise SpecError(f"layout: {part.name!r} is {found}; they must agree.")
+
+
+def _block_class(name: str) -> type[EncoderBlock]:
+    block = registry().resolve("block", name)
+    if not (isinstance(block, type) and issubclass(block, EncoderBlock)):
+        raise SpecError(f"block: {name!r} is registered as {block!r}, which is no EncoderBlock.")
+    return block
+
+
+def _head(spec: EncoderSpec, part: Styles | Vector | Map | Condition) -> nn.Module:
+    if isinstance(part, Styles):
+        return StylesHead(spec, part)
+    if isinstance(part, Map):
+        return MapHead(spec, part)
+    inputs = spec.hidden or math.prod(spec.features)
+    return VectorHead(inputs, part.dim, equalized=spec.equalized, start=spec.head_gain)
+
+
+def _columns(spec: EncoderSpec, part: Styles, head: int) -> slice:
+    """Where in the outputs of a style head the values of ``part`` lie: styles follow one another in layout order."""
+    first = 0
+    for other in spec.parts:
+        if other is part:
+            break
+        if isinstance(other, Styles) and head in spec.heads_of(other):
+            first += other.dim
+    return slice(first, first + part.dim)

@@ -1,0 +1,264 @@
+"""Networks as graphs of plain tensors, for programs without ganenc: ONNX files and ``torch.export`` files."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from ganenc_registry.errors import ExportError, GanencError, SpecError, nearest
+from torch import Tensor
+
+from ganenc.export.graphs import Graph, Port
+from ganenc.files import atomic_path, write_json
+from ganenc.generators import Generator
+from ganenc.models import model_hash
+
+__all__ = ["FORMATS", "PARITY", "check_export", "export"]
+
+FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+"""How a file of each format ends."""
+PARITY = 1e-3
+"""The largest difference to the network in torch that is let through, as a part of the outputs' range."""
+
+_TRACED = 2
+"""The batch that a graph with a batch of any size is recorded with; one alone would be taken for a constant."""
+_CHECKED = (1, 3)
+"""The batches that such a graph is then checked with."""
+_ONNX_BYTES = 2**31 - 2**20
+
+
+def export(
+    graph: Graph, folder: str | Path, *, format: str = "onnx", batch: int | None = None, opset: int | None = None
+) -> dict[str, Any]:
+    """Write a graph to a file, check what the file gives, and write what is to be known of it as JSON beside it.
+
+    The file is ``generator.onnx`` or the like, the facts are in ``generator.onnx.json``. Both are written atomically,
+    and only if the file gives what the network gives in torch: ONNX files run in onnxruntime, on the CPU.
+
+    Args:
+        graph: what to export.
+        folder: where to; made if it is not there.
+        format: ``onnx``, or ``torch`` for a file of `torch.export`.
+        batch: the number of samples that the graph takes at a time; by default any.
+        opset: the version of ONNX's operators; by default the exporter's own.
+
+    Returns:
+        the facts, as the JSON file has them: inputs, outputs, hash of the model, opset, measured parity.
+
+    Raises:
+        ExportError: if the network cannot be exported, what exporting needs is not installed, or what the file gives
+            differs by more than `PARITY` of the outputs' range.
+        SpecError: if a choice is wrong.
+    """
+    check_export(format, batch, opset)
+    path = Path(folder) / f"{graph.name}{FORMATS[format]}"
+    with torch.no_grad(), _quiet():
+        program = _record(graph, batch)
+        with atomic_path(path) as temporary:
+            written = _write_onnx(program, graph, temporary, batch, opset) if format == "onnx" else {}
+            if format == "torch":
+                torch.export.save(program, temporary)
+            run = _onnx_runner(graph, temporary) if format == "onnx" else _torch_runner(temporary)
+            parity = _parity(graph, run, _CHECKED if batch is None else (batch,), path)
+    facts = {"graph": graph.name, "file": path.name, "format": format, **_described(graph, batch), **written}
+    facts |= {"torch": torch.__version__, "parity": parity}
+    write_json(path.with_name(f"{path.name}.json"), facts)
+    return facts
+
+
+def check_export(format: str, batch: int | None = None, opset: int | None = None) -> None:
+    """Check the choices of an export, and that what it takes is installed, before anything is loaded.
+
+    Raises:
+        SpecError: if there is no such format, the batch is below 1, or an opset is given where there is none.
+        ExportError: if a package is missing or torch is too old.
+    """
+    if format not in FORMATS:
+        raise SpecError(f"format: it is {' or '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}.")
+    if batch is not None and batch < 1:
+        raise SpecError(f"batch: a graph takes 1 sample or more at a time, not {batch}.")
+    if opset is not None and format != "onnx":
+        raise SpecError("opset: only ONNX files have one; leave it out, or take the format onnx.")
+    _check_installed(format)
+
+
+def _described(graph: Graph, batch: int | None) -> dict[str, Any]:
+    """What is to be known of a graph, whatever it is written as."""
+    return {
+        "family": graph.network.spec.family if isinstance(graph.network, Generator) else None,
+        "model_hash": model_hash(graph.network),
+        "batch": "any" if batch is None else batch,
+        "inputs": [port.facts(batch) for port in graph.inputs],
+        "outputs": [port.facts(batch) for port in graph.outputs],
+        **graph.facts(),
+    }
+
+
+def _record(graph: Graph, batch: int | None) -> torch.export.ExportedProgram:
+    """The graph as torch records it."""
+    example = graph.draw(_TRACED if batch is None else batch)
+    shapes = None
+    if batch is None:
+        size = torch.export.Dim("batch")
+        shapes = (tuple({0: size} for _ in example),)
+    try:
+        return torch.export.export(graph, example, dynamic_shapes=shapes, strict=False)
+    except GanencError:
+        raise
+    except Exception as error:
+        raise ExportError(f"This {graph.name} cannot be exported: {_reason(error)}.") from error
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, graph: Graph, path: Path, batch: int | None, opset: int | None
+) -> dict[str, Any]:
+    """Write the recorded graph as ONNX; returns its opset."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
+    if size > _ONNX_BYTES:
+        raise ExportError(
+            f"This {graph.name} has {size / 2**30:.1f} GiB of weights, and one ONNX file holds at most 2; take the"
+            " format torch."
+        )
+    try:
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=[port.name for port in graph.inputs],
+            output_names=[port.name for port in graph.outputs],
+            dynamic_shapes=[{0: "batch"} for _ in graph.inputs] if batch is None else None,
+            opset_version=opset,
+        )
+        assert made is not None, "the exporter gives a program"
+        found = int(made.model.opset_imports[""])
+        for node in made.model.graph.all_nodes():
+            node.metadata_props.clear()  # Paths and source lines of whoever exports.
+        made.save(path, external_data=False)
+    except Exception as error:
+        raise ExportError(f"This {graph.name} cannot be exported to ONNX: {_reason(error)}.") from error
+    if opset not in (None, found):
+        raise ExportError(f"This {graph.name} cannot be written with opset {opset}, only with {found}; leave it out.")
+    return {"opset": found}
+
+
+Runner: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+
+def _onnx_runner(graph: Graph, path: Path) -> Runner:
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ExportError(f"onnxruntime cannot load the exported {graph.name}: {_first_line(error)}.") from error
+    names = [port.name for port in graph.inputs]
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        given = {name: tensor.cpu().numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, given)]
+
+    return run
+
+
+def _torch_runner(path: Path) -> Runner:
+    module = torch.export.load(path).module()
+
+    def run(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = module(*tensors)
+        return found
+
+    return run
+
+
+def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> dict[str, Any]:
+    """How far what the file gives lies from what the network gives, at most, for each output.
+
+    Raises:
+        ExportError: if that is more than `PARITY` of its range, or the file does not run.
+    """
+    largest = {port.name: {"difference": 0.0, "of_range": 0.0} for port in graph.outputs}
+    for n in batches:
+        given = graph.draw(n)
+        try:
+            found = run(given)
+        except Exception as error:
+            raise ExportError(f"The exported {graph.name} fails on {n} samples: {_first_line(error)}.") from error
+        for port, ours, theirs in zip(graph.outputs, graph(*given), found, strict=True):
+            difference = float((ours.cpu() - theirs.cpu()).abs().max())
+            share = difference / max(_range(port, ours), 1e-12)
+            if not share <= PARITY:
+                raise ExportError(
+                    f"{path} is not written: its {port.name} of {n} samples differ from the {graph.name}'s by up to"
+                    f" {difference:.2g}, {share:.2g} of their range; at most {PARITY:g} is let through."
+                )
+            kept = largest[port.name]
+            kept["difference"], kept["of_range"] = max(kept["difference"], difference), max(kept["of_range"], share)
+    return {"batches": list(batches), "allowed_of_range": PARITY, "outputs": largest}
+
+
+def _range(port: Port, values: Tensor) -> float:
+    """The width of the range that an output takes: its value range where it has one, otherwise what was found."""
+    low, high = port.about.get("value_range", (float(values.min()), float(values.max())))
+    return float(high - low)
+
+
+def _check_installed(format: str) -> None:
+    needs = ["onnx", "onnxscript", "onnxruntime"] if format == "onnx" else []
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f'Exporting to ONNX takes {", ".join(missing)}: run `pip install "ganenc[export]"`.')
+    version = torch.__version__
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < (2, 6):
+        raise ExportError(f"Exporting takes torch 2.6 or newer, and {version} is installed: `pip install -U torch`.")
+
+
+def _reason(error: BaseException) -> str:
+    """Why a network cannot be exported, in words, from what the exporter says."""
+    chain = [error]
+    while (below := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(below)
+    for one in chain:
+        text = str(one)
+        if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text):
+            return f"ONNX has nothing for its operator {missing[1]}; take the format torch"
+        if "specialized it to be a constant" in text:
+            return "its code counts on a fixed number of samples; choose one (`--batch 1`)"
+        if "data-dependent" in text:
+            return f"what it does hangs on values that it computes, which no graph can follow{_place(error)}"
+    return f"{_first_line(chain[-1])}{_place(chain[-1])}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".rstrip(" .:")
+
+
+def _place(error: BaseException) -> str:
+    """Where in the network's own code it went wrong, if anywhere."""
+    ours, torchs = Path(__file__), Path(torch.__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path != ours and torchs not in path.parents and path.is_file():
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' own remarks; what concerns a user becomes an error."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,17 @@
+from .atomic import atomic_path as atomic_path
+from .atomic import drop_leftovers as drop_leftovers
+from .atomic import finite as finite
+from .atomic import write_bytes as write_bytes
+from .atomic import write_json as write_json
+from .atomic import write_text as write_text
+from .bounded_json import read_json as read_json
+from .devices import check_device as check_device
+from .devices import is_out_of_memory as is_out_of_memory
+from .downloads import OnProgress as OnProgress
+from .downloads import download as download
+from .interrupts import Interrupts as Interrupts
+from .processes import Processes as Processes
+from .processes import first_process as first_process
+from .scripts import import_script as import_script
+from .tensor_tree import load_state as load_state
+from .tensor_tree import save_state as save_state

@@ -1,0 +1,5 @@
+"""Other people's files, read as data: nothing in them is ever executed."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,251 @@
+"""Reads a file or folder of weights once, as data, and never executes what it holds.
+
+DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their content, not by their names:
+
+* safetensors files;
+* torch files, zip or older, through ``weights_only=True``;
+* NVIDIA network pickles, PyTorch or TensorFlow, through a reader that knows the handful of names those files use;
+* folders of such files and JSON.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NoReturn
+
+import torch
+from ganenc_registry.errors import CheckpointError, nearest
+from safetensors import SafetensorError, safe_open
+
+from ganenc.files import read_json
+from ganenc.foreign.flattening import flatten
+from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
+from ganenc.foreign.network_pickle import read_network_pickle
+from ganenc.foreign.torch_files import LEGACY_MAGIC, load_tensor_file
+
+__all__ = ["Checkpoint", "Container", "read_checkpoint"]
+
+Container = Literal["safetensors", "torch", "pickle", "folder"]
+
+_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
+_JSON_REMEDY = "correct it or remove it from the folder"
+_SAVED_ELSEWHERE = {
+    b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",
+    b"<!doctype html": "is a web page",
+    b"<html": "is a web page",
+    b"\x89HDF": "is an HDF5 file",
+    b"\x1f\x8b": "is a gzip archive; unpack it first",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file or folder of weights holds.
+
+    Attributes:
+        path: where it was read from.
+        container: "safetensors", "torch", "pickle" (an NVIDIA network pickle) or "folder".
+        tensors: tensors on the CPU, in their stored dtype, by flat dotted name. A folder puts the file's stem first;
+            the variables of a TensorFlow network keep their slashes, as in ``Gs.synthesis/4x4/Const/const``.
+        metadata: everything else, as nested dictionaries, lists, numbers, texts and None, keyed as the tensors are.
+    """
+
+    path: Path
+    container: Container
+    tensors: Mapping[str, torch.Tensor] = field(repr=False)
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def subset(self, prefix: str) -> dict[str, torch.Tensor]:
+        """Return the tensors whose names start with ``prefix``, which is cut off."""
+        return {name[len(prefix) :]: self.tensors[name] for name in self.tensors if name.startswith(prefix)}
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        """Return the metadata at a dotted name such as ``G_ema.init_kwargs.z_dim``, or ``default``."""
+        node: Any = self.metadata
+        for key in name.split("."):
+            if not isinstance(node, dict) or key not in node:
+                return default
+            node = node[key]
+        return node
+
+    def tensor(self, name: str, shape: Sequence[int | None] | None = None) -> torch.Tensor:
+        """Return one tensor in float32, certain to be there, of the shape asked for, and finite.
+
+        Args:
+            name: its full name in ``tensors``.
+            shape: the shape it must have; None leaves an axis, or the whole shape, free.
+
+        Raises:
+            CheckpointError: it is missing, empty, of another shape, not numbers, or holds NaN or infinity.
+        """
+        found = self.tensors.get(name)
+        if found is None:
+            self.fail(f"the tensor {name!r} is missing{nearest(name, self.tensors)}")
+        if shape is not None:
+            fits = len(shape) == found.ndim and all(want in (None, have) for want, have in zip(shape, found.shape))
+            if not fits:
+                wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+                self.fail(f"the tensor {name!r} has shape {tuple(found.shape)} where {wanted} is needed")
+        if not found.numel():
+            self.fail(f"the tensor {name!r} is empty: its shape is {tuple(found.shape)}")
+        if found.is_complex():
+            self.fail(f"the tensor {name!r} holds complex numbers")
+        number = found.to(torch.float32)
+        if not bool(torch.isfinite(number).all()):
+            self.fail(f"the tensor {name!r} holds NaN or infinite values", "use a copy saved before training diverged")
+        return number
+
+    def averaged(self, prefixes: Sequence[str]) -> str:
+        """Return the prefix of the network to take, where a file holds several copies of one: the averaged copy.
+
+        Args:
+            prefixes: what the names of each copy's tensors start with; the names say which is averaged.
+
+        Raises:
+            CheckpointError: there are several, and none or more than one of them is averaged.
+        """
+        chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or list(prefixes)
+        if len(chosen) != 1:
+            names = ", ".join(repr(prefix) for prefix in chosen)
+            self.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
+        return chosen[0]
+
+    def beside(self, *names: str) -> tuple[Path, Any]:
+        """Return the first JSON file of these names that lies with the weights, and what it holds.
+
+        That is in the folder that was read, or next to the file.
+
+        Raises:
+            CheckpointError: there is none, or it is not JSON.
+        """
+        folder = self.path if self.container == "folder" else self.path.parent
+        found = next((folder / name for name in names if (folder / name).is_file()), None)
+        if found is None:
+            wanted = " or ".join(names)
+            where = "in it" if self.container == "folder" else "beside it"
+            self.fail(f"there is no {wanted} {where}", f"put the {wanted} that came with the weights into {folder}")
+        try:
+            return found, read_json(found, _JSON_REMEDY)
+        except OSError as error:
+            raise CheckpointError(f"{found}: it cannot be read ({error.strerror}); check its permissions.") from error
+
+    def fail(self, problem: str, remedy: str = "download or export the file again, complete") -> NoReturn:
+        """Raise a `CheckpointError` of one sentence: this file, the problem, the remedy."""
+        raise CheckpointError(f"{self.path}: {problem}; {remedy}.")
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a file or folder of weights, as data.
+
+    Args:
+        path: a safetensors file, a torch file, an NVIDIA network pickle, or a folder of weights and JSON files.
+
+    Returns:
+        Its tensors and its metadata.
+
+    Raises:
+        CheckpointError: it is missing, empty, damaged, of an unknown format, or holds anything but data.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _read_folder(path)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: there is no such file or folder; check the path.")
+        container, tensors, metadata = _read_file(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"{path}: it cannot be read ({reason}); check the path and its permissions.") from error
+    except PickleRefused as error:
+        raise CheckpointError(_refusal(path, error)) from error
+    if not tensors:
+        raise CheckpointError(f"{path}: it holds no tensors; give a file of network weights.")
+    return Checkpoint(path, container, tensors, metadata)
+
+
+def _refusal(path: Path, error: PickleRefused) -> str:
+    if isinstance(error, PickleDamaged):
+        return f"{path}: {error}; download or export it again, complete."
+    return f"{path}: {error}; nothing in it was executed; use a file of plain weights from a source you trust."
+
+
+def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, torch.Tensor], dict[str, Any]]:
+    """Tell the format by the first bytes and read it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+        if start[:4] == b"PK\x03\x04" or start.startswith(LEGACY_MAGIC):
+            return "torch", *flatten(load_tensor_file(file), limit=size, name=name)
+        if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
+            return "safetensors", *_read_safetensors(path, name)
+        _not_elsewhere(path, start)
+        if start[:1] in (b"\x80", b"(", b"c", b"}", b"]"):
+            return "pickle", *flatten(read_network_pickle(_mapped(file)), limit=size, name=name)
+    raise CheckpointError(
+        f"{path}: it is neither a safetensors file, nor a torch file, nor an NVIDIA network pickle; "
+        "give a file of network weights."
+    )
+
+
+def _mapped(file: BinaryIO) -> bytes | mmap.mmap:
+    """The content of a file, of which only what is used is read."""
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # some file systems cannot
+        file.seek(0)
+        return file.read()
+
+
+def _not_elsewhere(path: Path, start: bytes) -> None:
+    """Name what is often saved in place of weights."""
+    if not start:
+        raise CheckpointError(f"{path}: it is empty; download or export it again.")
+    for magic, what in _SAVED_ELSEWHERE.items():
+        if start.lower().startswith(magic.lower()):
+            raise CheckpointError(f"{path}: it {what}; download the weights themselves.")
+
+
+def _read_safetensors(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    prefix = f"{name}." if name else ""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {f"{prefix}{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata: dict[str, Any] = dict(file.metadata() or {})
+    except (SafetensorError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{path}: its safetensors header or data is damaged ({reason}); download or export it again."
+        ) from error
+    return tensors, {name: metadata} if name and metadata else metadata
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    """Read every weights file of a folder, each under its stem, and every JSON file into the metadata."""
+    tensors: dict[str, torch.Tensor] = {}
+    metadata: dict[str, Any] = {}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in files:
+        if path.suffix.lower() == ".json":
+            metadata[path.stem] = read_json(path, _JSON_REMEDY)
+        elif path.suffix.lower() in _WEIGHTS:
+            try:
+                _, found, rest = _read_file(path, path.stem)
+            except PickleRefused as error:
+                raise CheckpointError(_refusal(path, error)) from error
+            twice = next((name for name in found if name in tensors), None)
+            if twice is not None:
+                raise CheckpointError(f"{folder}: two files hold the tensor {twice!r}; leave one of them.")
+            tensors.update(found)
+            if rest:
+                metadata.setdefault(path.stem, rest)
+    if not tensors:
+        raise CheckpointError(
+            f"{folder}: this folder holds no weights ({', '.join(_WEIGHTS)}); "
+            "give the folder that does, or the file itself."
+        )
+    return Checkpoint(folder, "folder", tensors, metadata)

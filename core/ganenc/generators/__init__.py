@@ -1,0 +1,5 @@
+"""Generator: its contract, its prior, and families by name."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

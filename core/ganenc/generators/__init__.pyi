@@ -1,0 +1,9 @@
+from .families import build_generator as build_generator
+from .families import made_by as made_by
+from .generator import Generator as Generator
+from .generator import NoiseChoice as NoiseChoice
+from .prior import draw_normal as draw_normal
+from .undrawn import fill as fill
+from .undrawn import undrawn as undrawn
+from .value_range import examine as examine
+from .value_range import range_complaint as range_complaint

@@ -1,0 +1,287 @@
+"""Holds what a family writes to the contract of a generator, however freely it is written. Not in paper.
+
+Networks that others wrote take what they like and give what they like. A family may leave out arguments that its
+network has no use for, and return plain tensors where latents are meant; noise that a network draws for itself is
+seeded; and what does not fit the spec is told in one sentence, at the first call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ganenc_registry.errors import LatentsError, PluginError, SpecError
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Styles, Vector
+from torch import Tensor, nn
+
+from ganenc.latents import Latents
+
+if TYPE_CHECKING:
+    from ganenc.generators.generator import Generator, NoiseChoice
+
+__all__ = ["evaluating", "hold"]
+
+_HELD = "_held_to_contract"
+_SEED = 0
+
+
+def hold(family: type[Generator]) -> None:
+    """Wrap the ``map`` and ``synthesize`` that a class defines itself, so that they take and give what core expects.
+
+    Raises:
+        PluginError: if one of them needs an argument that nobody gives it.
+    """
+    for name, wrap in (("map", _mapping), ("synthesize", _synthesis)):
+        own = vars(family).get(name)
+        if inspect.isfunction(own) and not hasattr(own, _HELD) and not getattr(own, "__isabstractmethod__", False):
+            held = wrap(own, family.__name__)
+            setattr(held, _HELD, True)
+            setattr(family, name, held)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """While it lasts, every part of a module is in eval mode, so that no batch norm learns from what is drawn."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
+    taken = _taken(own, f"{family}: its map", "z", ("labels", "truncation", "truncation_layers"))
+
+    @functools.wraps(own)
+    def map(
+        self: Generator,
+        z: Tensor,
+        *,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_layers: int | None = None,
+    ) -> Latents:
+        given = {"labels": labels, "truncation": truncation, "truncation_layers": truncation_layers}
+        _check_truncation(self.spec, taken, truncation, truncation_layers)
+        options = {name: value for name, value in given.items() if name in taken}
+        if labels is not None:
+            self.need_classes()
+        if _traced():
+            return _as_latents(self.spec, own(self, z, **options))
+        z = z.to(self.device, self.dtype)
+        made, _ = _repeatable(self, "map", lambda: own(self, z, **options), _SEED)
+        return _conditioned(self, _as_latents(self.spec, made), labels, "labels" in taken)
+
+    return map
+
+
+def _synthesis(own: Callable[..., Any], family: str) -> Callable[..., Tensor]:
+    taken = _taken(own, f"{family}: its synthesize", "latents", ("noise",))
+
+    @functools.wraps(own)
+    def synthesize(self: Generator, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        options = {"noise": noise} if taken else {}
+        if _traced():
+            images: Tensor = own(self, latents, **options)
+            return images
+        if not taken and not isinstance(noise, str | int):
+            raise LatentsError(f"{self.spec.family} takes no noise maps; give 'const', 'random' or a seed.")
+        device, dtype = self.device, self.dtype
+        if any(part.dtype != dtype or part.device != device for part in latents.tensors.values()):
+            latents = latents.to(device, dtype)
+        if isinstance(noise, str) and noise == "random":
+            made = own(self, latents, **options)
+        else:
+            seed = noise if isinstance(noise, int) else _SEED
+            made = _images(self, lambda some: own(self, some, **options), latents, seed)
+        return _checked(self, made, latents)
+
+    return synthesize
+
+
+def _taken(own: Callable[..., Any], what: str, first: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the known options that a method takes.
+
+    Raises:
+        PluginError: if it needs any other.
+    """
+    _, *parameters = inspect.signature(own).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return known
+    needed = [p.name for p in parameters[1:] if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    strange = [name for name in needed if name not in known]
+    if strange or not parameters:
+        wrong = f"needs {strange[0]!r}, which nobody gives it" if strange else f"takes no {first}"
+        raise PluginError(
+            f"{what} {wrong}; it is given (self, {first}, *, {', '.join(known)}), any but {first} if wanted."
+        )
+    return tuple(name for name in known if name in [parameter.name for parameter in parameters[1:]])
+
+
+def _check_truncation(
+    spec: GeneratorSpec, taken: tuple[str, ...], truncation: float, truncation_layers: int | None
+) -> None:
+    given = {"truncation": truncation != 1.0, "truncation_layers": truncation_layers is not None}
+    for name in (name for name, matters in given.items() if matters and name not in taken):
+        raise LatentsError(f"The map of {spec.family} takes no {name}; leave it out, or give map that argument.")
+
+
+def _as_latents(spec: GeneratorSpec, made: Any) -> Latents:
+    """What a mapping gave, as latents: latents, tensors by the name of the part, or the only part there is to draw."""
+    if isinstance(made, Latents):
+        return made
+    if isinstance(made, Tensor):
+        drawn = [part.name for part in spec.layout if isinstance(part, Styles | Vector)]
+        drawn = drawn or [part.name for part in spec.layout if isinstance(part, Map)]
+        if len(drawn) == 1:
+            made = {drawn[0]: made}
+    if not isinstance(made, Mapping):
+        names = [part.name for part in spec.layout]
+        raise SpecError(f"The map of {spec.family} gave {_described(made)}; return a dict of tensors by part: {names}.")
+    tensors = dict(made)
+    for part in spec.layout:
+        style = tensors.get(part.name)
+        if isinstance(part, Styles) and isinstance(style, Tensor) and style.ndim == 2:  # One for all layers.
+            tensors[part.name] = style[:, None].expand(-1, part.layers, -1)
+    return Latents(spec.layout, tensors)
+
+
+def _conditioned(generator: Generator, latents: Latents, labels: Tensor | None, told: bool) -> Latents:
+    """The latents with the embedded labels in a condition that the mapping left out."""
+    spec = generator.spec
+    conditions = [part.name for part in spec.layout if isinstance(part, Condition)]
+    if labels is not None and not told and not conditions and spec.classes:
+        raise SpecError(
+            f"{spec.family} declares {spec.classes} classes, but neither does its map take `labels` nor has its layout"
+            " a Condition; give it either, or leave the classes out."
+        )
+    missing = [name for name in conditions if name not in latents]
+    if missing and labels is None:
+        raise LatentsError(f"{spec.family} needs labels: integers (N,) or rows (N, {spec.classes}).")
+    return latents.replace(**{name: generator.embed(labels) for name in missing if labels is not None})
+
+
+def _images(generator: Generator, call: Callable[[Latents], Any], latents: Latents, seed: int) -> Any:
+    """Synthesize so that the same latents give the same pixels.
+
+    A network that draws noise for a whole batch gives each sample another one, by its place in the batch. Where one
+    does, in eval mode, the samples go through one by one, each with the noise that it has alone.
+    """
+    made, draws = _repeatable(generator, "synthesize", lambda: call(latents), seed)
+    if not draws or generator.training or len(latents) < 2:
+        return made
+    parts = [_repeatable(generator, "synthesize", functools.partial(call, one), seed)[0] for one in latents]
+    return torch.cat([_checked(generator, part, one) for part, one in zip(parts, latents)])
+
+
+def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed: int) -> tuple[Any, bool]:
+    """What a call gives, torch's own random numbers coming from a seed, and whether it draws any.
+
+    The first call tells whether there is something to seed: a network that draws nothing then is left to itself.
+    """
+    place = (method, generator.training)
+    if generator._draws.get(place) is False:
+        return call(), False
+    with _Seeded(seed, generator.device) as random:
+        made = call()
+        generator._draws[place] = generator._draws.get(place, False) or random.moved()
+    return made, generator._draws[place]
+
+
+class _Seeded:
+    """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was.
+
+    The streams belong to the process, so one thread at a time seeds them.
+    """
+
+    _lock = threading.RLock()
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._seed, self._streams = seed % 2**63, [torch.default_generator]
+        if device.type == "cuda":
+            self._streams.append(torch.cuda.default_generators[device.index or 0])
+        elif device.type == "mps":
+            self._streams.append(torch.mps._get_default_mps_generator())
+
+    def __enter__(self) -> _Seeded:
+        self._lock.acquire()
+        self._before = [stream.get_state() for stream in self._streams]
+        for stream in self._streams:
+            stream.manual_seed(self._seed)
+        self._start = [stream.get_state() for stream in self._streams]
+        return self
+
+    def moved(self) -> bool:
+        """Whether anything has been drawn since."""
+        return not all(torch.equal(stream.get_state(), start) for stream, start in zip(self._streams, self._start))
+
+    def __exit__(self, *_: object) -> None:
+        for stream, state in zip(self._streams, self._before):
+            stream.set_state(state)
+        self._lock.release()
+
+
+def _traced() -> bool:
+    """Whether torch compiles or exports what runs: then nothing but the family's own code is to be seen."""
+    return torch.compiler.is_compiling()
+
+
+def _checked(generator: Generator, made: Any, latents: Latents) -> Tensor:
+    """Images as the spec declares them, on the generator's device and in the dtype of its weights.
+
+    Raises:
+        SpecError: if they are something else, with what was declared and what came.
+    """
+    spec = generator.spec
+    wanted = (spec.channels, *spec.size)
+    shape = tuple(made.shape) if isinstance(made, Tensor) else ()
+    count = len(latents) or (shape[0] if shape else 0)  # Latents may hold nothing, where all parts are left out.
+    if shape != (count, *wanted) or not made.is_floating_point():
+        raise SpecError(
+            f"{spec.family} declares images (N, {', '.join(map(str, wanted))}) of floats, and its synthesize gave"
+            f" {_described(made)} for {count} samples; {_remedy(spec, made, count)}."
+        )
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in latents.tensors.values())
+    if learns and not made.requires_grad:
+        raise SpecError(
+            f"The synthesize of {spec.family} lets no gradient through to its latents, so no encoder could learn from"
+            " it; look for no_grad, inference_mode, detach, .data or NumPy in it."
+        )
+    images: Tensor = made.to(generator.device, generator.dtype)
+    return images
+
+
+def _remedy(spec: GeneratorSpec, made: Any, count: int) -> str:
+    """What to do about images of another shape."""
+    if isinstance(made, tuple | list | Mapping):
+        return "return the images alone, such as the first of these"
+    if not isinstance(made, Tensor):
+        return "return a tensor"
+    shape, (height, width) = tuple(made.shape), spec.size
+    if shape == (count, height, width, spec.channels):
+        return "the channels come first: `.permute(0, 3, 1, 2)`"
+    if made.ndim == 4 and shape[0] == count and shape[1:] != (spec.channels, height, width):
+        return f"declare size={shape[2:]} and channels={shape[1]} in its GeneratorSpec"
+    if made.numel() == count * spec.channels * height * width and made.ndim != 4:
+        return f"bring them to that shape: `.reshape(-1, {spec.channels}, {height}, {width})`"
+    if not made.is_floating_point():
+        return f"scale them to floats from {spec.value_range[0]:g} to {spec.value_range[1]:g}"
+    return "one image of that shape is wanted for each sample"
+
+
+def _described(made: Any) -> str:
+    """What something is, shapes of tensors included."""
+    if isinstance(made, Tensor):
+        return f"{tuple(made.shape)} of {str(made.dtype).removeprefix('torch.')}"
+    if isinstance(made, tuple | list):
+        return f"a {type(made).__name__} of {len(made)}: {'; '.join(map(_described, made[:4]))}"
+    if isinstance(made, Mapping):
+        return f"a mapping of {', '.join(map(str, made))}"
+    return f"a {type(made).__name__}"

@@ -1,0 +1,336 @@
+"""The contract of a generator."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import Self
+
+from ganenc.generators.contract import evaluating, hold
+from ganenc.generators.prior import draw_class, draw_normal, draw_prior
+from ganenc.generators.undrawn import fill, undrawn
+from ganenc.latents import Latents
+
+if TYPE_CHECKING:
+    from ganenc.foreign import Checkpoint
+
+__all__ = ["Generator", "NoiseChoice", "draw_normal"]
+
+NoiseChoice: TypeAlias = str | int | Sequence[Tensor]
+"""What ``synthesize`` takes as noise: ``const``, ``random``, ``none``, a seed, or one map (N, \\*shape) a layer."""
+
+CENTER_DRAWS = 10_000
+CENTER_SEED = 0x6D65616E
+
+
+class Generator(nn.Module, ABC):
+    """A pre-trained GAN's generator.
+
+    A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` (or has it as the
+    class attribute ``spec``) and implements :meth:`synthesize`; with a mapping network also :meth:`map`; with labels
+    that are embedded also :meth:`embed`.
+
+    Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
+    device of its weights; labels are expected there.
+
+    What a subclass writes is held to the contract, so that it can be short: ``map`` and ``synthesize`` may leave out
+    the options they have no use for; ``map`` may return tensors by the name of the part, or one tensor where there is
+    one part to draw; noise that a network draws for itself is seeded; and images that are not as the spec declares them
+    are a `SpecError` that says what was declared and what came.
+
+    Args:
+        spec: what the generator takes in and gives out; by default the class attribute ``spec``.
+
+    Raises:
+        SpecError: if there is neither.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        hold(cls)
+
+    def __init__(self, spec: GeneratorSpec | None = None) -> None:
+        super().__init__()
+        if spec is None and isinstance(declared := type(self).spec, GeneratorSpec):
+            spec = declared
+        if not isinstance(spec, GeneratorSpec):
+            name = type(self).__name__
+            raise SpecError(f"{name} has no spec: hand a GeneratorSpec to super().__init__, or set it on the class.")
+        self._spec = spec
+        self._draws: dict[tuple[str, bool], bool] = {}
+        self._centers: dict[str, Latents] = {}
+        self._settings: dict[str, float] = {}
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """What this generator takes in and gives out."""
+        return self._spec
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(itertools.chain(self.parameters(), self.buffers()), torch.empty(0)).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, in which images come out."""
+        held = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.dtype for tensor in held if tensor.is_floating_point()), torch.float32)
+
+    @abstractmethod
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        """Latents => images (N, C, H, W) in ``spec.value_range``.
+
+        The same latents give the same pixels twice, unless ``noise`` is ``random``.
+        """
+
+    def map(
+        self,
+        z: Tensor,
+        *,
+        labels: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_layers: int | None = None,
+    ) -> Latents:
+        """z (N, prior.dim) => latents. The default puts z into the layout's vectors, and labels into its condition.
+
+        Several vectors take one stretch of z after another, in the layout's order.
+
+        Args:
+            z: draws of the prior; never scaled here.
+            labels: int64 (N,) or rows (N, classes), where labels matter.
+            truncation: how far styles stay from their mean: 1 leaves them, 0 gives the mean.
+            truncation_layers: how many of the first layers that holds for; all by default.
+
+        Raises:
+            LatentsError: if labels are missing where they matter, or given where there are no classes; if there are
+                styles, or the vectors do not take all of z.
+        """
+        if labels is not None:
+            self.need_classes()
+        spec, tensors = self.spec, dict[str, Tensor]()
+        for part in spec.layout:
+            if isinstance(part, Styles):
+                raise LatentsError(f"{spec.family} has styles {part.name!r} but no mapping network to draw them.")
+            if isinstance(part, Condition):
+                if labels is None:
+                    raise LatentsError(f"{spec.family} needs labels: integers (N,) or rows (N, classes).")
+                tensors[part.name] = self.embed(labels)
+        lengths = {part.name: part.dim for part in spec.layout if isinstance(part, Vector)}
+        if sum(lengths.values()) != spec.prior.dim:
+            raise LatentsError(
+                f"z of {spec.family} has {spec.prior.dim} values, its vectors take {lengths or 'none'}: give it a `map`"
+                " that makes them of z, or another prior.dim."
+            )
+        tensors |= dict(zip(lengths, z.split(list(lengths.values()), dim=1)))
+        return Latents(spec.layout, tensors)
+
+    def embed(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim).
+
+        By default the labels as rows, for a condition that is as long as there are classes; others implement it.
+
+        Raises:
+            LatentsError: if there is no such condition, or labels do not fit.
+        """
+        spec = self.spec
+        if not any(isinstance(part, Condition) and part.dim == spec.classes for part in spec.layout):
+            raise LatentsError(f"{spec.family} has no condition to embed labels in, or no `embed` for it.")
+        return self.label_rows(labels)
+
+    def need_classes(self) -> int:
+        """The number of classes.
+
+        Raises:
+            LatentsError: if there are none, so that labels are of no use.
+        """
+        if not self.spec.classes:
+            raise LatentsError(f"{self.spec.family} has no classes, so labels are of no use; leave them out.")
+        return self.spec.classes
+
+    def label_rows(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights.
+
+        Raises:
+            LatentsError: if labels have another shape, or there is no such class, or none at all.
+        """
+        classes = self.need_classes()
+        if labels.ndim == 1 and not (labels.is_floating_point() or labels.dtype == torch.bool):
+            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
+            labels = F.one_hot(labels.long(), classes)
+        if labels.ndim != 2 or labels.shape[1] != classes:
+            found = f"{tuple(labels.shape)} of {labels.dtype}"
+            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {found}.")
+        return labels.to(self.dtype)
+
+    def label_numbers(self, labels: Tensor) -> Tensor:
+        """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table.
+
+        Raises:
+            LatentsError: if they are no labels of this generator, or a row has not a single 1.
+        """
+        rows = self.label_rows(labels)
+        numbers = rows.argmax(1)
+        if not torch.equal(F.one_hot(numbers, self.spec.classes).to(rows), rows):
+            raise LatentsError(f"{self.spec.family} takes one class a sample; a row has a single 1 and otherwise 0.")
+        return numbers
+
+    def default(self, name: str) -> Tensor | None:
+        """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""
+        part = self.spec.part(name)
+        if isinstance(part, Setting):
+            value = self._settings.get(name, part.default)
+            return torch.full((1,), value, device=self.device, dtype=self.dtype)
+        return None
+
+    @contextmanager
+    def using(self, **settings: float) -> Iterator[Self]:
+        """While it lasts, settings that latents leave out take these values in place of their defaults.
+
+        For images that were made under other settings: an encoder does not predict them.
+
+        Args:
+            settings: values by the setting's name, such as ``truncation``.
+
+        Raises:
+            SpecError: if the layout has no part of that name.
+            LatentsError: if the part is no setting.
+        """
+        wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
+        if wrong:
+            raise LatentsError(f"{wrong[0]!r} of {self.spec.family} is no setting, so it cannot be set for a while.")
+        before, self._settings = self._settings, {**self._settings, **settings}
+        try:
+            yield self
+        finally:
+            self._settings = before
+
+    def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
+        """The same latents, with the generator's own maps and settings in place of those left out.
+
+        Args:
+            latents: of N samples.
+            labels: int64 (N,) or rows (N, classes): their embedding takes the place of a condition that was predicted.
+        """
+        own = {}
+        for part in self.spec.layout:
+            if isinstance(part, Map | Setting) and part.name not in latents:
+                value = self.default(part.name)
+                if value is not None:
+                    own[part.name] = value.expand(len(latents), *value.shape[1:])
+            elif isinstance(part, Condition) and labels is not None:
+                own[part.name] = self.embed(labels)
+        return latents.replace(**own)
+
+    def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:
+        """Draw z (n, prior.dim) from the prior.
+
+        Sample ``first + i`` of a seed is the same whatever n is, so data do not depend on how they are batched.
+        """
+        z = draw_prior(self.spec.prior, n, seed=seed, first=first)
+        return z.to(device=self.device, dtype=self.dtype)
+
+    def draw_labels(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor | None:
+        """Draw labels int64 (n,), each class as likely; None where labels do not matter."""
+        if not self.spec.classes:
+            return None
+        drawn = [draw_class(self.spec.classes, seed=seed, place=first + i) for i in range(n)]
+        return torch.tensor(drawn, dtype=torch.int64, device=self.device)
+
+    def sample(
+        self, n: int, *, seed: int = 0, labels: Tensor | None = None, truncation: float = 1.0, first: int = 0
+    ) -> Latents:
+        """Draw latents of n samples.
+
+        Args:
+            n: how many.
+            seed: the stream of draws.
+            labels: int64 (N,) or rows (N, classes); drawn where they matter and are not given.
+            truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
+            first: the place in the stream to begin at.
+
+        Raises:
+            LatentsError: if there are labels, but not n of them or no classes.
+        """
+        if labels is None:
+            labels = self.draw_labels(n, seed=seed, first=first)
+        else:
+            self.need_classes()
+            if len(labels) != n:
+                raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
+        z = self.draw(n, seed=seed, first=first)
+        if self.spec.truncation == "prior":
+            z = z * truncation
+        latents = self.map(z, labels=labels, truncation=truncation if self.spec.truncation == "styles" else 1.0)
+        carried = {p.name for p in self.spec.layout if isinstance(p, Setting) and p.name == "truncation"}
+        return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in carried})
+
+    @torch.no_grad()
+    def center(self, *, labels: Tensor | None = None) -> Latents:
+        """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings.
+
+        They are computed once and kept, so ask for them after the weights are in place. As many are kept as there are
+        classes, besides those of no label; the oldest go first.
+
+        Args:
+            labels: int64 (N,) or rows (N, classes), for N samples, each the mean of its class alone.
+        """
+        if labels is not None and len(labels) > 1:
+            return Latents.cat(self.center(labels=label) for label in labels.split(1))
+        key = "" if labels is None else str(labels.flatten().tolist())
+        if key not in self._centers:
+            if len(self._centers) > self.spec.classes:
+                del self._centers[next(iter(self._centers))]
+            with evaluating(self):
+                self._centers[key] = self._mean_of_draws(labels)
+        return self.complete(self._centers[key].to(self.device, self.dtype))
+
+    def _mean_of_draws(self, labels: Tensor | None) -> Latents:
+        sums: dict[str, Tensor] = {}
+        for first in range(0, CENTER_DRAWS, 1000):
+            given = None if labels is None else labels.expand(1000, *labels.shape[1:])
+            latents = self.sample(1000, seed=CENTER_SEED, first=first, labels=given)
+            for name, tensor in latents.tensors.items():
+                sums[name] = sums.get(name, torch.zeros(())) + tensor.cpu().double().sum(0, keepdim=True)
+        settings = {part.name for part in self.spec.layout if isinstance(part, Setting)}
+        means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
+        return Latents(self.spec.layout, means, space=latents.space)
+
+    def freeze(self) -> Self:
+        """Frozen means frozen: eval mode, and no weight takes a gradient."""
+        return self.eval().requires_grad_(False)
+
+    @classmethod
+    def from_tensors(cls, spec: GeneratorSpec, tensors: Mapping[str, Tensor]) -> Self:
+        """Build the generator of a spec with these weights, which it keeps; no random ones are drawn first.
+
+        Args:
+            spec: of this family.
+            tensors: the whole state dictionary, by the names and in the shapes of the family's own.
+
+        Raises:
+            SpecError: if the spec does not fit together, or describes a network far larger than the weights.
+        """
+        generator = undrawn(lambda: cls(spec), tensors)
+        fill(generator, tensors)
+        return generator
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a foreign checkpoint is one of this family's. Families that read foreign files implement it."""
+        return False
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
+        """Build the generator that a foreign checkpoint holds; its architecture comes from the shapes found."""
+        raise CheckpointError(f"{cls.__name__} reads no foreign files, so it cannot read {checkpoint.path}.")

@@ -1,0 +1,5 @@
+"""From images to latents: inverters, alignment, classes of photos."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

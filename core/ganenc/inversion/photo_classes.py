@@ -1,0 +1,309 @@
+"""The class of a photo: given, predicted by a backbone, or searched (not in the paper, whose encoder is told it)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+from ganenc_registry.errors import LatentsError, SpecError, nearest
+from ganenc_registry.specs import Condition
+from torch import Tensor
+
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.images import convert_range
+from ganenc.latents import Latents
+from ganenc.objectives import Backbone, Objective, pool
+
+__all__ = [
+    "FEW",
+    "LIKELIEST",
+    "Finding",
+    "Found",
+    "LabelsGiven",
+    "Source",
+    "default_way",
+    "find_labels",
+    "given_labels",
+    "looks_at_labels",
+    "must_find",
+    "predict_labels",
+    "search_labels",
+]
+
+FEW = 32
+"""Up to so many classes a search tries all of them."""
+LIKELIEST = 8
+"""Of more classes it tries so many, the likeliest of a backbone."""
+
+Finding: TypeAlias = Literal["predicted", "searched"]
+"""A way to find the class of a photo."""
+Source: TypeAlias = Literal["given", "predicted", "searched"]
+"""How the class of a photo came."""
+LabelsGiven: TypeAlias = Tensor | Sequence[int] | int
+"""Labels, int64 (N,) or rows (N, classes), one for each photo or one for all."""
+
+
+class Found(NamedTuple):
+    """The classes of photos."""
+
+    labels: Tensor | None
+    """int64 (N,), or rows (N, classes) if they were given so; None where there are none."""
+    source: Source | None
+    """How they came; None where there are none."""
+
+
+def find_labels(
+    images: Tensor,
+    generator: Generator,
+    encoder: Encoder | None,
+    objective: Objective | None,
+    *,
+    labels: LabelsGiven | str | None = None,
+    candidates: Sequence[int] | Tensor | None = None,
+) -> Found:
+    """The classes of photos, by the way that is asked for or by the best there is.
+
+    Args:
+        images: (N, C, H, W) in the generator's value range, on its device.
+        generator: whose classes they are.
+        encoder: its encoder, where there is one.
+        objective: its backbone predicts, and it judges a search.
+        labels: the classes themselves, ``predicted`` or ``searched``. By default (None) they are predicted where the
+            objective has a backbone with as many classes as the generator, and otherwise searched, if the encoder or
+            the latents look at them at all.
+        candidates: the classes among which to search; they make a search the default.
+
+    Raises:
+        LatentsError: if labels are given that do not fit, or to a generator without classes.
+        SpecError: if they cannot be found in that way.
+    """
+    way = _way(generator, encoder, objective, labels, candidates)
+    if way is None:
+        return Found(None, None)
+    if labels is not None and not isinstance(labels, str):
+        return Found(given_labels(labels, len(images), generator), "given")
+    if objective is None:
+        raise SpecError(f"Labels can be {way} only with an objective; give one, or the labels.")
+    if way == "predicted":
+        return Found(predict_labels(images, generator, _classifier(generator, objective)), way)
+    return Found(search_labels(images, generator, encoder, objective, candidates=candidates), way)
+
+
+def given_labels(labels: LabelsGiven, count: int, generator: Generator) -> Tensor:
+    """Labels as int64 (count,) or rows (count, classes), on the generator's device.
+
+    Raises:
+        LatentsError: if the generator has no classes, there is neither one label for each photo nor one for all, or one
+            is no class.
+    """
+    classes = generator.need_classes()
+    found = torch.as_tensor(labels)
+    found = found.reshape(1) if found.ndim == 0 else found
+    rows = found.ndim == 2 and found.shape[1] == classes
+    if not rows and not (found.ndim == 1 and _whole(found)):
+        shape = f"{tuple(found.shape)} of {found.dtype}"
+        raise LatentsError(f"Labels are whole numbers (N,) or rows (N, {classes}); these are {shape}.")
+    if len(found) not in (1, count):
+        raise LatentsError(f"There are {count} images and {len(found)} labels; give one for each, or one for all.")
+    if not rows:
+        found = found.long()
+        _check_range(found, generator, "Labels")
+    return found.expand(count, *found.shape[1:]).to(generator.device)
+
+
+def looks_at_labels(generator: Generator, encoder: Encoder | None) -> bool:
+    """Whether the latents hold a condition, or the encoder wants labels: only then do images depend on them."""
+    conditional = any(isinstance(part, Condition) for part in generator.spec.layout)
+    return conditional or (encoder is not None and encoder.embedding is not None)
+
+
+def default_way(generator: Generator, encoder: Encoder | None, objective: Objective | None) -> Finding | None:
+    """How `find_labels` finds labels that are not given; None where there are none, or nothing looks at them."""
+    if not generator.spec.classes:
+        return None
+    if objective is not None and _matching(generator, objective) is not None:
+        return "predicted"
+    return "searched" if looks_at_labels(generator, encoder) else None
+
+
+def must_find(
+    generator: Generator,
+    encoder: Encoder | None,
+    labels: LabelsGiven | str | None,
+    candidates: Sequence[int] | Tensor | None = None,
+) -> bool:
+    """Whether `find_labels` has to look at the images, for which it wants an objective."""
+    if labels is None and candidates is None:
+        return looks_at_labels(generator, encoder)
+    return labels is None or isinstance(labels, str)
+
+
+@torch.no_grad()
+def predict_labels(
+    images: Tensor, generator: Generator, backbone: Backbone, *, likeliest: int | None = None, batch: int = 16
+) -> Tensor:
+    """The classes to which a backbone gives the highest scores.
+
+    Args:
+        images: (N, C, H, W) in the generator's value range, on the backbone's device.
+        generator: whose classes they are.
+        backbone: a classifier of the same classes.
+        likeliest: how many for each image, the likeliest first; by default the likeliest alone.
+        batch: how many images go through at once.
+
+    Returns:
+        int64 (N,), or (N, likeliest).
+
+    Raises:
+        SpecError: if the backbone has another number of classes than the generator.
+    """
+    classes = generator.spec.classes
+    if backbone.classes != classes:
+        raise SpecError(
+            f"The backbone {backbone.name!r} knows {backbone.classes} classes and {generator.spec.family} has"
+            f" {classes}, so it cannot predict them; give the labels, search them, or take a matching backbone."
+        )
+    found = []
+    for some in images.split(batch):
+        views = pool(convert_range(some.float(), generator.spec.value_range, (-1.0, 1.0)))
+        logits = backbone(backbone.fit(views)).logits
+        if logits is None or logits.shape != (len(some), classes):
+            shape = None if logits is None else tuple(logits.shape)
+            raise SpecError(f"The backbone {backbone.name!r} gives logits {shape}, not ({len(some)}, {classes}).")
+        found.append(logits.topk(min(likeliest or 1, classes)).indices)
+    return torch.cat(found) if likeliest else torch.cat(found).squeeze(1)
+
+
+@torch.no_grad()
+def search_labels(
+    images: Tensor,
+    generator: Generator,
+    encoder: Encoder | None,
+    objective: Objective,
+    *,
+    candidates: Sequence[int] | Tensor | None = None,
+    batch: int = 16,
+) -> Tensor:
+    """For each image the class under which one pass of the encoder rebuilds it best.
+
+    Each candidate conditions the encoder and the generator; the objective compares what comes out with the image. Where
+    there is no encoder, or one that does not look at the class, the mean latents of the class stand in for its pass.
+
+    Args:
+        images: (N, C, H, W) in the generator's value range, on its device.
+        generator: frozen here.
+        encoder: put into eval mode.
+        objective: the image losses of it decide.
+        candidates: classes (K,) for all images, or (N, K); by default all of up to 32 classes, and of more the 8
+            likeliest of the objective's backbone.
+        batch: how many pairs of image and class go through at once.
+
+    Returns:
+        int64 (N,).
+
+    Raises:
+        SpecError: if there are many classes, no candidates, and no backbone with the generator's classes.
+        LatentsError: if a candidate is no class of the generator.
+    """
+    generator.freeze()
+    tried = _candidates(images, generator, objective, candidates)
+    width = tried.shape[1]
+    best = []
+    step = max(1, batch // width)
+    for some, labels in zip(images.split(step), tried.split(step), strict=True):
+        reference = objective.prepare(some)
+        photos = torch.arange(len(some), device=images.device).repeat_interleave(width)
+        losses = []
+        for places, classes in zip(photos.split(batch), labels.flatten().split(batch), strict=True):
+            made = generator.synthesize(_first_latents(some[places], classes, generator, encoder))
+            losses.append(objective(made, reference.select(places)).image)
+        loss = torch.cat(losses).reshape(len(some), width)
+        lowest = torch.where(loss.isfinite(), loss, torch.inf).argmin(1, keepdim=True)
+        best.append(labels.gather(1, lowest).squeeze(1))
+    return torch.cat(best)
+
+
+def _first_latents(images: Tensor, labels: Tensor, generator: Generator, encoder: Encoder | None) -> Latents:
+    if encoder is None or not looks_at_labels(generator, encoder):
+        return generator.center(labels=labels)
+    return generator.complete(encoder.eval()(images, labels=labels), labels=labels)
+
+
+def _candidates(
+    images: Tensor, generator: Generator, objective: Objective, given: Sequence[int] | Tensor | None
+) -> Tensor:
+    """The classes to try for each image: int64 (N, K)."""
+    classes, n = generator.spec.classes, len(images)
+    if given is None and classes <= FEW:
+        return torch.arange(classes, device=images.device).expand(n, -1)
+    if given is None:
+        backbone = _matching(generator, objective)
+        if backbone is None:
+            raise SpecError(
+                f"{generator.spec.family} has {classes} classes, too many to try them all, and the objective has no"
+                " backbone that knows them; give candidates, or the labels."
+            )
+        return predict_labels(images, generator, backbone, likeliest=LIKELIEST)
+    tried = torch.as_tensor(given)
+    tried = tried.expand(n, -1) if tried.ndim == 1 else tried
+    if tried.ndim != 2 or len(tried) != n or not tried.shape[1] or not _whole(tried):
+        shape = f"{tuple(tried.shape)} of {tried.dtype}"
+        raise LatentsError(f"Candidates are classes (K,), or (N, K) for {n} images; these are {shape}.")
+    _check_range(tried, generator, "Candidates")
+    return tried.long().to(images.device)
+
+
+def _way(
+    generator: Generator,
+    encoder: Encoder | None,
+    objective: Objective | None,
+    labels: LabelsGiven | str | None,
+    candidates: Sequence[int] | Tensor | None,
+) -> Source | None:
+    """How the labels come: as asked for, or the best way there is."""
+    if not generator.spec.classes and labels is None and candidates is None:
+        return None
+    generator.need_classes()
+    way: Source | None
+    if isinstance(labels, str):
+        way = next((one for one in get_args(Finding) if one == labels), None)
+        if way is None:
+            known = get_args(Finding)
+            raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
+    elif labels is not None:
+        way = "given"
+    else:
+        way = default_way(generator, encoder, objective) if candidates is None else "searched"
+    if candidates is not None and way != "searched":
+        raise SpecError(f"Candidates are for labels that are searched; these are {way}. Leave the candidates out.")
+    return way
+
+
+def _backbones(objective: Objective) -> list[Backbone]:
+    return [module for module in objective.modules() if isinstance(module, Backbone)]
+
+
+def _matching(generator: Generator, objective: Objective) -> Backbone | None:
+    """The objective's backbone, if it has one with the generator's number of classes."""
+    return next((one for one in _backbones(objective) if one.classes == generator.spec.classes), None)
+
+
+def _classifier(generator: Generator, objective: Objective) -> Backbone:
+    """The backbone to predict with: the matching one, or one to complain about."""
+    backbones = _backbones(objective)
+    if not backbones:
+        raise SpecError("The objective has no backbone to predict labels with; give the labels, or search them.")
+    return _matching(generator, objective) or backbones[0]
+
+
+def _whole(numbers: Tensor) -> bool:
+    return not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+
+
+def _check_range(labels: Tensor, generator: Generator, what: str) -> None:
+    classes = generator.spec.classes
+    outside = sorted({label for label in labels.flatten().tolist() if not 0 <= label < classes})
+    if outside:
+        raise LatentsError(f"{what} run from 0 to {classes - 1}; {outside} are no classes of {generator.spec.family}.")

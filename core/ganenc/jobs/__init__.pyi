@@ -1,0 +1,3 @@
+from .index import Index as Index
+from .prefetch import ahead as ahead
+from .prefetch import batches as batches

@@ -1,0 +1,317 @@
+"""Latents: the named tensors of a layout."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from ganenc_registry.errors import LatentsError, nearest
+from ganenc_registry.specs import Layout, Noise, Part, Styles
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from ganenc.files import write_bytes
+
+__all__ = ["Latents", "layout_json", "load_tensors", "read_layout", "save_tensors"]
+
+_LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
+SPACES = ("z", "w", "w+")
+
+
+class Latents:
+    """What a generator's ``synthesize`` takes: for each part of its layout a tensor whose first axis is the sample.
+
+    A part may be left out: the generator then takes its own value (its constant, its noise, its default setting).
+
+    Args:
+        layout: the parts, in the generator's order.
+        tensors: a tensor for each part that is given: styles (N, layers, dim), vectors and conditions (N, dim), maps
+            (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
+        space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
+        model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: by files.
+        info: what else a file says of them, as plain data by name, such as ``transform``, where in its photo the image
+            lies (see ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
+
+    Raises:
+        LatentsError: if a name is not in the layout or a shape does not fit.
+    """
+
+    def __init__(
+        self,
+        layout: Sequence[Part],
+        tensors: Mapping[str, Tensor],
+        *,
+        space: str | None = None,
+        model: str = "",
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.layout: Layout = tuple(layout)
+        self.model = model
+        self.info: dict[str, Any] = dict(info or {})
+        self.tensors: dict[str, Tensor] = dict(tensors)
+        shapes = _shapes(self.layout)
+        for name, tensor in self.tensors.items():
+            if name not in shapes:
+                raise LatentsError(f"The layout has no part {name!r}{nearest(name, shapes)}; it has {sorted(shapes)}.")
+            if tuple(tensor.shape[1:]) != shapes[name] or tensor.ndim == 0:
+                wanted = ("N", *shapes[name])
+                raise LatentsError(f"Part {name!r} has shape {tuple(tensor.shape)}; the layout wants {wanted}.")
+        counts = {name: tensor.shape[0] for name, tensor in self.tensors.items()}
+        if any(count != other for count, other in itertools.pairwise(counts.values())):
+            raise LatentsError(f"The parts hold different numbers of samples: {counts}.")
+        self.space = space or ("w+" if any(isinstance(part, Styles) for part in self.layout) else "z")
+        if self.space not in SPACES:
+            raise LatentsError(f"There is no latent space {space!r}; it is one of {', '.join(SPACES)}.")
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(next(iter(self.tensors.values()))) if self.tensors else 0
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __iter__(self) -> Iterator[Latents]:
+        """One sample after another, each as latents of one sample."""
+        return (self.select(slice(i, i + 1)) for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: str) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, key: int | slice | Tensor | Sequence[int]) -> Latents: ...
+
+    def __getitem__(self, key: str | int | slice | Tensor | Sequence[int]) -> Tensor | Latents:
+        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents.
+
+        Raises:
+            LatentsError: if there is no such part or sample.
+        """
+        if not isinstance(key, str):
+            return self.select(key)
+        try:
+            return self.tensors[key]
+        except KeyError:
+            known = sorted(self.tensors)
+            raise LatentsError(f"These latents hold no {key!r}{nearest(key, known)}; they hold {known}.") from None
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={tuple(tensor.shape)}" for name, tensor in self.tensors.items())
+        return f"Latents({parts}, space={self.space!r})"
+
+    def noise(self) -> list[Tensor] | None:
+        """The noise maps (N, \\*shape), layer by layer, or None where they are left out."""
+        for part in self.layout:
+            if isinstance(part, Noise):
+                maps = [self.tensors.get(f"{part.name}.{i}") for i in range(len(part.shapes))]
+                given = [one for one in maps if one is not None]
+                if given and len(given) < len(maps):
+                    raise LatentsError(f"Only {len(given)} of the {len(maps)} noise maps are given; give all or none.")
+                return given or None
+        return None
+
+    def select(self, index: int | slice | Tensor | Sequence[int]) -> Latents:
+        """The samples that ``index`` picks, as latents; a single number gives latents of one sample.
+
+        Raises:
+            LatentsError: if there is no such sample.
+        """
+        try:
+            picked = [index] if isinstance(index, int) else index
+            return self._like({name: tensor[picked] for name, tensor in self.tensors.items()})
+        except IndexError:
+            raise LatentsError(f"These latents hold {len(self)} samples; {index} asks for another one.") from None
+
+    def only(self, *names: str) -> Latents:
+        """The same latents with these parts alone."""
+        return self._like({name: self[name] for name in names})
+
+    def replace(self, **tensors: Tensor) -> Latents:
+        """The same latents with some parts given anew (or for the first time)."""
+        return self._like({**self.tensors, **tensors})
+
+    def to(self, *args: Any, **kwargs: Any) -> Latents:
+        """Moved or cast, as ``Tensor.to`` does it."""
+        return self._like({name: tensor.to(*args, **kwargs) for name, tensor in self.tensors.items()})
+
+    def detach(self) -> Latents:
+        """The same values, cut from the graph."""
+        return self._like({name: tensor.detach() for name, tensor in self.tensors.items()})
+
+    def clone(self) -> Latents:
+        """A copy that shares no memory."""
+        return self._like({name: tensor.clone() for name, tensor in self.tensors.items()})
+
+    def expand(self, n: int) -> Latents:
+        """One sample, seen as n samples.
+
+        Raises:
+            LatentsError: if there is more than one sample.
+        """
+        if len(self) > 1:
+            raise LatentsError(f"These latents hold {len(self)} samples; only one can be seen as {n}.")
+        return self._like({name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
+
+    def tie(self) -> Latents:
+        """Project W+ to W: every layer takes the mean over the layers."""
+        styles = {part.name for part in self.layout if isinstance(part, Styles)}
+        tied = {
+            name: tensor.mean(1, keepdim=True).expand_as(tensor) if name in styles else tensor
+            for name, tensor in self.tensors.items()
+        }
+        return Latents(self.layout, tied, space="w" if styles else self.space, model=self.model, info=self.info)
+
+    def lerp(self, other: Latents, weight: float | Tensor) -> Latents:
+        """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones.
+
+        Raises:
+            LatentsError: if the two lie in different spaces, belong to different models or hold different parts.
+        """
+        _check_alike([self, other])
+        return self._like({name: torch.lerp(a, other[name], _weight(weight, a)) for name, a in self.tensors.items()})
+
+    @classmethod
+    def cat(cls, many: Iterable[Latents]) -> Latents:
+        """Stack the samples of several latents of one layout and space; of their info, what all share goes along.
+
+        Raises:
+            LatentsError: if there are none, or they cannot be combined.
+        """
+        items = list(many)
+        if not items:
+            raise LatentsError("There are no latents to stack.")
+        _check_alike(items)
+        stacked = items[0]._like({name: torch.cat([item[name] for item in items]) for name in items[0].tensors})
+        shared = {key: value for key, value in stacked.info.items() if all(i.info.get(key) == value for i in items)}
+        stacked.info = shared
+        return stacked
+
+    def save(self, path: str | Path, *, model: str = "") -> None:
+        """Write a safetensors file with layout, space and the hash of the model, atomically.
+
+        Args:
+            path: the file to write.
+            model: the hash of the model that the latents belong to (see ``ganenc.model_hash``); by default what they
+                know of it.
+        """
+        metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
+        if self.info:
+            metadata["info"] = json.dumps(self.info)
+        save_tensors(path, self.tensors, {"format": "ganenc-latents", **metadata})
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
+        """Read latents from a file that ``save`` wrote.
+
+        Args:
+            path: the file.
+            model: where given, the hash that the latents must belong to.
+            device: where the tensors go.
+
+        Raises:
+            LatentsError: if the file is not there, is no latents file, or belongs to another model.
+        """
+        metadata, tensors = load_tensors(path, "latents", device=device)
+        if model and metadata.get("model") and metadata["model"] != model:
+            raise LatentsError(
+                f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
+                " load the model that they were made with."
+            )
+        layout = read_layout(metadata, path)
+        return cls(
+            layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""), info=_info(metadata, path)
+        )
+
+    def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
+        return Latents(self.layout, tensors, space=self.space, model=self.model, info=self.info)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors and what is said of them as a safetensors file, atomically."""
+    # Cloned, as the format refuses tensors that share memory.
+    own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
+    write_bytes(path, safetensors_bytes(own, metadata))
+
+
+def load_tensors(
+    path: str | Path, what: str, *, device: str | torch.device = "cpu"
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What `save_tensors` wrote: the metadata, and the tensors by name.
+
+    Args:
+        path: the file.
+        what: the file is to hold, ``latents`` or a ``direction``; its metadata call it ``ganenc-`` and this.
+        device: where the tensors go.
+
+    Raises:
+        LatentsError: if the file is not there, is damaged, or holds something else.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise LatentsError(f"The {what} {path} cannot be read: {error}.") from None
+    if metadata.get("format") != f"ganenc-{what}":
+        raise LatentsError(f"{path} is a safetensors file, but it holds no {what} of ganenc.")
+    return metadata, tensors
+
+
+def layout_json(layout: Sequence[Part]) -> str:
+    """Parts of a layout as files keep them."""
+    return json.dumps([part.model_dump(mode="json") for part in layout])
+
+
+def read_layout(metadata: Mapping[str, str], path: str | Path) -> Layout:
+    """The layout in a file's metadata.
+
+    Raises:
+        LatentsError: if it is damaged.
+    """
+    try:
+        return _LAYOUT.validate_json(metadata.get("layout", ""))
+    except ValidationError:
+        raise LatentsError(f"The layout in {path} cannot be read; the file is damaged.") from None
+
+
+def _info(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
+    """What a file says of its latents besides."""
+    try:
+        info = json.loads(metadata.get("info", "{}"))
+    except ValueError:
+        info = None
+    if not isinstance(info, dict):
+        raise LatentsError(f"The info in {path} cannot be read; the file is damaged.")
+    return info
+
+
+def _shapes(layout: Sequence[Part]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in layout:
+        if isinstance(part, Noise):
+            shapes.update({f"{part.name}.{i}": shape for i, shape in enumerate(part.shapes)})
+        else:
+            shapes[part.name] = part.shape
+    return shapes
+
+
+def _weight(weight: float | Tensor, like: Tensor) -> Tensor:
+    value = torch.as_tensor(weight, dtype=like.dtype, device=like.device)
+    return value.reshape(-1, *[1] * (like.ndim - 1)) if value.ndim else value
+
+
+def _check_alike(items: Sequence[Latents]) -> None:
+    first = items[0]
+    for item in items[1:]:
+        if item.space != first.space:
+            raise LatentsError(f"Latents of the spaces {first.space!r} and {item.space!r} cannot be combined.")
+        if item.model and first.model and item.model != first.model:
+            models = f"{first.model[:12]} and {item.model[:12]}"
+            raise LatentsError(f"Latents of the models {models} cannot be combined; take latents of one model.")
+        if set(item.tensors) != set(first.tensors) or item.layout != first.layout:
+            raise LatentsError(f"{first} and {item} have different parts and cannot be combined.")

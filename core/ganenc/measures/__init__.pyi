@@ -1,0 +1,16 @@
+from .domain import HELD_OUT as HELD_OUT
+from .domain import Baseline as Baseline
+from .domain import DomainCheck as DomainCheck
+from .domain import domain_warning as domain_warning
+from .domain import judge as judge
+from .domain import measure_baseline as measure_baseline
+from .domain import one_pass as one_pass
+from .evaluation import Metric as Metric
+from .evaluation import Scores as Scores
+from .evaluation import default_metrics as default_metrics
+from .evaluation import mean_std as mean_std
+from .evaluation import score as score
+from .evaluation import split_folds as split_folds
+from .metrics import evaluate_pairs as evaluate_pairs
+from .metrics import metric_settings as metric_settings
+from .metrics import psnr as psnr

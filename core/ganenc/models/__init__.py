@@ -1,0 +1,5 @@
+"""From a name to its parts: folders, the Hub, releases, hashes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

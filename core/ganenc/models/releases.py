@@ -1,0 +1,184 @@
+"""Published generators by name: where their files lie on this machine, and how they get there. Imports no torch.
+
+A release's files lie in ``models/<name>`` of the cache folder, which is ``$GANENC_HOME``, otherwise
+``$XDG_CACHE_HOME/ganenc``, otherwise ``~/.cache/ganenc``. Not in paper.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ganenc_registry import registry
+from ganenc_registry.errors import CheckpointError, DownloadError, PluginError, WeightsMissingError
+from ganenc_registry.specs import GeneratorSpec, Noise, Release, ReleaseFile
+from ganenc_registry.specs.layout import shape_text
+
+from ganenc.files import OnProgress, download
+
+__all__ = [
+    "cache_folder",
+    "check_release",
+    "fetch_release",
+    "find_release",
+    "registered_model",
+    "release_folder",
+    "release_path",
+]
+
+
+def registered_model(name: str) -> Path | Release | Callable[[], Any] | None:
+    """What is registered as the model of that name; None for no such name.
+
+    Returns:
+        a folder that is shipped; a release; or what makes a generator when it is called, as scripts register it.
+
+    Raises:
+        PluginError: if it is registered as something else, or cannot be imported.
+    """
+    if name not in registry().names("model"):
+        return None
+    found: Path | Release | Callable[[], Any] = registry().resolve("model", name)
+    if isinstance(found, Path | Release) or callable(found):
+        return found
+    raise PluginError(
+        f"The model {name!r} is registered as {found!r}; it has to be the Path of a folder, or a Release, or a function"
+        " that makes a Generator."
+    )
+
+
+def find_release(name: str) -> Release | None:
+    """The release of that name; None if there is no such model, or it is shipped and needs no fetching."""
+    found = registered_model(name)
+    return found if isinstance(found, Release) else None
+
+
+def cache_folder() -> Path:
+    """Where what was fetched is kept: ``$GANENC_HOME``, or ``ganenc`` in ``$XDG_CACHE_HOME`` or in ``~/.cache``."""
+    own = os.environ.get("GANENC_HOME")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "ganenc"
+
+
+def release_folder(name: str) -> Path:
+    """The folder of a release's files, whether they are there or not."""
+    return cache_folder() / "models" / name
+
+
+def release_path(name: str, release: Release) -> Path:
+    """What is read once the files are there: the only file, or the folder of several."""
+    folder = release_folder(name)
+    return folder / release.files[0].name if len(release.files) == 1 else folder
+
+
+def fetch_release(name: str, release: Release) -> Path:
+    """Give what is to be read of a release, after fetching those of its files that are not here, with a progress bar.
+
+    Sizes are checked wherever they are known, checksums when a file is fetched. Nothing is asked of the network for a
+    file that is here.
+
+    Args:
+        name: the model's name.
+        release: what is registered under it.
+
+    Raises:
+        WeightsMissingError: if a file cannot be fetched, or only by hand: which one, from where, and where it belongs.
+        CheckpointError: if a file that is here has another size than the one that was published.
+    """
+    folder = release_folder(name)
+    missing = [file for file in release.files if not _is_here(folder / file.name, file)]
+    by_hand = [file for file in missing if file.by_hand]
+    if by_hand:
+        raise WeightsMissingError(f"{name} is published where no program can fetch it: {_remedy(by_hand, folder)}.")
+    for file in missing:
+        try:
+            with _progress(file, folder) as (on_progress, on_wait):
+                download(
+                    file.url,
+                    folder / file.name,
+                    size=file.size,
+                    checksum=file.checksum,
+                    on_progress=on_progress,
+                    on_wait=on_wait,
+                )
+        except DownloadError as error:
+            left = [file for file in missing if not (folder / file.name).is_file()]
+            raise WeightsMissingError(
+                f"{name} is not on this machine and could not be fetched ({error}): try again later, or"
+                f" {_remedy(left, folder)}."
+            ) from None
+    return release_path(name, release)
+
+
+def check_release(name: str, release: Release, found: GeneratorSpec) -> None:
+    """Check that a generator that was read is the one that was published under that name.
+
+    Raises:
+        CheckpointError: naming the first thing that differs.
+    """
+    published = _facts(release.generator)
+    for what, given in _facts(found).items():
+        if given is not None and published[what] not in (None, given):
+            raise CheckpointError(
+                f"{release_path(name, release)} holds another generator than {name}: it has {what} {given}, not"
+                f" {published[what]}; put the published files there (see {release.page}), or load this one by its path."
+            )
+
+
+def _facts(spec: GeneratorSpec) -> dict[str, object]:
+    """What tells one generator from another; None where a spec does not say."""
+    return {
+        "family": spec.family,
+        "size": shape_text(spec.size),
+        "number of channels": spec.channels,
+        "number of classes": spec.classes,
+        "length of z": spec.prior.dim,
+        "layout": ", ".join(f"{p.name} {shape_text(p.shape)}" for p in spec.layout if not isinstance(p, Noise)),
+        "channels at each resolution": spec.resolution_channels,
+    }
+
+
+def _is_here(path: Path, file: ReleaseFile) -> bool:
+    if not path.is_file():
+        return False
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, but {file.size:,} were published; remove it, and fetch it again."
+        )
+    return True
+
+
+def _remedy(files: list[ReleaseFile], folder: Path) -> str:
+    """What to do by hand."""
+    return f"put {' and '.join(f'{file.name} (from {file.url})' for file in files)} into {folder}"
+
+
+@contextmanager
+def _progress(file: ReleaseFile, folder: Path) -> Iterator[tuple[OnProgress, Callable[[], None]]]:
+    """Tell on stderr what is fetched to where; on a terminal with a bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    told = False
+
+    def on_progress(done: int, total: int | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            console.print(f"Fetching {file.url} to {folder / file.name}", markup=False, highlight=False)
+        bar.update(task, completed=done, total=total)
+
+    def on_wait() -> None:
+        console.print(f"Another process is fetching {file.name}; waiting for it.", markup=False, highlight=False)
+
+    with bar:
+        task = bar.add_task(Path(file.name).name, total=file.size)
+        yield on_progress, on_wait

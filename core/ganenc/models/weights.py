@@ -1,0 +1,111 @@
+"""The weights of a model folder: ``model.safetensors``, written and read into a module. Not in paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ganenc_registry.errors import CheckpointError, GanencError, SpecError, UnknownNameError
+
+from ganenc.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    from ganenc.encoders import Encoder
+    from ganenc.generators import Generator
+
+__all__ = ["CONFIG", "WEIGHTS", "build_with_weights", "load_weights", "save_weights"]
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+M = TypeVar("M", bound="Generator | Encoder")
+_IMPORT_FIRST = (
+    " What a script of yours registers is known once it is imported; on the command line: `ganenc --import SCRIPT`."
+)
+
+
+def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
+    """Write the module's state as ``model.safetensors``."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    if half:
+        tensors = {name: _halved(tensor, name) for name, tensor in tensors.items()}
+    write_bytes(folder / WEIGHTS, save(tensors, {"format": "pt"}))
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous or of another shape.
+    """
+    _take(module, _read_weights(folder), folder / WEIGHTS)
+
+
+def build_with_weights(build: Callable[[], M], folder: Path) -> M:
+    """Build a module from the spec in a folder, and fill it with the weights there.
+
+    Raises:
+        SpecError: if it cannot be built, or is far larger than the weights.
+        CheckpointError: if the weights are not its own.
+    """
+    from ganenc.generators import undrawn
+
+    tensors = _read_weights(folder)
+    try:
+        module = undrawn(build, tensors)
+    except (SpecError, UnknownNameError) as error:
+        unknown = isinstance(error, UnknownNameError)
+        raise type(error)(f"{folder / CONFIG}: {error}{_IMPORT_FIRST if unknown else ''}") from error
+    except GanencError:
+        raise
+    except Exception as error:  # Families fail in their own ways where a config was changed by hand.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise SpecError(
+            f"{folder / CONFIG} describes a model that cannot be built ({reason}); fetch it again."
+        ) from error
+    _take(module, tensors, folder / WEIGHTS)
+    return module
+
+
+def _halved(tensor: Tensor, name: str) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if half.isinf().any() and not tensor.isinf().any():
+        raise CheckpointError(f"The tensor {name} holds numbers too large for half precision; save it in full.")
+    return half
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"The weights {folder / WEIGHTS} cannot be read: {reason}; fetch or save the model again."
+        ) from None
+
+
+def _take(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Fill a module, once it is sure that each tensor has its place; ``path`` is where they come from."""
+    from ganenc.generators import fill
+
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise CheckpointError(f"The weights {path} lack the tensor {name}; save the model again.")
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            raise CheckpointError(f"In {path} the tensor {name} is {shapes}; the config is of another model.")
+    for name in tensors:
+        if name not in wanted:
+            raise CheckpointError(f"The weights {path} hold a tensor {name} that the model of their config has not.")
+    # The file is mapped into memory, where others may change it: a model has its own copy.
+    fill(module, {name: tensor.to(wanted[name].dtype, copy=True) for name, tensor in tensors.items()})

@@ -1,0 +1,1 @@
+"""Backbones: the frozen networks behind LPIPS and Grad-CAM."""

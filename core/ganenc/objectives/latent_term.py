@@ -1,0 +1,101 @@
+"""The latent loss: how far latents are from their reference, part by part (paper, Equations 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from ganenc_registry.errors import LatentsError, SpecError, nearest
+from ganenc_registry.specs import encoded
+from torch import Tensor
+
+from ganenc.latents import Latents
+from ganenc.objectives.losses.base import precise
+from ganenc.objectives.losses.pixels import cosine_distance
+
+__all__ = ["LatentTerm"]
+
+
+class LatentTerm:
+    """The latent loss L_LS times epsilon (Equations 4 to 6).
+
+    For each part, ``mse`` times the mean square difference plus ``cos`` times 1 - cosine of the part flattened to one
+    vector, sample by sample (Equation 4 prints the norm unsquared; the mean square is taken). Parts are added with
+    their own weights (Equation 5). The gradient goes to both sides: whoever wants one of them fixed detaches it.
+
+    Args:
+        weight: epsilon of Equation 6.
+        mse: alpha of Equation 4; 0 leaves the term out.
+        cos: beta of Equation 4; 0 leaves the term out.
+        parts: the parts to compare and their weights (Equation 5); by default all that the reference and the latents
+            share, each with weight 1. Of `Latents`, settings and noise maps are no such parts.
+
+    Raises:
+        SpecError: if nothing is left to compare.
+    """
+
+    def __init__(
+        self, weight: float = 0.01, mse: float = 5.0, cos: float = 3.0, parts: Mapping[str, float] | None = None
+    ) -> None:
+        if not (mse or cos) or (parts is not None and not any(parts.values())):
+            raise SpecError("The latent loss compares nothing: give mse or cos, and a part, a weight above 0.")
+        self.weight = weight
+        self.mse = mse
+        self.cos = cos
+        self.parts = None if parts is None else dict(parts)
+
+    def __call__(
+        self, latents: Latents | Mapping[str, Tensor], reference: Latents | Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compare latents with their reference.
+
+        Args:
+            latents: tensors (N, ...) by the name of the part.
+            reference: tensors of the same shapes.
+
+        Returns:
+            the weighed sum (N,), epsilon included, and the terms (N,) by name, not weighed: ``latent/<part>/mse`` and
+            ``latent/<part>/cos``.
+
+        Raises:
+            LatentsError: if a part is missing or has another shape on the other side.
+        """
+        mine, wanted = _named(latents), _named(reference)
+        parts = self.parts if self.parts is not None else dict.fromkeys((name for name in wanted if name in mine), 1.0)
+        sums: list[Tensor] = []
+        terms: dict[str, Tensor] = {}
+        for name, weight in parts.items():
+            if not weight:
+                continue
+            a, b = precise(_part(mine, name, "latents")), precise(_part(wanted, name, "reference latents"))
+            if a.shape != b.shape:
+                raise LatentsError(
+                    f"Part {name!r} is {tuple(a.shape)} in the latents and {tuple(b.shape)} in their reference."
+                )
+            if self.mse:
+                terms[f"latent/{name}/mse"] = (a - b).square().flatten(1).mean(1)
+                sums.append(weight * self.mse * terms[f"latent/{name}/mse"])
+            if self.cos:
+                terms[f"latent/{name}/cos"] = cosine_distance(a, b)
+                sums.append(weight * self.cos * terms[f"latent/{name}/cos"])
+        if not sums:
+            raise LatentsError(
+                f"The latents hold {sorted(mine)} and their reference {sorted(wanted)}; they share no part."
+            )
+        return self.weight * torch.stack(sums).sum(0), terms
+
+
+def _named(latents: Latents | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by part; of `Latents`, those of the parts that an encoder predicts."""
+    if not isinstance(latents, Latents):
+        return latents
+    names = [part.name for part in encoded(latents.layout)]
+    return {name: latents.tensors[name] for name in names if name in latents.tensors}
+
+
+def _part(tensors: Mapping[str, Tensor], name: str, which: str) -> Tensor:
+    if name not in tensors:
+        raise LatentsError(
+            f"The latent loss compares {name!r}, but the {which} hold {sorted(tensors)}{nearest(name, tensors)}."
+        )
+    return tensors[name]

@@ -1,0 +1,17 @@
+from .chart import MOST_POINTS as MOST_POINTS
+from .chart import chart as chart
+from .chart import curves_of as curves_of
+from .chart import panels as panels
+from .figures import amplification as amplification
+from .figures import difference as difference
+from .files import write_run_report as write_run_report
+from .inversion import ReportedPlace as ReportedPlace
+from .inversion import ReportedView as ReportedView
+from .inversion import inversion_report as inversion_report
+from .inversion import metric_text as metric_text
+from .inversion import seconds_text as seconds_text
+from .summary import THUMBNAIL as THUMBNAIL
+from .summary import ReportedPhoto as ReportedPhoto
+from .summary import Totals as Totals
+from .summary import run_report as run_report
+from .summary import summary_report as summary_report

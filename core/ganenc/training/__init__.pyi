@@ -1,0 +1,11 @@
+from .cross_validation import crossval as crossval
+from .data import Mixture as Mixture
+from .data import Photos as Photos
+from .data import Synthesized as Synthesized
+from .entry import execute as execute
+from .entry import finetune as finetune
+from .entry import pretrain as pretrain
+from .expectation import Expectation as Expectation
+from .expectation import expect as expect
+from .folder import RunFolder as RunFolder
+from .trainer import Trainer as Trainer

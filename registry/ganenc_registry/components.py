@@ -1,0 +1,142 @@
+"""Components: what is registered and can be chosen in a spec, built from its options and a context. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import Self
+
+from ganenc_registry.contributions import Kind
+from ganenc_registry.errors import PluginError
+from ganenc_registry.registry import registry
+from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.choice import Choice
+from ganenc_registry.specs.generator import GeneratorSpec
+
+__all__ = ["Component", "Context", "NoOptions", "build", "component_class", "option_rows", "read_options"]
+
+C = TypeVar("C", bound="Component")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a component is built for. All that it may know besides its options."""
+
+    generator: GeneratorSpec | None = None
+    """The generator whose images it works on; None where there is none, as for photos by themselves."""
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    """The values of black and white in the images."""
+    device: str = "cpu"
+    load_backbone: Callable[[], Any] | None = None
+    """Loads the frozen network behind LPIPS and Grad-CAM."""
+
+    @cached_property
+    def backbone(self) -> Any:
+        """The backbone, loaded when it is first asked for.
+
+        Raises:
+            PluginError: if none was chosen.
+        """
+        if self.load_backbone is None:
+            raise PluginError("A backbone is needed here and none was chosen; name one.")
+        return self.load_backbone()
+
+
+class NoOptions(Spec):
+    """No options."""
+
+
+class Component:
+    """What every block, attention, loss, backbone, aligner, inverter, recipe, operator and metric is.
+
+    A subclass declares what users can choose as a nested pydantic model, with a default and a description each::
+
+        class Charbonnier(Loss):
+            class Options(Spec):
+                epsilon: float = Field(0.001, gt=0, description="below it, differences count squared")
+
+    and finds the values in ``self.options``, and what it works on in ``self.context``.
+
+    Args:
+        options: an instance of ``Options``; by default with all defaults.
+        context: what it is built for.
+    """
+
+    Options: ClassVar[type[Spec]] = NoOptions
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        self.options: Any = self.Options() if options is None else options
+        self.context = context or Context()
+
+    @classmethod
+    def of(cls, context: Context | None = None, /, **options: Any) -> Self:
+        """Built from options by name.
+
+        Raises:
+            SpecError: naming a wrong option, and the nearest right one.
+        """
+        return cls(cls.Options(**options), context)
+
+
+def component_class(kind: Kind, name: str, base: type[C]) -> type[C]:
+    """The class that is registered under a name.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+        PluginError: if it cannot be imported, or is no subclass of ``base``.
+    """
+    found = registry().resolve(kind, name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        owner = registry().owner(kind, name)
+        raise PluginError(f"The {kind} {name!r} (of {owner}) is {found!r}; it has to be a subclass of {base.__name__}.")
+    return found
+
+
+def read_options(kind: Kind, choice: Choice | str, base: type[Component] = Component, *, at: str = "") -> Spec:
+    """The options of a choice, checked, without building anything.
+
+    Args:
+        kind: what it is.
+        choice: its name, or its name and options.
+        base: what its class has to be.
+        at: the path of the choice in its spec, such as ``objective.attention``, for the error.
+
+    Raises:
+        UnknownNameError: if nothing of that name is registered.
+        SpecError: naming each wrong option by its whole path, and the nearest right one.
+    """
+    name, options = (choice, {}) if isinstance(choice, str) else (choice.name, choice.options)
+    model = component_class(kind, name, base).Options
+    return model.from_mapping(options, where=f"the {kind} {name}", at=f"{at}.options" if at else "")
+
+
+def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | None = None, *, at: str = "") -> C:
+    """Build a registered component.
+
+    Args:
+        kind: what it is.
+        choice: its name, or its name and options.
+        base: what its class has to be.
+        context: what it is built for.
+        at: the path of the choice in its spec, for errors.
+
+    Raises:
+        UnknownNameError: if nothing of that name is registered.
+        SpecError: naming each wrong option by its whole path, and the nearest right one.
+        PluginError: if what is registered is something else.
+    """
+    name = choice if isinstance(choice, str) else choice.name
+    return component_class(kind, name, base)(read_options(kind, choice, base, at=at), context)
+
+
+def option_rows(options: type[Spec]) -> list[Mapping[str, Any]]:
+    """The fields of an options model, for lists: name, type, default (None where required) and description."""
+    rows: list[Mapping[str, Any]] = []
+    for name, field in options.model_fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        shown = str(field.annotation) if getattr(field.annotation, "__args__", None) else field.annotation.__name__  # type: ignore[union-attr]
+        rows.append({"name": name, "type": shown, "default": default, "description": field.description or ""})
+    return rows

@@ -1,0 +1,220 @@
+"""Inverters, metrics and aligners that are broken in one way each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Transform
+from ganenc.measures import psnr
+from torch import Tensor
+
+__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS"]
+
+
+class FewerHistories(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        return replace(super().invert(*given, **options), history=[])
+
+
+class LeavesOutAPart(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        done = super().invert(*given, **options)
+        return replace(done, latents=done.latents.only("w" if "w" in done.latents else "z"))
+
+
+class ShowsAnotherImage(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        done = super().invert(*given, **options)
+        return replace(done, reconstructions=done.reconstructions.clamp(-0.1, 0.1))
+
+
+class KeepsTheGraph(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        done = super().invert(*given, **options)
+        return replace(done, reconstructions=done.reconstructions.requires_grad_())
+
+
+class DrawsAny(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        done = super().invert(images, generator, encoder, **options)
+        with torch.no_grad():
+            labels = options.get("labels")
+            latents = generator.complete(generator.sample(len(images), seed=77, labels=labels))
+            return replace(done, latents=latents, reconstructions=generator.synthesize(latents))
+
+
+class DrawsUnseeded(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        return super().invert(images + 0.05 * torch.randn_like(images), generator, encoder, **options)
+
+
+class SpoilsThePhotos(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        done = super().invert(images, generator, encoder, **options)
+        images.mul_(0.9)
+        return done
+
+
+class TrainsTheEncoderGiven(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        with torch.no_grad():
+            next(encoder.parameters()).mul_(1.001)
+        return super().invert(images, generator, encoder, **options)
+
+
+class TrainsTheGenerator(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        with torch.no_grad():
+            next(generator.parameters()).mul_(1.001)
+        return super().invert(images, generator, encoder, **options)
+
+
+class LeavesTrainMode(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        done = super().invert(images, generator, encoder, **options)
+        encoder.train()
+        return done
+
+
+class ForgetsLabels(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        done = super().invert(images, generator, encoder, **options)
+        latents = encoder(images, labels=options.get("labels")).detach() if options.get("labels") is not None else None
+        return done if latents is None else replace(done, latents=latents)
+
+
+class NeedsAnEncoder(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        encoder.eval()
+        return super().invert(images, generator, encoder, **options)
+
+
+class TwoOrMore(Encode):
+    def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
+        return super().invert(torch.cat([images[:1], images[-1:]]), generator, encoder, **options)
+
+
+class CountsFromZero(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        if options.get("on_step"):
+            options["on_step"](0, 0, 3, {"total": 1.0})
+        return super().invert(*given, **options)
+
+
+class TellsTensors(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        if options.get("on_step"):
+            options["on_step"](0, 1, 3, {"total": torch.ones(())})
+        return super().invert(*given, **options)
+
+
+class KeepsTensorsInSettings(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        return replace(super().invert(*given, **options), settings={"method": torch.ones(3)})
+
+
+BROKEN_INVERTERS: list[tuple[type, str]] = [
+    (object, "builds-by-its-options"),
+    (FewerHistories, "inversion-is-whole"),
+    (LeavesOutAPart, "inversion-is-whole"),
+    (ShowsAnotherImage, "latents-rebuild-the-reconstructions"),
+    (KeepsTheGraph, "latents-rebuild-the-reconstructions"),
+    (DrawsAny, "photos-come-nearer-than-the-average"),
+    (DrawsUnseeded, "same-seed-gives-the-same-latents"),
+    (SpoilsThePhotos, "everything-given-stays"),
+    (TrainsTheEncoderGiven, "everything-given-stays"),
+    (TrainsTheGenerator, "everything-given-stays"),
+    (LeavesTrainMode, "everything-given-stays"),
+    (ForgetsLabels, "labels-are-kept"),
+    (NeedsAnEncoder, "no-encoder-works-or-is-told"),
+    (TwoOrMore, "one-photo-is-enough"),
+    (CountsFromZero, "steps-are-told-in-order"),
+    (TellsTensors, "steps-are-told-in-order"),
+    (KeepsTensorsInSettings, "settings-are-plain-data"),
+]
+
+Range = tuple[float, float]
+
+
+def tells_nothing(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> str:
+    return "good"
+
+
+def divides_by_nothing(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    return [float("nan") for _ in a]
+
+
+def always_the_same(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    return [1.0 for _ in a]
+
+
+def batch_average(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    values = psnr(a, b, value_range=value_range)
+    return [sum(values) / len(values)] * len(values)
+
+
+def of_one_range(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    return [float(one) for one in (a - b).square().flatten(1).mean(1)]
+
+
+def counts_everything(
+    a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0), region: Tensor | None = None
+) -> list[float]:
+    return psnr(a, b, value_range=value_range)
+
+
+def takes_any_shape(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    return psnr(a[..., :8, :8], b[..., :8, :8], value_range=value_range)
+
+
+def clamps_in_place(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    values = psnr(a, b, value_range=value_range)
+    with torch.no_grad():
+        b.clamp_(-0.5, 0.5)
+    return values
+
+
+BROKEN_METRICS: list[tuple[Callable[..., Any], str]] = [
+    (tells_nothing, "takes-two-batches-of-images"),
+    (divides_by_nothing, "numbers-are-finite"),
+    (always_the_same, "equal-images-are-best"),
+    (batch_average, "pairs-do-not-mix"),
+    (of_one_range, "range-changes-nothing"),
+    (counts_everything, "region-alone-counts"),
+    (takes_any_shape, "other-shapes-are-refused"),
+    (clamps_in_place, "calls-change-nothing"),
+]
+
+
+class AnotherSize(CenterAligner):
+    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+        return super().transform(photo, (8, 8))
+
+
+class OutsideThePhoto(Aligner):
+    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+        whole = (photo.shape[-2], photo.shape[-1])
+        return Transform.of_box((2.0 * whole[0], 0.0, 10.0, 10.0), size, whole)
+
+
+class Shakes(Aligner):
+    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+        whole = (photo.shape[-2], photo.shape[-1])
+        return Transform.of_box((float(torch.rand(())), 0.0, 10.0, 10.0), size, whole)
+
+
+class NoContext(CenterAligner):
+    def transform(self, photo: Tensor, size: tuple[int, int]) -> Transform:  # type: ignore[override]
+        return super().transform(photo, size)
+
+
+BROKEN_ALIGNERS: list[tuple[type, str]] = [
+    (object, "builds-with-an-attention"),
+    (AnotherSize, "transform-has-both-sizes"),
+    (OutsideThePhoto, "transform-touches-the-photo"),
+    (Shakes, "same-photo-lies-the-same-twice"),
+    (NoContext, "same-photo-lies-the-same-twice"),
+]

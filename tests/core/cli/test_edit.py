@@ -1,0 +1,240 @@
+"""Editing on the command line, with a toy that has styles, an encoder, and a backbone that tells bright from dark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ganenc
+import numpy as np
+import pytest
+import torch
+from ganenc import images
+from ganenc.cli import main
+from ganenc.cli._sources import layer_numbers
+from ganenc.editing import Direction
+from ganenc.latents import Latents
+from ganenc.models import model_hash, save_pretrained
+from ganenc.objectives import Backbone, BackboneOutput
+from ganenc_registry.errors import SpecError
+from PIL import Image
+from toys import ToyConditional, ToyGenerator
+
+
+class Brightness(Backbone):
+    """Class 1 is bright, class 0 dark."""
+
+    name, classes, smallest, last_convolution = "toy-brightness", 2, 4, None
+
+    def forward(self, images: torch.Tensor) -> BackboneOutput:
+        level = images.flatten(1).mean(1)
+        return BackboneOutput([images], torch.stack([-level, level], 1))
+
+
+@pytest.fixture
+def model(known: Any, toy: ToyGenerator, toy_encoder: Any, tmp_path: Path) -> Path:
+    """A model folder with its encoder and backbone."""
+    ganenc.register("generator", "toy")(ToyGenerator)
+    ganenc.register("backbone", Brightness.name)(Brightness)
+    folder = tmp_path / "model"
+    save_pretrained(toy, folder, info={"backbone": Brightness.name})
+    save_pretrained(toy_encoder, folder / "encoder", info={"generator": model_hash(toy)})
+    return folder
+
+
+@pytest.fixture
+def inverted(toy: ToyGenerator, tmp_path: Path) -> list[Path]:
+    """Two folders as `ganenc invert` leaves them, and a file of three samples."""
+    paths = [tmp_path / name for name in ("one/latents.safetensors", "two/latents.safetensors", "three.safetensors")]
+    for seed, path in enumerate(paths):
+        toy.complete(toy.sample(3 if seed == 2 else 1, seed=seed)).save(path, model=model_hash(toy))
+    return [paths[0].parent, paths[1].parent, paths[2]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run one command in this process: its exit code and what it printed."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return (ended.value.code or 0), out, err  # type: ignore[return-value]
+
+    return command
+
+
+def told(run: Any, *words: object) -> list[dict[str, Any]]:
+    code, out, err = run(*words, "--json")
+    assert code == 0, err
+    found: list[dict[str, Any]] = json.loads(out)
+    return found
+
+
+def same_pixels(path: Path, column: int, image: torch.Tensor) -> bool:
+    """Whether a column of a strip of 8x8 images, 2 pixels apart, is this image."""
+    return torch.equal(images.to_uint8(images.read(path))[:, :, 10 * column : 10 * column + 8], images.to_uint8(image))
+
+
+def test_a_direction_is_found_by_class_and_edits(
+    run: Any, model: Path, inverted: list[Path], toy: ToyGenerator, tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    (facts,) = told(run, "directions", "--model", model, "--class", "1", "-n", 200, "--out", out)
+    assert (facts["name"], facts["space"], facts["file"]) == ("class-1", "w+", str(out / "class-1.safetensors"))
+    assert facts["accuracy"] > 0.7
+    way = Direction.load(facts["file"], model=model_hash(toy))
+    assert sorted(way.tensors) == ["const", "w"], "as the encoder finds them"
+    assert images.read(out / "class-1.png").shape == (3, 4 * 10 - 2, 7 * 10 - 2)
+
+    words = ("edit", inverted[0], "--model", model, "--direction", facts["file"], "--strength", "-2..2", "--steps", 5)
+    (edited,) = told(run, *words, "--gif", "--webp", "--layers", "0-1", "--out", tmp_path / "edited")
+    assert edited["strengths"] == [-2.0, -1.0, 0.0, 1.0, 2.0]
+    start = Latents.load(inverted[0] / "latents.safetensors")
+    saved = Latents.load(edited["latents"], model=model_hash(toy))
+    expected = way.apply(start.expand(5), torch.linspace(-2, 2, 5), layers=[0, 1])
+    assert torch.equal(saved["w"], expected["w"])
+    assert torch.equal(saved["const"], expected["const"])
+    assert edited["position"] == pytest.approx(float(way.position(start)))
+    made = toy.synthesize(expected).detach()
+    assert all(same_pixels(Path(edited["strip"]), index, image) for index, image in enumerate(made))
+    for suffix in ("gif", "webp"):
+        with Image.open(edited[suffix]) as moving:
+            assert (moving.format, moving.size) == (suffix.upper(), (256, 256))
+    assert json.loads((tmp_path / "edited/one/edit.json").read_text())["layers"] == [0, 1]
+
+
+def test_a_direction_found_among_draws_is_in_w_and_raises_the_brightness(
+    run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
+) -> None:
+    told(run, "directions", "--model", model, "--class", "1", "-n", 300, "--drawn", "--out", tmp_path)
+    way = Direction.load(tmp_path / "class-1.safetensors")
+    assert (way.space, list(way.tensors)) == ("w", ["w"])
+    drawn = toy.sample(50, seed=9)
+    levels = [toy.synthesize(way.apply(drawn, strength)).mean() for strength in (-1.0, 0.0, 1.0)]
+    assert levels[0] < levels[1] < levels[2]
+
+
+def test_directions_beside_others_and_on_layers(run: Any, model: Path, tmp_path: Path) -> None:
+    words = ("directions", "--model", model, "--out")
+    told(run, *words, tmp_path / "pca", "--pca", 2, "-n", 200)
+    beside = ("--beside", tmp_path / "pca/pca-0.safetensors", "--layers", "1-2")
+    told(run, *words, tmp_path / "own", "--class", 1, "-n", 200, "--drawn", *beside)
+    kept, way = Direction.load(tmp_path / "pca/pca-0.safetensors"), Direction.load(tmp_path / "own/class-1.safetensors")
+    assert float((kept.tensors["w"] * way.tensors["w"]).sum()) == pytest.approx(0, abs=1e-5)
+    assert way.layers == (1, 2)
+
+
+def test_directions_that_lie_with_the_model_go_by_name(
+    run: Any, model: Path, inverted: list[Path], tmp_path: Path
+) -> None:
+    code, _, err = run("directions", "--model", model)
+    assert (code, "No directions lie with" in err) == (0, True)
+    told(run, "directions", "--model", model, "--pca", 2, "-n", 200, "--out", model / "directions")
+    assert [facts["name"] for facts in told(run, "directions", "--model", model)] == ["pca-0", "pca-1"]
+    assert "pca-1" in run("directions", "--model", model)[1]
+    words = ("edit", inverted[2], "--model", model, "--out", tmp_path / "out", "--steps", 3, "--direction")
+    assert len(told(run, *words, "pca-1")) == 3, "each sample of a file"
+    code, _, err = run(*words, "pca-7")
+    assert (code, "did you mean 'pca-" in err) == (2, True)
+
+
+def test_a_photo_is_inverted_first_and_stands_first_in_the_strip(
+    run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
+) -> None:
+    photo = toy.synthesize(toy.sample(1, seed=4)).detach()[0].clamp(-1, 1)
+    images.write_png(tmp_path / "photo.png", photo)
+    told(run, "directions", "--model", model, "--pca", 1, "-n", 100, "--out", tmp_path)
+    words = ("edit", tmp_path / "photo.png", "--model", model, "--direction", tmp_path / "pca-0.safetensors")
+    (edited,) = told(run, *words, "--method", "encode", "--strength", "2", "--steps", 3, "--out", tmp_path / "out")
+    assert (edited["method"], edited["strengths"]) == ("encode", [0.0, 1.0, 2.0])
+    assert same_pixels(Path(edited["strip"]), 0, photo)
+    saved = Latents.load(edited["latents"])
+    encoder = ganenc.load_encoder(model)
+    with torch.no_grad():
+        expected = encoder(images.read(tmp_path / "photo.png")[None])
+    assert torch.allclose(saved["w"][0], expected["w"][0], atol=1e-5)
+
+
+def test_what_belongs_to_another_model_is_refused(run: Any, model: Path, inverted: list[Path], tmp_path: Path) -> None:
+    other = ToyGenerator(ganenc.load_generator(model).spec, seed=3)
+    save_pretrained(other, tmp_path / "other")
+    told(run, "directions", "--model", tmp_path / "other", "--pca", 1, "-n", 100, "--out", tmp_path)
+    words = ("edit", inverted[0], "--model", model, "--out", tmp_path / "out", "--direction")
+    code, _, err = run(*words, tmp_path / "pca-0.safetensors")
+    mine = model_hash(ganenc.load_generator(model))[:12]
+    assert (code, model_hash(other)[:12] in err, mine in err) == (1, True, True)
+    told(run, "directions", "--model", model, "--pca", 1, "-n", 100, "--out", tmp_path)
+    code, _, err = run(*words[:3], tmp_path / "other", *words[4:], tmp_path / "pca-0.safetensors")
+    assert (code, mine in err) == (1, True)
+
+
+def test_a_boundary_edits_where_its_space_fits(run: Any, model: Path, inverted: list[Path], tmp_path: Path) -> None:
+    """The toy's z has 6 numbers, its w 4."""
+    np.save(tmp_path / "age_boundary.npy", np.eye(1, 4))
+    np.save(tmp_path / "z_boundary.npy", np.eye(1, 6))
+    words = ("edit", inverted[0], "--model", model, "--out", tmp_path / "out", "--steps", 2, "--direction")
+    (edited,) = told(run, *words, tmp_path / "age_boundary.npy")
+    first, last = Latents.load(edited["latents"])["w"]
+    assert bool(((last - first)[:, 0] > 0).all())
+    assert bool(((last - first)[:, 1:].abs() < 1e-6).all())
+    code, _, err = run(*words, tmp_path / "z_boundary.npy")
+    assert (code, "lies in the space 'z'" in err) == (1, True)
+    (facts,) = told(run, "directions", "--model", model, "--boundary", tmp_path / "z_boundary.npy", "--out", tmp_path)
+    assert facts["space"] == "z"
+
+
+def test_mixing_and_interpolating(
+    run: Any, model: Path, inverted: list[Path], toy: ToyGenerator, tmp_path: Path
+) -> None:
+    a, b = (Latents.load(folder / "latents.safetensors")["w"][0] for folder in inverted[:2])
+    words = (*inverted[:2], "--model", model, "--out", tmp_path)
+    (mixed,) = told(run, "mix", *words, "--layers", "0,2-3")
+    assert mixed["latents"] == str(tmp_path / "one-two" / "latents.safetensors")
+    taken = [layer in (0, 2, 3) for layer in range(len(a))]
+    assert torch.equal(Latents.load(mixed["latents"])["w"][0], torch.where(torch.tensor(taken)[:, None], b, a))
+    assert images.read(mixed["strip"]).shape == (3, 8, 28), "both, and the mixture"
+    (way,) = told(run, "interpolate", *words, "--steps", 3, "--gif")
+    assert torch.allclose(Latents.load(way["latents"])["w"], torch.stack([a, (a + b) / 2, b]), atol=1e-6)
+    assert Path(way["gif"]).is_file()
+    code, _, err = run("mix", inverted[0], inverted[2], *words[2:], "--layers", "0")
+    assert (code, "hold 4 samples" in err) == (2, True)
+
+
+def test_between_the_classes_of_a_conditional_model(run: Any, known: Any, tmp_path: Path) -> None:
+    ganenc.register("generator", "toy-conditional")(ToyConditional)
+    generator = ToyConditional()
+    save_pretrained(generator, tmp_path / "model")
+    words = ("directions", "--model", tmp_path / "model", "--between", "0,2", "--out", tmp_path)
+    told(run, *words)
+    way = Direction.load(tmp_path / "class-0-to-2.safetensors")
+    start = generator.sample(1, labels=torch.tensor([0]))
+    assert torch.allclose(way.apply(start, 1.0)["c"], generator.embed(torch.tensor([2])), atol=1e-5)
+    assert (tmp_path / "class-0-to-2.png").is_file()
+    assert run(*words[:3], "--between", "0", "--out", tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("directions", "--pca", 2),
+        ("directions", "--pca", 2, "--class", 1, "--out", "out"),
+        ("edit", "one", "--direction", "up", "--out", "out", "--strength", "far"),
+        ("edit", "one", "--direction", "up", "--out", "out", "--layers", "3-1"),
+        ("edit", "one", "--direction", "up", "--out", "out", "--space", "w"),
+    ],
+)
+def test_wrong_words_are_told(run: Any, model: Path, words: tuple[object, ...]) -> None:
+    code, _, err = run(*words, "--model", model)
+    assert code == 2
+    assert err.startswith("Error: ")
+
+
+def test_layers_are_read() -> None:
+    assert layer_numbers("0-3,7") == [0, 1, 2, 3, 7]
+    assert layer_numbers("5") == [5]
+    for wrong in ("", "a", "3-1", "1-", "-1"):
+        with pytest.raises(SpecError, match="layers"):
+            layer_numbers(wrong)

@@ -1,0 +1,141 @@
+"""Layers whose gradient is written out give what autograd gives of the plain formula, in parts or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from ganenc.encoders import Conv, FixedNoise, activate_halve, channel_dot, halve, standardize
+from ganenc.encoders import fused as _fused
+from torch import Tensor
+from torch.nn import functional as F
+
+SLOPE = 0.3
+
+
+@pytest.fixture(params=["whole", "in parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All rows at once, and two at a time."""
+    monkeypatch.setattr(_fused, "SLAB", 1 << 18 if request.param == "whole" else 1)
+    return str(request.param)
+
+
+def features(*shape: int, layout: torch.memory_format = torch.channels_last) -> Tensor:
+    torch.manual_seed(8)
+    return (torch.randn(*shape, dtype=torch.float64) * 2 + 0.5).contiguous(memory_format=layout).requires_grad_()
+
+
+def plainly_standardized(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x = F.leaky_relu(x, SLOPE)
+    mean = x.mean((2, 3), keepdim=True)
+    std = ((x - mean).square().mean((2, 3), keepdim=True) + 1e-8).sqrt()
+    return (x - mean) / std, mean, std
+
+
+def plainly_scaled(x: Tensor, gain: float) -> tuple[Tensor, Tensor, Tensor]:
+    mean, std = x.mean((2, 3), keepdim=True), (x.var((2, 3), correction=0, keepdim=True) + 1e-8).sqrt()
+    return (x - mean) / std * gain, mean, std
+
+
+PAIRS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], object]]] = {
+    "standardize": (lambda x: standardize(x, SLOPE), plainly_standardized),
+    "standardize to a gain": (lambda x: standardize(x, None, 0.3), lambda x: plainly_scaled(x, 0.3)),
+    "standardize, activated, to a gain": (
+        lambda x: standardize(x, SLOPE, 0.3),
+        lambda x: plainly_scaled(F.leaky_relu(x, SLOPE), 0.3),
+    ),
+    "halve": (halve, lambda x: F.avg_pool2d(x, 2)),
+    "activate and halve": (lambda x: activate_halve(x, SLOPE), lambda x: F.avg_pool2d(F.leaky_relu(x, SLOPE), 2)),
+}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", PAIRS)
+def test_outcome_and_gradient_are_those_of_the_formula(parts: str, name: str, layout: torch.memory_format) -> None:
+    x = features(2, 3, 8, 6, layout=layout)
+    found, wanted = (torch.utils._pytree.tree_leaves(make(x)) for make in PAIRS[name])
+    torch.testing.assert_close(found, wanted)
+    along = [torch.randn_like(one) for one in wanted]
+    (mine,), (theirs,) = (torch.autograd.grad(outcome, x, along) for outcome in (found, wanted))
+    torch.testing.assert_close(mine, theirs)
+    assert mine.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_gradient_has_a_gradient(name: str) -> None:
+    assert torch.autograd.gradgradcheck(PAIRS[name][0], features(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(5, 4), (4, 7), (1, 1)])
+def test_odd_sizes_are_halved_as_torch_does(size: tuple[int, int]) -> None:
+    x = features(1, 2, *size)
+    if min(size) > 1:
+        torch.testing.assert_close(activate_halve(x, SLOPE), F.avg_pool2d(F.leaky_relu(x, SLOPE), 2))
+        torch.testing.assert_close(halve(x), F.avg_pool2d(x, 2))
+    torch.testing.assert_close(standardize(x, SLOPE), plainly_standardized(x))
+
+
+def test_a_dot_over_pixels(parts: str) -> None:
+    a, b = features(2, 3, 7, 5), features(2, 3, 7, 5).detach().flip(3)
+    torch.testing.assert_close(channel_dot(a, b), torch.einsum("nchw,nchw->nc", a, b))
+
+
+def test_the_deviation_is_exact_where_the_mean_is_far_larger(parts: str) -> None:
+    """In single precision, with a mean that differs from row to row."""
+    x = (features(1, 2, 8, 6) + 300 + torch.arange(8.0)[:, None]).detach().float()
+    found = standardize(x)
+    wanted = plainly_scaled(x.double(), 1.0)
+    torch.testing.assert_close(found[2].double(), wanted[2], rtol=1e-6, atol=0)
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=0, atol=3e-5)
+
+
+def test_a_convolution_of_features_that_are_scaled_already() -> None:
+    torch.manual_seed(9)
+    conv, x = Conv(3, 4, 3).double(), features(2, 3, 6, 5)
+    given = (x, conv.weight, conv.bias)
+    found, wanted = conv(x * conv.scale, scaled=True), conv(x)
+    torch.testing.assert_close(found, wanted)
+    along = torch.randn_like(wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, given, along), torch.autograd.grad(wanted, given, along))
+
+
+def test_a_scaled_convolution_and_its_gradients() -> None:
+    torch.manual_seed(9)
+    conv, x = Conv(3, 4, 3).double(), features(2, 3, 6, 5)
+    assert conv.scale != 1.0
+    given = (x, conv.weight, conv.bias)
+    wanted = F.conv2d(x, conv.weight * conv.scale, conv.bias, padding=1)
+    along = torch.randn_like(wanted)
+    found = conv(x)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, given, along), torch.autograd.grad(wanted, given, along))
+    assert torch.autograd.gradgradcheck(lambda one: conv(one), features(1, 3, 3, 2))
+
+
+def test_noise_in_place_and_its_gradients() -> None:
+    noise, x = FixedNoise(3, (4, 5), seed=1, place=0, inplace=True).double(), features(2, 3, 4, 5)
+    torch.nn.init.normal_(noise.strength)
+    given, wanted = (x, noise.strength), x + noise.strength * noise.noise
+    along = torch.randn_like(wanted)
+    fresh = x * 1.0
+    found = noise(fresh)
+    assert found.data_ptr() == fresh.data_ptr()
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found, given, along), torch.autograd.grad(wanted, given, along))
+
+
+@pytest.mark.parametrize("name", ["standardize", "halve", "activate and halve"])
+def test_what_is_kept_for_the_gradient_is_little(name: str) -> None:
+    """One value for each that is standardized, a byte for each that is activated and halved, none for one halved."""
+    x, kept = features(1, 4, 8, 8), 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        PAIRS[name][0](x * 1.0)
+    most = {"standardize": 8 * x.numel() + 2 * 4 * 8, "halve": 0, "activate and halve": x.numel()}
+    assert kept <= most[name]

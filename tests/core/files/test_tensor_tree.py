@@ -1,0 +1,149 @@
+"""Training states on disk: what comes back, what is refused, and that the file holds nothing but JSON and numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ganenc.files import load_state, save_state
+from ganenc_registry.errors import CheckpointError, GanencError
+from runs import same
+from safetensors.torch import save_file
+
+STATE: dict[str, Any] = {
+    "encoder": {"weight": torch.arange(6.0).reshape(2, 3), "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)},
+    "optimiser": {
+        "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}, 1: {"step": torch.tensor(4.0)}},
+        "param_groups": [{"betas": [0.0, 0.99], "lr": 0.0015, "params": [0, 1], "foreach": None, "amsgrad": False}],
+    },
+    "mask": torch.tensor([True, False]),
+    "count": torch.tensor(2**40),
+    "none": torch.empty(0, 4),
+    "progress": {"best": math.inf, "step": 7, "stopped": "", "text": 'ü "/\n'},
+    "empty": {"dict": {}, "list": []},
+}
+
+
+def test_a_nested_state_comes_back(tmp_path: Path) -> None:
+    save_state(tmp_path / "state.safetensors", STATE)
+    back = load_state(tmp_path / "state.safetensors")
+    assert same(back, STATE)
+    assert back["optimiser"]["state"][0]["step"].ndim == 0
+    assert [type(key) for key in back["optimiser"]["state"]] == [int, int]
+
+
+def test_a_number_that_is_none_comes_back(tmp_path: Path) -> None:
+    save_state(tmp_path / "state", {"smooth": math.nan, "weights": torch.tensor([math.nan, math.inf])})
+    back = load_state(tmp_path / "state")
+    assert math.isnan(back["smooth"])
+    assert back["weights"][0].isnan()
+    assert back["weights"][1].isinf()
+
+
+@pytest.mark.parametrize("keys", [("a/b", ("a", "b")), ((1,), ("1",)), (("0",), ("", "0"))], ids=str)
+def test_keys_that_read_alike_stay_apart(tmp_path: Path, keys: tuple[Any, Any]) -> None:
+    state: dict[Any, Any] = {}
+    for value, path in enumerate(keys):
+        *outer, last = (path,) if isinstance(path, str) else path
+        place = state
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[last] = torch.tensor(value)
+    save_state(tmp_path / "state", state)
+    assert same(load_state(tmp_path / "state"), state)
+
+
+def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
+    save_state(tmp_path / "state", {"betas": (0.0, torch.tensor(1))})
+    assert same(load_state(tmp_path / "state"), {"betas": [0.0, torch.tensor(1)]})
+
+
+def test_tensors_may_share_memory_and_have_any_layout(tmp_path: Path) -> None:
+    whole = torch.arange(24.0).reshape(1, 2, 3, 4)
+    state = {
+        "whole": whole,
+        "again": whole,
+        "part": whole[0, 1],
+        "turned": whole.permute(0, 3, 1, 2),
+        "last": whole.contiguous(memory_format=torch.channels_last),
+        "one": whole[0, 0, 0, 3],
+        "weight": torch.nn.Parameter(torch.ones(2)),
+    }
+    save_state(tmp_path / "state", state)
+    back = load_state(tmp_path / "state")
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_the_file_is_a_header_of_json_and_numbers_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    save_state(path, STATE)
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    assert json.loads(metadata["skeleton"])
+    spans = sorted(entry["data_offsets"] for entry in header.values())
+    assert [start for start, _ in spans] == [0, *[end for _, end in spans[:-1]]]
+    assert 8 + length + spans[-1][1] == len(data)
+    assert {entry["dtype"] for entry in header.values()} == {"F32", "BF16", "BOOL", "I64"}
+
+
+@pytest.mark.parametrize("value", [object(), {1.5: torch.ones(1)}, {None: 1}, {("a",): 1}, {"deep": [torch.dtype]}])
+def test_what_it_cannot_hold_is_refused_before_writing(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot hold"):
+        save_state(tmp_path / "state", {"x": value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    save_state(path, {"step": 1})
+
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(GanencError, match="No space left"):
+        save_state(path, {"step": 2})
+    assert load_state(path) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    save_state(path, STATE)
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    for broken in (b"", whole[:5], whole[: 8 + length // 2], whole[:-1], b"\x80\x04" + whole, os.urandom(200)):
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match=f"{path} cannot be read"):
+            load_state(path)
+    with pytest.raises(CheckpointError, match="missing cannot be read"):
+        load_state(tmp_path / "missing")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_state(tmp_path)
+
+
+def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "other", {"format": "pt"})
+    with pytest.raises(CheckpointError, match="no training state"):
+        load_state(tmp_path / "other")
+
+
+DEEP = '{"list": [' * 5000 + '{"value": 1}' + "]}" * 5000
+
+
+@pytest.mark.parametrize(
+    "skeleton", [None, "{", '{"tensor": "b"}', "[]", '{"dict": [[["a"], {"value": 1}]]}', "3", DEEP]
+)
+def test_an_outline_that_does_not_fit_is_refused(tmp_path: Path, skeleton: str | None) -> None:
+    metadata = {"format": "ganenc-state"} | ({} if skeleton is None else {"skeleton": skeleton})
+    save_file({"a": torch.ones(1)}, tmp_path / "state", metadata)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_state(tmp_path / "state")

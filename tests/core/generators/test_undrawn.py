@@ -1,0 +1,196 @@
+"""Networks are built without the random weights that a file will replace, and only where nothing else hangs on them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ganenc.generators import fill, undrawn
+from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
+from ganenc_registry.errors import CheckpointError, SpecError
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+
+class Plain(nn.Module):
+    """Weights that are drawn, numbers that are computed, and a buffer that is not saved."""
+
+    taps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+        self.style = nn.Parameter(torch.randn(4, generator=torch.Generator().manual_seed(1)) * 2)
+        self.register_buffer("noise", torch.rand(4, device="cpu"))
+        self.register_buffer("taps", torch.outer(torch.tensor([1.0, 2.0]), torch.ones(2)), persistent=False)
+        self.step = torch.zeros(())
+
+
+class HiddenBuffer(Plain):
+    """A random buffer that is not saved: only drawing it gives its values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.register_buffer("hidden", torch.randn(3, generator=generator), persistent=False)
+
+
+class Attribute(Plain):
+    """A random tensor in a list of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = [{"first": torch.randn(3, generator=torch.Generator().manual_seed(2))}]
+
+
+class Tied(Plain):
+    """One weight under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Conv2d(2, 3, 3)
+        self.other.weight = self.conv.weight
+
+
+class Computing(Plain):
+    """Looks at what it has drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sign = 1.0 if float(self.conv.weight.detach().sum()) < 1e9 else -1.0
+
+
+class Normalised(Plain):
+    """A weight that is worked out from others whenever it is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = parametrizations.spectral_norm(self.conv)
+
+
+MODULES = [Plain, HiddenBuffer, Attribute, Tied, Computing, Normalised]
+
+
+@pytest.mark.parametrize("build", MODULES)
+def test_what_is_loaded_is_what_was_saved(build: Callable[[], nn.Module], recwarn: pytest.WarningsRecorder) -> None:
+    torch.manual_seed(0)
+    one = build()
+    torch.manual_seed(1)
+    other = undrawn(build, one.state_dict())
+    fill(other, one.state_dict())
+    assert not any(tensor.is_meta for tensor in [*other.parameters(), *other.buffers()])
+    assert model_hash(other) == model_hash(one)
+    assert torch.equal(other.taps, one.taps)
+    images = torch.ones(1, 2, 5, 5)
+    assert torch.equal(one.eval().conv(images), other.eval().conv(images))
+    assert [p.requires_grad for p in one.parameters()] == [p.requires_grad for p in other.parameters()]
+    for name in ("hidden", "sign"):
+        assert str(getattr(one, name, None)) == str(getattr(other, name, None))
+    if isinstance(one, Attribute):
+        assert torch.equal(one.maps[0]["first"], other.maps[0]["first"])
+    if isinstance(one, Tied):
+        assert other.other.weight is other.conv.weight
+    assert not recwarn.list
+
+
+def test_nothing_is_drawn_where_it_need_not_be() -> None:
+    before = torch.get_rng_state()
+    made = undrawn(Plain, {})
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {name for name, tensor in made.state_dict().items() if tensor.is_meta} >= {"conv.weight", "style", "noise"}
+    assert not made.taps.is_meta
+
+
+def test_what_fails_when_it_is_built_fails_as_usual() -> None:
+    def build() -> nn.Module:
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing"):
+        undrawn(build, {})
+
+
+def test_weights_that_a_network_copies_into_itself_do_not_warn() -> None:
+    class Copying(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv.load_state_dict({"weight": torch.ones(3, 2, 3, 3), "bias": torch.ones(3)})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert undrawn(Copying, {}).conv.weight.is_meta
+
+
+def test_models_load_without_drawing(toy: Any, toy_encoder: Any, known: Any, tmp_path: Path) -> None:
+    known.add_value("generator", "toy", type(toy), summary="A toy")
+    save_pretrained(toy, tmp_path)
+    save_pretrained(toy_encoder, tmp_path / "encoder")
+    before = torch.get_rng_state()
+    assert model_hash(load_generator(tmp_path)) == model_hash(toy)
+    loaded = load_encoder(tmp_path)
+    assert model_hash(loaded) == model_hash(toy_encoder)
+    assert all(p.requires_grad for p in loaded.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_is_its_own_once_it_is_loaded(toy: Any, known: Any, tmp_path: Path) -> None:
+    """A file that is changed under a loaded model changes nothing in it."""
+    known.add_value("generator", "toy", type(toy), summary="A toy")
+    save_pretrained(toy, tmp_path)
+    loaded = load_generator(tmp_path)
+    path = tmp_path / "model.safetensors"
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 64)
+    assert model_hash(loaded) == model_hash(toy)
+
+
+def test_networks_far_larger_than_their_weights_are_not_built() -> None:
+    """Neither one of many layers nor one of a large layer, whether it would be drawn or set to zero."""
+    tensors = {"weight": torch.ones(2, 2)}
+    layers = iter(range(10**9))
+    for build in (
+        lambda: nn.ModuleList(nn.Linear(2, 2) for _ in layers),
+        lambda: nn.Linear(1 << 20, 1 << 20),
+        lambda: nn.Embedding.from_pretrained(torch.zeros(1 << 13, 1 << 13)),
+    ):
+        with pytest.raises(SpecError, match="far larger than its weights"):
+            undrawn(build, tensors)
+    assert next(layers) < 100_000
+
+
+def test_a_config_of_a_larger_model_is_named(toy: Any, known: Any, tmp_path: Path) -> None:
+    known.add_value("generator", "toy", type(toy), summary="A toy")
+    save_pretrained(toy, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for part, number in (("dim", 1 << 20), ("layers", 1 << 40), ("dim", 9)):
+        changed = copy.deepcopy(config)
+        changed["spec"]["layout"][0][part] = number
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises((SpecError, CheckpointError), match=str(tmp_path)):
+            load_generator(tmp_path)
+
+
+def test_a_family_that_fails_on_a_config_is_reported(toy: Any, known: Any, tmp_path: Path) -> None:
+    class Failing(type(toy)):  # type: ignore[misc]
+        def __init__(self, spec: Any) -> None:
+            raise KeyError(64)
+
+    save_pretrained(toy, tmp_path)
+    known.add_value("generator", "toy", Failing, summary="A toy")
+    with pytest.raises(SpecError, match=r"config\.json describes a model that cannot be built \(KeyError: 64\); fetch"):
+        load_generator(tmp_path)
+
+
+def test_half_precision_holds_what_it_can(toy: Any, tmp_path: Path) -> None:
+    save_pretrained(toy, tmp_path / "fits", half=True)
+    with torch.no_grad():
+        next(toy.parameters()).fill_(1e6)
+    with pytest.raises(CheckpointError, match="too large for half precision"):
+        save_pretrained(toy, tmp_path / "too-large", half=True)

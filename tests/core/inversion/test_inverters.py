@@ -1,0 +1,331 @@
+"""Inverters: encoding, fine-tuning and the one call over them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from ganenc.encoders import Encoder, build_encoder
+from ganenc.inversion import Best, Encode, Finetune, Inversion, Inverter, cosine_rate, invert
+from ganenc.latents import Latents
+from ganenc.models import model_hash
+from ganenc.objectives import Loss, Objective, build_objective
+from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
+from ganenc_registry.specs import Vector
+from torch import Tensor
+from toys import ToyConditional, small_encoder, toy_conditional_spec
+
+LATENT = {"weight": 0.01}
+
+
+@pytest.fixture
+def objective(tiny_backbone: Any) -> Objective:
+    losses = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
+    return build_objective(losses, "center", (0.375, 0.625), tiny_backbone, LATENT)
+
+
+def photos(n: int = 2) -> Tensor:
+    return torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def targets(toy: Any) -> Tensor:
+    """Images within the generator's reach, away from its mean."""
+    latents, center = toy.complete(toy.sample(2, seed=9)), toy.center().expand(2)
+    images: Tensor = toy.synthesize(center.lerp(latents, 4.0))
+    return images
+
+
+def check_whole(toy: Any, inversion: Inversion, steps: int) -> None:
+    """What holds for every inversion: complete latents that give the reconstructions again, and a history."""
+    count = len(inversion.reconstructions)
+    for i, latents in enumerate(inversion.latents):
+        assert torch.allclose(toy.synthesize(latents)[0], inversion.reconstructions[i], rtol=0, atol=1e-6)
+    assert "const" in inversion.latents
+    assert not inversion.latents["w"].requires_grad
+    assert not inversion.reconstructions.requires_grad
+    assert len(inversion.history) == len(inversion.seconds) == count
+    assert all([row["step"] for row in rows] == list(range(1, steps + 1)) for rows in inversion.history)
+    assert all(math.isfinite(value) for rows in inversion.history for row in rows for value in row.values())
+    assert all(spent > 0 for spent in inversion.seconds)
+
+
+def test_encode_is_one_pass(toy: Any, toy_encoder: Encoder) -> None:
+    images, before = photos(5), model_hash(toy_encoder)
+    found = Encode(batch=2).invert(images, toy, toy_encoder)
+    check_whole(toy, found, steps=0)
+    assert torch.allclose(found.latents["w"], toy_encoder(images)["w"], atol=1e-6)
+    assert found.settings["method"] == "encode"
+    assert model_hash(toy_encoder) == before
+    assert torch.equal(invert(images, toy, toy_encoder, method="encode").latents["w"][:2], found.latents["w"][:2])
+
+
+def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
+    toy: Any, toy_encoder: Encoder, objective: Objective
+) -> None:
+    images, before = targets(toy), model_hash(toy_encoder)
+    frozen = [p.requires_grad_(False) for p in toy_encoder.parameters()]
+    calls: list[tuple[int, int, int]] = []
+    found = Finetune(steps=12, rate=0.02, latent_loss=True, batch=1).invert(
+        images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
+    )
+    check_whole(toy, found, steps=12)
+    for i, rows in enumerate(found.history):
+        assert torch.equal(toy.synthesize(found.latents[i]), found.reconstructions[i : i + 1])
+        best = objective(found.reconstructions[i : i + 1], objective.prepare(images[i : i + 1])).image.item()
+        assert best < 0.95 * rows[0]["total"]
+    assert model_hash(toy_encoder) == before
+    assert not any(p.requires_grad or p.grad is not None for p in frozen)
+    assert calls == [(0, 10, 12), (0, 12, 12), (1, 10, 12), (1, 12, 12)]
+    assert {"image/mse", "at1/lpips", "at2/ssim", "latent/w/cos", "total"} < set(found.history[0][0])
+    assert found.settings | {"steps": 12, "rate": 0.02, "together": False, "method": "finetune"} == found.settings
+
+
+def test_the_same_twice_is_the_same(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    for method in (Finetune(steps=3, refine=2), Finetune(steps=3, together=True)):
+        one, other = (method.invert(photos(), toy, toy_encoder, objective=objective, seed=4) for _ in range(2))
+        assert torch.equal(one.latents["w"], other.latents["w"])
+        assert torch.equal(one.reconstructions, other.reconstructions)
+        assert one.history == other.history
+
+
+def test_one_by_one_is_each_photo_alone(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images, method = photos(), Finetune(steps=4, batch=1)
+    both = method.invert(images, toy, toy_encoder, objective=objective)
+    for i in range(2):
+        alone = method.invert(images[i : i + 1], toy, toy_encoder, objective=objective)
+        assert torch.equal(alone.latents["w"], both.latents["w"][i : i + 1])
+        assert torch.equal(alone.reconstructions, both.reconstructions[i : i + 1])
+        assert alone.history[0] == both.history[i]
+
+
+def test_together_one_encoder_serves_all(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images = photos(3)
+    found = Finetune(steps=6, rate=0.02, together=True).invert(images, toy, toy_encoder, objective=objective)
+    assert torch.equal(toy.synthesize(found.latents), found.reconstructions)
+    assert [len(rows) for rows in found.history] == [6, 6, 6]
+    first = sum(rows[0]["total"] for rows in found.history)
+    assert sum(rows[-1]["total"] for rows in found.history) < first
+    alone = Finetune(steps=6, rate=0.02).invert(images, toy, toy_encoder, objective=objective)
+    assert not torch.allclose(alone.latents["w"], found.latents["w"])
+
+
+def test_each_sample_ends_where_its_own_image_loss_was_lowest(toy: Any, toy_encoder: Encoder) -> None:
+    objective = build_objective({"mse": 1.0}, "none")
+    # A rate so high that the loss goes up and down.
+    found = Finetune(steps=15, rate=0.6, schedule="constant", together=True).invert(
+        photos(4), toy, toy_encoder, objective=objective
+    )
+    errors = (found.reconstructions - photos(4)).square().flatten(1).mean(1)
+    lowest = torch.tensor([min(row["image/mse"] for row in rows) for rows in found.history])
+    last = torch.tensor([rows[-1]["image/mse"] for rows in found.history])
+    assert (errors <= lowest + 1e-6).all()
+    assert (last > lowest + 1e-4).any()
+    places = {min(rows, key=lambda row: row["image/mse"])["step"] for rows in found.history}
+    assert len(places) > 1
+
+
+def test_the_steps_are_those_of_adam_on_the_objective(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images, rate = photos(1), 0.01
+    found = Finetune(steps=4, rate=rate, betas=(0.0, 0.99), schedule="constant").invert(
+        images, toy, toy_encoder, objective=objective
+    )
+    adam = torch.optim.Adam(toy_encoder.requires_grad_(True).parameters(), lr=rate, betas=(0.0, 0.99))
+    for row in found.history[0]:
+        latents = toy_encoder(images)
+        made = toy.synthesize(latents)
+        result = objective(made, objective.prepare(images), latents=latents, latents_reference=toy_encoder(made))
+        assert row["total"] == pytest.approx(result.total.item(), rel=1e-4)
+        adam.zero_grad()
+        result.total.backward()
+        adam.step()
+
+
+def test_refining_goes_on_from_the_encoder(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images = photos()
+    calls: list[tuple[int, int, int]] = []
+    plain = Finetune(steps=5, batch=1).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune(steps=5, refine=7, batch=1).invert(
+        images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
+    )
+    check_whole(toy, found, steps=12)
+    assert found.history[0][:5] == plain.history[0]
+    assert "latent/w/mse" not in found.history[0][5]
+    assert calls == [(0, 5, 12), (0, 12, 12), (1, 5, 12), (1, 12, 12)]
+    for i in range(2):
+        reference = objective.prepare(images[i : i + 1])
+        before, after = (objective(one.reconstructions[i : i + 1], reference).image.item() for one in (plain, found))
+        assert found.history[i][5]["total"] == pytest.approx(before, rel=1e-5)
+        assert after < before
+
+
+def test_the_second_pass_can_be_switched_off(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    found = Finetune(steps=1, latent_loss=False).invert(photos(), toy, toy_encoder, objective=objective)
+    assert not any(name.startswith("latent/") for name in found.history[0][0])
+
+
+def test_a_conditional_encoder_needs_and_uses_labels(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
+    generator = ToyConditional().freeze()
+    encoder = small_encoder(generator)
+    images = photos(2)
+    for method in (Encode(), Finetune(steps=2)):
+        with pytest.raises(LatentsError, match="give labels"):
+            method.invert(images, generator, encoder, objective=objective)
+        one, other = (
+            method.invert(images, generator, encoder, labels=torch.tensor([0, label]), objective=objective)
+            for label in (1, 2)
+        )
+        assert torch.equal(one.latents["z"][0], other.latents["z"][0])
+        assert not torch.allclose(one.latents["z"][1], other.latents["z"][1])
+        assert torch.equal(one.latents["truncation"], torch.full((2,), 0.5))
+        assert torch.equal(one.latents["c"], generator.embed(torch.tensor([0, 1])))
+        assert torch.allclose(one.reconstructions, generator.synthesize(one.latents), atol=1e-6)
+    refined = Finetune(steps=2, refine=2).invert(
+        images, generator, encoder, labels=torch.tensor([0, 1]), objective=objective
+    )
+    assert torch.equal(refined.latents["c"], generator.embed(torch.tensor([0, 1])))
+    rows = torch.eye(3)[[0, 1]]
+    found = Finetune(steps=1).invert(images, generator, encoder, labels=rows, objective=objective)
+    assert found.reconstructions.shape == images.shape
+
+
+class Spoiling(Loss):
+    """Mean square, but not a number from the second call on for images whose first pixel was marked."""
+
+    def prepare(self, target_view: Tensor) -> Tensor:
+        self.calls = 0
+        return target_view
+
+    def forward(self, view: Tensor, reference: Tensor) -> Tensor:
+        self.calls += 1
+        error = (view - reference).square().flatten(1).mean(1)
+        spoiled = (reference[:, 0, 0, 0] > 1) & (self.calls > 1)
+        return torch.where(spoiled, error * torch.nan, error)
+
+
+def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder: Encoder) -> None:
+    objective = build_objective({"mse": 1.0}, "none")
+    objective.losses["mse"] = Spoiling()
+    images = photos()
+    images[0, 0, 0, 0] = 2
+    found = Finetune(steps=4, batch=1).invert(images, toy, toy_encoder, objective=objective)
+    expected = toy.synthesize(toy_encoder(images[:1]))
+    assert torch.allclose(found.reconstructions[:1], expected, atol=1e-6)
+    assert found.reconstructions[1].isfinite().all()
+    alone = Finetune(steps=4).invert(images[1:], toy, toy_encoder, objective=objective)
+    assert torch.equal(alone.reconstructions[0], found.reconstructions[1])
+
+
+def test_best_takes_no_loss_that_is_not_finite() -> None:
+    best = Best()
+    layout = (Vector(dim=1),)
+    for value, loss in (
+        (0.0, [math.nan, math.inf]),
+        (1.0, [3.0, -math.inf]),
+        (2.0, [math.inf, 2.0]),
+        (3.0, [4.0, 2.5]),
+    ):
+        best.offer(Latents(layout, {"z": torch.full((2, 1), value)}), torch.tensor(loss))
+    assert best.found["z"].flatten().tolist() == [1.0, 2.0]
+    hopeless = Best()
+    hopeless.offer(Latents(layout, {"z": torch.zeros(2, 1)}), torch.tensor([1.0, math.inf]))
+    with pytest.raises(ImageError, match="never had a finite loss"):
+        _ = hopeless.found
+
+
+def test_the_rate_rises_and_falls_along_a_cosine() -> None:
+    rates = [cosine_rate(step, 200) for step in range(200)]
+    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert rates[10] == 1.0
+    assert rates[105] == pytest.approx(0.5)
+    assert rates[199] == pytest.approx(math.sin(math.pi / 2 / 190) ** 2)
+    assert cosine_rate(0, 1) == 0.5
+
+
+def test_one_call_checks_what_it_is_given(toy: Any, toy_encoder: Encoder, known: Any) -> None:
+    images = photos()
+    with pytest.raises(ImageError, match=r"makes images \(N, 3, 8, 8\); these are \(2, 3, 8, 4\)"):
+        invert(images[..., :4], toy, toy_encoder)
+    for wrong in (images[0], images[:0]):
+        with pytest.raises(ImageError, match=r"makes images \(N, 3, 8, 8\)"):
+            invert(wrong, toy, toy_encoder)
+    with pytest.raises(ImageError, match=r"floats from -1 to 1; these are torch\.uint8"):
+        invert(images.to(torch.uint8), toy, toy_encoder)
+    images[1, 0, 0, 0] = torch.nan
+    with pytest.raises(ImageError, match=r"images \[1\] .* not finite"):
+        invert(images, toy, toy_encoder)
+    with pytest.raises(LatentsError, match="toy has no classes, so labels are of no use; leave them out"):
+        invert(photos(), toy, toy_encoder, labels=torch.tensor([0, 0]))
+    with pytest.raises(SpecError, match=r"layout: 'z'|no part 'z'"):
+        invert(photos(), toy, build_encoder(toy_conditional_spec()))
+    known.add_value("inverter", "none", Best)
+    with pytest.raises(PluginError, match="builds a Best, which is no Inverter"):
+        invert(photos(), toy, toy_encoder, method="none")
+
+
+@pytest.mark.parametrize("method", ["encode", "finetune"])
+def test_without_an_encoder_it_says_where_to_get_one(toy: Any, objective: Objective, method: str) -> None:
+    with pytest.raises(SpecError, match=f"method '{method}' needs an encoder; train one with `ganenc pretrain`"):
+        invert(photos(), toy, None, method=method, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("finetune", {"step": 3}, r"no option 'step' \(did you mean 'steps'\?\)"),
+        ("optimize", {"spaces": "w"}, r"no option 'spaces' \(did you mean 'space'\?\)"),
+        ("encode", {"steps": 3}, r"no option 'steps'"),
+        ("finetune", {"steps": 0}, "steps, rate and refine_rate are above 0"),
+        ("finetune", {"schedule": "linear"}, "'cosine' or 'constant', not 'linear'"),
+        ("optimize", {"space": "w++"}, r"'z', 'w' or 'w\+', not 'w\+\+'"),
+        ("optimize", {"start": "mean"}, "not 'mean'"),
+        ("optimize", {"rate": 0.0}, "are above 0"),
+    ],
+)
+def test_wrong_options_are_named(
+    toy: Any, toy_encoder: Encoder, objective: Objective, method: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        invert(photos(), toy, toy_encoder, method=method, objective=objective, **options)
+
+
+def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Encoder, known: Any) -> None:
+    with pytest.raises(UnknownNameError, match=r"no inverter 'finetun' \(did you mean 'finetune'\?\)"):
+        invert(photos(), toy, toy_encoder, method="finetun")
+
+    class Own(Inverter):
+        def __init__(self, depth: int = 1) -> None:
+            self.depth = depth
+
+        def invert(self, images: Tensor, generator: Any, encoder: Any, **rest: Any) -> Inversion:
+            return Inversion(generator.center().expand(len(images)), images, settings={"depth": self.depth, **rest})
+
+    known.add_value("inverter", "own", Own)
+    objective = build_objective({"mse": 1.0}, "none")
+    found = invert(photos().double(), toy, method="own", objective=objective, seed=3, depth=2)
+    assert found.reconstructions.dtype == torch.float32
+    assert (found.settings["depth"], found.settings["seed"], found.settings["objective"]) == (2, 3, objective)
+
+
+def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
+    toy: Any, toy_encoder: Encoder, objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[set[str]] = []
+    one = Finetune._one
+
+    def watched(self: Finetune, batch: Any, generator: Any, encoder: Encoder, *rest: Any) -> Inversion:
+        done = one(self, batch, generator, encoder, *rest)
+        state = toy_encoder.state_dict()
+        moved.append({name for name, value in encoder.named_parameters() if not torch.equal(value, state[name])})
+        return done
+
+    monkeypatch.setattr(Finetune, "_one", watched)
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3, layers="heads")
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3)
+    heads, everything = moved
+    assert heads
+    assert all(".head_" in name or name.startswith("heads.") for name in heads)
+    assert heads < everything
+    assert any(name.startswith("blocks.0.conv") for name in everything - heads)

@@ -1,0 +1,255 @@
+"""Latents by gradient: spaces, what is free and what is not, and where it starts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator, NoiseChoice
+from ganenc.inversion import Optimize, invert
+from ganenc.latents import Latents
+from ganenc.models import model_hash
+from ganenc.objectives import Objective, build_objective
+from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.specs import GeneratorSpec, Prior, Vector
+from torch import Tensor, nn
+from toys import ToyConditional, ToyGenerator, toy_spec
+
+
+@pytest.fixture
+def objective() -> Objective:
+    return build_objective({"mse": 5.0, "cos": 3.0, "ssim": 1.0}, "center")
+
+
+@pytest.fixture(autouse=True)
+def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
+
+
+def targets(toy: Any, n: int = 2) -> Tensor:
+    """Images within the generator's reach, away from its mean."""
+    latents, center = toy.complete(toy.sample(n, seed=9)), toy.center().expand(n)
+    images: Tensor = toy.synthesize(center.lerp(latents, 4.0))
+    return images
+
+
+class VectorToy(Generator):
+    """One vector, scaled to length 1 first, so that its mean is no place to start from."""
+
+    def __init__(self) -> None:
+        spec = GeneratorSpec(family="vector", size=(8, 8), channels=1, prior=Prior(dim=3), layout=(Vector(dim=3),))
+        super().__init__(spec)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.paint = nn.Linear(3, 64)
+        self.made = 0
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        self.made += len(latents)
+        z = latents["z"] / latents["z"].norm(dim=1, keepdim=True).clamp_min(1e-8)
+        return torch.tanh(self.paint(z)).reshape(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("space", ["z", "w", "w+"])
+def test_the_loss_falls_in_every_space(toy: Any, objective: Objective, space: str) -> None:
+    images = targets(toy)
+    calls: list[tuple[int, int, int]] = []
+    found = Optimize(
+        steps=25, rate=0.2, space=space, draws=8, free=()
+    ).invert(  # type: ignore[arg-type]
+        images, toy, None, objective=objective, on_step=lambda *args: calls.append(args[:3])
+    )
+    assert torch.equal(toy.synthesize(found.latents), found.reconstructions)
+    losses = objective(found.reconstructions, objective.prepare(images)).image
+    for loss, rows in zip(losses, found.history):
+        assert [row["step"] for row in rows] == list(range(1, 26))
+        assert loss <= min(row["total"] for row in rows) + 1e-6
+        assert loss < 0.9 * rows[0]["total"]
+    assert calls == [(0, 10, 25), (0, 20, 25), (0, 25, 25)]
+    assert torch.equal(found.latents["const"], toy.const.expand(2, -1, -1, -1))
+    tied = found.latents["w"].std(1).max().item() < 1e-6
+    assert tied == (space != "w+")
+    assert found.settings["space"] == space
+    assert found.latents.space == ("w+" if space == "w+" else "w")
+    if space == "z":  # On the plane that the mapping spans.
+        bias, weight = toy.mapping.bias, toy.mapping.weight
+        w = found.latents["w"][:, 0] - bias
+        assert torch.allclose(w @ torch.linalg.pinv(weight).T @ weight.T, w, atol=1e-4)
+
+
+def test_the_constant_is_free_unless_told_otherwise(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images = targets(toy)
+    with torch.no_grad():
+        assert not torch.allclose(toy_encoder(images)["const"], toy.const)
+    kept = Optimize(steps=20, rate=0.05, free=()).invert(images, toy, toy_encoder, objective=objective)
+    assert torch.equal(kept.latents["const"], toy.const.expand(2, -1, -1, -1))
+    freed = Optimize(steps=20, rate=0.05).invert(images, toy, toy_encoder, objective=objective)
+    named = Optimize(steps=20, rate=0.05, free=("const",)).invert(images, toy, toy_encoder, objective=objective)
+    assert torch.equal(freed.latents["const"], named.latents["const"])
+    assert not torch.allclose(freed.latents["const"], toy.const, atol=0.05)
+    reference = objective.prepare(images)
+    assert objective(freed.reconstructions, reference).total < objective(kept.reconstructions, reference).total
+    with pytest.raises(LatentsError, match=r"no map or condition 'konst' to free \(did you mean 'const'\?\)"):
+        Optimize(free=("konst",)).invert(images, toy, None, objective=objective)
+
+
+def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    images, before = targets(toy), model_hash(toy_encoder)
+    with torch.no_grad():
+        for head in toy_encoder.heads:
+            head.offset.add_(0.5)
+        expected = toy_encoder(images)["w"]
+        before = model_hash(toy_encoder)
+    starts = {}
+    for name, start in (("default", None), ("encoder", "encoder"), ("center", "center"), ("draws", "draws")):
+        method = Optimize(steps=1, rate=1e-9, start=start, draws=5)  # type: ignore[arg-type]
+        found = method.invert(images, toy, toy_encoder, objective=objective, seed=2)
+        starts[name] = found.latents["w"]
+        assert found.settings["start"] == (start or "encoder")
+    assert model_hash(toy_encoder) == before
+    assert torch.allclose(starts["default"], expected, atol=1e-5)
+    assert torch.equal(starts["default"], starts["encoder"])
+    center = toy.center()["w"].expand(2, -1, -1)
+    assert torch.allclose(starts["center"], center, atol=1e-5)
+    drawn = toy.map(toy.draw(5, seed=2))
+    errors = torch.stack([(toy.synthesize(drawn) - image).square().flatten(1).mean(1) for image in images])
+    assert torch.allclose(starts["draws"], drawn["w"][errors.argmin(1)], atol=1e-5)
+    without = Optimize(steps=1, rate=1e-9).invert(images, toy, None, objective=objective)
+    assert torch.allclose(without.latents["w"], center, atol=1e-5)
+    assert without.settings["start"] == "center"
+    with pytest.raises(SpecError, match="start 'encoder' needs an encoder"):
+        Optimize(start="encoder").invert(images, toy, None, objective=objective)
+
+
+def test_it_starts_at_the_center_of_each_photos_class(objective: Objective) -> None:
+    generator = ToyGenerator(toy_spec((8, 8), dim=4, classes=3)).freeze()
+    assert generator.labels is not None
+    labels = torch.tensor([2, 0])
+    images = generator.synthesize(generator.sample(2, seed=3, labels=labels))
+    found = Optimize(steps=1, rate=1e-9).invert(images, generator, None, labels=labels, objective=objective)
+    noise = 5 * generator.mapping.weight.norm(dim=1) / math.sqrt(1000)
+    for w, label in zip(found.latents["w"], labels.tolist()):
+        expected = generator.mapping.bias + generator.labels.weight[:, label]
+        assert bool(((w - expected).abs() < noise + 1e-5).all())
+    assert torch.equal(found.latents["const"], generator.const.expand(2, -1, -1, -1))
+    rows = Optimize(steps=1, rate=1e-9).invert(
+        images, generator, None, labels=torch.eye(3)[labels], objective=objective
+    )
+    assert torch.allclose(rows.latents["w"], found.latents["w"], atol=1e-6)
+    without = Optimize(steps=1, rate=1e-9).invert(images, generator, None, objective=objective)
+    assert torch.allclose(without.latents["w"], generator.center()["w"].expand(2, -1, -1), atol=1e-6)
+
+
+class LayeredToy(ToyGenerator):
+    """A toy whose mapping gives every layer a style of its own."""
+
+    def map(self, z: Tensor, **rest: Any) -> Latents:
+        mapped = super().map(z, **rest)
+        return mapped.replace(w=mapped["w"] * torch.linspace(0.5, 1.5, self.layers)[:, None])
+
+
+def test_a_z_that_becomes_styles_is_saved_in_the_space_of_these(objective: Objective, tmp_path: Path) -> None:
+    for kind, space in ((ToyGenerator, "w"), (LayeredToy, "w+")):
+        generator = kind(toy_spec((8, 8), dim=4)).freeze()
+        images = targets(generator)
+        found = Optimize(steps=2, space="z", draws=3).invert(images, generator, None, objective=objective)
+        found.latents.save(tmp_path / "latents.safetensors")
+        loaded = Latents.load(tmp_path / "latents.safetensors")
+        assert (loaded.space, found.settings["space"]) == (space, "z")
+        assert torch.equal(generator.synthesize(loaded), found.reconstructions)
+        tied = torch.equal(loaded["w"], loaded["w"][:, :1].expand_as(loaded["w"]))
+        assert tied == (space == "w")
+
+
+def test_a_vector_starts_at_the_best_draw(objective: Objective) -> None:
+    generator = VectorToy().freeze()
+    images = generator.synthesize(generator.sample(3, seed=4))
+    generator.center()
+    generator.made = 0
+    found = Optimize(steps=1, rate=1e-9, draws=20, batch=7).invert(images, generator, None, objective=objective, seed=1)
+    # The draws are painted once for each batch of photos, and each photo at each look.
+    assert generator.made == 20 + 3 * 3
+    drawn = generator.draw(20, seed=1)
+    made = generator.synthesize(generator.map(drawn))
+    best = torch.stack([(made - image).square().flatten(1).mean(1).argmin() for image in images])
+    assert torch.allclose(found.latents["z"], drawn[best], atol=1e-5)
+    assert (found.settings["space"], found.settings["start"]) == ("z", "draws")
+    longer = Optimize(steps=40, rate=0.1, draws=20).invert(images, generator, None, objective=objective, seed=1)
+    errors = [(one.reconstructions - images).square().mean().item() for one in (found, longer)]
+    assert errors[1] < 0.1 * errors[0]
+    with pytest.raises(LatentsError, match=r"vector has no styles, so there is no space 'w'; use 'z'"):
+        Optimize(space="w").invert(images, generator, None, objective=objective)
+
+
+def test_the_same_seed_gives_the_same(toy: Any, objective: Objective) -> None:
+    images = targets(toy)
+    one, same, other = (
+        invert(images, toy, method="optimize", objective=objective, seed=seed, steps=3, space="z", draws=4)
+        for seed in (1, 1, 8)
+    )
+    assert torch.equal(one.latents["w"], same.latents["w"])
+    assert one.history == same.history
+    assert not torch.equal(one.latents["w"], other.latents["w"])
+
+
+def test_photos_do_not_touch_one_another(toy: Any, objective: Objective) -> None:
+    images = targets(toy, 3)
+    together = Optimize(steps=8, rate=0.1).invert(images, toy, None, objective=objective)
+    calls: list[int] = []
+    split = Optimize(steps=8, rate=0.1, batch=2).invert(
+        images, toy, None, objective=objective, on_step=lambda photo, *rest: calls.append(photo)
+    )
+    assert torch.allclose(split.latents["w"], together.latents["w"], atol=1e-4)
+    assert calls == [0, 2]
+    assert len(split.history) == len(split.seconds) == 3
+
+
+def test_a_sample_that_breaks_spoils_no_other(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = build_objective({"mse": 1.0}, "none")
+    images = targets(toy)
+    alone = Optimize(steps=6, rate=0.1).invert(images[1:], toy, None, objective=objective)
+    synthesize, calls = toy.synthesize, []
+
+    def breaking(latents: Latents, **rest: Any) -> Tensor:
+        calls.append(1)
+        made: Tensor = synthesize(latents, **rest)
+        if len(calls) == 3:
+            made = made * torch.tensor([torch.nan, 1.0]).reshape(2, 1, 1, 1)
+        return made
+
+    monkeypatch.setattr(toy, "synthesize", breaking)
+    found = Optimize(steps=6, rate=0.1).invert(images, toy, None, objective=objective)
+    assert torch.allclose(found.latents["w"][1], alone.latents["w"][0], atol=1e-5)
+    assert found.reconstructions.isfinite().all()
+    first = [row["total"] for row in found.history[0]]
+    error = (found.reconstructions[0] - images[0]).square().mean().item()
+    assert error == pytest.approx(min(first[:2]), rel=1e-4)
+
+
+def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
+    generator = ToyConditional().freeze()
+    labels = torch.tensor([2, 0])
+    latents = generator.sample(2, seed=3, labels=labels, truncation=0.5)
+    images = generator.synthesize(latents)
+    with pytest.raises(LatentsError, match="toy-conditional needs labels"):
+        Optimize(steps=1, draws=2).invert(images, generator, None, objective=objective)
+    found = Optimize(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=labels, objective=objective)
+    assert torch.equal(found.latents["c"], generator.embed(labels))
+    assert torch.equal(found.latents["truncation"], torch.tensor([0.5, 0.5]))
+    assert (found.reconstructions - images).square().mean() < 1e-3
+    freed = Optimize(steps=60, rate=0.1, draws=9, free=("c",)).invert(
+        images, generator, None, labels=torch.tensor([1, 1]), objective=objective
+    )
+    assert not torch.allclose(freed.latents["c"], generator.embed(torch.tensor([1, 1])), atol=0.05)
+    rows = torch.eye(3)[labels]
+    again = Optimize(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=rows, objective=objective)
+    assert torch.allclose(again.latents["z"], found.latents["z"], atol=1e-5)
+    wrong = Optimize(steps=60, rate=0.1, draws=9).invert(
+        images, generator, None, labels=torch.tensor([1, 1]), objective=objective
+    )
+    assert (wrong.reconstructions - images).square().mean() > 1e-3
+    assert (freed.reconstructions - images).square().mean() < 0.5 * (wrong.reconstructions - images).square().mean()

@@ -1,0 +1,383 @@
+"""Reports: what is in the pages, and that they need nothing but themselves."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ganenc import images
+from ganenc.encoders import build_encoder
+from ganenc.files import write_text
+from ganenc.generators import Generator
+from ganenc.latents import Latents
+from ganenc.measures import Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
+from ganenc.report import (
+    MOST_POINTS,
+    ReportedPhoto,
+    ReportedPlace,
+    ReportedView,
+    amplification,
+    chart,
+    curves_of,
+    difference,
+    inversion_report,
+    metric_text,
+    panels,
+    run_report,
+    summary_report,
+    write_run_report,
+)
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import GeneratorSpec, Prior, Vector, preset
+from PIL import Image
+from torch import Tensor
+
+VOID = {"meta", "img", "input", "br", "line", "link"}
+
+
+class Page(HTMLParser):
+    """Reads a page; a tag that is not closed, or closed in the wrong place, is an error."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def images(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The pixels of every image, by its alternative text."""
+        found = {}
+        for tag, attributes in self.tags:
+            if tag == "img":
+                kind, _, data = attributes["src"].partition(",")
+                assert kind == "data:image/png;base64"
+                found[attributes["alt"]] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        return found
+
+    def assert_alone(self) -> None:
+        """Nothing is fetched from anywhere."""
+        for tag, attributes in self.tags:
+            assert tag not in ("script", "link", "iframe", "object")
+            assert attributes.get("src", "data:").startswith("data:")
+            assert not attributes.get("href", "").startswith(("http", "//"))
+
+
+@pytest.fixture
+def pair() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 20, 24, generator=generator) * 2 - 1
+    return target, (target + 0.1 * torch.randn(3, 20, 24, generator=generator)).clamp(-1, 1)
+
+
+def check_of(generated: float, photo: float, mean: float = 12.0) -> DomainCheck:
+    picture = torch.zeros(3, 8, 8)
+    return DomainCheck(Baseline(generated, mean, 8, picture, picture, picture), photo, 11.0)
+
+
+HISTORY = [
+    {"step": float(step), "image/mse": 1 / step, "at1/mse": 2 / step, "latent/w/mse": 0.1, "total": 3.1 / step}
+    for step in range(1, 30)
+]
+
+
+class TestInversionReport:
+    def page(self, pair: tuple[Tensor, Tensor], **more: Any) -> Page:
+        target, made = pair
+        fields: dict[str, Any] = {
+            "title": "a <b> & 'c'.png",
+            "target": target,
+            "reconstruction": made,
+            "metrics": {"psnr": 25.123, "ssim": 0.5, "lpips-hands": 0.25},
+            "metric_settings": {"psnr": "peak 255"},
+            "views": [ReportedView("image", 1.0, target, made), ReportedView("at1", 0.375, target, made)],
+            "history": HISTORY,
+            "check": check_of(28.0, 17.6),
+            "settings": {"method": "finetune", "rate": 0.0015, "flag": True, "nothing": None, "betas": (0.0, 0.99)},
+            "seconds": 10.0,
+            "model": "a-model",
+            "model_hash": "ab" * 32,
+        }
+        page = Page(inversion_report(**{**fields, **more}))
+        page.assert_alone()
+        return page
+
+    def test_it_shows_the_exact_pixels(self, pair: tuple[Tensor, Tensor]) -> None:
+        shown = self.page(pair).images()
+        for name, picture in zip(("Photo", "Reconstruction"), pair, strict=True):
+            assert np.array_equal(shown[name], images.to_uint8(picture).permute(1, 2, 0).numpy())
+
+    def test_the_difference_is_amplified_by_the_factor_that_is_told(self, pair: tuple[Tensor, Tensor]) -> None:
+        page = self.page(pair)
+        (factor,) = re.findall(r"amplified (\d+) times", page.text)
+        target, made = pair
+        wanted = ((target - made).abs() / 2 * int(factor)).clamp(0, 1).mul(255).round()
+        found = torch.from_numpy(page.images()["Difference"].copy()).permute(2, 0, 1)
+        assert (found - wanted).abs().max() <= 1
+
+    def test_it_names_metrics_settings_model_and_hash(self, pair: tuple[Tensor, Tensor]) -> None:
+        text = self.page(pair).text
+        for word in ("25.12 dB", "0.500", "LPIPS (hands)", "peak 255", "a-model", "ab" * 32, "finetune", "0.0015",
+                     "2.9 steps a second", "a <b> & 'c'.png", "AT1, photo", "weight 0.375", "yes", "none"):  # fmt: skip
+            assert word in text, word
+
+    def test_it_leaves_out_what_it_is_not_given(self, pair: tuple[Tensor, Tensor]) -> None:
+        page = self.page(pair, views=(), history=(), check=None, settings=None, metric_settings=None, seconds=None)
+        assert set(page.images()) == {"Photo", "Reconstruction", "Difference"}
+        assert "Loss" not in page.text
+        assert "Photo or encoder?" not in page.text
+
+    def test_small_images_are_enlarged_pixel_by_pixel_and_large_ones_shrunk(self) -> None:
+        small, large = torch.zeros(3, 32, 32), torch.zeros(3, 1200, 600)
+        for picture, few, size in ((small, True, (32, 32)), (large, False, (1024, 512))):
+            html = inversion_report(title="x", target=picture, reconstruction=picture, metrics={})
+            page = Page(html)
+            assert [a.get("class") == "few" for tag, a in page.tags if tag == "img"] == [few] * 3
+            assert page.images()["Photo"].shape[:2] == size
+
+    def test_grey_images_of_another_range_are_shown(self) -> None:
+        picture = torch.linspace(0, 1, 64).reshape(1, 8, 8)
+        html = inversion_report(
+            title="x", target=picture, reconstruction=picture, metrics={"psnr": math.inf}, value_range=(0.0, 1.0)
+        )
+        page = Page(html)
+        assert page.images()["Photo"].max() == 255
+        assert "identical" in page.text
+        assert "as it is" not in page.text.split("Difference")[0]
+
+    def test_it_shows_where_the_attention_looks_and_the_photo_with_the_result_in_its_place(
+        self, pair: tuple[Tensor, Tensor]
+    ) -> None:
+        target, made = pair
+        photo = torch.rand(3, 300, 280) * 2 - 1
+        place = ReportedPlace(
+            "center", photo, photo * 0.5, [(10.0, 20.0), (200.0, 20.0), (200.0, 210.0), (10.0, 210.0)]
+        )
+        looked = [ReportedView("image", 1.0, target, made), ReportedView("heat", None, made, target)]
+        page = self.page(pair, views=looked, place=place)
+        shown = page.images()
+        assert np.array_equal(shown["Heat map, photo"], images.to_uint8(made).permute(1, 2, 0).numpy())
+        assert np.array_equal(shown["Put back"], images.to_uint8(photo * 0.5).permute(1, 2, 0).numpy())
+        framed, whole = shown["Whole photo"], images.to_uint8(photo).permute(1, 2, 0).numpy()
+        changed = (framed != whole).any(-1)
+        assert changed[12:30, 50:150].any(1).sum() >= 3, "the frame's upper side"
+        assert not changed[60:180, 60:180].any()
+        assert not changed[230:].any()
+        assert "300x280, aligned by center" in page.text
+        assert "weight None" not in page.text
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("generated", "photo", "mark"),
+        [(13.0, 12.5, "bad"), (28.0, 17.6, "warn"), (14.5, 11.9, "warn"), (13.5, 12.4, "bad"), (28.0, 27.0, "good")],
+    )
+    def test_it_says_who_is_at_fault(self, generated: float, photo: float, mark: str) -> None:
+        verdict = judge(check_of(generated, photo), photo + 4)
+        assert verdict.mark == mark
+        assert f"{photo:.1f} to {photo + 4:.1f} dB" in verdict.text
+
+    def test_a_gap_within_the_spread_of_generated_images_is_no_fault(self) -> None:
+        picture = torch.zeros(3, 8, 8)
+        for values, far in (((28.0, 22.0, 25.0, 25.0), False), ((25.5, 24.5, 25.0, 25.0), True)):
+            check = DomainCheck(Baseline(25.0, 12.0, 4, picture, picture, picture, values), 21.0, 11.0)
+            deviation = np.std(values, ddof=1)
+            assert check.deviations == pytest.approx(4.0 / deviation)
+            assert check.far == far == bool(domain_warning(check, "a.png"))
+            assert f"25.0 ± {deviation:.1f} dB ({min(values):.1f} to {max(values):.1f})" in judge(check, 22.0).text
+        assert math.isnan(check_of(28.0, 17.0).deviations)
+        assert not check_of(13.0, 12.5).far, "of a weak encoder nothing can be said"
+
+    def test_another_alignment_is_hinted_at_where_it_helps_clearly(self) -> None:
+        picture = torch.zeros(3, 8, 8)
+        values = (25.5, 24.5, 25.0, 25.0)
+        baseline = Baseline(25.0, 12.0, 4, picture, picture, picture, values)
+        better = DomainCheck(baseline, 18.0, 11.0, {"center": 19.5, "attention": 22.0})
+        assert better.hint == "attention"
+        warning = domain_warning(better, "a.png")
+        assert warning == (
+            "a.png is unlike what the generator makes: one pass rebuilds it at 18.0 dB, 17.1 deviations lower than"
+            " 4 generated images at 25.0 ± 0.4 dB (24.5 to 25.5); --align attention would raise it to 22.0 dB."
+        )
+        assert "try --align attention" in judge(better, 18.0).text
+        alike = DomainCheck(baseline, 18.0, 11.0, {"center": 18.9})
+        assert alike.hint is None
+        assert "--align" not in domain_warning(alike, "a.png")
+        assert "center (18.9 dB), do not help clearly" in judge(alike, 18.0).text
+        assert "check how it is cropped" in domain_warning(DomainCheck(baseline, 18.0, 11.0), "a.png")
+
+    def test_it_says_when_the_method_did_harm_or_nothing(self) -> None:
+        assert "lowered" in judge(check_of(28.0, 27.0), 20.0).text
+        assert "added nothing" in judge(check_of(28.0, 27.0), 27.0).text
+
+
+class Plain(Generator):
+    """Images that are the latents themselves: the mean of z is grey."""
+
+    def __init__(self) -> None:
+        spec = GeneratorSpec(family="plain", size=(8, 8), prior=Prior(dim=192), layout=(Vector(dim=192),))
+        super().__init__(spec)
+        self.scale = torch.nn.Parameter(torch.tensor(0.3))
+
+    def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
+        return (latents["z"] * self.scale).reshape(-1, 3, 8, 8)
+
+
+def test_the_baseline_is_the_encoder_on_generated_images() -> None:
+    torch.manual_seed(0)
+    generator = Plain().freeze()
+    encoder = build_encoder(generator).train()
+    found = measure_baseline(generator, encoder, count=4, seed=3)
+    assert encoder.training
+    assert found.image.shape == found.reconstruction.shape == found.mean_image.shape == (3, 8, 8)
+    with torch.no_grad():
+        again = generator.synthesize(encoder.eval()(found.image[None]))
+    assert torch.allclose(again[0], found.reconstruction, atol=1e-5)
+    assert found.mean_image.abs().max() < 0.02
+    one = measure_baseline(generator, encoder, count=1, seed=3)
+    assert torch.equal(one.image, found.image)
+    assert one.values == found.values[:1] == (one.psnr,)
+    assert one.deviation == 0
+    more = measure_baseline(generator, encoder, count=11, seed=3)
+    assert more.values[:4] == pytest.approx(found.values, abs=1e-3)
+    assert len(set(more.values)) == 11, "drawn from different places"
+    assert one.psnr == pytest.approx(psnr(one.image[None], one.reconstruction[None])[0])
+    assert found.mean_psnr == pytest.approx(20 * math.log10(2 / 0.3), abs=0.8)
+
+
+class TestCharts:
+    def test_curves_leave_out_what_is_no_number(self) -> None:
+        rows = [{"step": 1, "a": 1.0, "b": math.nan, "d": "x"}, {"step": 5, "a": 2.0, "b": 1.0, "c": 1.0}]
+        assert curves_of(rows) == {"a": [(1.0, 1.0), (5.0, 2.0)]}
+
+    def test_each_loss_has_its_panel_with_the_total_first(self) -> None:
+        html = panels(curves_of(HISTORY))
+        Page(html)
+        assert re.findall(r"<h3>(\w+)</h3>", html) == ["total", "mse", "latent"]
+        assert html.count("<svg") == 2 * 3
+
+    def test_points_lie_where_the_scale_puts_them(self) -> None:
+        html = chart("x", {"x": [(0.0, 1.0), (5.0, 10.0), (10.0, 100.0)]})
+        paths = [path.split("L") for path in re.findall(r'd="M([^"]+)"', html)]
+        log, linear = ([tuple(map(float, point.split())) for point in points] for points in paths)
+        steps = [x for x, _ in log]
+        assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], abs=0.2)
+        assert log[0][1] - log[1][1] == pytest.approx(log[1][1] - log[2][1], abs=0.2)
+        assert (linear[0][1] - linear[1][1]) / (linear[0][1] - linear[2][1]) == pytest.approx(10 / 100, abs=0.02)
+
+    @pytest.mark.parametrize(
+        "values", [(0.0, 1.0), (-1.0, 1.0), (-1e-9, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01)]
+    )
+    def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
+        html = chart("x", {"x": [(0.0, values[0]), (1.0, values[1])]})
+        Page(html)
+        assert "nan" not in html
+        assert html.count("<svg") == (2 if min(values) > 0 else 1)
+        for path in re.findall(r'd="M([^"]+)"', html):
+            heights = [float(point.split()[1]) for point in path.split("L")]
+            assert all(0 <= y <= 200 for y in heights)
+
+    def test_rounding_below_zero_does_not_take_the_logarithmic_scale_away(self) -> None:
+        curve = [(0.0, 1.0), (1.0, 0.1), (2.0, -1e-9)]
+        html = chart("x", {"x": curve, "zero": [(0.0, 0.0), (2.0, 0.0)]})
+        Page(html)
+        assert 'class="log paired"' in html
+        assert len(re.findall(r'd="M([^"]+)"', html)) == 1 + 2
+
+    def test_long_curves_are_thinned_and_keep_both_ends(self) -> None:
+        html = chart("x", {"x": [(float(i), 1.0 + i) for i in range(5000)]})
+        for path in re.findall(r'd="M([^"]+)"', html):
+            assert len(path.split("L")) == MOST_POINTS
+        assert "5000 at step 4999" in html
+
+
+def test_amplification_fills_the_range_without_clipping() -> None:
+    grey = torch.zeros(3, 10, 10)
+    for error, wanted in ((0.05, 16), (0.2, 8), (0.9, 2), (2.0, 1)):
+        assert amplification(grey - 1, grey - 1 + error, value_range=(-1.0, 1.0)) == wanted
+    shown = difference(grey - 1, grey - 0.5, factor=4, value_range=(-1.0, 1.0))
+    assert torch.allclose(shown, torch.ones(()))
+
+
+class TestSummary:
+    def test_it_shows_every_photo_the_means_and_the_failures(self, pair: tuple[Tensor, Tensor]) -> None:
+        target, made = pair
+        photos = [
+            ReportedPhoto("a b.png", {"psnr": 20.0, "ssim": 0.5}, 3.0, target, made, "a b/report.html"),
+            ReportedPhoto("<c>.png", {"psnr": 30.0, "ssim": 0.7}, 5.0),
+        ]
+        html = summary_report(
+            title="all", photos=photos, failures=[("bad.jpg", "it is <broken>")], baseline={"psnr": 17.0, "ssim": 0.4}
+        )
+        page = Page(html)
+        page.assert_alone()
+        numbers = ("20.00 dB", "30.00 dB", "25.00 dB", "0.600", "17.00 dB", "4.0")
+        for word in (*numbers, "<c>.png", "bad.jpg", "it is <broken>"):
+            assert word in page.text, word
+        assert [a["href"] for tag, a in page.tags if tag == "a"] == ["a%20b/report.html"]
+
+    def test_nothing_but_failures_is_shown_too(self) -> None:
+        assert "bad.jpg" in Page(summary_report(title="all", photos=[], failures=[("bad.jpg", "broken")])).text
+
+
+class TestRunReport:
+    def test_it_shows_curves_grids_and_the_spec(self, pair: tuple[Tensor, Tensor]) -> None:
+        png = images.png_bytes(pair[0])
+        run = preset("pretrain", generator="a-model", steps=40)
+        page = Page(run_report(title="t", run=run, history=HISTORY, grids=[("step 1", png), ("step 29", png)]))
+        page.assert_alone()
+        assert "29 of 40" in page.text
+        assert run.to_yaml() in page.text
+        assert set(page.images()) == {"step 1", "step 29"}
+
+    def test_it_reads_what_a_run_left_with_a_torn_last_line(self, tmp_path: Path, pair: tuple[Tensor, Tensor]) -> None:
+        write_text(tmp_path / "run.yaml", preset("pretrain", generator="a-model", steps=40).to_yaml())
+        write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, HISTORY)) + '\n{"step": 3')
+        images.write_png(tmp_path / "grids" / "step-0000020.png", pair[0])
+        path = write_run_report(tmp_path)
+        page = Page(path.read_text())
+        assert "29 of 40" in page.text
+        assert any(name.startswith("step 20:") for name in page.images())
+        assert "Where the attention looks" not in page.text
+        images.write_png(tmp_path / "attention.png", pair[1])
+        page = Page(write_run_report(tmp_path).read_text())
+        assert "Where the attention looks" in page.text
+        assert any(np.array_equal(one, images.to_uint8(pair[1]).permute(1, 2, 0)) for one in page.images().values())
+
+    def test_a_folder_without_a_run_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(SpecError, match=r"run\.yaml"):
+            write_run_report(tmp_path)
+
+
+def test_means_and_texts() -> None:
+    assert mean_std([1.0, 3.0, math.inf]) == (2.0, pytest.approx(math.sqrt(2)))
+    assert mean_std([5.0]) == (5.0, 0.0)
+    assert mean_std([math.inf])[0] == math.inf
+    assert metric_text("psnr", 20.123) == "20.12 dB"
+    assert metric_text("ssim", math.nan) == "not a number"
