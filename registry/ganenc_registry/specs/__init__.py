@@ -1,9 +1,10 @@
-"""Specs: generators, encoders, releases and runs as data, in JSON and YAML."""
+"""Specs: generators, encoders, releases, runs and jobs as data, in JSON and YAML."""
 
 from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
+from ganenc_registry.specs.invert import InvertSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
@@ -17,6 +18,7 @@ __all__ = [
     "Condition",
     "EncoderSpec",
     "GeneratorSpec",
+    "InvertSpec",
     "LatentLoss",
     "Layout",
     "Map",

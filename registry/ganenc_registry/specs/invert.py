@@ -1,0 +1,43 @@
+"""The spec of an inversion of photos: one file holds all that decides its results."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt
+
+from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.choice import Choice
+from ganenc_registry.specs.run import ObjectiveSpec
+
+__all__ = ["InvertSpec"]
+
+
+class InvertSpec(Spec):
+    """How photos are inverted, whole."""
+
+    model: str = Field("", description="a shipped model, a model folder, a checkpoint or user/name on the Hub")
+    encoder: str | None = Field(None, description="the folder of an encoder or of a run; by default the model's own")
+    photos: tuple[str, ...] = Field((), description="files, folders, patterns, or .txt files with one on each line")
+    method: Choice | None = Field(
+        None,
+        description="the inverter; by default finetune+refine, or optimize where there is no encoder",
+        json_schema_extra={"kind": "inverter"},
+    )
+    objective: ObjectiveSpec = ObjectiveSpec()
+    labels: tuple[NonNegativeInt, ...] | str | None = Field(
+        None,
+        description="classes, one each or one for all; folders or names, to read them from there; a file of photos and"
+        " classes; predicted or searched; by default the best way there is",
+    )
+    candidates: tuple[NonNegativeInt, ...] | None = Field(None, description="the classes among which to search")
+    seed: int = Field(0, ge=0, description="of all that is drawn")
+    fit: Literal["cover", "contain", "stretch"] = Field(
+        "cover", description="how a photo that is not aligned is brought to size"
+    )
+    align: Choice | None = Field(
+        None,
+        description="how the part of a photo to invert is found; by default the fit alone",
+        json_schema_extra={"kind": "aligner"},
+    )
+    device: str = Field("cpu", description="cpu, cuda, cuda:N or mps")
