@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).resolve().parent / "results"
+FLAGS = ("avx", "fma", "amx")
+"""How those flags of a processor begin that decide how fast it multiplies."""
 
 
 def parser(name: str, purpose: str) -> argparse.ArgumentParser:
@@ -116,12 +118,14 @@ def machine(threads: int | None = None, place: Place | None = None) -> str:
 
 
 def _processor() -> str:
+    """The processor's name, and those of its flags that decide how fast it multiplies."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
+    if not info.is_file():
+        return platform.processor() or platform.machine()
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    facts = {key.strip(): " ".join(value.split()) for key, _, value in (line.partition(":") for line in lines)}
+    flags = [flag for flag in facts.get("flags", "").split() if flag.startswith(FLAGS)]
+    return f"{facts.get('model name') or platform.machine()} ({' '.join(flags) or 'no vector flags'})"
 
 
 def publish(
