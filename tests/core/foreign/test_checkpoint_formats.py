@@ -17,6 +17,7 @@ import foreign
 import numpy as np
 import pytest
 import torch
+from foreign import published as known
 from ganenc.cli import main
 from ganenc.encoders import Encoder
 from ganenc.foreign import Checkpoint, read_checkpoint
@@ -28,11 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
-READ = re.compile(
-    r"stylegan2_(nvlabs|nvidia|rosinality|genforce)|stylegan1_(nvidia|genforce|gs)|pggan_(nvidia|genforce)|biggan_deep_hf|encoder_"
-)
-"""The published layouts that the shipped families read."""
-PUBLISHED = sorted(path.parent.name for path in CHECKPOINTS.glob("*/about.json") if READ.match(path.parent.name))
+PUBLISHED = [folder.name for folder in known.folders(CHECKPOINTS)]
 OURS = ("model-folder", "encoder-folder")
 WRITTEN = [name for name in foreign.FORMATS if name not in OURS]
 NOT_WEIGHTS = ("expected.npz", "about.json")

@@ -339,7 +339,7 @@ def test_spec_of_a_family_takes_its_first_release(
 
 def test_asking_about_a_release_imports_no_torch() -> None:
     code = (
-        "import sys; from ganenc import releases\n"
+        "import sys; from ganenc.models import releases\n"
         "assert releases.find_release('no-such-model') is None\n"
         "assert not {'torch', 'huggingface_hub', 'rich'} & set(sys.modules)"
     )

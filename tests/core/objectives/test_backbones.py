@@ -17,6 +17,7 @@ from ganenc.files import downloads as download_module
 from ganenc.objectives import (
     Alex,
     Backbone,
+    BackboneOutput,
     ImageNetBackbone,
     Squeeze,
     Vgg16,
@@ -104,11 +105,11 @@ def test_squeeze_knows_its_photos(shared: Path, torch_home: Path) -> None:
 
 def test_one_pass_gives_both_and_the_logits_only_if_read(tiny_backbone: Any) -> None:
     calls: list[int] = []
-    output = backbones.BackboneOutput([torch.zeros(1)], lambda: calls.append(1) or torch.ones(1, 5))
+    output = BackboneOutput([torch.zeros(1)], lambda: calls.append(1) or torch.ones(1, 5))
     assert calls == []
     assert output.logits is output.logits
     assert calls == [1]
-    assert backbones.BackboneOutput([]).logits is None
+    assert BackboneOutput([]).logits is None
 
 
 def test_fit_repeats_grey_and_enlarges_small_images(tiny_backbone: Any) -> None:

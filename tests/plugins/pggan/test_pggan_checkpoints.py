@@ -13,6 +13,7 @@ import ganenc
 import numpy as np
 import pytest
 import torch
+from foreign import published
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_registry.errors import CheckpointError
@@ -77,7 +78,7 @@ def test_architecture_comes_from_the_shapes(shared: Path, name: str) -> None:
 
 def test_no_other_file_is_claimed(shared: Path) -> None:
     claimed = set()
-    for folder in sorted((shared / "checkpoints").iterdir()):
+    for folder in published.folders(shared / "checkpoints"):
         weights = [path for path in folder.iterdir() if path.suffix in (".pkl", ".pt", ".pth", ".bin")]
         for path in weights if len(weights) == 1 else [folder, *weights]:
             if PGGAN.recognises(read_checkpoint(path)):

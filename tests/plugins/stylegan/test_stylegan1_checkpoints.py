@@ -14,6 +14,7 @@ import ganenc
 import numpy as np
 import pytest
 import torch
+from foreign import published
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_plugin_stylegan.stylegan1 import StyleGAN1
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
@@ -81,7 +82,7 @@ def test_architecture_comes_from_the_shapes(shared: Path) -> None:
 def test_each_file_is_claimed_by_its_own_family_alone(shared: Path) -> None:
     families = {name: ganenc.registry().resolve("generator", name) for name in ganenc.registry().names("generator")}
     seen = set()
-    for folder in sorted((shared / "checkpoints").iterdir()):
+    for folder in published.folders(shared / "checkpoints"):
         file = next((path for path in folder.iterdir() if path.stem in ("network", "checkpoint", "encoder")), folder)
         checkpoint = read_checkpoint(file)
         claims = [name for name, family in families.items() if family.recognises(checkpoint)]

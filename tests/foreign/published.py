@@ -1,0 +1,28 @@
+"""The published layouts that the shipped families, and the core, read; others may lie beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["READ", "folders"]
+
+READ = (
+    "biggan_deep_hf",
+    "encoder_authors_E",
+    "encoder_authors_E_Blur",
+    "pggan_genforce",
+    "pggan_nvidia_tf",
+    "stylegan1_genforce",
+    "stylegan1_gs_gm_dir",
+    "stylegan1_nvidia_tf",
+    "stylegan2_genforce",
+    "stylegan2_nvidia_tf",
+    "stylegan2_nvlabs_cond",
+    "stylegan2_nvlabs_uncond",
+    "stylegan2_rosinality",
+)
+
+
+def folders(checkpoints: Path) -> list[Path]:
+    """The folders of these layouts that are there."""
+    return [checkpoints / name for name in READ if (checkpoints / name / "about.json").is_file()]
