@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ganenc_registry import Contribution, Kind, hookimpl
 
+from ganenc.cli import COMMANDS
+
 __all__ = ["ganenc_contributions"]
 
 BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
@@ -59,7 +61,8 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
 @hookimpl
 def ganenc_contributions() -> list[Contribution]:
     """What the core contributes."""
-    return [
+    parts = [
         Contribution(kind=kind, name=name, summary=summary, target=f"ganenc.{target}")
         for kind, name, summary, target in BUILT_IN
     ]
+    return parts + [Contribution("command", one.name, one.summary, one.target) for one in COMMANDS]

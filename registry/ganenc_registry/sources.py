@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any
 
 __all__ = ["UNKNOWN", "constant", "fault_of"]
@@ -27,7 +28,7 @@ def fault_of(target: str) -> str:
     if _find(module) is None:
         return f"there is no module {module}"
     try:
-        names = _names(_source(module))
+        names = _names(_source(module)) | _names(_stub(module))
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         return f"the module {module} is not Python: {getattr(error, 'msg', error)}{line}"
@@ -88,6 +89,13 @@ def _source(module: str) -> str | None:
     except ImportError as error:  # What it is raised from says more.
         raise ValueError(str(error.__cause__ or error)) from None
     return source
+
+
+def _stub(module: str) -> str:
+    """What lies beside a module that loads its names when they are asked for, and says which; empty if nothing does."""
+    found = _find(module)
+    stub = Path(found.origin).with_suffix(".pyi") if found and found.origin else None
+    return stub.read_text(encoding="utf-8") if stub and stub.is_file() else ""
 
 
 @functools.lru_cache(maxsize=64)

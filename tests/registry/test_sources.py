@@ -105,3 +105,11 @@ def test_a_constant_is_read_without_running_anything(place: Path, text: str, val
 
 def test_a_constant_of_a_module_that_is_not_there_is_unknown() -> None:
     assert constant("nobody_has_this.inner", "X") is UNKNOWN
+
+
+def test_what_a_lazy_module_offers_is_what_lies_in_its_stub(place: Path) -> None:
+    lazy = "import lazy_loader\n__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)"
+    module = write(place, "face", lazy)
+    (place / "held" / "face.pyi").write_text("from .inside import A as A\n")
+    assert fault_of(f"{module}:A") == ""
+    assert "has no B" in fault_of(f"{module}:B")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
-from ganenc.cli._session import Session
+from ganenc.cli.session import Session
 from ganenc.encoders import build_encoder
 from ganenc.generators import Generator
 from ganenc.inversion import Transform
@@ -71,7 +71,7 @@ def session(known: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(encoder, "forward", copy)
         monkeypatch.setattr(
-            "ganenc.cli._session.open_session",
+            "ganenc.cli.session.open_session",
             lambda model, *, towards=None, **_: Session(
                 model, generator, encoder, "ab" * 32, "none", towards={"losses": {"mse": 1.0}, **(towards or {})}
             ),

@@ -382,9 +382,9 @@ class TestInvert:
     def test_no_photo_is_begun_after_the_time_is_spent(
         self, run: Any, model: Path, photos: Path, tmp_path: Path
     ) -> None:
-        from ganenc.cli._inverting import invert_photos
-        from ganenc.cli._outcome import Job
-        from ganenc.cli._session import open_session
+        from ganenc.cli.inverting import invert_photos
+        from ganenc.cli.outcome import Job
+        from ganenc.cli.session import open_session
 
         job = Job(open_session(str(model)), tmp_path / "out", "encode", {"batch": 1}, budget=0.0)
         found = [photos / "one.png", photos / "more" / "one.jpg", photos / "none.png"]
@@ -492,12 +492,12 @@ class TestEvaluate:
 
 
 def test_convert_checks_its_pixels(run: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = run("convert", model, tmp_path / "new", "--json").json()
+    told = run("convert", "--model", model, "--out", tmp_path / "new", "--json").json()
     assert told["hash"] == model_hash(load_generator(model))
     one, other = load_generator(model), load_generator(tmp_path / "new")
     assert torch.equal(one.synthesize(one.sample(2)), other.synthesize(other.sample(2)))
     monkeypatch.setattr(ToyGenerator, "synthesize", lambda self, latents, **_: torch.rand(len(latents), 3, 16, 16))
-    ran = run("convert", model, tmp_path / "wrong")
+    ran = run("convert", "--model", model, "--out", tmp_path / "wrong")
     assert ran.code == 1
     assert "same pixels" in ran.err
 
@@ -515,7 +515,7 @@ class TestDemo:
         installed.add_value("model", "a-model", model)
         installed.add_value("model", "demo-model", shown)
         installed.add_value("generator", "toy-cli", ToyGenerator)
-        for module in ("ganenc.cli._demo", "ganenc.models.loading", "ganenc.models.releases"):
+        for module in ("ganenc.cli.demo", "ganenc.models.loading", "ganenc.models.releases"):
             monkeypatch.setattr(f"{module}.registry", lambda: installed)
         ran = run("demo", "--out", tmp_path / "demo", "--photos", 1, "--steps", 2, "--json")
         assert ran.code == 0, ran.err
@@ -526,7 +526,7 @@ class TestDemo:
         assert (tmp_path / "demo" / "index.html").is_file()
 
     def test_without_a_zoo_it_says_what_to_install(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ganenc.cli._demo.registry", Registry)
+        monkeypatch.setattr("ganenc.cli.demo.registry", Registry)
         ran = run("demo")
         assert ran.code == 1
         assert "ganenc plugins" in ran.err

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
-from ganenc.cli._inverting import invert_photos
-from ganenc.cli._outcome import LISTED, WORST, Job, Outcome
-from ganenc.cli._record import Record
-from ganenc.cli._session import Session
+from ganenc.cli.inverting import invert_photos
+from ganenc.cli.outcome import LISTED, WORST, Job, Outcome
+from ganenc.cli.record import Record
+from ganenc.cli.session import Session
 from ganenc.files import Processes
 from ganenc.inversion import Inversion, Inverter
 from ganenc.latents import Latents
@@ -361,7 +361,7 @@ def rows_by_path(out: Path) -> list[dict[str, Any]]:
 
 
 def test_of_many_photos_the_worst_are_shown(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ganenc.cli._outcome import show_outcome
+    from ganenc.cli.outcome import show_outcome
 
     many = grey_photos(tmp_path / "many", LISTED + 5)
     job = replace(job, report=True)
@@ -381,7 +381,7 @@ def test_of_many_photos_the_worst_are_shown(job: Job, tmp_path: Path, capsys: py
 @pytest.fixture
 def run(job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run ``ganenc invert`` in this process: its exit code, and what it printed on both channels."""
-    monkeypatch.setattr("ganenc.cli._session.open_session", lambda model, **_: job.session)
+    monkeypatch.setattr("ganenc.cli.session.open_session", lambda model, **_: job.session)
 
     def command(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -509,7 +509,7 @@ def test_a_retry_with_other_settings_is_refused(job: Job, photos: list[Path]) ->
 
 
 def test_a_retry_keeps_the_class_that_was_given(job: Job, photos: list[Path]) -> None:
-    from ganenc.cli._record import failed_before
+    from ganenc.cli.record import failed_before
 
     with Record(replace(job, labels=torch.tensor([3, 4])), photos[:2]) as record:
         for one in record.todo:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.cli._labels import folder_classes, written_classes
+from ganenc.cli.labels import folder_classes, written_classes
 from ganenc.models import model_hash, save_pretrained
 from ganenc_registry.specs import RunSpec
 from toys import ColourBackbone, ToyColours, small_encoder

@@ -274,7 +274,7 @@ def folder(tmp_path: Path, known: Any) -> Path:
 
 
 def test_the_command_writes_both_networks(tmp_path: Path, folder: Path, shell: Any) -> None:
-    code, out, err = shell("export", folder, "--out", tmp_path / "out", "--format", "torch", "--json")
+    code, out, err = shell("export", "--model", folder, "--out", tmp_path / "out", "--format", "torch", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)["files"]
     assert [one["file"] for one in told] == ["generator.pt2", "encoder.pt2"]
@@ -290,7 +290,7 @@ def test_the_command_writes_both_networks(tmp_path: Path, folder: Path, shell: A
 
 def test_the_command_says_what_it_wrote_and_what_is_wrong(tmp_path: Path, folder: Path, shell: Any) -> None:
     where = ("--out", tmp_path / "out", "--format", "torch")
-    code, out, _ = shell("export", folder / "encoder", *where, "--batch", 2)
+    code, out, _ = shell("export", "--model", folder / "encoder", *where, "--batch", 2)
     assert code == 0
     assert "encoder.pt2: images (2, 3, 8, 8), labels (2) => z (2, 5), c (2, 4); within" in out
     for words, message in (
@@ -298,14 +298,14 @@ def test_the_command_says_what_it_wrote_and_what_is_wrong(tmp_path: Path, folder
         (("--batch", "any"), "--batch takes dynamic or a number of 1 or more; got 'any'"),
         (("--noise", "random"), "in a graph it is const or none"),
     ):
-        code, _, err = shell("export", folder, *where, *words)
+        code, _, err = shell("export", "--model", folder, *where, *words)
         assert code == 2
         assert message in err
-    code, _, err = shell("export", folder / "encoder", *where, "--what", "both")
+    code, _, err = shell("export", "--model", folder / "encoder", *where, "--what", "both")
     assert code == 2
     assert "is an encoder alone" in err
     (folder / "encoder" / "config.json").unlink()
-    code, _, err = shell("export", folder, *where, "--what", "encoder")
+    code, _, err = shell("export", "--model", folder, *where, "--what", "encoder")
     assert code == 1
     assert "has no encoder to export" in err
 

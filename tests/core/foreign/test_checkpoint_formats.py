@@ -82,7 +82,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def test_what_is_converted_gives_what_was_published(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run(capsys, "convert", published(folder), tmp_path / "model", "--json")
+    code, out, err = run(capsys, "convert", "--model", published(folder), "--out", tmp_path / "model", "--json")
     assert code == 0, err
     told = json.loads(out)
     assert told["largest_difference"] == 0
@@ -141,10 +141,10 @@ def generated(generator: Generator, expected: Mapping[str, Tensor], about: Mappi
 
 def test_half_precision_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = foreign.rosinality(tmp_path)
-    code, out, err = run(capsys, "convert", file, tmp_path / "half", "--half")
+    code, out, err = run(capsys, "convert", "--model", file, "--out", tmp_path / "half", "--half")
     assert code == 0, err
     assert re.search(r"half: stylegan2, 8x8, pixels of .*checkpoint\.pt up to \d.*; loads \d+\.\dx as fast; hash", out)
-    code, out, err = run(capsys, "convert", file, tmp_path / "full")
+    code, out, err = run(capsys, "convert", "--model", file, "--out", tmp_path / "full")
     assert "full: stylegan2, 8x8, the same pixels as" in out
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "full")]
     assert sizes[0] < 0.8 * sizes[1]
@@ -152,7 +152,7 @@ def test_half_precision_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_encoders_are_converted_as_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = foreign.encoder_of_the_authors(tmp_path)
-    code, out, err = run(capsys, "convert", file, tmp_path / "model")
+    code, out, err = run(capsys, "convert", "--model", file, "--out", tmp_path / "model")
     assert code == 0, err
     assert "model: encoder, 8x8, the same latents as" in out
     with pytest.raises(CheckpointError, match=r"encoder\.pth holds an encoder of the paper's authors, where a gen"):

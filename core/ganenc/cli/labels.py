@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import SpecError, nearest
 
-from ganenc.cli._options import integers
+from ganenc.cli.options import integers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
 
 __all__ = ["WAYS", "class_text", "folder_classes", "photo_labels", "written_classes"]
 

@@ -8,10 +8,10 @@ import typer
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, emit, show, show_table
-from ganenc.cli._options import Json
-from ganenc.cli._spec import describe
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import Bar, emit, show, show_table
+from ganenc.cli.options import Json
+from ganenc.cli.spec import describe
 
 if TYPE_CHECKING:
     from ganenc.testing import Outcome

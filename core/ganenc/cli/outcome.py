@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import ImageError
 
-from ganenc.cli._console import complain, say, show, show_table
-from ganenc.cli._labels import class_text
-from ganenc.cli._placing import NO_ALIGNMENT
-from ganenc.cli._record import DONE, INDEX, SUMMARY, Record
+from ganenc.cli.console import complain, say, show, show_table
+from ganenc.cli.labels import class_text
+from ganenc.cli.placing import NO_ALIGNMENT
+from ganenc.cli.record import DONE, INDEX, SUMMARY, Record
 from ganenc.files import Processes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
 
 __all__ = ["LISTED", "Job", "Outcome", "show_outcome", "warn_of_domain", "write_summary"]
 

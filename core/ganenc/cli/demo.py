@@ -9,9 +9,9 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import GanencError, PluginError
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import emit, say
-from ganenc.cli._options import Device, Json, Method, Set, options
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import emit, say
+from ganenc.cli.options import Device, Json, Method, Set, read_settings
 from ganenc.inversion import default_method
 
 __all__ = ["demo"]
@@ -32,13 +32,13 @@ def demo(
     """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
     name, folder, info = _model()
     from ganenc import images
-    from ganenc.cli._inverting import invert_photos
-    from ganenc.cli._outcome import Job, show_outcome
-    from ganenc.cli._session import open_session
+    from ganenc.cli.inverting import invert_photos
+    from ganenc.cli.outcome import Job, show_outcome
+    from ganenc.cli.session import open_session
 
     place = (folder / str(info.get("photos", "photos"))).resolve()
     found = images.find(place)[:photos]
-    chosen = {**options(settings), **({} if steps is None else {"steps": steps})}
+    chosen = {**read_settings(settings), **({} if steps is None else {"steps": steps})}
     session = open_session(name, device=device)
     method = method or default_method(session.encoder is not None)
     say(f"{name}: {len(found)} photos that no training has seen, method {method}.")

@@ -11,11 +11,11 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, SpecError, WeightsMissingError
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, complain, emit, say, show
-from ganenc.cli._evaluate_outcome import Evaluated, Measured
-from ganenc.cli._labels import WAYS, folder_classes, photo_labels
-from ganenc.cli._options import (
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import Bar, complain, emit, say, show
+from ganenc.cli.evaluate_outcome import Evaluated, Measured
+from ganenc.cli.labels import WAYS, folder_classes, photo_labels
+from ganenc.cli.options import (
     Backbone,
     Candidates,
     Device,
@@ -32,7 +32,7 @@ from ganenc.cli._options import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
     from ganenc.measures import Metric, Scores
     from ganenc.objectives import Backbone as Network
     from ganenc.objectives import Objective
@@ -131,7 +131,7 @@ def evaluate(
     """
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
-    from ganenc.cli._session import open_session
+    from ganenc.cli.session import open_session
     from ganenc.inversion import build_inverter
     from ganenc.measures import Metric
 

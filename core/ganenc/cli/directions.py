@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from ganenc_registry.errors import SpecError
 
-from ganenc.cli._console import Bar, emit, say, show, show_table
-from ganenc.cli._options import Backbone, Device, Encoder, Json, Labels, Model, Seed, integers
-from ganenc.cli._sources import layer_numbers
+from ganenc.cli.console import Bar, emit, say, show, show_table
+from ganenc.cli.options import Backbone, Device, Encoder, Json, Labels, Model, Seed, integers
+from ganenc.cli.sources import layer_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
     from ganenc.editing import Direction
     from ganenc.latents import Latents
 
@@ -77,8 +77,8 @@ def directions(
         return
     if sum(ways) > 1 or out is None:
         raise SpecError("Give one of --class, --pca, --between and --boundary, and --out for the folder to write to.")
-    from ganenc.cli._edit import find_direction
-    from ganenc.cli._session import open_session
+    from ganenc.cli.edit import find_direction
+    from ganenc.cli.session import open_session
     from ganenc.editing import between_classes, find_by_pca, read_boundary
 
     session = open_session(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ganenc_registry.errors import GanencError
 
-from ganenc.cli._placing import Placer
+from ganenc.cli.placing import Placer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
     from ganenc.measures import DomainCheck
 
 __all__ = ["Judge"]

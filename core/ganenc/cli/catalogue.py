@@ -10,9 +10,9 @@ from ganenc_registry import KINDS, PluginStatus, registry
 from ganenc_registry.errors import UnknownNameError, nearest
 from ganenc_registry.loading import version_text
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import emit, show, show_table
-from ganenc.cli._options import Json
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import emit, show, show_table
+from ganenc.cli.options import Json
 
 __all__ = ["list_", "plugins"]
 

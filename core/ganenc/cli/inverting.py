@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
 
-from ganenc.cli._console import Bar
-from ganenc.cli._outcome import Job, Outcome, write_summary
-from ganenc.cli._placing import NO_ALIGNMENT
-from ganenc.cli._record import DONE, FAILED, Record
-from ganenc.cli._working import Failed, Read, Result, Worker
+from ganenc.cli.console import Bar
+from ganenc.cli.outcome import Job, Outcome, write_summary
+from ganenc.cli.placing import NO_ALIGNMENT
+from ganenc.cli.record import DONE, FAILED, Record
+from ganenc.cli.working import Failed, Read, Result, Worker
 from ganenc.files import Interrupts
 from ganenc.jobs import ahead, batches
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 from ganenc_registry.errors import ExportError, SpecError, nearest
 
-from ganenc.cli._console import emit, show
-from ganenc.cli._options import Encoder, Json, Out
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ganenc.export import Graph
+from ganenc.cli.console import emit, show
+from ganenc.cli.options import Encoder, Json, Model, Out
+from ganenc.cli.session import encoder_folder
+from ganenc.encoders import Encoder as Network
+from ganenc.export import EncoderGraph, GeneratorGraph, Graph, MappingGraph, check_export, has_mapping
+from ganenc.export import export as write
+from ganenc.models import load_encoder, load_model
 
 __all__ = ["export"]
 
@@ -22,10 +23,8 @@ WHAT = ("generator", "encoder", "mapping", "both", "all")
 
 
 def export(
-    model: Annotated[
-        str, typer.Argument(help="An installed model, a model folder, a checkpoint, or user/name on the Hub.")
-    ],
     *,
+    model: Model,
     out: Out,
     format: Annotated[str, typer.Option("--format", "-f", help="onnx, or torch for a file of torch.export.")] = "onnx",
     what: Annotated[
@@ -52,9 +51,6 @@ def export(
     if what is not None and what not in WHAT:
         raise SpecError(f"There is no {what!r} to export{nearest(what, WHAT)}; --what is one of {', '.join(WHAT)}.")
     samples = _batch(batch)
-    from ganenc.export import check_export
-    from ganenc.export import export as write
-
     check_export(format, samples, opset)
     written = []
     for graph in _graphs(model, encoder, what, noise):
@@ -80,11 +76,6 @@ def _graphs(model: str, encoder: str | None, what: str | None, noise: str) -> It
     Raises:
         GanencError: if it is not there.
     """
-    from ganenc.cli._session import encoder_folder
-    from ganenc.encoders import Encoder as Network
-    from ganenc.export import EncoderGraph, GeneratorGraph, MappingGraph, has_mapping
-    from ganenc.models import load_encoder, load_model
-
     found = load_model(model)
     if isinstance(found, Network):
         if what not in (None, "encoder"):

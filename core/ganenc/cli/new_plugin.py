@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import typer
 from ganenc_registry import Kind
 
-from ganenc.cli._console import show
+from ganenc.cli.console import show
 from ganenc.scaffold import LICENCES, SCAFFOLDS, write_plugin
 
 __all__ = ["new_plugin"]

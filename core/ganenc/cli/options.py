@@ -1,9 +1,13 @@
-"""Options that several commands share, and the reading of their values."""
+"""What commands share: arguments and options, the same word for the same thing everywhere, and the reading of values.
+
+A command reads ``ganenc VERB [PHOTOS or LATENTS ...] --model M --out DIR``. What may be of several kinds and is only
+looked at is an argument (``list KIND``, ``spec NAME``, ``check NAME``); a model to work with is always ``--model``.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 import yaml
@@ -16,19 +20,30 @@ __all__ = [
     "Encoder",
     "Json",
     "Labels",
+    "Layers",
+    "MaybeOut",
+    "MaybePhotos",
     "Method",
     "Model",
     "Out",
     "PhotoLabels",
+    "Photos",
     "Seed",
     "Set",
+    "Space",
+    "Steps",
     "TrainingLabels",
     "integers",
-    "nested",
     "of_method",
-    "options",
+    "read_settings",
 ]
 
+_PHOTOS = typer.Argument(
+    metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
+)
+Photos: TypeAlias = Annotated[list[str], _PHOTOS]
+MaybePhotos: TypeAlias = Annotated[list[str] | None, _PHOTOS]
+"""For commands that can do without photos; its default is None."""
 Model = Annotated[
     str,
     typer.Option(
@@ -41,6 +56,10 @@ Encoder = Annotated[
     str | None,
     typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own."),
 ]
+_OUT = typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")
+Out: TypeAlias = Annotated[Path, _OUT]
+MaybeOut: TypeAlias = Annotated[Path | None, _OUT]
+"""For commands that print their result, and write it where they are told to; its default is None."""
 Device = Annotated[str, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
 Method = Annotated[
     str | None,
@@ -49,9 +68,11 @@ Method = Annotated[
         help="encode, finetune, finetune+refine (default), optimize (default without encoder), or a plugin's.",
     ),
 ]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")]
+Space = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
+Layers = Annotated[str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Out = Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")]
 Labels = Annotated[
     str | None,
     typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one."),
@@ -109,39 +130,27 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
     return numbers
 
 
-def options(settings: list[str] | None) -> dict[str, Any]:
-    """``key=value`` words => values by key, read as YAML: 3 is a number, [1, 2] a list, null nothing.
+def read_settings(words: list[str] | None) -> dict[str, Any]:
+    """``key.path=value`` words => nested mappings; values are YAML: 3 is a number, [1, 2] a list, null nothing.
 
     Raises:
-        SpecError: if a word has no ``=`` or its value cannot be read.
-    """
-    found: dict[str, Any] = {}
-    for word in settings or []:
-        key, sign, text = word.partition("=")
-        if not sign or not key.strip():
-            raise SpecError(f"--set takes KEY=VALUE, such as rate=0.001; got {word!r}.")
-        try:
-            found[key.strip()] = _value(text)
-        except yaml.YAMLError:
-            raise SpecError(f"--set {key.strip()}: the value {text!r} cannot be read.") from None
-    return found
-
-
-def nested(settings: list[str] | None) -> dict[str, Any]:
-    """``key.path=value`` words => nested mappings.
-
-    Raises:
-        SpecError: as `options` does, or if one key is both a value and a mapping.
+        SpecError: if a word has no ``=``, its value cannot be read, or one key is both a value and a mapping.
     """
     tree: dict[str, Any] = {}
-    for path, value in options(settings).items():
+    for word in words or []:
+        path, sign, text = (part.strip() for part in word.partition("="))
+        if not sign or not path:
+            raise SpecError(f"--set takes KEY=VALUE, such as rate=0.001; got {word!r}.")
         *above, last = path.split(".")
         node = tree
         for step in above:
             node = node.setdefault(step, {})
             if not isinstance(node, dict):
                 raise SpecError(f"--set {path}: {step!r} was given a value already, so it has no fields.")
-        node[last] = value
+        try:
+            node[last] = _value(text)
+        except yaml.YAMLError:
+            raise SpecError(f"--set {path}: the value {text!r} cannot be read.") from None
     return tree
 
 
@@ -153,9 +162,9 @@ def of_method(settings: list[str] | None, **given: Any) -> tuple[dict[str, Any],
         given: options of the method that have an option of the command line; None where they were not given.
 
     Raises:
-        SpecError: as `nested` does, or if the objective is given a value in place of fields.
+        SpecError: as `read_settings` does, or if the objective is given a value in place of fields.
     """
-    chosen = nested(settings)
+    chosen = read_settings(settings)
     towards = chosen.pop("objective", {})
     if not isinstance(towards, dict):
         raise SpecError("--set objective: it takes fields, as in --set objective.attention.name=none.")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from ganenc_registry.errors import SpecError
 
-from ganenc.cli._console import emit, show
-from ganenc.cli._options import Backbone, Device, Encoder, Json, Model, Out, PhotoLabels, Seed, Set, options
-from ganenc.cli._sources import LATENTS, Source, layer_numbers, load_sources
+from ganenc.cli.console import emit, show
+from ganenc.cli.options import Backbone, Device, Encoder, Json, Model, Out, PhotoLabels, Seed, Set, read_settings
+from ganenc.cli.sources import LATENTS, Source, layer_numbers, load_sources
 
 if TYPE_CHECKING:
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
     from ganenc.editing import Direction
     from ganenc.latents import Latents
 
@@ -84,7 +84,9 @@ def edit(
     strengths = torch.linspace(low, high, steps) if steps > 1 else torch.tensor([high])
     fine = torch.linspace(low, high, FRAMES)
     written = []
-    for source in load_sources(inputs, session, method=method, options=options(settings), labels=labels, seed=seed):
+    for source in load_sources(
+        inputs, session, method=method, options=read_settings(settings), labels=labels, seed=seed
+    ):
         start = float(way.position(source.latents))
         facts = {
             "direction": way.name,
@@ -122,7 +124,7 @@ def mix(
 
     chosen = layer_numbers(layers) or []
     session = _open(model, encoder, device, backbone)
-    a, b = _pair(first, second, session, method=method, options=options(settings), labels=labels, seed=seed)
+    a, b = _pair(first, second, session, method=method, options=read_settings(settings), labels=labels, seed=seed)
     mixed = editing.mix(a.latents, b.latents, chosen)
     shown = Latents.cat([a.latents, b.latents, mixed])
     facts = {"first": str(a.origin), "second": str(b.origin), "layers": chosen}
@@ -151,7 +153,7 @@ def interpolate(
     from ganenc import editing
 
     session = _open(model, encoder, device, backbone)
-    a, b = _pair(first, second, session, method=method, options=options(settings), labels=labels, seed=seed)
+    a, b = _pair(first, second, session, method=method, options=read_settings(settings), labels=labels, seed=seed)
     way, frames = (editing.interpolate(a.latents, b.latents, count) for count in (steps, max(steps, FRAMES)))
     facts = {"first": str(a.origin), "second": str(b.origin)}
     _tell([_write(_both(a, b), way, frames, session, out, gif, webp, facts)], as_json)
@@ -173,7 +175,7 @@ def find_direction(word: str, session: Session, space: str | None) -> Direction:
 
 
 def _open(model: str, encoder: str | None, device: str, backbone: str | None) -> Session:
-    from ganenc.cli._session import open_session
+    from ganenc.cli.session import open_session
 
     return open_session(model, encoder=encoder, device=device, backbone=backbone)
 

@@ -10,10 +10,10 @@ import typer
 from ganenc_registry.errors import SpecError, UnknownNameError, nearest
 from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, say, show
-from ganenc.cli._labels import WAYS, written_classes
-from ganenc.cli._options import Out, Set, TrainingLabels, nested
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import Bar, say, show
+from ganenc.cli.labels import WAYS, written_classes
+from ganenc.cli.options import Out, Set, TrainingLabels, read_settings
 
 __all__ = ["finetune", "pretrain"]
 
@@ -38,7 +38,7 @@ def pretrain(
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted."""
     fields = _given(generator, encoder, steps, device)
-    _carry_out(_resolve(run, "pretrain", merge(fields, nested(settings))), out)
+    _carry_out(_resolve(run, "pretrain", merge(fields, read_settings(settings))), out)
 
 
 def finetune(
@@ -59,8 +59,8 @@ def finetune(
     fields = _given(generator, encoder, steps, device)
     fields["data"] = {"photos": list(photos)} if photos else {}
     if labels is not None:
-        fields["data"]["labels"] = _classes(labels, merge(fields, nested(settings)), run)
-    spec = _with_start(_resolve(run, "finetune", merge(fields, nested(settings))))
+        fields["data"]["labels"] = _classes(labels, merge(fields, read_settings(settings)), run)
+    spec = _with_start(_resolve(run, "finetune", merge(fields, read_settings(settings))))
     if not spec.data.photos:
         raise SpecError("The run names no photos; give --photos, a folder, files or a pattern.")
     broken = _carry_out(spec, out)
@@ -88,7 +88,7 @@ def _given(generator: str | None, encoder: str | None, steps: int | None, device
     fields = {"generator": generator, "steps": steps, "device": device}
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     if encoder is not None:
-        from ganenc.cli._session import encoder_folder
+        from ganenc.cli.session import encoder_folder
 
         given["encoder"] = {"weights": encoder_folder("", encoder)}
     return given
@@ -124,7 +124,7 @@ def _resolve(run: str, task: Task, over: Mapping[str, Any]) -> RunSpec:
 
 def _with_backbone(fields: dict[str, Any]) -> dict[str, Any]:
     """The backbone that the model's config names, where the run names none."""
-    from ganenc.cli._session import model_info
+    from ganenc.cli.session import model_info
 
     objective = fields.get("objective", {})
     if not fields.get("generator") or not isinstance(objective, Mapping) or "backbone" in objective:
@@ -139,7 +139,7 @@ def _with_start(spec: RunSpec) -> RunSpec:
     Raises:
         SpecError: if the model has none.
     """
-    from ganenc.cli._session import encoder_folder
+    from ganenc.cli.session import encoder_folder
     from ganenc.models import model_folder
 
     if spec.encoder.weights:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
 from ganenc_registry.errors import SpecError
+from torch import Tensor
 
-from ganenc.cli._console import Bar, emit, show
-from ganenc.cli._options import Device, Json, Labels, Model, Out, Seed, integers
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ganenc.cli._session import Session
-    from ganenc.latents import Latents
+from ganenc import images
+from ganenc.cli.console import Bar, emit, show
+from ganenc.cli.options import Device, Json, Labels, Model, Out, Seed, integers
+from ganenc.cli.session import Session, open_session
+from ganenc.latents import Latents
 
 __all__ = ["generate"]
 
@@ -36,8 +35,6 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Draw images from a generator: PNG files, a grid of them, and the latents that make them again."""
-    from ganenc.cli._session import open_session
-
     session = open_session(model, device=device, seek_encoder=False)
     if truncation != 1.0 and session.generator.spec.truncation == "none":
         raise SpecError(f"{model} has no truncation; leave --truncation out.")
@@ -62,10 +59,6 @@ def _draw(
     session: Session, n: int, seed: int, truncation: float, labels: Tensor | None, out: Path
 ) -> tuple[list[Latents], list[Tensor]]:
     """Draw and write the images one by one, so that their latents make the same pixels one by one again."""
-    import torch
-
-    from ganenc import images
-
     generator = session.generator
     latents: list[Latents] = []
     made: list[Tensor] = []
@@ -84,11 +77,6 @@ def _draw(
 
 
 def _finish(session: Session, latents: list[Latents], made: list[Tensor], out: Path) -> dict[str, Any]:
-    import torch
-
-    from ganenc import images
-    from ganenc.latents import Latents
-
     Latents.cat(latents).save(out / "latents.safetensors", model=session.hash)
     images.write_png(out / "grid.png", images.grid(torch.cat(made)))
     names = [out / f"{index:04d}.png" for index in range(len(latents))]

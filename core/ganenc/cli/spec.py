@@ -22,8 +22,8 @@ from ganenc_registry.specs import (
 )
 from ganenc_registry.specs.layout import shape_text
 
-from ganenc.cli._console import emit, show, show_table
-from ganenc.cli._options import Json, Set, nested
+from ganenc.cli.console import emit, show, show_table
+from ganenc.cli.options import Json, Set, read_settings
 
 __all__ = ["Described", "describe", "spec"]
 
@@ -59,7 +59,7 @@ def spec(
     With --set, fields of the encoder's spec are given anew, as in --set residual=sum.
     """
     found = describe(name)
-    overrides = nested(settings)
+    overrides = read_settings(settings)
     if overrides:
         if found.generator is None:
             raise SpecError(f"--set changes the encoder of a generator, and {name} names none.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ganenc.cli._console import show, show_table
+from ganenc.cli.console import show, show_table
 
 if TYPE_CHECKING:
     from ganenc.measures import Scores

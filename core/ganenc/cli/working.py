@@ -12,11 +12,11 @@ import torch
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
-from ganenc.cli._judging import Judge
-from ganenc.cli._labels import class_text
-from ganenc.cli._outcome import Job
-from ganenc.cli._placing import NO_ALIGNMENT, Placed, Placer
-from ganenc.cli._record import LATENTS, State, Todo
+from ganenc.cli.judging import Judge
+from ganenc.cli.labels import class_text
+from ganenc.cli.outcome import Job
+from ganenc.cli.placing import NO_ALIGNMENT, Placed, Placer
+from ganenc.cli.record import LATENTS, State, Todo
 from ganenc.files import is_out_of_memory
 from ganenc.inversion import build_inverter
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import GanencError, SpecError, WeightsMissingError
 
-from ganenc.cli._console import say
+from ganenc.cli.console import say
 
 if TYPE_CHECKING:
     from ganenc_registry.specs import ObjectiveSpec

@@ -11,10 +11,10 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, LatentsError, SpecError, nearest
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import Bar, emit, say, show
-from ganenc.cli._labels import photo_labels
-from ganenc.cli._options import (
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import Bar, emit, say, show
+from ganenc.cli.labels import photo_labels
+from ganenc.cli.options import (
     Backbone,
     Candidates,
     Device,
@@ -29,12 +29,12 @@ from ganenc.cli._options import (
     integers,
     of_method,
 )
-from ganenc.cli._placing import NO_ALIGNMENT, check_alignment
+from ganenc.cli.placing import NO_ALIGNMENT, check_alignment
 from ganenc.inversion import default_method
 
 if TYPE_CHECKING:
-    from ganenc.cli._outcome import Job, Outcome
-    from ganenc.cli._session import Session
+    from ganenc.cli.outcome import Job, Outcome
+    from ganenc.cli.session import Session
 
 __all__ = ["invert"]
 
@@ -108,10 +108,10 @@ def invert(
     if not photos and not retry_failed:
         raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
     from ganenc import images
-    from ganenc.cli._inverting import invert_photos
-    from ganenc.cli._outcome import LISTED, Job
-    from ganenc.cli._record import failed_before
-    from ganenc.cli._session import open_session
+    from ganenc.cli.inverting import invert_photos
+    from ganenc.cli.outcome import LISTED, Job
+    from ganenc.cli.record import failed_before
+    from ganenc.cli.session import open_session
     from ganenc.files import Processes
 
     if method:
@@ -173,7 +173,7 @@ def _named(words: Sequence[str], out: Path) -> list[Path]:
 
 def _tell(outcome: Outcome, job: Job, *, as_json: bool, quiet: bool) -> None:
     """Print what came of the photos, and end with the code that says whether one failed."""
-    from ganenc.cli._outcome import show_outcome, warn_of_domain
+    from ganenc.cli.outcome import show_outcome, warn_of_domain
 
     if as_json:
         emit(outcome.as_json(job))
@@ -186,7 +186,7 @@ def _tell(outcome: Outcome, job: Job, *, as_json: bool, quiet: bool) -> None:
 
 def _rebuild(files: list[Path], model: str, out: Path, device: str, as_json: bool) -> None:
     """Saved latents => the same pixels again."""
-    from ganenc.cli._session import open_session
+    from ganenc.cli.session import open_session
 
     session = open_session(model, device=device, seek_encoder=False)
     written: list[dict[str, Any]] = []

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.errors import SpecError
 
-from ganenc.cli._console import Bar
-from ganenc.cli._labels import photo_labels
-from ganenc.cli._options import integers
-from ganenc.cli._record import LATENTS, unique_names
+from ganenc.cli.console import Bar
+from ganenc.cli.labels import photo_labels
+from ganenc.cli.options import integers
+from ganenc.cli.record import LATENTS, unique_names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganenc.cli._session import Session
+    from ganenc.cli.session import Session
     from ganenc.latents import Latents
 
 __all__ = ["LATENTS", "Source", "layer_numbers", "load_sources"]

@@ -21,7 +21,7 @@ from ganenc.jobs import Index
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from ganenc.cli._outcome import Job
+    from ganenc.cli.outcome import Job
 
 __all__ = ["DONE", "FAILED", "INDEX", "LATENTS", "SUMMARY", "Record", "State", "Todo", "failed_before", "unique_names"]
 

@@ -10,9 +10,9 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, SpecError
 
-from ganenc.cli._app import FAILED
-from ganenc.cli._console import complain, emit, say, show
-from ganenc.cli._options import Backbone, Device, Json, Set, options
+from ganenc.cli.app import FAILED
+from ganenc.cli.console import complain, emit, say, show
+from ganenc.cli.options import Backbone, Device, Json, Set, read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,8 +98,8 @@ def attend(
     file of each photo, and one of them all. A broken photo is named and skipped, and the exit code is then 1.
     """
     from ganenc import images
-    from ganenc.cli._labels import written_classes
-    from ganenc.cli._record import unique_names
+    from ganenc.cli.labels import written_classes
+    from ganenc.cli.record import unique_names
     from ganenc.images import sheet
 
     registry().get("attention", attention)
@@ -107,7 +107,7 @@ def attend(
     classes = None if labels is None else written_classes(labels, found)
     if classes is not None and len(classes) not in (1, len(found)):
         raise SpecError(f"--labels gives {len(classes)} for {len(found)} photos; give one each, or one for all.")
-    looks = _build(attention, backbone, options(settings), device)
+    looks = _build(attention, backbone, read_settings(settings), device)
     looked: list[_Looked] = []
     failures: list[tuple[Path, str]] = []
     for index, (path, name) in enumerate(zip(found, unique_names(found, taken=[SHEET]), strict=True)):
@@ -129,7 +129,7 @@ def attend(
 
 def _build(name: str, backbone: str | None, chosen: dict[str, Any], device: str) -> Attention:
     """The attention by itself."""
-    from ganenc.cli._session import DEFAULT_BACKBONE
+    from ganenc.cli.session import DEFAULT_BACKBONE
     from ganenc.files import check_device
     from ganenc.objectives import build_attention
 

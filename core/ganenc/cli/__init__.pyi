@@ -1,0 +1,2 @@
+from .app import main as main
+from .table import COMMANDS as COMMANDS

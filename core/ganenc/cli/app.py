@@ -1,0 +1,123 @@
+"""The application: commands, each imported when it is called. Errors become one sentence and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+from ganenc_registry import registry
+from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError
+from typer.core import TyperGroup
+
+from ganenc.cli.console import complain
+from ganenc.cli.table import COMMANDS
+from ganenc.files import import_script, is_out_of_memory
+
+__all__ = ["FAILED", "USAGE", "main"]
+
+FAILED = 1
+"""Exit code where something failed."""
+USAGE = 2
+"""Exit code where the command was called wrongly."""
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+_TABLE = {command.name: command for command in COMMANDS}
+
+
+class _Commands(TyperGroup):
+    """The commands that are registered: those of the table, then those of plugins and scripts, by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names; nothing is imported for a list, whose rows come from what is registered."""
+        order = list(_TABLE)
+        found = sorted(registry().list("command"), key=lambda one: order.index(one.name) if one.name in order else 99)
+        self.commands = {item.name: _command(item.name, lambda: None, help=item.summary) for item in found}
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A row of the list."""
+        self.list_commands(ctx)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command itself, imported."""
+        name, row, rest = super().resolve_command(ctx, args)
+        return name, row and _command(str(name), registry().resolve("command", str(name))), rest
+
+
+def _command(name: str, function: Callable[..., Any], **shown: Any) -> Any:
+    told = _TABLE.get(name)
+    made = typer.Typer(add_completion=False, context_settings=_HELP)
+    example = f"Example: {told.example}" if told else None
+    made.command(name, rich_help_panel=told.purpose if told else "From plugins", epilog=example, **shown)(function)
+    return typer.main.get_command(made)
+
+
+def _examples() -> str:
+    """The first example of every purpose."""
+    first = {command.purpose: command.example for command in reversed(COMMANDS)}
+    return "\n\n".join(["For example:", *reversed(first.values())])
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="ganenc",
+    help="Turn any pre-trained GAN into an auto-encoder: build its encoder, train it, and rebuild photos.",
+    epilog=_examples(),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=_HELP,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all went well, 1 something failed, 2 it was called wrongly.
+
+    Args:
+        arguments: the words after the program's name; by default those it was called with.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="ganenc")
+    except GanencError as error:
+        complain(str(error))
+        raise SystemExit(USAGE if isinstance(error, SpecError | UnknownNameError | DeviceError) else FAILED) from None
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        complain("The device ran out of memory; take fewer images at a time, or use --device cpu.")
+        raise SystemExit(FAILED) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"ganenc {version('ganenc')}")
+        except PackageNotFoundError:
+            typer.echo("ganenc (not installed)")
+        raise typer.Exit
+
+
+def _import(scripts: list[str] | None) -> None:
+    for script in scripts or []:
+        import_script(script)
+
+
+@app.callback()
+def _common(
+    scripts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="SCRIPT",
+            callback=_import,
+            is_eager=True,  # What it registers may be a command.
+            help="A file or module to import first, that registers something.",
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,67 @@
+"""The commands that ganenc brings: what each is for, and where it lies. No module of a command is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["COMMANDS", "Command"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command."""
+
+    name: str
+    target: str
+    """Its function: ``package.module:function``. Imported when the command is called, not before."""
+    summary: str
+    purpose: str
+    """What people come for: the panel of ``ganenc --help`` in which it stands."""
+    example: str
+
+
+def _for(purpose: str, *rows: tuple[str, str, str, str]) -> list[Command]:
+    return [
+        Command(name, f"ganenc.cli.{place}", told, purpose, f"ganenc {name} {words}")
+        for name, place, told, words in rows
+    ]
+
+
+COMMANDS = (
+    *_for(
+        "Begin",
+        ("demo", "demo:demo", "Invert real photos with a small shipped model: no download", "--out demo"),
+        ("list", "catalogue:list_", "List what is installed, of every kind or of one", "loss --options"),
+        ("spec", "spec:spec", "Show the encoder that a model gets, a preset or a run", "paper-pretrain-s2"),
+        ("generate", "generate:generate", "Draw images from a generator", "--model M --n 16 --out drawn"),
+        ("convert", "convert:convert", "Make a model folder of a checkpoint", "--model network.pkl --out model"),
+    ),
+    *_for(
+        "Invert",
+        ("invert", "invert:invert", "Find the latents that rebuild photos", "photos/ --model M --out inverted"),
+        ("attend", "attend:attend", "Show where an attention looks in photos", "photos/ --backbone vgg16 --out seen"),
+    ),
+    *_for(
+        "Edit",
+        ("edit", "edit:edit", "Move photos along a direction", "photo.jpg --model M --direction smile --out edited"),
+        ("mix", "edit:mix", "Give a photo the styles of another", "a.jpg b.jpg --model M --layers 4-9 --out mixed"),
+        ("interpolate", "edit:interpolate", "Go from one photo to another", "a.jpg b.jpg --model M --out between"),
+        ("directions", "directions:directions", "Find directions, or list a model's", "--model M --pca 4 --out found"),
+    ),
+    *_for(
+        "Train",
+        ("pretrain", "train:pretrain", "Train an encoder on images that the generator makes", "--model M --out run"),
+        ("finetune", "train:finetune", "Fine-tune an encoder on photos", "photos/ --model M --out run"),
+    ),
+    *_for(
+        "Measure",
+        ("evaluate", "evaluate:evaluate", "Measure how well images are rebuilt", "photos/ --model M --out measured"),
+    ),
+    *_for(
+        "Extend",
+        ("plugins", "catalogue:plugins", "List the plugins, and what is wrong with them", "--check"),
+        ("new-plugin", "new_plugin:new_plugin", "Write a package for a plugin to begin with", "ganenc-plugin-my-gan"),
+        ("check", "check:check", "Check whether what is contributed keeps to its contract", "my_loss.py"),
+        ("export", "export:export", "Write files for programs without ganenc", "--model M --out exported"),
+    ),
+)  # fmt: skip
