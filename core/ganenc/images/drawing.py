@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn import functional as F
 
-from ganenc.images.photos import Range, convert_range, to_uint8
+from ganenc.images.ranges import Range, convert_range
+from ganenc.images.writing import to_image
 
 __all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "keep_over", "sheet"]
 
@@ -41,96 +42,55 @@ def colours_of(heat: Tensor) -> Tensor:
     stops = torch.tensor(HEAT, device=heat.device, dtype=heat.dtype)
     place = heat[:, 0].nan_to_num(0.0).clamp(0.0, 1.0) * (len(HEAT) - 1)
     low = place.floor().clamp_max(len(HEAT) - 2).long()
-    part = (place - low)[..., None]
-    return (stops[low] * (1 - part) + stops[low + 1] * part).permute(0, 3, 1, 2)
+    return rearrange(stops[low].lerp(stops[low + 1], (place - low)[..., None]), "n h w c -> n c h w")
 
 
 def heat_over(images: Tensor, heat: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images with a heat map in colours over their greys.
-
-    Args:
-        images: (N, C, H, W) with 1 or 3 channels, in ``value_range``.
-        heat: (N, 1, H, W) from 0 to 1.
-        value_range: the values of black and white.
-
-    Returns:
-        (N, 3, H, W) in ``value_range``.
-    """
+    """Images (N, 1 or 3, H, W) in greys under a heat map (N, 1, H, W) from 0 to 1 in colours: (N, 3, H, W)."""
     grey = convert_range(images.float(), value_range, (0.0, 1.0)).clamp(0.0, 1.0).mean(1, keepdim=True)
     share = HEAT_SHARES[0] + (HEAT_SHARES[1] - HEAT_SHARES[0]) * heat.to(grey).nan_to_num(0.0).clamp(0.0, 1.0)
-    mixed = grey * (1 - share) + colours_of(heat.to(grey)) * share
-    return convert_range(mixed, (0.0, 1.0), value_range).to(images)
+    return convert_range(grey.lerp(colours_of(heat.to(grey)), share), (0.0, 1.0), value_range).to(images)
 
 
 def keep_over(images: Tensor, mask: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images as they are where a mask keeps them, dim and grey elsewhere.
-
-    Args:
-        images: (N, C, H, W) with 1 or 3 channels, in ``value_range``.
-        mask: (N, 1, H, W), above 0 where they are kept.
-        value_range: the values of black and white.
-
-    Returns:
-        (N, 3, H, W) in ``value_range``.
-    """
+    """Images (N, 1 or 3, H, W) where a mask (N, 1, H, W) is above 0, dim and grey elsewhere: (N, 3, H, W)."""
     colour = _colour(images)
     dark = value_range[0] + (colour.mean(1, keepdim=True) - value_range[0]) * DIM
     return torch.where(mask.to(colour) > 0, colour, dark)
 
 
 def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images with the outlines of boxes, each set of boxes in a colour of its own, dark around.
+    """Images (N, 1 or 3, H, W) => (N, 3, H, W) with the outlines of boxes, each set in its own colour, dark within.
 
-    Args:
-        images: (N, C, H, W) with 1 or 3 channels, in ``value_range``.
-        boxes: sets of (N, 4): top, left, height and width in pixels.
-        value_range: the values of black and white.
-
-    Returns:
-        (N, 3, H, W) in ``value_range``.
+    ``boxes`` are sets of (N, 4): top, left, height and width in pixels.
     """
     drawn = _colour(images).clone()
-    thick = max(1, round(min(images.shape[-2:]) / 96))
-    shades = [tuple(value_range[0] + (value_range[1] - value_range[0]) * part for part in c) for c in BOX_COLOURS]
+    thick = _thickness(images)
+    colours = convert_range(torch.tensor(BOX_COLOURS), (0.0, 1.0), value_range).to(drawn)
     for index, group in enumerate(boxes):
-        colour = torch.tensor(shades[index % len(shades)]).to(drawn)
         for image, box in zip(drawn, group.tolist(), strict=True):
-            _outline(image, box, thick, 2 * thick, torch.full_like(colour, value_range[0]))
-            _outline(image, box, 0, thick, colour)
+            depth = _depth(image, box)
+            image[:, (depth >= thick) & (depth < 2 * thick)] = value_range[0]
+            image[:, (depth >= 0) & (depth < thick)] = colours[index % len(colours), :, None]
     return drawn
 
 
 def draw_frame(image: Tensor, corners: Sequence[tuple[float, float]], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """An image with a closed line through places of it, such as a turned box.
-
-    Args:
-        image: (C, H, W) with 1 or 3 channels, in ``value_range``.
-        corners: places (x, y) in pixels.
-        value_range: the values of black and white.
-
-    Returns:
-        uint8 (3, H, W).
-    """
-    drawn = Image.fromarray(to_uint8(image.float(), value_range).cpu().expand(3, -1, -1).permute(1, 2, 0).numpy())
-    pen, thick = ImageDraw.Draw(drawn), max(1, round(min(image.shape[-2:]) / 96))
+    """An image (C, H, W) with a closed line through places (x, y) of it, such as a turned box: uint8 (3, H, W)."""
+    drawn, thick = to_image(image.float(), value_range).convert("RGB"), _thickness(image)
+    pen = ImageDraw.Draw(drawn)
     # Half a line inside, so that a frame along the image's border is seen.
     middle = [sum(place[axis] for place in corners) / len(corners) for axis in (0, 1)]
     inner = [tuple(at - math.copysign(thick / 2, at - m) for at, m in zip(place, middle)) for place in corners]
     for width, colour in ((3 * thick, (0, 0, 0)), (thick, tuple(round(255 * part) for part in BOX_COLOURS[0]))):
         pen.line([*inner, inner[0], inner[1]], fill=colour, width=width, joint="curve")
-    return torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
+    return _pixels(drawn)
 
 
 def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Pictures with their names above, row by row, on white.
+    """Rows of pictures (1 or 3, H, W) with their names above, on white: uint8 (3, height, width).
 
-    Args:
-        rows: pictures (C, H, W) with 1 or 3 channels, in ``value_range`` or 8 bits, by name; small ones are enlarged
-            pixel by pixel.
-        value_range: the values of black and white.
-
-    Returns:
-        uint8 (3, height, width).
+    They are in ``value_range``, or 8 bits; small ones are enlarged pixel by pixel.
     """
     tiles = [[_tile(picture, name, value_range) for name, picture in row.items()] for row in rows]
     widths = [sum(tile.width + GAP for tile in row) + GAP for row in tiles]
@@ -143,31 +103,36 @@ def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)
             made.paste(tile, (left, top))
             left += tile.width + GAP
         top += height
-    return torch.from_numpy(np.array(made)).permute(2, 0, 1)
+    return _pixels(made)
 
 
 def _tile(picture: Tensor, name: str, value_range: Range) -> Image.Image:
     """One picture with its name."""
-    pixels = to_uint8(picture.detach().float() if picture.is_floating_point() else picture, value_range).cpu()
-    times = max(1, CELL // max(pixels.shape[-2:]))
-    large = F.interpolate(pixels[None].float(), scale_factor=times, mode="nearest")[0].to(torch.uint8)
-    image = Image.fromarray(large.expand(3, -1, -1).permute(1, 2, 0).numpy())
+    times = max(1, CELL // max(picture.shape[-2:]))
+    image = to_image(picture, value_range).convert("RGB")
+    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     font = ImageFont.load_default(14)
-    width = max(image.width, int(font.getlength(name)) + 1)
-    tile = Image.new("RGB", (width, image.height + 20), "white")
+    tile = Image.new("RGB", (max(image.width, int(font.getlength(name)) + 1), image.height + 20), "white")
     ImageDraw.Draw(tile).text((0, 0), name, fill=(40, 40, 40), font=font)
     tile.paste(image, (0, 20))
     return tile
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return rearrange(torch.from_numpy(np.array(image)), "h w c -> c h w")
 
 
 def _colour(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
-def _outline(image: Tensor, box: Sequence[float], inset: int, upto: int, colour: Tensor) -> None:
-    """Colour, in place, the pixels of a box that are from ``inset`` to ``upto`` pixels inside its border."""
+def _thickness(images: Tensor) -> int:
+    return max(1, round(min(images.shape[-2:]) / 96))
+
+
+def _depth(image: Tensor, box: Sequence[float]) -> Tensor:
+    """How many pixels inside a box's border each pixel (H, W) of an image lies; below 0 outside."""
     top, left, height, width = (round(side) for side in box)
     y = torch.arange(image.shape[1], device=image.device)[:, None]
     x = torch.arange(image.shape[2], device=image.device)[None, :]
-    depth = torch.minimum(torch.minimum(y - top, top + height - 1 - y), torch.minimum(x - left, left + width - 1 - x))
-    image[:, (depth >= inset) & (depth < upto)] = colour[:, None]
+    return torch.minimum(torch.minimum(y - top, top + height - 1 - y), torch.minimum(x - left, left + width - 1 - x))

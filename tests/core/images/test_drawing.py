@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ganenc.images import BOX_COLOURS, CELL, colours_of, draw_boxes, heat_over, keep_over, sheet
+from ganenc.images import BOX_COLOURS, CELL, colours_of, convert_range, draw_boxes, heat_over, keep_over, sheet
 
 
 def test_heat_grows_lighter_from_0_to_1() -> None:
@@ -60,14 +60,16 @@ def test_boxes_are_outlined_just_inside() -> None:
 
 
 def test_sheets_enlarge_small_pictures_and_keep_large_ones() -> None:
-    small, large = torch.rand(1, 100, 60) * 2 - 1, torch.rand(3, 300, 280) * 2 - 1
+    # 8 bits, so that what is wanted is exact; `test_to_uint8_clamps_and_rounds` says what floats become.
+    small, large = (torch.randint(256, shape, dtype=torch.uint8) for shape in ((1, 100, 60), (3, 300, 280)))
     made = sheet([{"small": small, "a name that is longer than its picture is wide": small}, {"large": large}])
     times = CELL // 100
     assert made.dtype == torch.uint8
     assert made.shape[1] == 8 + 20 + 100 * times + 8 + 20 + 300 + 8
     part = made[:, 28 : 28 + 100 * times : times, 8 : 8 + 60 * times : times]
-    wanted = ((small + 1) * 127.5).round().to(torch.uint8)
-    assert torch.equal(part, wanted.expand(3, -1, -1))
+    assert torch.equal(part, small.expand(3, -1, -1))
     below = 8 + 20 + 100 * times + 8 + 20
-    assert torch.equal(made[:, below : below + 300, 8:288], ((large + 1) * 127.5).round().to(torch.uint8))
+    assert torch.equal(made[:, below : below + 300, 8:288], large)
+    floats = convert_range(large.double(), (0.0, 255.0), (-1.0, 1.0)).float()
+    assert torch.equal(sheet([{"large": floats}])[:, 28:328, 8:288], large), "floats that are 8 bits, back again"
     assert (made[:, 10:24, 8:50] < 128).any(), "a name is written"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -188,6 +189,40 @@ def test_resizing_averages_instead_of_picking(tmp_path: Path) -> None:
 def test_a_photo_of_the_right_size_keeps_its_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.abs(as_bytes(images.read(tmp_path / "a.png", size=(20, 30))) - pixels).max() < 0.01
+
+
+def test_a_photo_is_a_path_bytes_an_image_or_an_array(tmp_path: Path, pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1])).save(tmp_path / "a.png", exif=exif)
+    wanted = images.read(tmp_path / "a.png", size=(12, 12))
+    opened = Image.open(tmp_path / "a.png")
+    for photo in (str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), opened, pixels, pixels.astype("u2") * 257,
+                  pixels / 255.0, np.dstack([pixels, np.full((20, 30), 255, np.uint8)])):  # fmt: skip
+        assert torch.equal(images.read(photo, size=(12, 12)), wanted)
+    grey = images.read(np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30, 1), channels=1, value_range=(0, 1))
+    assert np.abs(grey.flatten().numpy() - np.linspace(0, 1, 600)).max() < 1e-6
+    assert opened.size == (30, 20)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "F"])
+def test_what_was_decoded_once_is_read_at_any_size(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
+    plain = Image.fromarray(pixels).convert("L" if mode in ("I;16", "F") else mode)
+    values = np.asarray(plain, dtype={"I;16": np.uint16, "F": np.float32}.get(mode, np.uint8))
+    (Image.fromarray(values) if mode in ("I;16", "F") else plain).save(tmp_path / "a.tiff")
+    decoded = images.decode(tmp_path / "a.tiff")
+    for more in ({}, {"size": (8, 8)}, {"size": (31, 7), "channels": 1, "fit": "contain"}):
+        assert torch.equal(images.read(decoded, **more), images.read(tmp_path / "a.tiff", **more))
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8)]
+)
+def test_arrays_that_are_no_photo_are_an_error(wrong: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=re.escape(f"has shape {wrong.shape} and type {wrong.dtype}")):
+        images.read(wrong)
+    with pytest.raises(ImageError, match="given as bytes is not a photo"):
+        images.read(b"no photo")
 
 
 def broken_files(folder: Path) -> dict[str, str]:

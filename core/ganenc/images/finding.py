@@ -1,0 +1,85 @@
+"""The photos that files, folders, patterns and lists name."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ganenc_registry.errors import ImageError
+
+__all__ = ["find"]
+
+_LISTS = frozenset({".lst", ".txt"})
+"""What the files end in that list photos, one a line."""
+_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+
+
+def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
+
+    A folder gives the photos in it and below it, hidden files left out; a pattern, such as ``photos/**/*.png``, what it
+    matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is wrong. A
+    file that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order; what is relative
+    there and not found from here is taken from the list's folder. Blank lines and those that begin with ``#`` say
+    nothing.
+
+    Raises:
+        ImageError: if a folder, a pattern or a list gives no photo, or a list cannot be read.
+    """
+    found: dict[Path, None] = {}
+    for given in [paths] if isinstance(paths, str | Path) else paths:
+        path = Path(given)
+        for one in _listed(path) if path.suffix.lower() in _LISTS and os.path.isfile(path) else [path]:
+            found.update(dict.fromkeys(_expand(one)))
+    return list(found)
+
+
+def _listed(path: Path) -> list[Path]:
+    """What a list of files, folders and patterns names."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"The list {path} cannot be read ({error}); it holds a photo's path on each line.") from None
+    named = [Path(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+    if not named:
+        raise ImageError(f"The list {path} names no photo; write a photo's path on each line.")
+    return [one if os.path.exists(one) or one.is_absolute() or _matches(one) else path.parent / one for one in named]
+
+
+def _matches(path: Path) -> bool:
+    """Whether a pattern finds anything."""
+    return glob.has_magic(str(path)) and next(glob.iglob(str(path), recursive=True), None) is not None
+
+
+def _expand(path: Path) -> list[Path]:
+    if os.path.isdir(path):  # Unlike the path's own method, it takes a name that no system allows.
+        files = list(_inside(path))
+    elif not os.path.exists(path) and glob.has_magic(str(path)):
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name)]
+    else:
+        return [path]
+    if not files:
+        raise ImageError(f"There is no photo in {path}; photos end in {', '.join(sorted(_SUFFIXES))}.")
+    return sorted(files, key=_natural)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """The photos in a folder and below it, also behind links to folders, each folder once; hidden ones left out."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        for name in names if real not in seen else []:
+            file = Path(place, name)
+            if file.suffix.lower() in _SUFFIXES and not name.startswith(".") and os.path.isfile(file):
+                yield file
+        seen.add(real)
+
+
+def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A key by which 2 comes before 10, folder by folder."""
+    runs = [re.findall(r"\d+|\D+", part) for part in path.parts]
+    return [[(0, int(run), run) if run.isdecimal() else (1, 0, run.lower()) for run in part] for part in runs]
