@@ -1,7 +1,8 @@
-"""A block of your own: encoders are built of it by its name. ``python examples/custom_block.py``.
+"""A block of your own, with an option: encoders are built of it by its name. ``python examples/custom_block.py``.
 
-The block here convolves channel by channel, and mixes the channels afterwards: a fraction of the weights. Both encoders
-are trained for the same steps on images of the same generator.
+The block here convolves channel by channel, and mixes the channels afterwards: a fraction of the weights. The run
+beside it, ``custom_block.yaml``, declares an encoder of such blocks; one of ours is trained for as many steps on the
+same images.
 """
 
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import ganenc
 import torch
+from ganenc_registry.specs import Spec, merge, read_mapping
+from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,15 +20,20 @@ from torch.nn import functional as F
 class Separable(ganenc.EncoderBlock):
     """A convolution over the pixels of each channel, one over the channels of each pixel, and a bypass."""
 
-    def __init__(self, encoder, index):
-        super().__init__(encoder, index)  # From here on self.spec and self.widths say what to keep to.
+    class Options(Spec):
+        """What can be chosen in a run: ``--set encoder.overrides.block.options.kernel=7``."""
+
+        kernel: int = Field(3, ge=1, le=9, description="pixels that a convolution sees in each direction")
+
+    def __init__(self, options, context):
+        super().__init__(options, context)  # From here on self.spec says what to keep to.
         inputs, outputs = self.spec.in_channels, self.spec.out_channels
-        self.over_pixels = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        self.over_pixels = nn.Conv2d(inputs, inputs, self.options.kernel, padding="same", groups=inputs)
         self.over_channels = nn.Conv2d(inputs, outputs, 1)
         self.bypass = nn.Conv2d(inputs, outputs, 1)
-        self.heads = nn.ModuleList(nn.Linear(2 * inputs, width) if width else None for width in self.widths)
+        self.heads = nn.ModuleList(nn.Linear(2 * inputs, width) if width else None for width in self.spec.style_widths)
         for head in filter(None, self.heads):  # Start near the generator's mean styles, as the encoder's offsets do.
-            nn.init.normal_(head.weight, std=self.encoder.head_gain / (2 * inputs) ** 0.5)
+            nn.init.normal_(head.weight, std=self.spec.head_gain / (2 * inputs) ** 0.5)
 
     def forward(self, x, condition):
         statistics = torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1)
@@ -36,22 +44,16 @@ class Separable(ganenc.EncoderBlock):
 
 def main(steps: int) -> None:
     """Train an encoder of each block, and print what they reached."""
-    generator = ganenc.load_generator("stylegan2-hands64")
-    for block in ("adaptive", "separable"):
-        run = ganenc.preset(
-            "pretrain",
-            encoder={"overrides": {"block": block, "map_gain": 0.1}},
-            objective={"losses": {"mse": 5.0, "cos": 3.0}, "attention": "none"},
-            optimiser={"rate": 0.005, "warmup": 5},
-            data={"batch": 4},
-            steps=steps,
-            saving={"log_every": steps},
-        )
+    declared = read_mapping(Path(__file__).with_suffix(".yaml"))
+    declared = merge(declared, {"steps": steps, "saving": {"log_every": steps}})
+    generator = ganenc.load_generator(declared["generator"])
+    for name in ("adaptive", "separable"):
+        run = ganenc.RunSpec.from_mapping(merge(declared, {"encoder": {"overrides": {"block": name}}}))
         losses = {}
-        folder = Path("runs") / f"{block}-{steps}"
+        folder = Path("runs") / f"{name}-{steps}"
         encoder = ganenc.pretrain(generator, run, folder, on_step=lambda _, __, terms, seen=losses: seen.update(terms))
         parameters = sum(weights.numel() for weights in encoder.parameters())
-        print(f"{block}: {parameters:,} parameters, a mean loss of {losses['total']:.3f} over {steps} steps")
+        print(f"{name}: {parameters:,} parameters, a mean loss of {losses['total']:.3f} over {steps} steps")
 
 
 if __name__ == "__main__":

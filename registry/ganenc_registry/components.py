@@ -14,6 +14,7 @@ from ganenc_registry.errors import PluginError
 from ganenc_registry.registry import registry
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
+from ganenc_registry.specs.encoder import BlockSpec
 from ganenc_registry.specs.generator import GeneratorSpec
 
 __all__ = ["Component", "Context", "NoOptions", "build", "component_class", "option_rows", "read_options"]
@@ -30,6 +31,8 @@ class Context:
     value_range: tuple[float, float] = (-1.0, 1.0)
     """The values of black and white in the images."""
     device: str = "cpu"
+    block: BlockSpec | None = None
+    """The place in an encoder that a block is built for."""
     load_backbone: Callable[[], Any] | None = None
     """Loads the frozen network behind LPIPS and Grad-CAM."""
 

@@ -45,8 +45,8 @@ class WritesItsInput(AdaptiveBlock):
 
 
 class GathersInEvalMode(AdaptiveBlock):
-    def __init__(self, *place: Any) -> None:
-        super().__init__(*place)
+    def __init__(self, *built_for: Any) -> None:
+        super().__init__(*built_for)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Any:
@@ -67,8 +67,8 @@ class CutsFeatures(AdaptiveBlock):
 
 
 class IdleWeight(AdaptiveBlock):
-    def __init__(self, *place: Any) -> None:
-        super().__init__(*place)
+    def __init__(self, *built_for: Any) -> None:
+        super().__init__(*built_for)
         self.idle = nn.Parameter(torch.zeros(3))
 
 
@@ -78,8 +78,8 @@ class IgnoresConditions(AdaptiveBlock):
 
 
 class KeepsToItself(AdaptiveBlock):
-    def __init__(self, *place: Any) -> None:
-        super().__init__(*place)
+    def __init__(self, *built_for: Any) -> None:
+        super().__init__(*built_for)
         self.shift = float(torch.rand(()))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Any:

@@ -72,7 +72,7 @@ def test_a_block_of_ones_own(tmp_path: Path) -> None:
     assert losses.keys() == {"adaptive", "separable"}, printed
     assert all(0 < float(loss) < 20 for loss in losses.values()), printed
     config = json.loads((tmp_path / "runs" / "separable-3" / "encoder" / "config.json").read_text(encoding="utf-8"))
-    assert config["spec"]["block"] == "separable"
+    assert config["spec"]["block"] == {"name": "separable", "options": {"kernel": 5}}
     state = safe_open(tmp_path / "runs" / "separable-3" / "encoder" / "model.safetensors", "np")
     assert {"blocks.0.over_pixels.weight", "blocks.4.over_channels.weight", "blocks.4.heads.1.weight"} <= set(
         state.keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import (
-    BlockSpec,
+    BlockShape,
     Condition,
     EncoderSpec,
     GeneratorSpec,
@@ -216,8 +216,8 @@ SPECS = {
         value_range=(0, 1),
         layout=(Vector(dim=3), Map(channels=2, height=3, width=5)),
         blocks=(
-            BlockSpec(size=(20, 12), in_channels=4, out_channels=6, downscale="stride"),
-            BlockSpec(size=(10, 6), in_channels=6, out_channels=6, convolutions=1, downscale="none"),
+            BlockShape(size=(20, 12), in_channels=4, out_channels=6, downscale="stride"),
+            BlockShape(size=(10, 6), in_channels=6, out_channels=6, convolutions=1, downscale="none"),
         ),
         residual="sum",
         blur=True,
@@ -236,7 +236,7 @@ def test_the_same_spec_comes_back(name: str) -> None:
 
 
 def test_every_field_is_described() -> None:
-    for model in (EncoderSpec, BlockSpec):
+    for model in (EncoderSpec, BlockShape):
         assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 

@@ -11,7 +11,7 @@ import yaml
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import (
     PRESETS,
-    BlockSpec,
+    BlockShape,
     Condition,
     EncoderSpec,
     GeneratorSpec,
@@ -77,7 +77,7 @@ SPECS: list[Spec] = [
     *LAYOUT,
     GENERATOR,
     GENERATOR.prior,
-    BlockSpec(size=(8, 8), in_channels=3, out_channels=4),
+    BlockShape(size=(8, 8), in_channels=3, out_channels=4),
     EncoderSpec.mirror(GENERATOR),
     EncoderSpec.mirror(GENERATOR, residual="sum", norm="instance", noise_seed=7),
     RUN,
@@ -347,3 +347,12 @@ def test_merge_goes_field_by_field_and_leaves_what_it_is_given() -> None:
     assert merge(base, over) == {"a": {"b": {"c": 3, "d": 2}, "h": 4}, "e": [5], "f": None}
     assert base == {"a": {"b": {"c": 1, "d": 2}}, "e": [1, 2], "f": {"g": 1}}
     assert over == {"a": {"b": {"c": 3}, "h": 4}, "e": [5], "f": None}
+
+
+def test_merge_keeps_the_options_of_a_component_unless_another_is_named() -> None:
+    base = {"block": {"name": "wide", "options": {"k": 5}, "weight": 2}}
+    assert merge(base, {"block": {"options": {"j": 1}}})["block"]["options"] == {"k": 5, "j": 1}
+    assert merge(base, {"block": "wide"}) == base
+    for other in ("thin", {"name": "thin"}):
+        assert merge(base, {"block": other}) == {"block": {"name": "thin", "weight": 2}}
+    assert merge(base, {"block": {"name": "thin", "options": {"j": 1}}})["block"]["options"] == {"j": 1}

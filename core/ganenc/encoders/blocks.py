@@ -6,7 +6,9 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from ganenc_registry.specs import EncoderSpec
+from ganenc_registry.components import Component, Context
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import BlockSpec, Spec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,22 +31,22 @@ BlockStyles = tuple[Tensor | None, Tensor | None]
 """The outputs of a block's two style heads, the shallower first: (N, width) each, None for a head of no width."""
 
 
-class EncoderBlock(nn.Module, ABC):
+class EncoderBlock(Component, nn.Module, ABC):
     """One block of an encoder: features and a condition => smaller features and style vectors.
 
-    A block is built from the encoder's spec and its own place in it. ``self.spec`` says the sizes and channels that it
-    must keep to, and ``self.widths`` how many values each of its two style heads gives (0: no such head).
+    ``self.spec`` says all that it has to keep to: the sizes and channels, how many values each of its two style heads
+    gives, and how features are normalised, added and halved. ``self.options`` are its own.
 
-    Args:
-        encoder: the spec of the whole encoder.
-        index: which of ``encoder.blocks`` this is.
+    Raises:
+        SpecError: if the context names no place in an encoder.
     """
 
-    def __init__(self, encoder: EncoderSpec, index: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.spec = encoder.blocks[index]
-        self.widths = encoder.style_widths(index)
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        nn.Module.__init__(self)
+        Component.__init__(self, options, context)
+        if self.context.block is None:
+            raise SpecError(f"{type(self).__name__} is built for a place: Context(block=encoder_spec.block_spec(0)).")
+        self.spec: BlockSpec = self.context.block
 
     @abstractmethod
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
@@ -52,7 +54,7 @@ class EncoderBlock(nn.Module, ABC):
 
         Args:
             x: features (N, spec.in_channels, *spec.size).
-            condition: embedded labels (N, encoder.embedding) where the norm is conditional, otherwise None.
+            condition: embedded labels (N, spec.condition) where the norm is conditional, otherwise None.
 
         Returns:
             Features (N, spec.out_channels, *spec.out_size), and the style heads' outputs.
@@ -68,29 +70,29 @@ class AdaptiveBlock(EncoderBlock):
     (as in the published code; the tables leave it out).
     """
 
-    def __init__(self, encoder: EncoderSpec, index: int) -> None:
-        super().__init__(encoder, index)
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
         spec = self.spec
         middle = spec.in_channels if spec.convolutions == 2 else spec.out_channels
-        self.head_1 = self._head(spec.in_channels, self.widths[0])
+        self.head_1 = self._head(spec.in_channels, spec.style_widths[0])
         self.norm_1 = self._norm(spec.in_channels)
         self.conv_1 = self._conv(spec.in_channels, middle, last=spec.convolutions == 1)
-        self.noise_1 = self._noise(middle, 2 * index, last=spec.convolutions == 1)
-        self.head_2 = self._head(middle, self.widths[1])
+        self.noise_1 = self._noise(middle, 2 * spec.place, last=spec.convolutions == 1)
+        self.head_2 = self._head(middle, spec.style_widths[1])
         if spec.convolutions == 2:
             self.norm_2 = self._norm(middle)
-            self.blur = Blur(middle) if encoder.blur else nn.Identity()
+            self.blur = Blur(middle) if spec.blur else nn.Identity()
             self.conv_2 = self._conv(middle, spec.out_channels, last=True)
-            self.noise_2 = self._noise(spec.out_channels, 2 * index + 1, last=True)
+            self.noise_2 = self._noise(spec.out_channels, 2 * spec.place + 1, last=True)
         if spec.in_channels != spec.out_channels:
-            self.bypass = Conv(spec.in_channels, spec.out_channels, 1, equalized=encoder.equalized)
+            self.bypass = Conv(spec.in_channels, spec.out_channels, 1, equalized=spec.equalized)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
         """See :class:`EncoderBlock`."""
-        slope, two = self.encoder.slope, self.spec.convolutions == 2
+        slope, two = self.spec.slope, self.spec.convolutions == 2
         bypass = x if self.spec.downscale == "none" else halve(x)
         # A norm multiplies features anyway: by the scale of the next convolution's weight too, which then is not.
-        scaled = self.encoder.norm == "instance" and fusible(x)
+        scaled = self.spec.norm == "instance" and fusible(x)
         gain = self.conv_1.scale if scaled else 1.0
         x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition, gain=gain)
         x = self.noise_1(self.conv_1(x, scaled=scaled))
@@ -106,7 +108,7 @@ class AdaptiveBlock(EncoderBlock):
             x, style_2 = self._normalise(x, self.head_2, None, None)
         if self.spec.in_channels != self.spec.out_channels:
             bypass = self.bypass(bypass)
-        return mix(x, bypass, self.encoder.residual), (style_1, style_2)
+        return mix(x, bypass, self.spec.residual), (style_1, style_2)
 
     def _normalise(
         self,
@@ -122,7 +124,7 @@ class AdaptiveBlock(EncoderBlock):
         (mean, deviation) are computed once for both. Of an instance norm, ``gain`` is the deviation that comes out.
         """
         style = None
-        instance = self.encoder.norm == "instance"
+        instance = self.spec.norm == "instance"
         if slope is not None and not (instance and fusible(x)):
             x, slope = F.leaky_relu(x, slope, inplace=True), None
         if head is not None or instance:
@@ -134,20 +136,20 @@ class AdaptiveBlock(EncoderBlock):
     def _head(self, channels: int, width: int) -> Linear | None:
         if not width:
             return None
-        return Linear(2 * channels, width, equalized=self.encoder.equalized, start=self.encoder.head_gain)
+        return Linear(2 * channels, width, equalized=self.spec.equalized, start=self.spec.head_gain)
 
     def _norm(self, channels: int) -> ConditionalBatchNorm | None:
-        if self.encoder.norm == "instance":
+        if self.spec.norm == "instance":
             return None
-        return ConditionalBatchNorm(channels, self.encoder.embedding, equalized=self.encoder.equalized)
+        return ConditionalBatchNorm(channels, self.spec.condition, equalized=self.spec.equalized)
 
     def _conv(self, inputs: int, outputs: int, *, last: bool) -> Conv:
         stride = last and self.spec.downscale == "stride"
-        return Conv(inputs, outputs, 3, stride=stride, equalized=self.encoder.equalized, gain=math.sqrt(2))
+        return Conv(inputs, outputs, 3, stride=stride, equalized=self.spec.equalized, gain=math.sqrt(2))
 
     def _noise(self, channels: int, place: int, *, last: bool) -> nn.Module:
-        if self.encoder.noise == "none":
+        if self.spec.noise == "none":
             return nn.Identity()
         halved = last and self.spec.downscale == "stride"
         size = self.spec.out_size if halved else self.spec.size
-        return FixedNoise(channels, size, seed=self.encoder.noise_seed, place=place, inplace=True)
+        return FixedNoise(channels, size, seed=self.spec.noise_seed, place=place, inplace=True)

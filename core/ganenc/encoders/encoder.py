@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ganenc_registry import registry
+from ganenc_registry.components import Context, build
 from ganenc_registry.errors import ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Styles, Vector
 from torch import Tensor, nn
@@ -37,8 +37,8 @@ class Encoder(nn.Module):
         super().__init__()
         self._spec = spec
         self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
-        block = _block_class(spec.block)
-        self.blocks = nn.ModuleList(block(spec, index) for index in range(len(spec.blocks)))
+        places = (Context(block=spec.block_spec(index)) for index in range(len(spec.blocks)))
+        self.blocks = nn.ModuleList(build("block", spec.block, EncoderBlock, place, at="block") for place in places)
         flat = math.prod(spec.features)
         has_vectors = any(isinstance(part, Vector | Condition) for part in spec.parts)
         self.hidden = None
@@ -238,13 +238,6 @@ def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
             shape = theirs.shapes if isinstance(theirs, Noise) else theirs.shape
             found = f"{part.kind} {part.shape} in the encoder and {theirs.kind} {shape} in the generator"
             raise SpecError(f"layout: {part.name!r} is {found}; they must agree.")
-
-
-def _block_class(name: str) -> type[EncoderBlock]:
-    block = registry().resolve("block", name)
-    if not (isinstance(block, type) and issubclass(block, EncoderBlock)):
-        raise SpecError(f"block: {name!r} is registered as {block!r}, which is no EncoderBlock.")
-    return block
 
 
 def _head(spec: EncoderSpec, part: Styles | Vector | Map | Condition) -> nn.Module:

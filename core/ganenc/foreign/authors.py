@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import BlockSpec, EncoderSpec, Map, Styles
+from ganenc_registry.specs import BlockShape, EncoderSpec, Map, Styles
 from torch import nn
 
 from ganenc.encoders import AdaptiveBlock, Conv, Encoder, FixedNoise, Linear
@@ -66,7 +66,7 @@ def published_spec(checkpoint: Checkpoint) -> EncoderSpec:
     count = _count_blocks(checkpoint)
     blurred = "decode_block.0.blur.weight" in checkpoint.tensors
     size = 4 * 2 ** (count - 1)
-    blocks = [_block_spec(checkpoint, index, count, blurred) for index in range(count)]
+    blocks = [_block_shape(checkpoint, index, count, blurred) for index in range(count)]
     styles = _shape(checkpoint, "decode_block.0.inver_mod1.weight", 2)[0]
     fields = {
         "size": (size, size),
@@ -106,12 +106,12 @@ def _count_blocks(checkpoint: Checkpoint) -> int:
     return count
 
 
-def _block_spec(checkpoint: Checkpoint, index: int, count: int, blurred: bool) -> BlockSpec:
+def _block_shape(checkpoint: Checkpoint, index: int, count: int, blurred: bool) -> BlockShape:
     last = index == count - 1
     side = 4 * 2 ** (count - 1 - index)
     channels = _shape(checkpoint, f"decode_block.{index}.conv_1.weight", 4)[1]
     halving: Literal["average", "stride"] = "stride" if blurred and index < STRIDED_BLOCKS else "average"
-    return BlockSpec(
+    return BlockShape(
         size=(side, side),
         in_channels=channels,
         out_channels=channels if last else _shape(checkpoint, f"decode_block.{index}.conv_2.weight", 4)[0],

@@ -10,7 +10,7 @@ from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ganenc.encoders import Encoder, FixedNoise
+from ganenc.encoders import AdaptiveBlock, Encoder, FixedNoise
 from ganenc.latents import Latents
 
 __all__ = ["StackedEncoder", "pays_at_once"]
@@ -73,7 +73,7 @@ class StackedEncoder(nn.Module):
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
-            blocks = f"This encoder's blocks ({self._shared[0].spec.block!r}) cannot be batched over their weights"
+            blocks = f"This encoder's blocks ({self._shared[0].spec.block.name!r}) cannot be batched over their weights"
             raise SpecError(f"{blocks}; take batch=1. Torch says: {str(error).splitlines()[0]}") from error
         return {name: tensor.flatten(0, 1) for name, tensor in found.items()}
 
@@ -98,5 +98,6 @@ def pays_at_once(encoder: Encoder, trained: Sequence[Tensor]) -> int:
     """
     small = encoder.spec.size[0] * encoder.spec.size[1] <= MOST_PIXELS
     light = sum(weight.numel() for weight in trained) <= MOST_WEIGHTS
-    measured = encoder.spec.block == "adaptive" and all(weight.device.type == "cpu" for weight in trained)
-    return AT_ONCE if measured and small and light else 1
+    ours = all(type(block) is AdaptiveBlock for block in encoder.blocks)
+    here = all(weight.device.type == "cpu" for weight in trained)
+    return AT_ONCE if ours and here and small and light else 1

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 from torch import Tensor, nn
 
@@ -45,11 +46,16 @@ class BlockCase:
     def block(self, spec: EncoderSpec, index: int) -> EncoderBlock:
         """The block at one place, with weights that all have an effect, in eval mode."""
         with seeded(index):
-            made = self.subject.resolve()(spec, index)
+            made = self.built(spec, index)
         if not isinstance(made, EncoderBlock):
             fail(f"Building it gives a {type(made).__name__}, where a ganenc.EncoderBlock is expected; subclass that.")
         perturbed(made)
         return made.eval()
+
+    def built(self, spec: EncoderSpec, index: int) -> EncoderBlock:
+        """The block at one place, as it is built."""
+        made: EncoderBlock = self.subject.resolve()(None, Context(block=spec.block_spec(index)))
+        return made
 
     @cached_property
     def specs(self) -> list[EncoderSpec]:
@@ -75,12 +81,12 @@ class BlockCase:
         with seeded():
             encoder = build_encoder(generator)
             count = len(encoder.spec.blocks)
-            encoder.blocks = nn.ModuleList(self.subject.resolve()(encoder.spec, index) for index in range(count))
+            encoder.blocks = nn.ModuleList(self.built(encoder.spec, index) for index in range(count))
         return encoder
 
 
 def builds_in_every_place(case: BlockCase) -> None:
-    """A block builds from an encoder's spec and its place, for styles, odd sizes and classes."""
+    """A block builds for every place of an encoder, for styles, odd sizes and classes, with its default options."""
     for _ in case.places():
         pass
 
@@ -99,12 +105,15 @@ def features_keep_to_the_spec(case: BlockCase) -> None:
 
 
 def styles_have_the_widths_of_the_spec(case: BlockCase) -> None:
-    """The two style heads give as many values as self.widths says, and None for a width of 0."""
+    """The two style heads give as many values as self.spec.style_widths says, and None for a width of 0."""
     for block, x, condition, where in case.places():
         _, styles = _run(block, x, condition)
         found = [None if one is None else tuple(one.shape) for one in styles]
-        wanted = [(2, width) if width else None for width in block.widths]
-        expect(found == wanted, f"{where} gives styles {found}, but self.widths asks for {wanted}; build its heads so.")
+        wanted = [(2, width) if width else None for width in block.spec.style_widths]
+        expect(
+            found == wanted,
+            f"{where} gives styles {found}, but self.spec.style_widths asks for {wanted}; build its heads so.",
+        )
 
 
 def same_features_twice(case: BlockCase) -> None:
@@ -156,11 +165,11 @@ def weights_come_back(case: BlockCase) -> None:
     """Another block with the same state gives the same features."""
     for block, x, condition, where in case.places():
         with seeded(99):
-            other = case.subject.resolve()(block.encoder, block.encoder.blocks.index(block.spec)).eval()
+            other = case.subject.resolve()(block.options, block.context).eval()
         other.load_state_dict(block.state_dict())
         with torch.no_grad():
             one, again = (_run(made, x, condition)[0] for made in (block, other))
-        mend = "keep all that it depends on in parameters and buffers, or draw it with encoder.noise_seed"
+        mend = "keep all that it depends on in parameters and buffers, or draw it with self.spec.noise_seed"
         expect_close(again, one, f"{where} gives features that differ by {{by}} once its state is loaded; {mend}")
 
 

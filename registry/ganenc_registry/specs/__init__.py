@@ -2,7 +2,7 @@
 
 from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.choice import Choice
-from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
+from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.invert import InvertSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
@@ -13,6 +13,7 @@ from ganenc_registry.specs.run import LatentLoss, ObjectiveSpec, OptimiserSpec, 
 __all__ = [
     "CONTRACT",
     "PRESETS",
+    "BlockShape",
     "BlockSpec",
     "Choice",
     "Condition",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from typing_extensions import Self
 
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.generator import GeneratorSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, Vector, check_layout, encoded
 from ganenc_registry.specs.rows import Row, encoder_rows
 
-__all__ = ["BlockSpec", "EncoderSpec"]
+__all__ = ["BlockShape", "BlockSpec", "EncoderSpec"]
 
 WIDEST = 512
 PIXEL_CHANNELS = 16384
@@ -24,8 +25,11 @@ MAP_GAIN = 0.3
 """The same, where maps are all that there is to predict: of 0.01 to 1, what learned fastest (not in the paper)."""
 
 
-class BlockSpec(Spec):
-    """One block of an encoder, as Tables 9 and 10 of the paper list them."""
+Norm: TypeAlias = Literal["instance", "conditional-batch"]
+
+
+class BlockShape(Spec):
+    """The sizes of one block of an encoder, as Tables 9 and 10 of the paper list them."""
 
     size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of what the block takes in")
     in_channels: PositiveInt = Field(description="channels that come in; the first of two convolutions keeps them")
@@ -42,6 +46,24 @@ class BlockSpec(Spec):
         return self.size if self.downscale == "none" else (height // 2, width // 2)
 
 
+class BlockSpec(BlockShape):
+    """All that a block of an encoder has to know, see :meth:`EncoderSpec.block_spec`. It is not in a file."""
+
+    place: NonNegativeInt = Field(0, description="which of the encoder's blocks it is, from full resolution down")
+    style_widths: tuple[NonNegativeInt, NonNegativeInt] = Field(
+        (0, 0), description="values that its two style heads give, the shallower first; 0 for no head"
+    )
+    condition: NonNegativeInt = Field(0, description="length of an embedded label; 0 where the norm is unconditional")
+    norm: Norm = "instance"
+    residual: float | Literal["sum"] = "sum"
+    blur: bool = False
+    noise: Literal["none", "fixed"] = "none"
+    noise_seed: int = 0
+    head_gain: float = 0.1
+    equalized: bool = True
+    slope: float = 0.2
+
+
 class EncoderSpec(Spec):
     """What an encoder takes in, what it is made of and what it gives out. By default the mirror of a generator."""
 
@@ -51,9 +73,9 @@ class EncoderSpec(Spec):
     layout: Layout = Field(description="the generator's layout; all its parts but settings and noise are predicted")
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
-    blocks: tuple[BlockSpec, ...] = Field(description="the blocks, from full resolution down")
-    block: str = Field("adaptive", description="the registered block that all of them are made of")
-    norm: Literal["instance", "conditional-batch"] = Field("instance", description="normalisation before a convolution")
+    blocks: tuple[BlockShape, ...] = Field(description="the blocks, from full resolution down")
+    block: Choice = Field(Choice(name="adaptive"), description="the registered block that all of them are made of")
+    norm: Norm = Field("instance", description="normalisation before a convolution")
     residual: float | Literal["sum"] = Field(
         "sum",
         description="share of the convolutions against the bypass, above 0 and at most 1 (the published code has"
@@ -182,6 +204,17 @@ class EncoderSpec(Spec):
         first, second = (sum(dim for heads, dim in used if head in heads) for head in (2 * index, 2 * index + 1))
         return first, second
 
+    def block_spec(self, index: int) -> BlockSpec:
+        """What block ``index`` is built from."""
+        shared = ("norm", "residual", "blur", "noise", "noise_seed", "head_gain", "equalized", "slope")
+        return BlockSpec(
+            **dict(self.blocks[index]),
+            **{name: getattr(self, name) for name in shared},
+            place=index,
+            style_widths=self.style_widths(index),
+            condition=self.embedding if self.norm == "conditional-batch" else 0,
+        )
+
     def rows(self) -> tuple[Row, ...]:
         """The encoder as a table: the image's convolution, each block, and what follows the last one.
 
@@ -190,7 +223,7 @@ class EncoderSpec(Spec):
         return encoder_rows(self)
 
 
-def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[BlockSpec, ...]:
+def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[BlockShape, ...]:
     try:
         height, width = size
         resolution = min(height, width)
@@ -205,7 +238,7 @@ def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[B
         last = index == count - 1
         wider = channels if last else min(2 * channels, stop)
         blocks.append(
-            BlockSpec(
+            BlockShape(
                 size=(height >> index, width >> index),
                 in_channels=channels,
                 out_channels=wider,

@@ -17,7 +17,9 @@ from ganenc.encoders import (
     mix,
     standardize,
 )
-from ganenc_registry.specs import BlockSpec, EncoderSpec, Styles
+from ganenc_registry.components import Context
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import BlockShape, EncoderSpec, Styles
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,10 +27,14 @@ from torch.nn import functional as F
 def spec_of(**fields: object) -> EncoderSpec:
     """Two blocks, 8x6 and 4x3, of styles of 4 layers."""
     blocks = (
-        BlockSpec(size=(8, 6), in_channels=3, out_channels=5, downscale=fields.pop("downscale", "average")),
-        BlockSpec(size=(4, 3), in_channels=5, out_channels=5, convolutions=1, downscale="none"),
+        BlockShape(size=(8, 6), in_channels=3, out_channels=5, downscale=fields.pop("downscale", "average")),
+        BlockShape(size=(4, 3), in_channels=5, out_channels=5, convolutions=1, downscale="none"),
     )
     return EncoderSpec(size=(8, 6), layout=(Styles(layers=4, dim=7),), blocks=blocks, **fields)
+
+
+def block_of(spec: EncoderSpec, index: int) -> AdaptiveBlock:
+    return AdaptiveBlock(context=Context(block=spec.block_spec(index)))
 
 
 def shake(module: nn.Module) -> nn.Module:
@@ -41,7 +47,7 @@ def shake(module: nn.Module) -> nn.Module:
 
 def reference(block: AdaptiveBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Figure 4 for a block of two convolutions, written out with torch's layers alone."""
-    encoder, inputs = block.encoder, x
+    spec, inputs = block.spec, x
 
     def style(head: Linear, x: Tensor) -> Tensor:
         stats = torch.cat([x.mean((2, 3)), x.std((2, 3), correction=0)], 1)
@@ -57,7 +63,7 @@ def reference(block: AdaptiveBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = F.leaky_relu(x + block.noise_1.strength * block.noise_1.noise, 0.2)
     second = style(block.head_2, x)
     x = F.instance_norm(x, eps=1e-8)
-    if encoder.blur:
+    if spec.blur:
         kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=x.dtype) / 16
         x = F.conv2d(x, kernel.expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
     x = conv(block.conv_2, x)
@@ -67,7 +73,7 @@ def reference(block: AdaptiveBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if block.spec.downscale == "average":
         x = F.avg_pool2d(x, 2)
     bypass = conv(block.bypass, F.avg_pool2d(inputs, 2))
-    x = x + bypass if encoder.residual == "sum" else encoder.residual * x + (1 - encoder.residual) * bypass
+    x = x + bypass if spec.residual == "sum" else spec.residual * x + (1 - spec.residual) * bypass
     return x, first, second
 
 
@@ -76,7 +82,7 @@ def reference(block: AdaptiveBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def test_block_is_figure_4(downscale: str, blurred: bool, residual: float | str) -> None:
     torch.manual_seed(1)
     spec = spec_of(downscale=downscale, blur=blurred, residual=residual, noise="fixed")
-    block = shake(AdaptiveBlock(spec, 0).double())
+    block = shake(block_of(spec, 0).double())
     x = torch.randn(2, 3, 8, 6, dtype=torch.float64)
     out, (first, second) = block(x.clone(), None)
     wanted = reference(block, x)
@@ -87,7 +93,7 @@ def test_block_is_figure_4(downscale: str, blurred: bool, residual: float | str)
 
 def test_last_block_has_its_second_head_after_its_one_convolution() -> None:
     torch.manual_seed(2)
-    block = shake(AdaptiveBlock(spec_of(residual=0.111), 1).double())
+    block = shake(block_of(spec_of(residual=0.111), 1).double())
     x = torch.randn(2, 5, 4, 3, dtype=torch.float64)
     out, (_, second) = block(x.clone(), None)
     scaled = block.conv_1.weight * math.sqrt(2 / 45)
@@ -99,7 +105,7 @@ def test_last_block_has_its_second_head_after_its_one_convolution() -> None:
 
 
 def test_blocks_leave_what_comes_in_alone() -> None:
-    block = AdaptiveBlock(spec_of(), 0)
+    block = block_of(spec_of(), 0)
     x = torch.randn(2, 3, 8, 6)
     before = x.clone()
     block(x, None)
@@ -108,16 +114,16 @@ def test_blocks_leave_what_comes_in_alone() -> None:
 
 def test_block_without_equalised_rate_starts_the_same_size() -> None:
     torch.manual_seed(3)
-    plain, scaled = (AdaptiveBlock(spec_of(equalized=value), 1) for value in (False, True))
+    plain, scaled = (block_of(spec_of(equalized=value), 1) for value in (False, True))
     assert plain.conv_1.scale == 1.0
     assert plain.conv_1.weight.std().item() == pytest.approx(math.sqrt(2 / 45), rel=0.2)
     assert scaled.conv_1.weight.std().item() == pytest.approx(1, rel=0.2)
 
 
 def test_heads_of_no_width_are_not_built() -> None:
-    blocks = (BlockSpec(size=(4, 4), in_channels=3, out_channels=3, convolutions=1, downscale="none"),)
+    blocks = (BlockShape(size=(4, 4), in_channels=3, out_channels=3, convolutions=1, downscale="none"),)
     spec = EncoderSpec(size=(4, 4), layout=(Styles(layers=1, dim=7),), blocks=blocks)
-    block = AdaptiveBlock(spec, 0)
+    block = block_of(spec, 0)
     _, (first, second) = block(torch.randn(2, 3, 4, 4), None)
     assert first is None
     assert block.head_1 is None
@@ -126,7 +132,7 @@ def test_heads_of_no_width_are_not_built() -> None:
 
 
 def test_gradient_is_finite_where_features_are_constant() -> None:
-    block = AdaptiveBlock(spec_of(), 0)
+    block = block_of(spec_of(), 0)
     x = torch.full((2, 3, 8, 6), 0.25, requires_grad=True)
     out, (first, second) = block(x, None)
     (out.sum() + first.sum() + second.sum()).backward()
@@ -233,4 +239,9 @@ def test_conditional_batch_norm_follows_its_condition() -> None:
 
 def test_encoder_block_is_abstract() -> None:
     with pytest.raises(TypeError):
-        EncoderBlock(spec_of(), 0)  # type: ignore[abstract]
+        EncoderBlock(context=Context(block=spec_of().block_spec(0)))  # type: ignore[abstract]
+
+
+def test_a_block_is_built_for_a_place() -> None:
+    with pytest.raises(SpecError, match="AdaptiveBlock is built for a place"):
+        AdaptiveBlock()

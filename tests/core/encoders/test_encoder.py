@@ -8,7 +8,8 @@ from ganenc.encoders import BlockStyles, Encoder, EncoderBlock, build_encoder
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, LatentsError, SpecError, UnknownNameError
+from ganenc_registry.components import Context
+from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import (
     Condition,
     EncoderSpec,
@@ -17,9 +18,11 @@ from ganenc_registry.specs import (
     Noise,
     Prior,
     Setting,
+    Spec,
     Styles,
     Vector,
 )
+from pydantic import Field
 from torch import Tensor, nn
 
 SMALL = {4: 16, 8: 16, 16: 12, 32: 8, 64: 6}
@@ -343,14 +346,17 @@ def test_a_spec_that_does_not_fit_the_generator_is_refused() -> None:
 class PlainBlock(EncoderBlock):
     """A block of another make: pools, widens, and gives its mean as every style."""
 
-    def __init__(self, encoder: EncoderSpec, index: int) -> None:
-        super().__init__(encoder, index)
+    class Options(Spec):
+        level: float = Field(1.0, description="factor of the mean")
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
         self.conv = nn.Conv2d(self.spec.in_channels, self.spec.out_channels, 1)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
         x = nn.functional.adaptive_avg_pool2d(self.conv(x), self.spec.out_size)
-        level = x.mean((1, 2, 3))[:, None]
-        first, second = (level.expand(-1, width) if width else None for width in self.widths)
+        level = self.options.level * x.mean((1, 2, 3))[:, None]
+        first, second = (level.expand(-1, width) if width else None for width in self.spec.style_widths)
         return x, (first, second)
 
 
@@ -359,13 +365,21 @@ def test_a_registered_block_takes_the_place_of_ours() -> None:
         registry().add_value("block", "test-plain", PlainBlock)
     encoder = build_encoder(GENERATORS["seven styles"], block="test-plain")
     assert all(isinstance(block, PlainBlock) for block in encoder.blocks)
-    assert encoder(images_for(encoder.spec))["w"].shape == (2, 7, 12)
+    images = images_for(encoder.spec)
+    w = encoder(images)["w"]
+    assert w.shape == (2, 7, 12)
+    doubled = build_encoder(GENERATORS["seven styles"], block={"name": "test-plain", "options": {"level": 2.0}})
+    assert EncoderSpec.from_yaml(doubled.spec.to_yaml()) == doubled.spec
+    doubled.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(doubled(images)["w"], 2 * w)
+    with pytest.raises(SpecError, match=r"block\.options\.levle: there is no such field.*'level'"):
+        build_encoder(GENERATORS["seven styles"], block={"name": "test-plain", "options": {"levle": 2.0}})
 
 
 def test_what_is_no_block_is_refused() -> None:
     if "test-no-block" not in registry().names("block"):
         registry().add_value("block", "test-no-block", nn.Identity)
-    with pytest.raises(SpecError, match="no EncoderBlock"):
+    with pytest.raises(PluginError, match="subclass of EncoderBlock"):
         build_encoder(GENERATORS["a vector"], block="test-no-block")
 
 

@@ -16,7 +16,7 @@ from ganenc.generators import Generator
 from ganenc.models import load_encoder, model_hash, save_pretrained
 from ganenc.training import Photos, execute, finetune, pretrain
 from ganenc_registry.errors import DeviceError, ImageError, LatentsError, SpecError, TrainingError
-from ganenc_registry.specs import BlockSpec, RunSpec, preset
+from ganenc_registry.specs import BlockShape, RunSpec, preset
 from runs import run_spec
 from torch import Tensor
 from toys import ToyConditional, ToyGenerator
@@ -223,7 +223,7 @@ def test_overrides_build_an_encoder_or_must_agree_with_its_weights(model: str, t
     overrides = {"blocks": blocks, "noise": "none"}
     made = execute(run_spec(generator=model, steps=1, encoder={"overrides": overrides}), tmp_path / "made")
     assert made.spec.blocks == (
-        BlockSpec(size=(8, 8), in_channels=5, out_channels=5, convolutions=1, downscale="none"),
+        BlockShape(size=(8, 8), in_channels=5, out_channels=5, convolutions=1, downscale="none"),
     )
     start = str(tmp_path / "made" / "encoder")
     agreeing = run_spec(generator=model, steps=1, encoder={"weights": start, "overrides": overrides})

@@ -63,12 +63,16 @@ def _known(name: str) -> None:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with the fields of ``over``; where both hold a mapping, these are merged.
 
-    A text over a mapping that has a ``name`` changes that name alone.
+    A text over a mapping that has a ``name`` changes that name; the options of another name are not kept.
     """
     merged = dict(base)
     for key, value in over.items():
         mine = merged.get(key)
         if isinstance(mine, Mapping) and "name" in mine and isinstance(value, str):
             value = {"name": value}
-        merged[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(mine, Mapping) and isinstance(value, Mapping):
+            if value.get("name", mine.get("name")) != mine.get("name"):
+                mine = {name: field for name, field in mine.items() if name != "options"}
+            value = merge(mine, value)
+        merged[key] = value
     return merged
