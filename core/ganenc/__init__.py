@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ganenc.inversion import Inverter as Inverter
     from ganenc.inversion import invert as invert
     from ganenc.latents import Latents as Latents
+    from ganenc.model import Model as Model
+    from ganenc.model import load as load
     from ganenc.models import load_encoder as load_encoder
     from ganenc.models import load_generator as load_generator
     from ganenc.models import model_hash as model_hash
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from ganenc.objectives import View as View
     from ganenc.objectives import build_objective as build_objective
     from ganenc.objectives import load_backbone as load_backbone
+    from ganenc.report import Inverted as Inverted
     from ganenc.training import execute as execute
     from ganenc.training import finetune as finetune
     from ganenc.training import pretrain as pretrain
@@ -62,8 +65,10 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
         "generators": ["Generator", "build_generator"],
         "inversion": ["Inversion", "Inverter", "invert"],
         "latents": ["Latents"],
+        "model": ["Model", "load"],
         "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
         "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],
+        "report": ["Inverted"],
         "training": ["execute", "finetune", "pretrain"],
     },
 )

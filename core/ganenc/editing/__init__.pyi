@@ -9,6 +9,8 @@ from .directions.finding import margin as margin
 from .directions.named import FOLDER as FOLDER
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
+from .edited import FRAMES as FRAMES
+from .edited import Edited as Edited
 from .mixing import animation_bytes as animation_bytes
 from .mixing import interpolate as interpolate
 from .mixing import mix as mix

@@ -16,8 +16,12 @@ from .inverter import History as History
 from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
+from .judging import Judge as Judge
 from .optimize import Optimize as Optimize
 from .optimize import cosine_rate as cosine_rate
+from .photo import Photo as Photo
+from .photo import PhotoSource as PhotoSource
+from .photo import read_photo as read_photo
 from .photo_classes import Found as Found
 from .photo_classes import default_way as default_way
 from .photo_classes import find_labels as find_labels
@@ -26,4 +30,5 @@ from .photo_classes import looks_at_labels as looks_at_labels
 from .photo_classes import must_find as must_find
 from .photo_classes import predict_labels as predict_labels
 from .photo_classes import search_labels as search_labels
+from .photo_folder import PhotoFolder as PhotoFolder
 from .stacked import StackedEncoder as StackedEncoder

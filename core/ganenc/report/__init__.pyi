@@ -10,6 +10,7 @@ from .inversion import ReportedView as ReportedView
 from .inversion import inversion_report as inversion_report
 from .inversion import metric_text as metric_text
 from .inversion import seconds_text as seconds_text
+from .inverted import Inverted as Inverted
 from .summary import THUMBNAIL as THUMBNAIL
 from .summary import ReportedPhoto as ReportedPhoto
 from .summary import Totals as Totals

@@ -1,0 +1,81 @@
+"""A photo as a generator takes it, read once from whatever it is, and where in the whole photo that lies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from ganenc_registry.specs import GeneratorSpec
+from torch import Tensor
+
+from ganenc.images import Fit, decode, read, to_image
+from ganenc.images import Photo as Pixels
+from ganenc.inversion.alignment import Aligner, Transform
+
+__all__ = ["Photo", "PhotoSource", "read_photo"]
+
+PhotoSource: TypeAlias = "Pixels | Tensor"
+"""What a photo is read from: see `ganenc.images.read`; or a tensor (C, H, W) in the generator's range, which stays as
+it is where its shape is the generator's, and goes through 8 bits otherwise."""
+
+FEATHER = 1 / 32
+"""Over this part of the shorter side of what was cut out a reconstruction is blended with its photo."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo as a generator takes it."""
+
+    target: Tensor = field(repr=False)
+    """(C, H, W) in the generator's range, on the CPU."""
+    name: str = "photo"
+    source: PhotoSource | None = field(default=None, repr=False)
+    """What it was read from; it can be read again, aligned otherwise."""
+    transform: Transform | None = None
+    """Where in the whole photo it lies; None where it was brought to size without alignment."""
+    whole: Tensor | None = field(default=None, repr=False)
+    """The whole photo, (C, height, width) in the generator's range, where there is a transform."""
+
+    def put_back(self, reconstruction: Tensor) -> Tensor | None:
+        """The whole photo with a reconstruction (C, H, W) in its place; None where there was no alignment."""
+        if self.transform is None or self.whole is None:
+            return None
+        first, second, third, _ = self.transform.corners()
+        shorter = min(math.dist(first, second), math.dist(second, third))
+        clamped = reconstruction.float().cpu().clamp(float(self.whole.min()), float(self.whole.max()))
+        return self.transform.undo(clamped, self.whole, feather=round(shorter * FEATHER))
+
+
+def read_photo(
+    source: PhotoSource,
+    spec: GeneratorSpec,
+    *,
+    fit: Fit = "cover",
+    aligner: Aligner | None = None,
+    labels: Tensor | None = None,
+) -> Photo:
+    """Read one photo for a generator; it is decoded once.
+
+    Args:
+        source: see `PhotoSource`.
+        spec: the generator's.
+        fit: how it gets to size where it is not aligned.
+        aligner: what finds the part to take, if any.
+        labels: the photo's class (1,) or (1, classes), where it is known.
+
+    Raises:
+        ImageError: if it cannot be read, or has nothing that the aligner looks for.
+    """
+    name = Path(source).name if isinstance(source, str | Path) else "photo"
+    channels, values, labelled = spec.channels, spec.value_range, {} if labels is None else {"labels": labels}
+    if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):
+        return Photo(source.detach().cpu(), name, source)
+    picture = decode(to_image(source, values) if isinstance(source, Tensor) else source)
+    if aligner is None:
+        return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
+    known = {"name": str(source) if isinstance(source, str | Path) else name}
+    transform = aligner.transform(read(picture), spec.size, **known, **labelled)
+    whole = read(picture, channels=channels, value_range=values)
+    return Photo(transform.apply(whole), name, source, transform, whole)

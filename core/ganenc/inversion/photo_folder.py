@@ -1,0 +1,116 @@
+"""What one inverted photo leaves on disk, and how that is read again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ganenc.files import drop_leftovers, read_json, write_json, write_text
+from ganenc.images import Range, read, write_png
+from ganenc.inversion.photo import Photo
+from ganenc.latents import Latents
+from ganenc.objectives import Look, looks_sheet
+
+__all__ = ["PhotoFolder"]
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """The folder of one inversion: the only place that writes and reads its files."""
+
+    path: Path
+
+    LATENTS = "latents.safetensors"
+    FACTS = "inversion.json"
+    TARGET, RECONSTRUCTION = "target.png", "reconstruction.png"
+    PHOTO = "photo.png"
+    """The whole photo with the reconstruction in its place, where the photo was aligned."""
+    ATTENTION = "attention.png"
+    """Where the attention looked."""
+    PAGE = "report.html"
+
+    def write(
+        self,
+        photo: Photo,
+        reconstruction: Tensor,
+        latents: Latents,
+        facts: Mapping[str, Any],
+        *,
+        model: str,
+        value_range: Range,
+        looks: Sequence[Look] = (),
+        page: str = "",
+    ) -> None:
+        """Write the files, each atomically, and the latents last: once they are there, all is.
+
+        What an inversion before this one left and this one does not is removed.
+
+        Args:
+            photo: what was inverted.
+            reconstruction: (C, H, W).
+            latents: of the one sample.
+            facts: what is to be said of it, as plain data.
+            model: the hash of the generator's weights.
+            value_range: of the images.
+            looks: where the attention looked.
+            page: the report, if there is to be one.
+        """
+        drop_leftovers(self.path)
+        if photo.transform is not None:
+            latents.info["transform"] = photo.transform.to_mapping()
+        whole = photo.put_back(reconstruction)
+        pictures = {self.RECONSTRUCTION: reconstruction, self.TARGET: photo.target, self.PHOTO: whole}
+        pictures[self.ATTENTION] = looks_sheet(looks, value_range) if len(looks) > 1 else None
+        for name, picture in pictures.items():
+            if picture is None:
+                (self.path / name).unlink(missing_ok=True)
+            else:
+                write_png(self.path / name, picture, value_range=value_range)
+        if page:
+            write_text(self.path / self.PAGE, page)
+        else:
+            (self.path / self.PAGE).unlink(missing_ok=True)
+        write_json(self.path / self.FACTS, facts)
+        latents.save(self.path / self.LATENTS, model=model)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether an inversion lies there, whole."""
+        return (self.path / self.LATENTS).is_file()
+
+    @property
+    def has_page(self) -> bool:
+        """Whether it has a report."""
+        return (self.path / self.PAGE).is_file()
+
+    def facts(self) -> dict[str, Any]:
+        """What is said of the inversion.
+
+        Raises:
+            OSError: if nothing is.
+            CheckpointError: if it cannot be understood.
+        """
+        return dict(read_json(self.path / self.FACTS, "invert the photo anew"))
+
+    def latents(self, *, model: str = "") -> Latents:
+        """The latents, complete.
+
+        Args:
+            model: where given, the hash that they must belong to.
+
+        Raises:
+            LatentsError: if there are none, or they are another model's.
+        """
+        return Latents.load(self.path / self.LATENTS, model=model)
+
+    def picture(self, name: str, *, channels: int = 3, value_range: Range = (-1.0, 1.0)) -> Tensor:
+        """One of the pictures, (C, H, W).
+
+        Raises:
+            ImageError: if it is not there.
+        """
+        return read(self.path / name, channels=channels, value_range=value_range)

@@ -1,0 +1,249 @@
+"""What comes of inverting photos with a model: pictures, numbers, a page, a folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ganenc_registry.errors import ImageError
+from PIL import Image
+from torch import Tensor
+
+from ganenc.files import write_text
+from ganenc.images import to_image
+from ganenc.inversion import Inversion, Photo, PhotoFolder
+from ganenc.measures import DomainCheck, domain_warning, evaluate_pairs, judge, metric_settings
+from ganenc.objectives import Look, Objective, looks
+from ganenc.report.figures import amplification, difference, figure
+from ganenc.report.inversion import ReportedPlace, ReportedView, inversion_report
+
+if TYPE_CHECKING:
+    from ganenc.model import Model
+
+__all__ = ["Inverted"]
+
+SHOWN = 8
+"""Of several photos, so many are shown in a notebook."""
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Inverted(Inversion):
+    """Photos that a model inverted: one, or several; ``inverted[i]`` is one of them."""
+
+    photos: tuple[Photo, ...]
+    model: Model
+    method: str
+    seed: int = 0
+    objective: Objective | None = None
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __iter__(self) -> Iterator[Inverted]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> Inverted:
+        place = range(len(self))[place]
+        some = slice(place, place + 1)
+        one = replace(
+            self, latents=self.latents[some], reconstructions=self.reconstructions[some], history=self.history[some],
+            seconds=self.seconds[some], labels=None if self.labels is None else self.labels[some],
+            photos=self.photos[some],
+        )  # fmt: skip
+        for name in ("scores", "mean_scores"):  # What was computed for all at once stands for each.
+            if name in self.__dict__:
+                one.__dict__[name] = self.__dict__[name][some]
+        return one
+
+    def __repr__(self) -> str:
+        names = ", ".join(photo.name for photo in self.photos[:3]) + (", ..." if len(self) > 3 else "")
+        return f"Inverted({names} by {self.method} of {self.model.source!r})"
+
+    @property
+    def targets(self) -> Tensor:
+        """What was to be rebuilt, (N, C, H, W), beside the reconstructions."""
+        return torch.stack([photo.target for photo in self.photos]).to(self.reconstructions)
+
+    @property
+    def image(self) -> Image.Image:
+        """The reconstruction of the one photo.
+
+        Raises:
+            ImageError: if there are several.
+        """
+        return to_image(self._only().reconstructions[0], self.model.generator.spec.value_range)
+
+    @cached_property
+    def scores(self) -> list[dict[str, float]]:
+        """The metrics of every photo."""
+        return self._compared(self.reconstructions)
+
+    @cached_property
+    def mean_scores(self) -> list[dict[str, float]]:
+        """The metrics of the generator's mean image against every photo."""
+        return self._compared(self.model.mean_image.expand_as(self.reconstructions))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics, averaged over the photos."""
+        return {name: sum(row[name] for row in self.scores) / len(self) for name in self.scores[0]}
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        """Where the attention looked, and what the losses saw, in the one photo and its reconstruction.
+
+        Empty where no objective saw the photo.
+        """
+        if self.objective is None or self.method == "encode":
+            return []
+        one, values = self._only(), self.model.generator.spec.value_range
+        made = one.reconstructions.detach()
+        return looks(self.objective.attention, one.targets, made, labels=self.labels, value_range=values)
+
+    @cached_property
+    def check(self) -> DomainCheck | None:
+        """Whether the one photo is like what the generator makes; None where there is no encoder to tell."""
+        one, judge = self._only(), self.model.judge(self.seed)
+        if judge is None:
+            return None
+        once = one.reconstructions if self.method == "encode" else None
+        return judge.check(one.photos[0], self.labels, once=once, others=self.model.other_aligners(self.objective))
+
+    def facts(self) -> dict[str, Any]:
+        """What is to be said of the one photo, as plain data."""
+        one, model = self._only(), self.model
+        photo, history = one.photos[0], one.history[0] if one.history else []
+        backbone = model.metric_backbone()
+        return {
+            "photo": str(photo.source) if isinstance(photo.source, str | Path) else photo.name,
+            "model": model.source,
+            "model_hash": model.hash,
+            "steps": len(history),
+            "metric_settings": metric_settings(self.targets, backbone),
+            "settings": self.settings,
+            "space": self.latents.space,
+            "transform": None if photo.transform is None else photo.transform.to_mapping(),
+            "labels": None if self.labels is None else self.labels.tolist(),
+            "labels_from": self.settings.get("labels_from"),
+            "backbone": None if backbone is None else backbone.name,
+            "loss": history[-1] if history else None,
+            "metrics": one.scores[0],
+            "metrics_of_the_mean_image": one.mean_scores[0],
+            "seconds": self.seconds[0],
+            **self._judged(),
+        }
+
+    def page(self) -> str:
+        """The page of the one photo, as HTML that needs no other file."""
+        one, model = self._only(), self.model
+        photo, made = one.photos[0], one.reconstructions[0].detach().cpu()
+        whole, place = photo.put_back(made), None
+        if photo.transform is not None and photo.whole is not None and whole is not None:
+            align = str(self.settings.get("align", ""))
+            place = ReportedPlace(align, photo.whole, whole, photo.transform.corners())
+        found = self.settings.get("labels_from")
+        return inversion_report(
+            title=photo.name,
+            target=photo.target,
+            reconstruction=made,
+            metrics=one.scores[0],
+            value_range=model.generator.spec.value_range,
+            metric_settings=metric_settings(one.targets, model.metric_backbone()),
+            views=[ReportedView(x.name, x.weight, x.target[0].cpu(), x.reconstruction[0].cpu()) for x in self.looks],
+            place=place,
+            history=one.history[0] if one.history else [],
+            check=self.check,
+            settings={
+                **{name: value for name, value in self.settings.items() if name not in ("labels", "labels_from")},
+                **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({found})"}),
+                "space of the latents": self.latents.space,
+            },
+            seconds=one.seconds[0],
+            model=model.source,
+            model_hash=model.hash,
+        )
+
+    def report(self, path: str | Path) -> None:
+        """Write the page of the one photo."""
+        write_text(path, self.page())
+
+    def save(self, folder: str | Path, *, pages: bool = True) -> None:
+        """Write what the photo leaves, see `PhotoFolder`; of several, each into a folder of its own by its number.
+
+        Args:
+            folder: where to.
+            pages: whether to write a report and a picture of what the attention saw.
+        """
+        if len(self) > 1:
+            for place, one in enumerate(self):
+                one.save(Path(folder) / f"{place:04d}-{Path(one.photos[0].name).stem}", pages=pages)
+            return
+        PhotoFolder(Path(folder)).write(
+            self.photos[0],
+            self.reconstructions[0].detach().cpu(),
+            self.latents,
+            self.facts(),
+            model=self.model.hash,
+            value_range=self.model.generator.spec.value_range,
+            looks=self.looks if pages else (),
+            page=self.page() if pages else "",
+        )
+
+    def show(self) -> None:
+        """Show target, reconstruction and difference: in a notebook there, otherwise in the system's viewer."""
+        notebook = sys.modules.get("IPython")  # Loaded already wherever there is one.
+        if notebook is not None and notebook.get_ipython() is not None:
+            notebook.display.display(self)
+        else:
+            self.image.show()
+
+    def _repr_html_(self) -> str:
+        values = self.model.generator.spec.value_range
+        rows = []
+        for place, photo in enumerate(self.photos[:SHOWN]):
+            made = self.reconstructions[place]
+            factor = amplification(photo.target, made, value_range=values)
+            error = difference(photo.target, made, factor=factor, value_range=values)
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.scores[place].items())
+            rows += [
+                figure(photo.target, photo.name, value_range=values, limit=256),
+                figure(made, "Reconstruction", numbers, value_range=values, limit=256),
+                figure(error, "Difference", f"times {factor}", value_range=(0.0, 1.0), limit=256),
+            ]
+        grid = "display:grid;grid-template-columns:repeat(3,max-content);gap:8px"
+        return f'<div style="{grid}">{"".join(rows)}</div>'
+
+    def _judged(self) -> dict[str, Any]:
+        """What one pass of the encoder says of the photo; empty where there is no encoder."""
+        check = self.check
+        if check is None:
+            return {}
+        return {
+            "one_pass": {
+                "photo_psnr": check.photo_psnr,
+                "generated_psnr": check.baseline.psnr,
+                "generated_deviation": check.baseline.deviation,
+                "generated_count": check.baseline.count,
+                "deviations_below": check.deviations,
+                "mean_image_psnr": check.photo_mean_psnr,
+                "aligned_psnr": dict(check.aligned),
+            },
+            "far": check.far,
+            "hint": check.hint,
+            "warning": domain_warning(check, self.photos[0].name) or None,
+            "verdict": judge(check, self.scores[0]["psnr"]).headline,
+        }
+
+    def _only(self) -> Inverted:
+        if len(self) != 1:
+            raise ImageError(f"These are {len(self)} photos; pick one by its number, such as inverted[0].")
+        return self
+
+    def _compared(self, made: Tensor) -> list[dict[str, float]]:
+        values = self.model.generator.spec.value_range
+        return evaluate_pairs(self.targets, made.detach(), value_range=values, backbone=self.model.metric_backbone())
