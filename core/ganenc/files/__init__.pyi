@@ -8,6 +8,7 @@ from .bounded_json import read_json as read_json
 from .devices import check_device as check_device
 from .devices import is_out_of_memory as is_out_of_memory
 from .downloads import OnProgress as OnProgress
+from .downloads import cache_folder as cache_folder
 from .downloads import download as download
 from .interrupts import Interrupts as Interrupts
 from .processes import Processes as Processes

@@ -19,12 +19,13 @@ from typing import TypeAlias
 from urllib.error import HTTPError
 from urllib.request import Request
 
+import platformdirs
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import DownloadError, GanencError
 
 from ganenc.files.atomic import atomic_path
 
-__all__ = ["OnProgress", "download"]
+__all__ = ["OnProgress", "cache_folder", "download"]
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes that are here, and those there are in all where the site says."""
@@ -34,6 +35,12 @@ PATIENCE = 8.0
 ATTEMPTS = 4
 """How often a transfer is begun in one call, as long as each brings something."""
 _CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where what was fetched is kept: ``$GANENC_HOME``, otherwise the system's place (``~/.cache/ganenc`` on Linux)."""
+    own = os.environ.get("GANENC_HOME")
+    return Path(own).expanduser() if own else platformdirs.user_cache_path("ganenc", appauthor=False)
 
 
 def download(

@@ -1,12 +1,10 @@
 """Published generators by name: where their files lie on this machine, and how they get there. Imports no torch.
 
-A release's files lie in ``models/<name>`` of the cache folder, which is ``$GANENC_HOME``, otherwise
-``$XDG_CACHE_HOME/ganenc``, otherwise ``~/.cache/ganenc``. Not in paper.
+A release's files lie in ``models/<name>`` of :func:`ganenc.files.cache_folder`. Not in paper.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +15,9 @@ from ganenc_registry.errors import CheckpointError, DownloadError, PluginError, 
 from ganenc_registry.specs import GeneratorSpec, Noise, Release, ReleaseFile
 from ganenc_registry.specs.layout import shape_text
 
-from ganenc.files import OnProgress, download
+from ganenc.files import OnProgress, cache_folder, download
 
 __all__ = [
-    "cache_folder",
     "check_release",
     "fetch_release",
     "find_release",
@@ -54,14 +51,6 @@ def find_release(name: str) -> Release | None:
     """The release of that name; None if there is no such model, or it is shipped and needs no fetching."""
     found = registered_model(name)
     return found if isinstance(found, Release) else None
-
-
-def cache_folder() -> Path:
-    """Where what was fetched is kept: ``$GANENC_HOME``, or ``ganenc`` in ``$XDG_CACHE_HOME`` or in ``~/.cache``."""
-    own = os.environ.get("GANENC_HOME")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "ganenc"
 
 
 def release_folder(name: str) -> Path:

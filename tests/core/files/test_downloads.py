@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ganenc.files import download
+from ganenc.files import cache_folder, download
 from ganenc.files import downloads as module
 from ganenc_registry.errors import DownloadError
 from servers import Site, serving
@@ -214,3 +214,18 @@ def test_a_process_that_dies_leaves_its_part_and_no_lock(site: Site, path: Path)
     download(f"{site.url}/net.pkl", path, checksum=SHA256)
     assert site.asked == [("/net.pkl", "bytes=100000-")]
     assert path.read_bytes() == DATA
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GANENC_HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home"
+    monkeypatch.setenv("GANENC_HOME", "~/mine")
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("GANENC_HOME")
+    assert cache_folder().name == "ganenc"
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert cache_folder() == tmp_path / "xdg" / "ganenc"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache_folder() == tmp_path / ".cache" / "ganenc"

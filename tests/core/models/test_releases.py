@@ -246,18 +246,6 @@ def test_a_foreign_file_called_like_a_release_is_named_by_its_path(
     assert len(site.asked) == 1
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert releases.cache_folder() == home
-    monkeypatch.delenv("GANENC_HOME")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert releases.cache_folder() == tmp_path / "xdg" / "ganenc"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert releases.cache_folder() == tmp_path / ".cache" / "ganenc"
-    monkeypatch.setenv("GANENC_HOME", "~/mine")
-    assert releases.cache_folder() == tmp_path / "mine"
-
-
 def test_a_model_is_a_folder_or_a_release(known: Any) -> None:
     known.add_value("model", "wrong", 3, summary="Registered amiss")
     with pytest.raises(PluginError, match="has to be the Path of a folder, or a Release"):
