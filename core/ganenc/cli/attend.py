@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.errors import ImageError
 
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
@@ -98,20 +98,18 @@ def attend(
     file of each photo, and one of them all. A broken photo is named and skipped, and the exit code is then 1.
     """
     from ganenc import images
-    from ganenc.cli.labels import written_classes
     from ganenc.cli.record import unique_names
     from ganenc.images import sheet
+    from ganenc.inversion import written_labels
 
     registry().get("attention", attention)
     found = images.find(photos)
-    classes = None if labels is None else written_classes(labels, found)
-    if classes is not None and len(classes) not in (1, len(found)):
-        raise SpecError(f"--labels gives {len(classes)} for {len(found)} photos; give one each, or one for all.")
+    classes = None if labels is None else written_labels(labels, found)
     looks = _build(attention, backbone, read_settings(settings), device)
     looked: list[_Looked] = []
     failures: list[tuple[Path, str]] = []
     for index, (path, name) in enumerate(zip(found, unique_names(found, taken=[SHEET]), strict=True)):
-        label = None if classes is None else classes[index % len(classes)]
+        label = None if classes is None else classes[index]
         try:
             one = _look(looks, path, size or LONGEST, label, device)
         except ImageError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from ganenc_registry import registry
@@ -14,7 +14,7 @@ from ganenc_registry.errors import ImageError, SpecError, WeightsMissingError
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, emit, say, show
 from ganenc.cli.evaluate_outcome import Evaluated, Measured
-from ganenc.cli.labels import WAYS, folder_classes, photo_labels
+from ganenc.cli.labels import photo_labels
 from ganenc.cli.options import (
     Backbone,
     Candidates,
@@ -132,7 +132,7 @@ def evaluate(
     if bool(photos) == bool(samples):
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
     from ganenc.cli.session import open_session
-    from ganenc.inversion import build_inverter
+    from ganenc.inversion import Finding, build_inverter
     from ganenc.measures import Metric
 
     registry().get("inverter", method)
@@ -142,7 +142,7 @@ def evaluate(
     session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     failures: list[tuple[Path, str]] = []
     if samples:
-        way = labels if labels in WAYS else None
+        way = labels if labels in get_args(Finding) else None
         target = _synthesized(session, samples, seed, truncation, None if way else integers(labels))
     else:
         target, way = _photos(session, photos or [], labels, failures)
@@ -217,6 +217,7 @@ def _photos(
 ) -> tuple[Target, str | None]:
     """Photos with the labels that are known, and the way that is asked for; the broken ones go to ``failures``."""
     from ganenc import images
+    from ganenc.inversion import folder_labels
 
     def skip(path: Path, error: ImageError) -> None:
         failures.append((path, str(error)))
@@ -227,7 +228,7 @@ def _photos(
     labels = photo_labels(text, files, session)
     asked = labels if isinstance(labels, str) else None
     if labels is None or isinstance(labels, str):
-        labels = session.labels(folder_classes(files, spec.classes), len(files))
+        labels = session.labels(folder_labels(files, spec.classes), len(files))
     found = images.read_many(files, size=spec.size, channels=spec.channels, value_range=spec.value_range, on_error=skip)
     if not found.paths:
         raise ImageError(f"None of the photos in {', '.join(given)} could be read.")

@@ -12,7 +12,6 @@ from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
 
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, say, show
-from ganenc.cli.labels import WAYS, written_classes
 from ganenc.cli.options import Out, Set, TrainingLabels, read_settings
 
 __all__ = ["finetune", "pretrain"]
@@ -76,11 +75,10 @@ def _classes(labels: str, fields: Mapping[str, Any], run: str) -> list[int]:
         SpecError: if they are to be found instead of given.
     """
     from ganenc import images
+    from ganenc.inversion import written_labels
 
-    if labels in WAYS:
-        raise SpecError(f"--labels {labels}: a training wants the classes given, as numbers, by names or by a file.")
     photos = _resolve(run, "finetune", fields).data.photos
-    return written_classes(labels, images.find(photos) if photos else [])
+    return written_labels(labels, images.find(photos) if photos else [])
 
 
 def _given(generator: str | None, encoder: str | None, steps: int | None, device: str | None) -> dict[str, Any]:

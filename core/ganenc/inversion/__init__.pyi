@@ -22,6 +22,7 @@ from .optimize import cosine_rate as cosine_rate
 from .photo import Photo as Photo
 from .photo import PhotoSource as PhotoSource
 from .photo import read_photo as read_photo
+from .photo_classes import Finding as Finding
 from .photo_classes import Found as Found
 from .photo_classes import default_way as default_way
 from .photo_classes import find_labels as find_labels
@@ -32,3 +33,6 @@ from .photo_classes import predict_labels as predict_labels
 from .photo_classes import search_labels as search_labels
 from .photo_folder import PhotoFolder as PhotoFolder
 from .stacked import StackedEncoder as StackedEncoder
+from .written_labels import folder_labels as folder_labels
+from .written_labels import read_labels as read_labels
+from .written_labels import written_labels as written_labels

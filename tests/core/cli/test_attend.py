@@ -150,4 +150,4 @@ def test_what_is_called_wrongly_is_told(run: Any, photos: Path) -> None:
     assert "no option 'flor' (did you mean 'floor'?)" in err
     code, _, err = run(photos, "-a", "bright", "--labels", "1,2,3")
     assert code == 2
-    assert "--labels gives 3 for 2 photos" in err
+    assert "labels: 3 are given for 2 photos" in err

@@ -11,7 +11,6 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.cli.labels import folder_classes, written_classes
 from ganenc.models import model_hash, save_pretrained
 from ganenc_registry.specs import RunSpec
 from toys import ColourBackbone, ToyColours, small_encoder
@@ -140,7 +139,7 @@ class TestInvert:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ("0,1", "--labels gives 2 for 3; give one each, or one for all"),
+            ("0,1", "labels: 2 are given for 3 photos; give one each, or one for all"),
             ("4", "4 is no class of"),
             ("-1", "whole numbers of 0 or more"),
             ("folder", "no 'folder' (did you mean 'folders'?)"),
@@ -249,14 +248,3 @@ def test_a_training_takes_classes_from_folders(run: Any, photos: Path, model: Pa
     code, _, err = run(*words, "--labels", "predicted")
     assert code == 2
     assert "given" in err
-
-
-def test_folders_name_classes_only_if_all_do() -> None:
-    assert folder_classes([Path("3/a.png"), Path("x/07/b.png")], 10) == [3, 7]
-    assert folder_classes([Path("3/a.png"), Path("x/b.png")], 10) is None
-    assert folder_classes([Path("3/a.png")], 3) is None
-
-
-def test_classes_of_hundreds_of_photos_can_be_written_out() -> None:
-    numbers = list(range(10)) * 40
-    assert written_classes(",".join(map(str, numbers)), [Path(f"{place}.png") for place in range(400)]) == numbers
