@@ -269,7 +269,7 @@ class Worker:
         return placed
 
     def _page(self, result: Result, placed: Placed, whole: Tensor | None) -> str:
-        from ganenc.report import ReportedPlace, ReportedView, inversion_report
+        from ganenc.report import ReportedPlace, inversion_report
 
         place = None
         if placed.transform is not None and placed.photo is not None and whole is not None:
@@ -281,7 +281,7 @@ class Worker:
             metrics=result.metrics,
             value_range=self.spec.value_range,
             metric_settings=self.settings_of_metrics(),
-            views=[ReportedView(x.name, x.weight, x.target[0].cpu(), x.reconstruction[0].cpu()) for x in result.looks],
+            looks=result.looks,
             place=place,
             history=result.history,
             check=result.check,

@@ -1,13 +1,12 @@
-"""Curves as inline SVG, drawn here: small panels of one term each, on a logarithmic scale and a linear one."""
+"""Curves as panels of one term each, on a logarithmic scale and a linear one: what goes where, for a template."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["Curve", "chart", "curves_of", "panels"]
+__all__ = ["MOST_POINTS", "Curve", "Drawing", "Line", "Mark", "Panel", "chart", "curves_of", "panels"]
 
 Curve: TypeAlias = Sequence[tuple[float, float]]
 """Points (step, value)."""
@@ -18,6 +17,44 @@ MOST_POINTS = 240
 COLOURS = 6
 SMALLEST = 1e-6
 """Values under this share of the highest are rounding, and have no place on a logarithmic scale."""
+
+
+class Mark(NamedTuple):
+    """A number beside an axis, so many pixels from the top or from the left."""
+
+    at: float
+    text: str
+
+
+class Line(NamedTuple):
+    """A curve: its colour by number, the path that draws it, and both its ends in words."""
+
+    colour: int
+    path: str
+    hint: str
+
+
+class Drawing(NamedTuple):
+    """The curves on one scale."""
+
+    kind: str
+    """``log paired`` and ``linear``, of which one is shown, or ``only``."""
+    label: str
+    rules: list[Mark]
+    steps: list[Mark]
+    lines: list[Line]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+
+
+class Panel(NamedTuple):
+    """The curves of one term, with their colours and names."""
+
+    title: str
+    drawings: list[Drawing]
+    legend: list[tuple[int, str]]
 
 
 def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] = ("step",)) -> dict[str, Curve]:
@@ -32,7 +69,7 @@ def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] =
     return {name: points for name, points in curves.items() if len(points) > 1}
 
 
-def panels(curves: Mapping[str, Curve]) -> str:
+def panels(curves: Mapping[str, Curve]) -> list[Panel]:
     """One panel for each loss, with a curve for each view: ``image/mse`` and ``at1/mse`` share the panel ``mse``.
 
     The total comes first, the latent loss last.
@@ -41,66 +78,58 @@ def panels(curves: Mapping[str, Curve]) -> str:
     for name, curve in curves.items():
         before, _, last = name.rpartition("/")
         latent = before.startswith("latent")
-        title = "latent" if latent else last
         label = name.partition("/")[2].replace("/", " ") if latent else before or last
-        groups.setdefault(title, {})[label] = curve
+        groups.setdefault("latent" if latent else last, {})[label] = curve
     order = sorted(groups, key=lambda title: (title != "total", title == "latent"))
-    drawn = [chart(title, groups[title]) for title in order]
-    return f'<div class="grid">{"".join(drawn)}</div>' if drawn else ""
+    return [chart(title, groups[title]) for title in order]
 
 
-def chart(title: str, series: Mapping[str, Curve]) -> str:
-    """One panel with its legend.
+def chart(title: str, series: Mapping[str, Curve]) -> Panel:
+    """One panel.
 
-    Args:
-        title: what is drawn.
-        series: the curves by name. A linear scale is drawn always; a logarithmic one where no value is below 0 by more
-            than rounding, without the values that are 0 or next to it.
+    A linear scale is drawn always; a logarithmic one where no value is below 0 by more than rounding, without the
+    values that are 0 or next to it.
     """
     thin = {name: _thin(curve) for name, curve in series.items()}
     values = [value for curve in thin.values() for _, value in curve]
     floor = max(values) * SMALLEST
     fit = {name: [point for point in curve if point[1] > floor] for name, curve in thin.items()}
     enough = max(values) > 0 and min(values) >= -floor and any(len(curve) > 1 for curve in fit.values())
-    scales: tuple[bool | None, ...] = (True, False) if enough else (None,)
-    drawings = "".join(_draw(title, fit if scale else thin, log=scale) for scale in scales)
-    legend = "".join(
-        f'<span><i class="c{i % COLOURS}"></i>{escape(name)}</span>' for i, name in enumerate(thin) if name != title
+    drawings = (
+        [_draw(title, fit, "log paired"), _draw(title, thin, "linear")] if enough else [_draw(title, thin, "only")]
     )
-    return f'<div class="chart"><h3>{escape(title)}</h3>{drawings}<div class="legend">{legend}</div></div>'
+    return Panel(title, drawings, [(i % COLOURS, name) for i, name in enumerate(thin) if name != title])
 
 
-def _draw(title: str, series: Mapping[str, Curve], *, log: bool | None) -> str:
-    """The SVG of one scale. ``log`` None is linear with no other scale beside it."""
+def _draw(title: str, series: Mapping[str, Curve], kind: str) -> Drawing:
+    log = kind.startswith("log")
     steps = [step for curve in series.values() for step, _ in curve]
     values = [value for curve in series.values() for _, value in curve]
     left, right = min(steps), max(steps)
     low, high, marks = _log_axis(values) if log else _linear_axis(values)
 
     def x(step: float) -> float:
-        return LEFT + (step - left) / max(right - left, 1e-12) * (WIDTH - LEFT - RIGHT)
+        return round(LEFT + (step - left) / max(right - left, 1e-12) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(value: float) -> float:
         share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
-    parts = [
-        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" y2="{y(mark):.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">{mark:g}</text>'
-        for mark in marks
-    ]
-    for mark in _ticks(left, right, 4):
-        anchor = "end" if x(mark) > WIDTH - 30 else "middle"
-        parts.append(f'<text x="{x(mark):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{mark:g}</text>')
-    for index, (name, curve) in enumerate(series.items()):
-        if not curve:
-            continue
-        line = "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in curve)
-        hint = f"{name}: {curve[0][1]:.4g} at step {curve[0][0]:g}, {curve[-1][1]:.4g} at step {curve[-1][0]:g}"
-        parts.append(f'<path class="c{index % COLOURS}" d="{line}"><title>{escape(hint)}</title></path>')
-    kind = "log paired" if log else "only" if log is None else "linear"
-    label = escape(f"{title} by step, {'logarithmic' if log else 'linear'} scale", quote=True)
-    return f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    return Drawing(
+        kind,
+        f"{title} by step, {'logarithmic' if log else 'linear'} scale",
+        [Mark(y(mark), f"{mark:g}") for mark in marks],
+        [Mark(x(mark), f"{mark:g}") for mark in _ticks(left, right, 4)],
+        [
+            Line(
+                index % COLOURS,
+                "M" + "L".join(f"{x(step)} {y(value)}" for step, value in curve),
+                f"{name}: {curve[0][1]:.4g} at step {curve[0][0]:g}, {curve[-1][1]:.4g} at step {curve[-1][0]:g}",
+            )
+            for index, (name, curve) in enumerate(series.items())
+            if curve
+        ],
+    )
 
 
 def _linear_axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
@@ -115,16 +144,14 @@ def _log_axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
     low, high = min(values), max(values)
     if high / low < 1.2:
         low, high = low / 1.1, high * 1.1
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
-        marks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-        marks = [mark for mark in marks if low <= mark <= high]
+        marks = [step * power for power in powers for step in steps if low <= step * power <= high]
         if len(marks) >= 3:
             break
     else:
         marks = _ticks(low, high, 3)
-    every = -(-len(marks) // 6)
-    return low, high, marks[::every]
+    return low, high, marks[:: -(-len(marks) // 6)]
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:

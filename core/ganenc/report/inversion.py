@@ -1,65 +1,47 @@
-"""The page of one inversion."""
+"""The page of one inversion, and what a notebook shows of some."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ganenc.images import Range, draw_frame
+from ganenc.images import Range, draw_frame, to_uint8
 from ganenc.measures import DomainCheck, judge
+from ganenc.objectives import Look
 from ganenc.report.chart import curves_of, panels
-from ganenc.report.figures import FEW_PIXELS, SMOOTH, amplification, difference, figure
-from ganenc.report.page import facts, page, section, table
+from ganenc.report.pages import render
+from ganenc.report.pictures import FEW_PIXELS, amplification, difference
+from ganenc.report.texts import metric_name, metric_text, seconds_text
 
-__all__ = ["SCALE", "ReportedPlace", "ReportedView", "inversion_report", "metric_text", "seconds_text"]
-
-SCALE = (
-    '<span class="choice"><label><input type="radio" name="scale" id="log" checked>logarithmic</label>'
-    '<label><input type="radio" name="scale" id="linear">linear</label></span>'
-)
-VIEW_SIZE = 512
-PICTURES = {"heat": "Heat map", "boxes": "Where it looks"}
-"""The titles of pictures that are no views."""
-
-
-@dataclass(frozen=True)
-class ReportedView:
-    """One view of the attention, or one picture of where it looks, of the target and of its reconstruction.
-
-    Attributes:
-        name: ``image``, ``at1``, ``at2``; ``heat`` or ``boxes`` of a picture.
-        weight: of the view in the objective; None for a picture, which no loss sees.
-        target: (C, H, W).
-        reconstruction: (C, H, W).
-    """
-
-    name: str
-    weight: float | None
-    target: Tensor = field(repr=False)
-    reconstruction: Tensor = field(repr=False)
+__all__ = ["Bar", "ReportedPlace", "inversion_report", "notebook_pictures"]
 
 
 @dataclass(frozen=True)
 class ReportedPlace:
-    """Where in its photo the target lies.
-
-    Attributes:
-        align: the name of the alignment.
-        photo: the whole photo, (C, height, width).
-        result: the same with the reconstruction in its place.
-        corners: of the target in the photo, (x, y) each; see `ganenc.inversion.Transform.corners`.
-    """
+    """Where in its photo the target lies."""
 
     align: str
+    """The name of the alignment."""
     photo: Tensor = field(repr=False)
+    """The whole photo, (C, height, width)."""
     result: Tensor = field(repr=False)
+    """The same with the reconstruction in its place."""
     corners: Sequence[tuple[float, float]]
+    """Of the target in the photo, (x, y) each; see `ganenc.inversion.Transform.corners`."""
+
+
+class Bar(NamedTuple):
+    """A bar of a page: its name, its number, its kind and its length in percent."""
+
+    name: str
+    text: str
+    kind: str
+    share: float
 
 
 def inversion_report(
@@ -70,7 +52,7 @@ def inversion_report(
     metrics: Mapping[str, float],
     value_range: Range = (-1.0, 1.0),
     metric_settings: Mapping[str, str] | None = None,
-    views: Sequence[ReportedView] = (),
+    looks: Sequence[Look] = (),
     place: ReportedPlace | None = None,
     history: Sequence[Mapping[str, float]] = (),
     check: DomainCheck | None = None,
@@ -85,10 +67,10 @@ def inversion_report(
         title: what was inverted, such as the photo's file name.
         target: the image that was to be rebuilt, (C, H, W) in ``value_range``.
         reconstruction: what the generator makes of its latents, (C, H, W).
-        metrics: what `ganenc.measures.metrics.evaluate_pairs` gives for the two.
+        metrics: of the two, by name.
         value_range: the values of black and white.
-        metric_settings: how each metric was taken, as `ganenc.measures.metrics.metric_settings` says it.
-        views: the views of the attention and where it looks; the whole image, shown anyway, is left out.
+        metric_settings: how each metric was taken, by name.
+        looks: where the attention looks in this one image; the whole image, shown anyway, is left out.
         place: where in its photo the target lies, where it was aligned.
         history: the terms of every step, as `ganenc.inversion.Inversion` holds them for one image.
         check: one pass of the encoder on generated images and on this one, where there is an encoder.
@@ -96,78 +78,70 @@ def inversion_report(
         seconds: how long the inversion took.
         model: the name of the model, its folder or file.
         model_hash: the hash of its weights.
-
-    Returns:
-        the page, as text.
     """
-    numbers = {_title(name): metric_text(name, value) for name, value in metrics.items()}
+    settings = settings or {}
+    numbers = {metric_name(name): metric_text(name, value) for name, value in metrics.items()}
+    known: dict[str, object] = {"model": model} if model else {}
+    if model_hash:
+        known["hash of its weights"] = model_hash
     if seconds is not None:
         numbers["seconds"] = seconds_text(seconds)
-    body = [
-        _pictures(target, reconstruction, value_range),
-        _place(place, value_range),
-        _domain(check, metrics.get("psnr", math.nan), value_range),
-        _views(views, value_range),
-        section("Loss", panels(curves_of(history)), aside=SCALE if len(history) > 1 else ""),
-        _metrics(metrics, metric_settings or {}),
-        section("Settings", facts(_facts(settings or {}, seconds, model, model_hash, len(history)))),
+        speed = f", {len(history) / seconds:.1f} steps a second" if history and seconds else ""
+        known["time"] = f"{seconds:.1f} s{speed}"
+    final = metrics.get("psnr", math.nan)
+    return render(
+        "inversion.html",
+        title=title,
+        numbers=numbers,
+        value_range=value_range,
+        model=PurePath(model).name,
+        few=max(target.shape[-2:]) < FEW_PIXELS,
+        **_compared(target, reconstruction, value_range),
+        place=place,
+        framed=None if place is None else draw_frame(place.photo, place.corners, value_range),
+        check=check,
+        verdict=None if check is None else judge(check, final),
+        bars=[] if check is None else _bars(check, final),
+        looks=[look for look in looks if look.name != "image"],
+        panels=panels(curves_of(history)),
+        metrics=metrics,
+        metric_settings=metric_settings or {},
+        settings=settings,
+        facts_shown={**known, **settings},
+    )
+
+
+def notebook_pictures(
+    names: Sequence[str],
+    targets: Sequence[Tensor],
+    reconstructions: Sequence[Tensor],
+    metrics: Sequence[Mapping[str, float]],
+    value_range: Range = (-1.0, 1.0),
+) -> str:
+    """Photos, (C, H, W) each, beside what came of them and the differences, as HTML for a cell of a notebook."""
+    rows = [
+        {
+            "name": name,
+            "numbers": ", ".join(f"{metric_name(key)} {metric_text(key, value)}" for key, value in numbers.items()),
+            **_compared(target, made, value_range),
+        }
+        for name, target, made, numbers in zip(names, targets, reconstructions, metrics, strict=True)
     ]
-    lead = f"Inverted with {PurePath(model).name}" if model else "Inverted"
-    method = (settings or {}).get("method")
-    return page(title, f"{lead} by the method {method}" if method else lead, numbers, body)
+    return render("notebook.html", rows=rows, value_range=value_range)
 
 
-def metric_text(name: str, value: float) -> str:
-    """A metric as text: PSNR in dB, the others with three digits."""
-    if not math.isfinite(value):
-        return "identical" if name == "psnr" and value > 0 else "not a number"
-    return f"{value:.2f} dB" if name == "psnr" else f"{value:.3f}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Seconds as text, to a tenth, or below one to a thousandth."""
-    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}"
-
-
-def _title(name: str) -> str:
-    first, _, rest = name.partition("-")
-    return first.upper() + (f" ({rest})" if rest else "")
-
-
-def _pictures(target: Tensor, reconstruction: Tensor, value_range: Range) -> str:
+def _compared(target: Tensor, reconstruction: Tensor, value_range: Range) -> dict[str, Any]:
     factor = amplification(target, reconstruction, value_range=value_range)
     error = difference(target, reconstruction, factor=factor, value_range=value_range)
-    height, width = target.shape[-2:]
-    caption = "as it is" if factor == 1 else f"amplified {factor} times"
-    figures = [
-        figure(target, "Photo", f"as the generator sees it, {height}x{width}", value_range=value_range),
-        figure(reconstruction, "Reconstruction", "from the saved latents", value_range=value_range),
-        figure(error, "Difference", f"absolute, {caption}", value_range=(0.0, 1.0)),
-    ]
-    few = max(height, width) < FEW_PIXELS
-    return section("Images", f'<div class="grid">{"".join(figures)}</div>', aside=SMOOTH if few else "")
+    return {
+        "target": target,
+        "reconstruction": reconstruction,
+        "difference": to_uint8(error, (0.0, 1.0)),
+        "factor": factor,
+    }
 
 
-def _place(place: ReportedPlace | None, value_range: Range) -> str:
-    if place is None:
-        return ""
-    framed = draw_frame(place.photo, place.corners, value_range)
-    height, width = place.photo.shape[-2:]
-    figures = [
-        figure(framed, "Whole photo", f"{height}x{width}, aligned by {place.align}", value_range=(0.0, 255.0)),
-        figure(place.result, "Put back", "the reconstruction in its place", value_range=value_range),
-    ]
-    return section("In its place", f'<div class="grid">{"".join(figures)}</div>')
-
-
-def _domain(check: DomainCheck | None, final: float, value_range: Range) -> str:
-    if check is None:
-        return ""
-    verdict = judge(check, final)
-    words = (
-        f'<div class="verdict {verdict.mark}"><p><strong>{escape(verdict.headline)}</strong></p>'
-        f"<p>{escape(verdict.text)}</p></div>"
-    )
+def _bars(check: DomainCheck, final: float) -> list[Bar]:
     rows = [
         (f"{check.baseline.count} generated images, one pass", check.baseline.psnr, "generated"),
         ("This photo, one pass", check.photo_psnr, "photo"),
@@ -175,56 +149,9 @@ def _domain(check: DomainCheck | None, final: float, value_range: Range) -> str:
         ("This photo and the mean image", check.photo_mean_psnr, "mean"),
     ]
     top = max((value for _, value, _ in rows if math.isfinite(value)), default=1.0)
-    bars = "".join(
-        f'<span>{escape(name)}</span><div class="bar"><i class="{kind}" style="width:{_share(value, top):.1f}%"></i>'
-        f"<span>{escape(metric_text('psnr', value))}</span></div>"
-        for name, value, kind in rows
-    )
-    examples = [
-        figure(check.baseline.image, "Generated image", value_range=value_range, limit=VIEW_SIZE),
-        figure(check.baseline.reconstruction, "Rebuilt", "in one pass", value_range=value_range, limit=VIEW_SIZE),
-        figure(check.baseline.mean_image, "Mean image", "of the generator", value_range=value_range, limit=VIEW_SIZE),
-    ]
-    pictures = f'<div class="grid small" style="margin-top:20px">{"".join(examples)}</div>'
-    return section("Photo or encoder?", words, f'<div class="bars">{bars}</div>', pictures)
+    return [Bar(name, metric_text("psnr", value), kind, _share(value, top)) for name, value, kind in rows]
 
 
 def _share(value: float, top: float) -> float:
     """The length of a bar, in percent, with room left for its number."""
-    return 80.0 * max(0.0, min(value, top)) / top if top > 0 and value == value else 0.0
-
-
-def _views(views: Sequence[ReportedView], value_range: Range) -> str:
-    figures = []
-    for view in views:
-        if view.name == "image":
-            continue
-        text = "" if view.weight is None else f"weight {view.weight:g}"
-        for picture, whose in ((view.target, "photo"), (view.reconstruction, "reconstruction")):
-            name = f"{PICTURES.get(view.name, view.name.upper())}, {whose}"
-            figures.append(figure(picture, name, text, value_range=value_range, limit=VIEW_SIZE))
-    note = (
-        '<p class="note">Where the attention looks, and what the losses see besides the whole image, alike in the photo'
-        " and the reconstruction.</p>"
-    )
-    grid = f'<div class="grid small">{"".join(figures)}</div>' if figures else ""
-    return section("Views of the attention", note + grid if grid else "")
-
-
-def _metrics(metrics: Mapping[str, float], settings: Mapping[str, str]) -> str:
-    rows = [
-        (escape(_title(name)), escape(metric_text(name, value)), escape(settings.get(name, "")))
-        for name, value in metrics.items()
-    ]
-    return section("Metrics", table(["metric", "value", "taken with"], rows, numeric=[1]) if rows else "")
-
-
-def _facts(
-    settings: Mapping[str, Any], seconds: float | None, model: str, model_hash: str, steps: int
-) -> dict[str, object]:
-    found: dict[str, object] = {"model": model} if model else {}
-    if model_hash:
-        found["hash of its weights"] = model_hash
-    if seconds is not None:
-        found["time"] = f"{seconds:.1f} s" + (f", {steps / seconds:.1f} steps a second" if steps and seconds else "")
-    return {**found, **settings}
+    return round(80.0 * max(0.0, min(value, top)) / top, 1) if top > 0 and value == value else 0.0

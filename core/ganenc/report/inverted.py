@@ -19,8 +19,7 @@ from ganenc.images import to_image
 from ganenc.inversion import Inversion, Photo, PhotoFolder
 from ganenc.measures import DomainCheck, domain_warning, evaluate_pairs, judge, metric_settings
 from ganenc.objectives import Look, Objective, looks
-from ganenc.report.figures import amplification, difference, figure
-from ganenc.report.inversion import ReportedPlace, ReportedView, inversion_report
+from ganenc.report.inversion import ReportedPlace, inversion_report, notebook_pictures
 
 if TYPE_CHECKING:
     from ganenc.model import Model
@@ -154,7 +153,7 @@ class Inverted(Inversion):
             metrics=one.scores[0],
             value_range=model.generator.spec.value_range,
             metric_settings=metric_settings(one.targets, model.metric_backbone()),
-            views=[ReportedView(x.name, x.weight, x.target[0].cpu(), x.reconstruction[0].cpu()) for x in self.looks],
+            looks=self.looks,
             place=place,
             history=one.history[0] if one.history else [],
             check=self.check,
@@ -203,20 +202,13 @@ class Inverted(Inversion):
             self.image.show()
 
     def _repr_html_(self) -> str:
-        values = self.model.generator.spec.value_range
-        rows = []
-        for place, photo in enumerate(self.photos[:SHOWN]):
-            made = self.reconstructions[place]
-            factor = amplification(photo.target, made, value_range=values)
-            error = difference(photo.target, made, factor=factor, value_range=values)
-            numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.scores[place].items())
-            rows += [
-                figure(photo.target, photo.name, value_range=values, limit=256),
-                figure(made, "Reconstruction", numbers, value_range=values, limit=256),
-                figure(error, "Difference", f"times {factor}", value_range=(0.0, 1.0), limit=256),
-            ]
-        grid = "display:grid;grid-template-columns:repeat(3,max-content);gap:8px"
-        return f'<div style="{grid}">{"".join(rows)}</div>'
+        return notebook_pictures(
+            [photo.name for photo in self.photos[:SHOWN]],
+            [photo.target for photo in self.photos[:SHOWN]],
+            list(self.reconstructions[:SHOWN]),
+            self.scores[:SHOWN],
+            self.model.generator.spec.value_range,
+        )
 
     def _judged(self) -> dict[str, Any]:
         """What one pass of the encoder says of the photo; empty where there is no encoder."""

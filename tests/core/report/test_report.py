@@ -20,11 +20,11 @@ from ganenc.files import write_text
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.measures import Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
+from ganenc.objectives import Look
 from ganenc.report import (
     MOST_POINTS,
     ReportedPhoto,
     ReportedPlace,
-    ReportedView,
     amplification,
     chart,
     curves_of,
@@ -101,6 +101,10 @@ def check_of(generated: float, photo: float, mean: float = 12.0) -> DomainCheck:
     return DomainCheck(Baseline(generated, mean, 8, picture, picture, picture), photo, 11.0)
 
 
+def look_of(name: str, weight: float | None, target: Tensor, made: Tensor) -> Look:
+    return Look(name, weight, target[None], made[None])
+
+
 HISTORY = [
     {"step": float(step), "image/mse": 1 / step, "at1/mse": 2 / step, "latent/w/mse": 0.1, "total": 3.1 / step}
     for step in range(1, 30)
@@ -116,7 +120,7 @@ class TestInversionReport:
             "reconstruction": made,
             "metrics": {"psnr": 25.123, "ssim": 0.5, "lpips-hands": 0.25},
             "metric_settings": {"psnr": "peak 255"},
-            "views": [ReportedView("image", 1.0, target, made), ReportedView("at1", 0.375, target, made)],
+            "looks": [look_of("image", 1.0, target, made), look_of("at1", 0.375, target, made)],
             "history": HISTORY,
             "check": check_of(28.0, 17.6),
             "settings": {"method": "finetune", "rate": 0.0015, "flag": True, "nothing": None, "betas": (0.0, 0.99)},
@@ -148,7 +152,7 @@ class TestInversionReport:
             assert word in text, word
 
     def test_it_leaves_out_what_it_is_not_given(self, pair: tuple[Tensor, Tensor]) -> None:
-        page = self.page(pair, views=(), history=(), check=None, settings=None, metric_settings=None, seconds=None)
+        page = self.page(pair, looks=(), history=(), check=None, settings=None, metric_settings=None, seconds=None)
         assert set(page.images()) == {"Photo", "Reconstruction", "Difference"}
         assert "Loss" not in page.text
         assert "Photo or encoder?" not in page.text
@@ -179,8 +183,8 @@ class TestInversionReport:
         place = ReportedPlace(
             "center", photo, photo * 0.5, [(10.0, 20.0), (200.0, 20.0), (200.0, 210.0), (10.0, 210.0)]
         )
-        looked = [ReportedView("image", 1.0, target, made), ReportedView("heat", None, made, target)]
-        page = self.page(pair, views=looked, place=place)
+        looked = [look_of("image", 1.0, target, made), look_of("heat", None, made, target)]
+        page = self.page(pair, looks=looked, place=place)
         shown = page.images()
         assert np.array_equal(shown["Heat map, photo"], images.to_uint8(made).permute(1, 2, 0).numpy())
         assert np.array_equal(shown["Put back"], images.to_uint8(photo * 0.5).permute(1, 2, 0).numpy())
@@ -191,6 +195,30 @@ class TestInversionReport:
         assert not changed[230:].any()
         assert "300x280, aligned by center" in page.text
         assert "weight None" not in page.text
+
+
+def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
+    bad = "<script>alert('x')</script>"
+    target, made = pair
+    place = ReportedPlace(bad, target, made, [(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)])
+    rows = [{"step": step, f"{bad}/{bad}": 1.0 + step, "total": 1.0} for step in range(3)]
+    run = preset("pretrain", generator=bad, steps=4)
+    pages = [
+        inversion_report(
+            title=bad, target=target, reconstruction=made, metrics={bad: 1.0}, metric_settings={bad: bad},
+            looks=[look_of(bad, None, target, made)], place=place, history=rows, settings={bad: bad, "method": bad},
+            model=bad, model_hash=bad,
+        ),
+        summary_report(
+            title=bad, photos=[ReportedPhoto(bad, {bad: 1.0}, 1.0, link=bad, label=bad)], failures=[(bad, bad)],
+            baseline={bad: 0.0}, settings={bad: {bad: [bad]}}, metric_settings={bad: bad},
+        ),
+        run_report(title=bad, run=run, history=rows, stopped=bad, generator_hash=bad),
+    ]  # fmt: skip
+    for html in pages:
+        page = Page(html)
+        page.assert_alone()
+        assert page.text.count(bad) >= 4
 
 
 class TestVerdict:
@@ -277,44 +305,50 @@ class TestCharts:
         assert curves_of(rows) == {"a": [(1.0, 1.0), (5.0, 2.0)]}
 
     def test_each_loss_has_its_panel_with_the_total_first(self) -> None:
-        html = panels(curves_of(HISTORY))
-        Page(html)
-        assert re.findall(r"<h3>(\w+)</h3>", html) == ["total", "mse", "latent"]
-        assert html.count("<svg") == 2 * 3
+        found = panels(curves_of(HISTORY))
+        assert [panel.title for panel in found] == ["total", "mse", "latent"]
+        assert [[name for _, name in panel.legend] for panel in found] == [[], ["image", "at1"], ["w mse"]]
+        assert [[drawing.kind for drawing in panel.drawings] for panel in found] == [["log paired", "linear"]] * 3
 
     def test_points_lie_where_the_scale_puts_them(self) -> None:
-        html = chart("x", {"x": [(0.0, 1.0), (5.0, 10.0), (10.0, 100.0)]})
-        paths = [path.split("L") for path in re.findall(r'd="M([^"]+)"', html)]
-        log, linear = ([tuple(map(float, point.split())) for point in points] for points in paths)
+        drawings = chart("x", {"x": [(0.0, 1.0), (5.0, 10.0), (10.0, 100.0)]}).drawings
+        log, linear = (points_of(drawing.lines[0].path) for drawing in drawings)
         steps = [x for x, _ in log]
         assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], abs=0.2)
         assert log[0][1] - log[1][1] == pytest.approx(log[1][1] - log[2][1], abs=0.2)
         assert (linear[0][1] - linear[1][1]) / (linear[0][1] - linear[2][1]) == pytest.approx(10 / 100, abs=0.02)
+        marks = {mark.text: mark.at for mark in drawings[0].rules}
+        assert [marks["1"], marks["10"], marks["100"]] == pytest.approx([y for _, y in log], abs=0.1)
 
     @pytest.mark.parametrize(
         "values", [(0.0, 1.0), (-1.0, 1.0), (-1e-9, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01)]
     )
     def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
-        html = chart("x", {"x": [(0.0, values[0]), (1.0, values[1])]})
-        Page(html)
-        assert "nan" not in html
+        rows = [{"step": step, "<x>": value} for step, value in enumerate(values)]
+        html = run_report(title="x", run=preset("pretrain", generator="a-model", steps=40), history=rows)
+        page = Page(html)
         assert html.count("<svg") == (2 if min(values) > 0 else 1)
-        for path in re.findall(r'd="M([^"]+)"', html):
-            heights = [float(point.split()[1]) for point in path.split("L")]
-            assert all(0 <= y <= 200 for y in heights)
+        assert "<x>" in page.text
+        paths = [attributes["d"] for tag, attributes in page.tags if tag == "path"]
+        assert paths
+        for path in paths:
+            assert all(0 <= x <= 340 and 0 <= y <= 200 for x, y in points_of(path))
 
     def test_rounding_below_zero_does_not_take_the_logarithmic_scale_away(self) -> None:
         curve = [(0.0, 1.0), (1.0, 0.1), (2.0, -1e-9)]
-        html = chart("x", {"x": curve, "zero": [(0.0, 0.0), (2.0, 0.0)]})
-        Page(html)
-        assert 'class="log paired"' in html
-        assert len(re.findall(r'd="M([^"]+)"', html)) == 1 + 2
+        drawings = chart("x", {"x": curve, "zero": [(0.0, 0.0), (2.0, 0.0)]}).drawings
+        assert [drawing.kind for drawing in drawings] == ["log paired", "linear"]
+        assert [len(drawing.lines) for drawing in drawings] == [1, 2]
 
     def test_long_curves_are_thinned_and_keep_both_ends(self) -> None:
-        html = chart("x", {"x": [(float(i), 1.0 + i) for i in range(5000)]})
-        for path in re.findall(r'd="M([^"]+)"', html):
-            assert len(path.split("L")) == MOST_POINTS
-        assert "5000 at step 4999" in html
+        for drawing in chart("x", {"x": [(float(i), 1.0 + i) for i in range(5000)]}).drawings:
+            assert len(points_of(drawing.lines[0].path)) == MOST_POINTS
+            assert "5000 at step 4999" in drawing.lines[0].hint
+
+
+def points_of(path: str) -> list[tuple[float, float]]:
+    """The places (x, y) that a path leads through."""
+    return [(float(x), float(y)) for x, y in (point.split() for point in path.removeprefix("M").split("L"))]
 
 
 def test_amplification_fills_the_range_without_clipping() -> None:
@@ -350,11 +384,11 @@ class TestRunReport:
     def test_it_shows_curves_grids_and_the_spec(self, pair: tuple[Tensor, Tensor]) -> None:
         png = images.png_bytes(pair[0])
         run = preset("pretrain", generator="a-model", steps=40)
-        page = Page(run_report(title="t", run=run, history=HISTORY, grids=[("step 1", png), ("step 29", png)]))
+        page = Page(run_report(title="t", run=run, history=HISTORY, grids=[(1, png), (9, png), (29, png)]))
         page.assert_alone()
         assert "29 of 40" in page.text
         assert run.to_yaml() in page.text
-        assert set(page.images()) == {"step 1", "step 29"}
+        assert [name.partition(":")[0] for name in page.images()] == ["step 1", "step 29"]
 
     def test_it_reads_what_a_run_left_with_a_torn_last_line(self, tmp_path: Path, pair: tuple[Tensor, Tensor]) -> None:
         write_text(tmp_path / "run.yaml", preset("pretrain", generator="a-model", steps=40).to_yaml())

@@ -1,0 +1,58 @@
+"""Images in a page, as PNG files in base64."""
+
+from __future__ import annotations
+
+import base64
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganenc.images import Range, convert_range, png_bytes, shrink
+
+__all__ = ["FEW_PIXELS", "Picture", "amplification", "data_url", "difference", "picture"]
+
+FEW_PIXELS = 256
+"""Images with a longer side under this are shown enlarged, pixel by pixel."""
+FACTORS = (1, 2, 4, 8, 16)
+
+
+class Picture(NamedTuple):
+    """What an ``img`` needs."""
+
+    url: str
+    width: int
+    height: int
+    few: bool
+    """Whether it is to be enlarged pixel by pixel."""
+
+
+def picture(pixels: Tensor, limit: int, value_range: Range = (-1.0, 1.0)) -> Picture:
+    """An image (C, H, W) in ``value_range``, or 8 bits, made smaller where its longer side is over ``limit``."""
+    if pixels.dtype == torch.uint8:
+        pixels, value_range = pixels.float(), (0.0, 255.0)
+    small = shrink(pixels.detach().float().cpu(), limit)
+    height, width = small.shape[-2:]
+    return Picture(data_url(png_bytes(small, value_range)), width, height, max(height, width) < FEW_PIXELS)
+
+
+def data_url(png: bytes) -> str:
+    """The bytes of a PNG file as a URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def amplification(a: Tensor, b: Tensor, *, value_range: Range) -> int:
+    """The largest of 1, 2, 4, 8 and 16 that times the difference of two images (C, H, W) leaves 99% of it unclipped."""
+    error = _error(a, b, value_range).flatten()
+    high = float(error.kthvalue(max(1, round(0.99 * error.numel()))).values)
+    return max((factor for factor in FACTORS if factor * high <= 1.0), default=1)
+
+
+def difference(a: Tensor, b: Tensor, *, factor: float, value_range: Range) -> Tensor:
+    """The absolute difference of two images (C, H, W) times ``factor``, from 0 to 1."""
+    return (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
+
+
+def _error(a: Tensor, b: Tensor, value_range: Range) -> Tensor:
+    one, other = (convert_range(x.detach().float().cpu(), value_range, (0.0, 1.0)).clamp(0.0, 1.0) for x in (a, b))
+    return torch.nan_to_num((one - other).abs(), nan=1.0)

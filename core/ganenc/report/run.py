@@ -1,0 +1,106 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ganenc_registry.errors import GanencError
+from ganenc_registry.specs import RunSpec
+
+from ganenc.files import write_text
+from ganenc.models import read_config
+from ganenc.report.chart import curves_of, panels
+from ganenc.report.pages import render
+from ganenc.report.texts import duration
+
+__all__ = ["run_report", "write_run_report"]
+
+NO_TERMS = ("step", "rate", "rate_factor", "returned_to_good_state")
+"""What rows hold besides the terms of the objective."""
+
+
+def run_report(
+    *,
+    title: str,
+    run: RunSpec,
+    history: Sequence[Mapping[str, float]],
+    grids: Sequence[tuple[int, bytes]] = (),
+    attention: bytes | None = None,
+    seconds: float | None = None,
+    stopped: str = "",
+    generator_hash: str = "",
+) -> str:
+    """One self-contained HTML page about one run; a pure function of its data.
+
+    Args:
+        title: what was trained.
+        run: the resolved spec.
+        history: the rows of metrics: ``step``, every term by name, and what else was logged.
+        grids: sample grids as (step, bytes of a PNG file), of which the first and the last are shown.
+        attention: where the attention looks, as the bytes of a PNG file.
+        seconds: how long the run has taken.
+        stopped: why the run ended early, if it did.
+        generator_hash: the hash of the generator's weights.
+    """
+    last = next((row for row in reversed(history) if "total" in row), {})
+    numbers = {"steps": f"{int(last.get('step', 0)):,} of {run.steps:,}"}
+    if last:
+        numbers["loss at the end"] = f"{last['total']:.4g}"
+    if seconds is not None:
+        numbers["time"] = duration(seconds)
+    settings = {"generator": run.generator, "task": run.task, "device": run.device, "seed": run.seed}
+    said = {"hash of the generator's weights": generator_hash, "ended early": stopped}
+    return render(
+        "run.html",
+        title=title,
+        numbers=numbers,
+        run=run,
+        grids=[*grids[:1], *grids[-1:]] if len(grids) > 1 else grids,
+        attention=attention,
+        panels=panels(curves_of(history, ignore=NO_TERMS)),
+        settings={**settings, **{name: text for name, text in said.items() if text}},
+    )
+
+
+def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Path:
+    """Read what a run left in its folder and write ``report.html`` beside it, atomically.
+
+    Raises:
+        SpecError: if the folder holds no run.
+        GanencError: if the page cannot be written.
+    """
+    folder = Path(folder)
+    run = RunSpec.from_file(folder / "run.yaml")
+    pictures = sorted((folder / "grids").glob("step-*.png"))
+    seen = folder / "attention.png"
+    try:
+        info = read_config(folder / "encoder").get("info", {})
+    except GanencError:
+        info = {}
+    html = run_report(
+        title=f"{run.task} {folder.resolve().name}",
+        run=run,
+        history=_rows(folder / "metrics.jsonl"),
+        grids=[(int(path.stem.partition("-")[2]), path.read_bytes()) for path in (*pictures[:1], *pictures[1:][-1:])],
+        attention=seen.read_bytes() if seen.is_file() else None,
+        seconds=seconds,
+        stopped=str(info.get("stopped", "")),
+        generator_hash=str(info.get("generator", "")),
+    )
+    write_text(folder / "report.html", html)
+    return folder / "report.html"
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl``, without what an interruption left half written."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
