@@ -16,10 +16,10 @@ from _misaligned import MODEL, hand_region, misaligned, place, train_generator
 from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion import Finetune, objective_from_spec
+from ganenc.inversion import Finetune
 from ganenc.measures import metrics
 from ganenc.models import save_pretrained
-from ganenc.objectives import Backbone
+from ganenc.objectives import Backbone, build_objective
 from ganenc.training import finetune, pretrain
 from ganenc_plugin_hands.figures import kept_out
 from ganenc_plugin_hands.models import ZOO
@@ -217,7 +217,7 @@ class World:
     def _inverted(self, job: Job, generator: Generator, encoder: Encoder, run: RunSpec) -> dict[str, Any]:
         """Each photo kept out, by the paper's fine-tuning, from the encoder that the job has trained."""
         photos, regions = self.kept_out(job, places=1)
-        objective = objective_from_spec(run.objective, generator)
+        objective = build_objective(run.objective, generator)
         steps = round(self.sizes.invert * (self.sizes.longer_alone if ARMS[job.arm].longer else 1))
         started = time.process_time()
         done = Finetune(steps).invert(photos, generator, encoder, objective=objective)

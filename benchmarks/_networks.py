@@ -79,4 +79,4 @@ def backbone(name: str = "squeeze", device: str = "cpu") -> tuple[ImageNetBackbo
     if not kind.available():
         torch.manual_seed(0)
         state, weights = getattr(models, kind.architecture)(weights=None).state_dict(), "random weights"
-    return kind(state).to(device).to(memory_format=torch.channels_last), weights
+    return kind(state=state).to(device).to(memory_format=torch.channels_last), weights

@@ -17,10 +17,8 @@ from functools import partial
 
 from _common import clock, describe, interleaved, parser, publish, ratios, set_threads, table
 from _networks import BACKBONES, NETWORKS, backbone
-from ganenc.inversion import objective_from_spec
-from ganenc.objectives import Batch, EncoderStep, Objective, Reference
+from ganenc.objectives import Batch, EncoderStep, Objective, Reference, build_objective
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec, preset
-from ganenc_registry.specs.run import AttentionChoice
 from steps import Bench, build
 
 Work = dict[str, Callable[[], object]]
@@ -40,8 +38,8 @@ def finetuning(bench: Bench) -> Work:
     alone: Work = {}
     for name in ATTENTIONS:
         options = {"cache": 0.0} if name.startswith("gradcam") else {}
-        choice = ObjectiveSpec(attention=AttentionChoice(name=name, options=options))
-        objective = objective_from_spec(choice, bench.generator, backbone=bench.backbone)
+        choice = ObjectiveSpec(attention={"name": name, "options": options})
+        objective = build_objective(choice, bench.generator, own_backbone=bench.backbone)
         reference = objective.prepare(bench.images)
         step = EncoderStep(bench.generator, bench.encoder, objective, latent_on_photos=False)
         work[name] = bench.step(step, lambda: Batch(bench.images), reference)
@@ -62,9 +60,9 @@ def pretraining(bench: Bench) -> Work:
     for name in ATTENTIONS:
         mapped = name.startswith("gradcam")
         for ending, options in ((", map known", {}), (", map anew", {"cache": 0.0})) if mapped else (("", {}),):
-            choice = ObjectiveSpec(attention=AttentionChoice(name=name, options=options))
+            choice = ObjectiveSpec(attention={"name": name, "options": options})
             step = EncoderStep(
-                bench.generator, bench.encoder, objective_from_spec(choice, bench.generator, backbone=bench.backbone)
+                bench.generator, bench.encoder, build_objective(choice, bench.generator, own_backbone=bench.backbone)
             )
             work[f"{name}{ending}"] = bench.step(step, bench.synthesized, None)
     return work

@@ -24,8 +24,8 @@ from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize, objective_from_spec
-from ganenc.objectives import Objective
+from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize
+from ganenc.objectives import Objective, build_objective
 from ganenc_plugin_stylegan.specs import stylegan2_spec
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
 from torch import Tensor
@@ -82,7 +82,7 @@ class Bench:
 def bench_of(network: str, device: str, dtype: torch.dtype = torch.float32) -> Bench:
     """The bench of a network."""
     generator, encoder = networks(SPECS[network]())
-    objective = objective_from_spec(ObjectiveSpec(), generator, backbone=backbone()[0])
+    objective = build_objective(ObjectiveSpec(), generator, own_backbone=backbone()[0])
     return Bench(generator.to(device, dtype), encoder.eval().to(device, dtype), objective.to(device, dtype), device)
 
 

@@ -25,10 +25,11 @@ from _common import RESULTS, clock, parser, publish, set_threads
 from _study import ENCODERS, Costs, Records, Setting, measure_costs, settings
 from _study_report import CURVE_POINTS, first_of_each, report
 from ganenc import images
-from ganenc.inversion import default_objective
 from ganenc.measures import metrics
 from ganenc.models import load_encoder, load_generator, model_folder, model_hash
+from ganenc.objectives import build_objective
 from ganenc_plugin_hands.models import PHOTOS
+from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
 
@@ -40,7 +41,7 @@ class Study:
         assert folder is not None, f"{options.model} is no model folder"
         self.generator = load_generator(folder)
         self.encoders = {name: load_encoder(folder / place) for name, place in ENCODERS.items()}
-        self.objective = default_objective(self.generator, options.backbone)
+        self.objective = build_objective(ObjectiveSpec(backbone=options.backbone), self.generator)
         self.backbone: str = options.backbone
         self.seconds: float = options.seconds
         self.photos = self._read(options.folder, options.photos)

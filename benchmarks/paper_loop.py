@@ -27,9 +27,8 @@ from _networks import NETWORKS, backbone, networks
 from _plain import PlainLoop, encode, synthesize
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, LatentTerm, make_adam
+from ganenc.objectives import Batch, EncoderStep, LatentTerm, build_objective, make_adam
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
@@ -51,8 +50,8 @@ class Ours:
 
     def __post_init__(self) -> None:
         self.photo = self.photo.contiguous(memory_format=torch.channels_last)
-        self.objective = objective_from_spec(
-            ObjectiveSpec(), self.generator, backbone=backbone(device=self.place.device)[0]
+        self.objective = build_objective(
+            ObjectiveSpec(), self.generator, own_backbone=backbone(device=self.place.device)[0]
         )
         self.reference = self.objective.prepare(self.photo)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
@@ -65,9 +64,9 @@ class Ours:
         result.total.backward()
         # Its parts, as what it adds to the image losses is lost in their rounding.
         latent_term, numbers = cast(LatentTerm, self.objective.latent), result.numbers()
-        factors = {"mse": latent_term.mse, "cos": latent_term.cos}
+        factors = {"mse": latent_term.options.mse, "cos": latent_term.options.cos}
         parts = [factors[name.split("/")[2]] * value for name, value in numbers.items() if name.startswith("latent/")]
-        return float(result.image.detach()), latent_term.weight * sum(parts)
+        return float(result.image.detach()), latent_term.options.weight * sum(parts)
 
     def step(self, *, latent: bool = True) -> None:
         """One step of fine-tuning."""

@@ -17,8 +17,7 @@ from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
-from ganenc.inversion import objective_from_spec
-from ganenc.objectives import Batch, EncoderStep, make_adam
+from ganenc.objectives import Batch, EncoderStep, build_objective, make_adam
 from ganenc_registry.specs import ObjectiveSpec
 from steps import channels_last
 
@@ -35,7 +34,7 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     place.prepare(generator)
     torch.manual_seed(1)
     photos = channels_last(torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
-    objective = objective_from_spec(ObjectiveSpec(), generator, backbone=backbone(device=place.device)[0])
+    objective = build_objective(ObjectiveSpec(), generator, own_backbone=backbone(device=place.device)[0])
     work, reference = EncoderStep(generator, encoder, objective), objective.prepare(photos)
     adam = make_adam(encoder.parameters(), 1e-6, (0.9, 0.99))
     read, seconds = place.clock(), []

@@ -23,9 +23,8 @@ from _device import Place, place_options
 from _networks import NETWORKS, backbone, networks
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.objectives import Backbone, Batch, EncoderStep, Objective, Reference, make_adam
+from ganenc.objectives import Backbone, Batch, EncoderStep, Objective, Reference, build_objective, make_adam
 from ganenc.training import Synthesized
 from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
 from torch import Tensor
@@ -168,7 +167,7 @@ def build(
         generator,
         encoder,
         network,
-        objective_from_spec(choice or ObjectiveSpec(), generator, backbone=network),
+        build_objective(choice or ObjectiveSpec(), generator, own_backbone=network),
         batch,
         place,
     )

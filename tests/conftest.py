@@ -41,8 +41,8 @@ def tiny_backbone() -> Any:
         classes = 5
         smallest = 8
 
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
             generator = torch.Generator().manual_seed(3)
             self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1)
             self.last_convolution = nn.Conv2d(6, 9, 3, stride=2, padding=1)

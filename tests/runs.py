@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion import objective_from_spec
-from ganenc.objectives import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep, build_objective
 from ganenc.training import RunFolder, Synthesized, Trainer
 from ganenc_registry.specs import RunSpec, merge
 from torch import Tensor
@@ -85,5 +84,5 @@ def trainer(
     """A trainer of a copy of the encoder, and its source."""
     encoder = copy.deepcopy(encoder)
     source = Watched(Synthesized(generator, run.batch_at(8), seed=run.seed, samples=run.data.samples), encoder, spoil)
-    step = EncoderStep(generator, encoder, objective_from_spec(run.objective, generator))
+    step = EncoderStep(generator, encoder, build_objective(run.objective, generator))
     return Trainer(run, RunFolder(folder, run), step, source, norm_in_training=True), source

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from ganenc.encoders import Encoder, build_encoder
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
-from ganenc.objectives import Backbone, BackboneOutput
+from ganenc.objectives import Attention, Backbone, BackboneOutput, LatentTerm, Loss, Objective, context_for
+from ganenc_registry.components import build
 from ganenc_registry.errors import LatentsError
-from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, Setting, Styles, Vector
+from ganenc_registry.specs import (
+    Choice,
+    Condition,
+    GeneratorSpec,
+    LatentLoss,
+    Map,
+    Noise,
+    Prior,
+    Setting,
+    Styles,
+    Vector,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +32,7 @@ __all__ = [
     "ToyColours",
     "ToyConditional",
     "ToyGenerator",
+    "make_objective",
     "small_encoder",
     "toy_colours_spec",
     "toy_conditional_spec",
@@ -203,11 +219,29 @@ class ColourBackbone(Backbone):
     name = "toy-colour-backbone"
     smallest = 8
 
-    def __init__(self, classes: int = 4) -> None:
-        super().__init__()
+    def __init__(self, *given: Any, classes: int = 4) -> None:
+        super().__init__(*given)
         self.classes = classes
         self.last_convolution = None
         self.register_buffer("colours", colours(classes))
 
     def forward(self, images: Tensor) -> BackboneOutput:
         return BackboneOutput([images], lambda: -torch.cdist(images.mean((2, 3)), self.colours))
+
+
+def make_objective(
+    losses: Mapping[str, float],
+    attention: str | Mapping[str, Any] = "none",
+    *,
+    backbone: Any = None,
+    latent: Mapping[str, Any] | None = None,
+    spec: GeneratorSpec | None = None,
+) -> Objective:
+    """An objective of registered parts, for images from -1 to 1 or those of a spec; the backbone is one at hand."""
+    context = context_for(backbone, spec)
+    choice = attention if isinstance(attention, str) else Choice.from_mapping(attention)
+    return Objective(
+        build("attention", choice, Attention, context),
+        {name: (weight, build("loss", name, Loss, context)) for name, weight in losses.items()},
+        None if latent is None else LatentTerm(LatentLoss(**latent)),
+    )

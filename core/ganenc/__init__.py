@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 from ganenc_registry import GanencError, register, registry
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec, RunSpec, preset
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec, ObjectiveSpec, RunSpec, preset
 
 if TYPE_CHECKING:
     from ganenc import editing as editing
@@ -77,6 +77,7 @@ __all__ = [
     "EncoderSpec",
     "GanencError",
     "GeneratorSpec",
+    "ObjectiveSpec",
     "RunSpec",
     "preset",
     "register",

@@ -14,6 +14,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc_registry.specs import EncoderSpec, RunSpec
 from torch import Tensor
+from toys import make_objective
 
 WRAPPED = Path(__file__).with_name("wrapped.py")
 NAMES = [
@@ -119,7 +120,7 @@ def test_every_method_inverts_and_the_latents_bring_the_image_back(
     generator, encoder, _ = trained
     images, labels = targets(generator)
     options = {"steps": 4} if method == "finetune+refine" else options
-    objective = ganenc.build_objective(LOSSES["losses"], "none", value_range=generator.spec.value_range)
+    objective = make_objective(LOSSES["losses"], "none", spec=generator.spec)
     given = {"labels": labels, "objective": objective}
     found = ganenc.invert(images, generator, encoder, method=method, **given, **options)
     assert found.reconstructions.shape == images.shape

@@ -19,6 +19,7 @@ from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector
 from torch import Tensor, nn
+from toys import make_objective
 
 from adapters import networks
 
@@ -229,7 +230,7 @@ def test_the_best_of_some_draws_starts_a_map_that_is_drawn() -> None:
     generator = registry().resolve("generator", "spatial")().freeze()
     drawn = generator.map(generator.draw(4, seed=0))
     images = generator.synthesize(drawn[2])
-    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": ganenc.build_objective({"mse": 1.0}, "none")}
+    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": make_objective({"mse": 1.0}, "none")}
     found = ganenc.invert(images, generator, method="optimize", **options)
     torch.testing.assert_close(found.latents["z"], drawn["z"][2:3], atol=1e-4, rtol=0)
 
@@ -248,7 +249,7 @@ def test_z_of_the_prior_is_no_part_that_is_called_z() -> None:
     generator = Both().freeze()
     drawn = generator.draw(4, seed=0)
     images = generator.synthesize(generator.map(drawn[1:2]))
-    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": ganenc.build_objective({"mse": 1.0}, "none")}
+    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": make_objective({"mse": 1.0}, "none")}
     found = ganenc.invert(images, generator, method="optimize", space="z", **options).latents
     torch.testing.assert_close(found["z"], drawn[1:2, 2:], atol=1e-4, rtol=0)
     torch.testing.assert_close(found["w"], drawn[1:2, None, :3].expand(-1, 2, -1), atol=1e-4, rtol=0)
@@ -370,7 +371,7 @@ def test_half_precision_is_for_the_network_alone() -> None:
     generator = registry().resolve("generator", "half")().freeze()
     images = generator.synthesize(generator.sample(1, seed=4))
     assert images.dtype == torch.float16
-    objective = ganenc.build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     found = ganenc.invert(images, generator, method="optimize", objective=objective, steps=3, draws=2)
     assert found.latents["z"].dtype == torch.float32
     assert found.reconstructions.dtype == torch.float16

@@ -119,8 +119,8 @@ BROKEN_BLOCKS: list[tuple[type, str]] = [
 
 
 class Trains(MSE):
-    def __init__(self, value_range: tuple[float, float] = (-1.0, 1.0)) -> None:
-        super().__init__(value_range)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.gain = nn.Parameter(torch.ones(()))
 
 
@@ -184,8 +184,8 @@ class FlatReference(MSE):
 
 
 class OneRange(MSE):
-    def __init__(self, value_range: tuple[float, float] = (-1.0, 1.0)) -> None:
-        super().__init__((-1.0, 1.0))
+    def __init__(self, *given: Any) -> None:
+        super().__init__()
 
 
 class Random(MSE):
@@ -202,8 +202,8 @@ class Spoils(MSE):
 
 
 class StaysBehind(MSE):
-    def __init__(self, value_range: tuple[float, float] = (-1.0, 1.0)) -> None:
-        super().__init__(value_range)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.weights = torch.ones(1, 3, 1, 1)
 
     def forward(self, view: Tensor, reference: Tensor) -> Tensor:
@@ -291,9 +291,9 @@ class LooksBeyond(NoAttention):
         return torch.tensor([[0.0, 0.0, height, 2.0 * width]]).expand(len(target), 4)
 
 
-class HasWeights(nn.Module, NoAttention):
-    def __init__(self) -> None:
-        super().__init__()
+class HasWeights(NoAttention):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.gain = nn.Parameter(torch.ones(()))
 
 
@@ -338,8 +338,8 @@ class TakesColourAlone(ExampleBackbone):
 
 
 class LooksElsewhere(ExampleBackbone):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         object.__setattr__(self, "last_convolution", nn.Conv2d(3, 3, 1))
 
 
@@ -355,8 +355,8 @@ class Thaws(ExampleBackbone):
 
 
 class Gathers(ExampleBackbone):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.register_buffer("passes", torch.zeros(()))
 
     def forward(self, images: Tensor) -> BackboneOutput:
@@ -388,8 +388,8 @@ class NegativeWeights(ExampleBackbone):
 
 
 class ShiftStays(ExampleBackbone):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.shift = torch.full((1, 3, 1, 1), 0.1)
 
     def forward(self, images: Tensor) -> BackboneOutput:

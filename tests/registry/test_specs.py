@@ -12,11 +12,13 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import (
     PRESETS,
     BlockShape,
+    Choice,
     Condition,
     EncoderSpec,
     GeneratorSpec,
     Map,
     Noise,
+    ObjectiveSpec,
     Prior,
     RunSpec,
     Setting,
@@ -29,7 +31,6 @@ from ganenc_registry.specs import (
     preset_text,
     read_mapping,
 )
-from ganenc_registry.specs.run import AttentionChoice
 
 LAYOUT = (
     Styles(layers=10, dim=32),
@@ -58,8 +59,8 @@ RUN = RunSpec.from_mapping(
         "generator": "models/my gan",
         "encoder": {"weights": "runs/a/encoder", "overrides": {"blur": True, "residual": "sum"}},
         "objective": {
-            "losses": {"mse": 1.0, "lpips": 0.5},
-            "attention": {"name": "none", "weights": [0, 1], "options": {"of": "given", "sizes": [1, 2.5]}},
+            "losses": {"mse": 1.0, "lpips": {"weight": 0.5, "options": {"side": 3}}, "other": {"name": "mse"}},
+            "attention": {"name": "none", "options": {"of": "given", "sizes": [1, 2.5]}},
             "latent": {"weight": 0.1, "parts": {"w": 2.0}, "on_photos": False},
             "backbone": "hands",
         },
@@ -157,15 +158,17 @@ WRONG: list[tuple[type[Spec], dict[str, Any], list[str]]] = [
     (
         RunSpec,
         run(objective={"attention": {"wieghts": [1, 2]}}),
-        ["objective.attention.wieghts: there is no such field (did you mean 'weights'?); the fields here are name, "],
+        ["objective.attention.wieghts: there is no such field; the fields here are name, options"],
     ),
     (
         RunSpec,
         run(objective={"latent": {"wieght": 1}}, optimiser={"shedule": "cosine"}),
         ["objective.latent.wieght: ", "'weight'", "optimiser.shedule: ", "'schedule'"],
     ),
-    (RunSpec, run(objective={"losses": {"mse": -1}}), ["objective.losses.mse: ", "greater than or equal to 0"]),
-    (RunSpec, run(objective={"attention": {"weights": [1, -2]}}), ["objective.attention.weights.1: "]),
+    (RunSpec, run(objective={"losses": {"mse": -1}}), ["objective.losses.mse.weight: ", "greater than or equal to 0"]),
+    (RunSpec, run(objective={"losses": {"mse": {"wieght": 1}}}), ["objective.losses.mse.wieght: ", "'weight'"]),
+    (RunSpec, run(objective={"losses": {"mse": [1]}}), ["objective.losses.mse: it takes a mapping"]),
+    (RunSpec, run(objective={"latent": {"mse": 0, "cos": 0}}), ["objective.latent: it compares nothing"]),
     (RunSpec, run(optimiser={"betas": [0.9, 1]}), ["optimiser.betas.1: ", "less than 1"]),
     (RunSpec, run(optimiser={"rate": float("nan")}), ["optimiser.rate: ", "finite"]),
     (RunSpec, run(speed={"autocast": "bf32"}), ["speed.autocast: 'bf32' is not allowed (did you mean 'bf16'?)"]),
@@ -268,10 +271,12 @@ def test_presets_carry_the_papers_numbers(name: str) -> None:
     assert spec.task == paper["task"]
     assert (spec.steps, spec.epochs) == (paper["steps"], paper["epochs"])
     assert spec.objective.attention.name == "center"
-    assert spec.objective.attention.weights == paper["mu"]
+    mu = tuple(spec.objective.attention.options.get("weights", (0.375, 0.625)))
+    assert mu == paper["mu"]
     assert spec.objective.image_gradient == paper["image_gradient"]
-    assert spec.objective.losses == {"mse": 5, "cos": 3, "lpips": 2, "ssim": 1}
-    assert spec.objective.backbone == "vgg16"
+    weights = {choice.name: choice.weight for choice in spec.objective.losses.values()}
+    assert weights == {"mse": 5, "cos": 3, "lpips": 2, "ssim": 1}
+    assert spec.objective.backbone is None
     latent = spec.objective.latent
     assert (latent.weight, latent.mse, latent.cos, latent.parts) == (0.01, 5, 3, None)
     assert (spec.optimiser.rate, spec.optimiser.betas, spec.optimiser.schedule) == (0.0015, (0, 0.99), "constant")
@@ -303,12 +308,21 @@ def test_seven_epochs_of_the_papers_samples_in_steps(size: int, batch: int, step
     assert preset("finetune", steps=0, epochs=3, data={"batch": 4}).resolved(size, photos=10).steps == 7
 
 
-def test_the_name_of_an_attention_stands_for_its_fields() -> None:
+def test_a_name_stands_for_an_attention_and_a_number_for_the_weight_of_a_loss() -> None:
     text = RunSpec.from_yaml("task: pretrain\nsteps: 1\nobjective: {attention: none}").objective.attention
-    assert text == AttentionChoice(name="none")
-    assert text.weights == AttentionChoice().weights
+    assert text == Choice(name="none")
     with pytest.raises(SpecError, match=r"objective\.attention: it takes a mapping"):
         RunSpec.from_mapping({"task": "pretrain", "steps": 1, "objective": {"attention": 3}})
+    losses = {"mse": 2, "lpips": {"options": {"side": 1}}, "again": {"name": "mse", "weight": 0.5}}
+    found = ObjectiveSpec(losses=losses, attention={"options": {"weights": [1, 2]}})
+    assert [(key, one.name, one.weight) for key, one in found.losses.items()] == [
+        ("mse", "mse", 2.0),
+        ("lpips", "lpips", 1.0),
+        ("again", "mse", 0.5),
+    ]
+    assert found.losses["lpips"].options == {"side": 1}
+    assert found.attention == Choice(name="center", options={"weights": [1, 2]})
+    assert ObjectiveSpec.from_yaml(found.to_yaml()) == found
 
 
 def test_a_run_without_a_length_is_refused() -> None:
@@ -322,7 +336,7 @@ def test_presets_take_fields_anew_and_keep_the_others() -> None:
     spec = preset("paper-pretrain-s2", steps=9, objective={"attention": {"name": "none"}, "latent": {"weight": 0.5}})
     assert spec.steps == 9
     assert spec.objective.attention.name == "none"
-    assert spec.objective.attention.weights == (5, 9)
+    assert spec.objective.attention.options == {}, "options go with their name"
     assert spec.objective.latent.weight == 0.5
     assert spec.encoder.overrides["blur"] is True
     assert preset("paper-pretrain-s2").steps == 0, "the preset itself stays as it was"
@@ -339,6 +353,17 @@ def test_the_batch_can_be_declared() -> None:
     assert not preset("finetune").mixes_photos
     assert preset("finetune", data={"photo_share": 0.5}).mixes_photos
     assert not preset("pretrain", data={"photo_share": 0.5}).mixes_photos
+
+
+def test_merge_knows_what_stands_for_a_component() -> None:
+    choice = {"name": "center", "options": {"weights": [1, 1]}}
+    assert merge({"a": choice}, {"a": "center"}) == {"a": choice}
+    assert merge({"a": choice}, {"a": "none"}) == {"a": {"name": "none"}}
+    assert merge({"a": choice}, {"a": {"options": {"x": 1}}})["a"]["options"] == {"weights": [1, 1], "x": 1}
+    assert merge({"a": "detail"}, {"a": {"options": {"x": 1}}}) == {"a": {"name": "detail", "options": {"x": 1}}}
+    assert merge({"a": 5.0}, {"a": {"options": {"x": 1}}}) == {"a": {"weight": 5.0, "options": {"x": 1}}}
+    assert merge({"a": {"weight": 5.0, "options": {"x": 1}}}, {"a": 2}) == {"a": {"weight": 2, "options": {"x": 1}}}
+    assert merge({"a": choice}, {"a": None}) == {"a": None}
 
 
 def test_merge_goes_field_by_field_and_leaves_what_it_is_given() -> None:

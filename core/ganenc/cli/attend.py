@@ -127,11 +127,12 @@ def attend(
 
 def _build(name: str, backbone: str | None, chosen: dict[str, Any], device: str) -> Attention:
     """The attention by itself."""
-    from ganenc.cli.session import DEFAULT_BACKBONE
-    from ganenc.files import check_device
-    from ganenc.objectives import build_attention
+    from ganenc_registry.specs import Choice
 
-    return build_attention(name, backbone=backbone or DEFAULT_BACKBONE, options=chosen, device=check_device(device))
+    from ganenc.files import check_device
+    from ganenc.objectives import build_attention, context_for
+
+    return build_attention(Choice(name=name, options=chosen), context_for(backbone, device=check_device(device)))
 
 
 def _look(attention: Attention, path: Path, longest: int, label: int | None, device: str) -> _Looked:

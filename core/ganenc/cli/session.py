@@ -67,13 +67,19 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc.inversion import objective_from_spec
+        from ganenc_registry.components import component_class
+
+        from ganenc.objectives import Loss, build_objective
 
         spec = self._towards()
         if self.backbone == NO_BACKBONE:
-            losses = {name: weight for name, weight in spec.losses.items() if name != "lpips"}
-            spec = spec.model_copy(update={"losses": losses})
-        return objective_from_spec(spec, self.generator)
+            kept = {
+                name: choice
+                for name, choice in spec.losses.items()
+                if not component_class("loss", choice.name, Loss).needs_backbone
+            }
+            spec = spec.model_copy(update={"losses": kept})
+        return build_objective(spec, self.generator)
 
     def attention(self) -> Attention:
         """The attention of that objective by itself.
@@ -81,14 +87,10 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc.objectives import build_attention
+        from ganenc.objectives import build_attention, context_for
 
         spec, generator = self._towards(), self.generator
-        chosen = spec.attention
-        return build_attention(
-            chosen.name, chosen.weights, backbone=spec.backbone, value_range=generator.spec.value_range,
-            device=generator.device, options=chosen.options,
-        )  # fmt: skip
+        return build_attention(spec.attention, context_for(spec.backbone, generator.spec, device=generator.device))
 
     def _towards(self) -> ObjectiveSpec:
         """The spec of the objective."""

@@ -6,9 +6,7 @@ from .alignment import build_aligner as build_aligner
 from .defaults import default_method as default_method
 from .encode import Encode as Encode
 from .entry import build_inverter as build_inverter
-from .entry import default_objective as default_objective
 from .entry import invert as invert
-from .entry import objective_from_spec as objective_from_spec
 from .finetune import Finetune as Finetune
 from .finetune import FinetuneRefine as FinetuneRefine
 from .inverter import Best as Best

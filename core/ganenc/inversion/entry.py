@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
-from ganenc_registry.specs import ObjectiveSpec
+from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
 from ganenc.encoders import Encoder, check_fits
@@ -19,9 +19,9 @@ from ganenc.generators import Generator
 from ganenc.inversion.defaults import default_method
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep
 from ganenc.inversion.photo_classes import LabelsGiven, find_labels, given_labels, must_find
-from ganenc.objectives import Backbone, Objective, build_objective
+from ganenc.objectives import Objective, build_objective
 
-__all__ = ["build_inverter", "default_objective", "invert", "objective_from_spec"]
+__all__ = ["build_inverter", "invert"]
 
 
 def invert(
@@ -33,7 +33,7 @@ def invert(
     labels: LabelsGiven | str | None = None,
     candidates: Sequence[int] | Tensor | None = None,
     objective: Objective | None = None,
-    backbone: str = "vgg16",
+    backbone: str | Choice | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
     **options: Any,
@@ -52,7 +52,7 @@ def invert(
             as the generator, otherwise searched. See `ganenc.inversion.photo_classes.find_labels`.
         candidates: the classes (K,), or (N, K), that a search tries.
         objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
-        backbone: see there.
+        backbone: see there; vgg16 by default, and where that cannot be had, lpips is left out.
         seed: of whatever the method draws.
         on_step: called now and then with the terms of the objective.
         options: of the method, such as ``steps`` or ``rate``.
@@ -73,7 +73,7 @@ def invert(
     method = method or default_method(encoder is not None)
     inverter = build_inverter(method, **options)
     if objective is None and (method != "encode" or must_find(generator, encoder, labels, candidates)):
-        objective = default_objective(generator, backbone)
+        objective = build_objective(ObjectiveSpec(backbone=backbone), generator)
     images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
     started = time.perf_counter()
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
@@ -122,30 +122,3 @@ def build_inverter(method: str, **options: Any) -> Inverter:
     if not isinstance(inverter, Inverter):
         raise PluginError(f"The inverter {method!r} builds a {type(inverter).__name__}, which is no Inverter.")
     return inverter
-
-
-def default_objective(generator: Generator, backbone: str = "vgg16") -> Objective:
-    """The paper's objective (Equations 2, 3 and 6) with its fine-tuning weights."""
-    return objective_from_spec(ObjectiveSpec(backbone=backbone), generator)
-
-
-def objective_from_spec(spec: ObjectiveSpec, generator: Generator, *, backbone: Backbone | None = None) -> Objective:
-    """The objective that a run spec describes, on the generator's device.
-
-    Args:
-        spec: the description.
-        generator: whose images it is for.
-        backbone: one at hand, in place of the one that the spec names.
-    """
-    weights: Sequence[float] = spec.attention.weights
-    latent = spec.latent.model_dump(exclude={"on_photos"}) if spec.latent.weight else None
-    return build_objective(
-        losses=spec.losses,
-        attention=spec.attention.name,
-        weights=weights,
-        attention_options=spec.attention.options,
-        backbone=backbone or spec.backbone,
-        latent=latent,
-        value_range=generator.spec.value_range,
-        device=generator.device,
-    )

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import torch
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import Condition, encoded
+from ganenc_registry.specs import Condition, ObjectiveSpec, encoded
 from torch import Tensor
 
 from ganenc.encoders import Encoder
@@ -19,7 +19,7 @@ from ganenc.inversion.inverter import Best, History, Inversion, Inverter, OnStep
 from ganenc.inversion.optimize import REPORT_EVERY, Variables, cosine_rate, optimise_latents
 from ganenc.inversion.stacked import StackedEncoder, pays_at_once
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, Objective, make_adam
+from ganenc.objectives import Batch, EncoderStep, Objective, build_objective, make_adam
 
 __all__ = ["Finetune", "FinetuneRefine"]
 
@@ -86,10 +86,8 @@ class Finetune(Inverter):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """See :meth:`Inverter.invert`. The encoder that is given stays as it is."""
-        from ganenc.inversion.entry import default_objective
-
         encoder = need_encoder(encoder, self.name)
-        objective = objective or default_objective(generator)
+        objective = objective or build_objective(ObjectiveSpec(), generator)
         working = copy.deepcopy(encoder).eval()
         if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
             working = working.to(memory_format=torch.channels_last)

@@ -10,14 +10,14 @@ from typing import Literal
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import Condition, Map, Styles, Vector
+from ganenc_registry.specs import Condition, Map, ObjectiveSpec, Styles, Vector
 from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.inverter import Best, History, Inversion, Inverter, OnStep, by_size
 from ganenc.latents import Latents
-from ganenc.objectives import Objective, make_adam
+from ganenc.objectives import Objective, build_objective, make_adam
 
 __all__ = ["Optimize", "cosine_rate", "optimise_latents"]
 
@@ -78,10 +78,8 @@ class Optimize(Inverter):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """See :meth:`Inverter.invert`."""
-        from ganenc.inversion.entry import default_objective
-
         generator.freeze()
-        objective = objective or default_objective(generator)
+        objective = objective or build_objective(ObjectiveSpec(), generator)
         found, made, history, seconds = [], [], [], []
         size = self.at_once(generator, encoder)
         for first in range(0, len(images), size):

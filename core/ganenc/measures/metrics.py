@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ganenc_registry import registry
+from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
@@ -112,7 +113,7 @@ def lpips(
     x, y = _eight_bits(a, b, value_range)
     if region is not None:
         y = torch.where(_counted(region, x), y, x)
-    loss = LPIPS(backbone)
+    loss = LPIPS(context=Context(load_backbone=lambda: backbone))
     device = next((tensor.device for tensor in [*backbone.parameters(), *backbone.buffers()]), x.device)
     values: list[float] = []
     with torch.no_grad():

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from ganenc_registry.errors import SpecError
-from torch import Tensor
+from ganenc_registry.components import Component, Context
+from ganenc_registry.specs import Spec
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganenc.images import Range, draw_boxes, heat_over, sheet
@@ -19,11 +21,11 @@ __all__ = [
     "CenterAttention",
     "Look",
     "NoAttention",
+    "TwoWeights",
     "View",
     "looks",
     "looks_sheet",
     "three_views",
-    "two_weights",
 ]
 
 AT1_MARGIN = 0.125
@@ -57,14 +59,16 @@ class Look(NamedTuple):
     """(N, C or 3, H, W)."""
 
 
-class Attention(ABC):
+class Attention(Component, nn.Module, ABC):
     """Makes views. A subclass says what to look at once per target, and then looks there in any image.
 
-    A registered attention is built with those of ``weights=(mu1, mu2)``, ``backbone=`` (a loaded `Backbone`) and
-    ``value_range=`` that its constructor names, and with the options that a run's spec gives it. One that holds a
-    backbone is best an ``nn.Module`` besides: it then moves with its objective, which also predicts classes by it.
-    `views` is all that one needs; `heat`, `region`, `classes` and `pictures` show people and aligners where it looks.
+    What it is built for is in ``context``: the ``value_range`` of the images and the ``backbone``. `views` is all that
+    one needs; `heat`, `region`, `classes` and `pictures` show people and aligners where it looks.
     """
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        nn.Module.__init__(self)
+        Component.__init__(self, options, context)
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
         """Compute what the views need to know of the target, once per target batch.
@@ -160,25 +164,29 @@ class NoAttention(Attention):
         return [View("image", 1.0, image)]
 
 
+class TwoWeights(Spec):
+    """The options of an attention with two views besides the image."""
+
+    weights: tuple[NonNegativeFloat, NonNegativeFloat] = Field(
+        (0.375, 0.625), description="mu1 and mu2 of Equation 2; a view of weight 0 is left out"
+    )
+
+
 class CenterAttention(Attention):
     """Two crops around the centre, for aligned photos such as faces (Figure 5).
 
     AT1 removes 12.5% of the width on each side and keeps the full height; AT2 removes 15.625% on each side of both
     axes. Both are resized to the size of the image (section 3.2), bilinearly; as they only grow, there is nothing to
     antialias.
-
-    Args:
-        weights: mu1 and mu2 of Equation 2. A view of weight 0 is left out.
     """
 
-    def __init__(self, weights: Sequence[float] = (0.375, 0.625)) -> None:
-        self.weights = two_weights(weights)
+    Options = TwoWeights
 
     def views(self, image: Tensor, focus: Any = None) -> list[View]:
         """The image, then AT1 and AT2."""
         return three_views(
             image,
-            self.weights,
+            self.options.weights,
             lambda: _crop(image, 0.0, AT1_MARGIN),
             lambda: _crop(image, AT2_MARGIN, AT2_MARGIN),
         )
@@ -224,17 +232,6 @@ def looks_sheet(found: Sequence[Look], value_range: Range = (-1.0, 1.0), *, most
         rows.append({f"{look.name}, target": look.target[index] for look in found})
         rows.append({f"{look.name}, rebuilt": look.reconstruction[index] for look in found})
     return sheet(rows, value_range)
-
-
-def two_weights(weights: Sequence[float]) -> tuple[float, float]:
-    """mu1 and mu2 of Equation 2, as numbers.
-
-    Raises:
-        SpecError: if there are not two.
-    """
-    if len(weights) != 2:
-        raise SpecError(f"An attention takes two weights, mu1 and mu2; it was given {len(weights)}.")
-    return float(weights[0]), float(weights[1])
 
 
 def three_views(

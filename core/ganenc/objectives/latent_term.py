@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import encoded
+from ganenc_registry.errors import LatentsError, nearest
+from ganenc_registry.specs import LatentLoss, encoded
 from torch import Tensor
 
 from ganenc.latents import Latents
@@ -24,25 +24,12 @@ class LatentTerm:
     their own weights (Equation 5). The gradient goes to both sides: whoever wants one of them fixed detaches it.
 
     Args:
-        weight: epsilon of Equation 6.
-        mse: alpha of Equation 4; 0 leaves the term out.
-        cos: beta of Equation 4; 0 leaves the term out.
-        parts: the parts to compare and their weights (Equation 5); by default all that the reference and the latents
-            share, each with weight 1. Of `Latents`, settings and noise maps are no such parts.
-
-    Raises:
-        SpecError: if nothing is left to compare.
+        options: the weights. Without ``parts`` all are compared that the reference and the latents share, each with
+            weight 1; of `Latents`, settings and noise maps are no such parts.
     """
 
-    def __init__(
-        self, weight: float = 0.01, mse: float = 5.0, cos: float = 3.0, parts: Mapping[str, float] | None = None
-    ) -> None:
-        if not (mse or cos) or (parts is not None and not any(parts.values())):
-            raise SpecError("The latent loss compares nothing: give mse or cos, and a part, a weight above 0.")
-        self.weight = weight
-        self.mse = mse
-        self.cos = cos
-        self.parts = None if parts is None else dict(parts)
+    def __init__(self, options: LatentLoss | None = None) -> None:
+        self.options = options or LatentLoss()
 
     def __call__(
         self, latents: Latents | Mapping[str, Tensor], reference: Latents | Mapping[str, Tensor]
@@ -61,7 +48,12 @@ class LatentTerm:
             LatentsError: if a part is missing or has another shape on the other side.
         """
         mine, wanted = _named(latents), _named(reference)
-        parts = self.parts if self.parts is not None else dict.fromkeys((name for name in wanted if name in mine), 1.0)
+        options = self.options
+        parts = (
+            options.parts
+            if options.parts is not None
+            else dict.fromkeys((name for name in wanted if name in mine), 1.0)
+        )
         sums: list[Tensor] = []
         terms: dict[str, Tensor] = {}
         for name, weight in parts.items():
@@ -72,17 +64,17 @@ class LatentTerm:
                 raise LatentsError(
                     f"Part {name!r} is {tuple(a.shape)} in the latents and {tuple(b.shape)} in their reference."
                 )
-            if self.mse:
+            if options.mse:
                 terms[f"latent/{name}/mse"] = (a - b).square().flatten(1).mean(1)
-                sums.append(weight * self.mse * terms[f"latent/{name}/mse"])
-            if self.cos:
+                sums.append(weight * options.mse * terms[f"latent/{name}/mse"])
+            if options.cos:
                 terms[f"latent/{name}/cos"] = cosine_distance(a, b)
-                sums.append(weight * self.cos * terms[f"latent/{name}/cos"])
+                sums.append(weight * options.cos * terms[f"latent/{name}/cos"])
         if not sums:
             raise LatentsError(
                 f"The latents hold {sorted(mine)} and their reference {sorted(wanted)}; they share no part."
             )
-        return self.weight * torch.stack(sums).sum(0), terms
+        return options.weight * torch.stack(sums).sum(0), terms
 
 
 def _named(latents: Latents | Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from ganenc_registry import registry
-from ganenc_registry.errors import PluginError, SpecError, nearest
+from ganenc_registry.components import Context, build, component_class
+from ganenc_registry.errors import SpecError, WeightsMissingError
+from ganenc_registry.fields import check_choices
+from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from ganenc.images import Range
+from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives.attentions import Attention, View
 from ganenc.objectives.backbones.base import Backbone
-from ganenc.objectives.backbones.loading import load_backbone
+from ganenc.objectives.backbones.loading import context_for
 from ganenc.objectives.latent_term import LatentTerm
 from ganenc.objectives.losses.base import Loss
 
-__all__ = [
-    "LatentTerm",
-    "Objective",
-    "ObjectiveResult",
-    "Reference",
-    "build_attention",
-    "build_objective",
-    "build_with",
-]
+__all__ = ["Objective", "ObjectiveResult", "Reference", "build_attention", "build_objective"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +60,8 @@ class Reference:
             by_view = tensor.reshape(self.views, self.samples, *tensor.shape[1:])
             return by_view.index_select(1, index.to(tensor.device)).flatten(0, 1)
 
-        losses = {name: _map(of_stack, reference) for name, reference in self.losses.items()}
-        return Reference(len(index), self.views, _map(of_samples, self.focus), losses)
+        losses = {name: tree_map_only(Tensor, of_stack, reference) for name, reference in self.losses.items()}
+        return Reference(len(index), self.views, tree_map_only(Tensor, of_samples, self.focus), losses)
 
     def to(self, device: str | torch.device) -> Reference:
         """The same reference on another device."""
@@ -74,8 +69,8 @@ class Reference:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device)
 
-        losses = {name: _map(move, reference) for name, reference in self.losses.items()}
-        return Reference(self.samples, self.views, _map(move, self.focus), losses)
+        losses = {name: tree_map_only(Tensor, move, reference) for name, reference in self.losses.items()}
+        return Reference(self.samples, self.views, tree_map_only(Tensor, move, self.focus), losses)
 
 
 @dataclass(frozen=True)
@@ -197,118 +192,50 @@ class Objective(nn.Module):
 
 
 def build_objective(
-    losses: Mapping[str, float],
-    attention: str | Attention = "center",
-    weights: Sequence[float] = (0.375, 0.625),
-    backbone: str | Backbone = "vgg16",
-    latent: LatentTerm | Mapping[str, Any] | None = None,
-    value_range: Range = (-1.0, 1.0),
-    device: str | torch.device = "cpu",
-    attention_options: Mapping[str, Any] | None = None,
+    spec: ObjectiveSpec, generator: Generator, *, own_backbone: str | Choice | Backbone | None = None
 ) -> Objective:
-    """Build an objective from plain values, names resolved through the registry.
+    """The objective that a spec describes, for the images of a generator and on its device.
+
+    Where the spec names no backbone and the weights of the one taken cannot be had, the losses that need one are left
+    out, after a warning.
 
     Args:
-        losses: the weight of each registered loss; the paper's are ``{"mse": 5, "cos": 3, "lpips": 2, "ssim": 1}``.
-        attention: a registered attention, or one at hand.
-        weights: mu1 and mu2 of Equation 2, for the attentions that take them.
-        backbone: the backbone of the losses and attentions that take one; it is loaded only if one does.
-        latent: the latent loss, or its arguments.
-        value_range: the values of black and white in the images.
-        device: where the objective is to be.
-        attention_options: what else the registered attention takes, by name.
+        spec: the description; the paper's fine-tuning by default.
+        generator: whose images are compared.
+        own_backbone: the one taken where the spec names none, such as the model's own; vgg16 by default. It is loaded
+            only if a loss or the attention needs one.
 
     Raises:
         UnknownNameError: if a name is not registered.
-        WeightsMissingError: if the backbone's weights are not on disk and cannot be fetched.
-        SpecError: if a value makes no sense.
+        SpecError: naming a wrong option by its path, before anything is loaded; or if no loss is left.
+        WeightsMissingError: if the backbone is needed, and its weights are not on disk and cannot be fetched.
     """
+    chosen = {name: choice for name, choice in spec.losses.items() if choice.weight}
+    check_choices(spec, at="objective.")
+    context = context_for(spec.backbone or own_backbone, generator.spec, device=generator.device)
+    needing = [name for name, choice in chosen.items() if component_class("loss", choice.name, Loss).needs_backbone]
+    try:
+        if needing:
+            context.backbone  # noqa: B018
+    except WeightsMissingError as error:
+        if spec.backbone is not None or len(needing) == len(chosen):
+            raise
+        warnings.warn(f"The objective goes on without {', '.join(needing)}: {error}", stacklevel=2)
+        chosen = {name: choice for name, choice in chosen.items() if name not in needing}
+    losses = {name: (choice.weight, build("loss", choice, Loss, context)) for name, choice in chosen.items()}
+    latent = LatentTerm(spec.latent) if spec.latent.weight else None
+    return Objective(build_attention(spec.attention, context), losses, latent).to(generator.device)
 
-    shared = _shared(backbone, value_range, device)
-    built: dict[str, tuple[float, Loss]] = {}
-    for name, weight in losses.items():
-        factory = registry().resolve("loss", name)
-        if weight:
-            built[name] = (weight, _check(build_with(factory, shared), Loss, f"loss {name!r}"))
-    looks = build_attention(
-        attention, weights, backbone=backbone, value_range=value_range, device=device, options=attention_options
-    )
-    if latent is not None and not isinstance(latent, LatentTerm):
-        latent = LatentTerm(**_known(LatentTerm, latent))
-    return Objective(looks, built, latent).to(device)
 
-
-def build_attention(
-    attention: str | Attention,
-    weights: Sequence[float] = (0.375, 0.625),
-    *,
-    backbone: str | Backbone = "vgg16",
-    value_range: Range = (-1.0, 1.0),
-    device: str | torch.device = "cpu",
-    options: Mapping[str, Any] | None = None,
-) -> Attention:
-    """An attention by itself, as `build_objective` builds it.
-
-    Args:
-        attention: a registered attention, or one at hand.
-        weights: mu1 and mu2 of Equation 2, if it takes them.
-        backbone: its backbone, loaded only if it takes one.
-        value_range: the values of black and white in the images.
-        device: where the backbone is to be.
-        options: what else the registered attention takes, by name.
+def build_attention(choice: Choice | str, context: Context) -> Attention:
+    """An attention by itself, as `build_objective` builds it; `context_for` makes the context.
 
     Raises:
         UnknownNameError: if the name is not registered.
-        WeightsMissingError: if the backbone's weights are not on disk and cannot be fetched.
-        SpecError: if a value makes no sense.
+        SpecError: naming a wrong option.
+        WeightsMissingError: if it needs the backbone, whose weights are not on disk and cannot be fetched.
     """
-    options = options or {}
-    what = f"attention {attention!r}"
-    if isinstance(attention, Attention):
-        if options:
-            raise SpecError("Options are for an attention given by its name; this one is built already.")
-        return attention
-    shared = {**_shared(backbone, value_range, device), "weights": tuple(weights)}
-    factory = registry().resolve("attention", attention)
-    known = [name for name in inspect.signature(factory).parameters if name not in shared]
-    for name in options:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise SpecError(f"The {what} has no option {name!r}{nearest(name, known)}; {has}.")
-    try:
-        made: Attention = _check(build_with(factory, {**shared, **options}), Attention, what)
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        raise SpecError(f"The {what} cannot be made of {given or 'its defaults'}: {error}.") from None
-    return made
-
-
-def _shared(backbone: str | Backbone, value_range: Range, device: str | torch.device) -> dict[str, Any]:
-    """What losses and attentions are offered alike."""
-    return {"value_range": value_range, "backbone": lambda: load_backbone(backbone, device=device)}
-
-
-def build_with(factory: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call a class or factory with those of the options that it names; ``backbone`` is a function that loads it."""
-    names = inspect.signature(factory).parameters
-    chosen = {name: value for name, value in options.items() if name in names}
-    if "backbone" in chosen:
-        chosen["backbone"] = chosen["backbone"]()
-    return factory(**chosen)
-
-
-def _known(factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    names = list(inspect.signature(factory).parameters)
-    for name in options:
-        if name not in names:
-            raise SpecError(f"The latent loss has no option {name!r}; it has {', '.join(names)}.")
-    return dict(options)
-
-
-def _check(value: Any, kind: type, what: str) -> Any:
-    if not isinstance(value, kind):
-        raise PluginError(f"The {what} builds a {type(value).__name__}; it has to be a {kind.__name__}.")
-    return value
+    return build("attention", choice, Attention, context, at="attention")
 
 
 def _stack(views: Sequence[View]) -> Tensor:
@@ -319,16 +246,3 @@ def _stack(views: Sequence[View]) -> Tensor:
             f"The views of an attention need one shape; these have {shapes or 'none, as there are no views'}."
         )
     return views[0].image if len(views) == 1 else torch.cat([view.image for view in views])
-
-
-def _map(change: Callable[[Tensor], Tensor], data: Any) -> Any:
-    """Apply ``change`` to every tensor in nested tuples, lists and mappings."""
-    if isinstance(data, Tensor):
-        return change(data)
-    if isinstance(data, tuple) and hasattr(data, "_fields"):
-        return type(data)(*(_map(change, item) for item in data))
-    if isinstance(data, tuple | list):
-        return type(data)(_map(change, item) for item in data)
-    if isinstance(data, Mapping):
-        return {key: _map(change, item) for key, item in data.items()}
-    return data

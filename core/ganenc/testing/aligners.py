@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from ganenc_registry.errors import ImageError, WeightsMissingError
 from torch import Tensor
 
 from ganenc.inversion import Aligner, Transform
-from ganenc.objectives import CenterAttention, build_with
+from ganenc.objectives import CenterAttention
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import draw, shape_text
 from ganenc.testing.subjects import Subject
@@ -38,7 +39,9 @@ class AlignerCase:
         value = self.subject.resolve()
         if isinstance(value, Aligner):
             return value
-        made = build_with(value, {"attention": CenterAttention(), "value_range": (-1.0, 1.0)})
+        offered = {"attention": CenterAttention(), "value_range": (-1.0, 1.0)}
+        known = inspect.signature(value).parameters
+        made = value(**{name: one for name, one in offered.items() if name in known})
         if not isinstance(made, Aligner):
             fail(f"Building it gives a {type(made).__name__}, not an Aligner; subclass ganenc.inversion.Aligner.")
         return made

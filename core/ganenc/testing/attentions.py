@@ -6,26 +6,26 @@ import math
 from functools import cached_property
 
 import torch
+from ganenc_registry.components import Context
 from torch import Tensor
 
 from ganenc.images import Range
-from ganenc.objectives import MSE, Attention, Objective, View, build_with
+from ganenc.objectives import MSE, Attention, Objective, View
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import draw, expect_close, expect_gradient, shape_text, tensors_in, told
-from ganenc.testing.examples import ExampleBackbone
-from ganenc.testing.subjects import Subject
+from ganenc.testing.examples import ExampleBackbone, styled_spec
+from ganenc.testing.subjects import Subject, built
 
 __all__ = ["CHECKS", "AttentionCase"]
 
 SIZES = ((16, 16), (21, 13), (9, 40))
-MU = (0.375, 0.625)
 
 
 class AttentionCase:
     """An attention to check, built as an objective builds it, on a small backbone where it takes one.
 
     Args:
-        subject: the class of the attention, a function that builds it, or an attention.
+        subject: the class of the attention, or an attention.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -41,11 +41,7 @@ class AttentionCase:
         value = self.subject.resolve()
         if isinstance(value, Attention):
             return value
-        backbone = ExampleBackbone().freeze()
-        made = build_with(value, {"value_range": value_range, "weights": MU, "backbone": lambda: backbone})
-        if not isinstance(made, Attention):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Attention is expected; subclass that.")
-        return made
+        return built(value, Attention, Context(styled_spec(), value_range, load_backbone=ExampleBackbone().freeze))
 
     def images(self, n: int = 3, *, channels: int = 3, size: tuple[int, int] = SIZES[0], seed: int = 0) -> Tensor:
         """Images (n, channels, *size) from -1 to 1."""
@@ -59,7 +55,7 @@ class AttentionCase:
 
 
 def builds_as_an_objective_builds_it(case: AttentionCase) -> None:
-    """An objective can build it, with those of weights, value_range and backbone that it names."""
+    """An objective can build it of its default options."""
     assert case.attention is not None
 
 

@@ -6,6 +6,7 @@ import copy
 from functools import cached_property
 
 import torch
+from ganenc_registry.components import Context
 from torch import Tensor, nn
 
 from ganenc.objectives import Backbone, BackboneOutput
@@ -20,7 +21,7 @@ from ganenc.testing.comparing import (
     shape_text,
     state_of,
 )
-from ganenc.testing.subjects import Subject
+from ganenc.testing.subjects import Subject, built
 
 __all__ = ["CHECKS", "BackboneCase"]
 
@@ -29,7 +30,7 @@ class BackboneCase:
     """A backbone to check, built without arguments.
 
     Args:
-        subject: its class, a function that builds it, or a backbone.
+        subject: its class, or a backbone.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -41,12 +42,9 @@ class BackboneCase:
         value = self.subject.resolve()
         if isinstance(value, Backbone):
             return copy.deepcopy(value).freeze()
-        if not getattr(value, "available", lambda: True)():
+        if isinstance(value, type) and issubclass(value, Backbone) and not value.available():
             skip("its weights are not on this machine")
-        made = value()
-        if not isinstance(made, Backbone):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Backbone is expected; subclass that.")
-        return made.freeze()
+        return built(value, Backbone, Context()).freeze()
 
     def images(self, n: int = 2, *, seed: int = 0) -> Tensor:
         """Images (n, 3, H, W) from -1 to 1 as the backbone takes them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.specs import (
     Condition,
     GeneratorSpec,
@@ -13,6 +14,7 @@ from ganenc_registry.specs import (
     Noise,
     Prior,
     Setting,
+    Spec,
     Styles,
     Vector,
     encoded,
@@ -163,8 +165,8 @@ class ExampleBackbone(Backbone):
     classes = 5
     smallest = 8
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
         with seeded(3):
             self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1)
             self.second = nn.Conv2d(6, 9, 3, stride=2, padding=1)

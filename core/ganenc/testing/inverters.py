@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ganenc.encoders import build_encoder
 from ganenc.inversion import Inversion, Inverter
-from ganenc.objectives import MSE, NoAttention, Objective
+from ganenc.objectives import MSE, NoAttention, Objective, context_for
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import expect_close, expect_unchanged, seeded, shape_text, state_of
 from ganenc.testing.examples import ExampleGenerator, conditional_spec, styled_spec
@@ -87,7 +87,9 @@ class Bench:
         self.spec = spec
         self.generator = ExampleGenerator(spec).freeze()
         self.labels = torch.arange(2) if spec.classes else None
-        self.objective = Objective(NoAttention(), {"mse": (1.0, MSE(spec.value_range))}).requires_grad_(False)
+        self.objective = Objective(
+            NoAttention(), {"mse": (1.0, MSE(context=context_for(generator=spec)))}
+        ).requires_grad_(False)
         with torch.no_grad():
             self.images = self.generator.synthesize(self.generator.sample(2, seed=3, labels=self.labels))
         with seeded():

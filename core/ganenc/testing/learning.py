@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.objectives import MSE, Batch, EncoderStep, NoAttention, Objective, make_adam
+from ganenc.objectives import MSE, Batch, EncoderStep, NoAttention, Objective, context_for, make_adam
 from ganenc.testing.checks import expect
 from ganenc.testing.comparing import seeded
 
@@ -34,7 +34,7 @@ def train_briefly(
     Returns:
         the loss before each step, and after the last.
     """
-    objective = Objective(NoAttention(), {"mse": (1.0, MSE(generator.spec.value_range))})
+    objective = Objective(NoAttention(), {"mse": (1.0, MSE(context=context_for(generator=generator.spec)))})
     step = EncoderStep(generator, encoder.train(), objective)
     with torch.no_grad():
         latents = generator.complete(generator.sample(images, seed=3, labels=labels))

@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from ganenc_registry.components import Context
 from torch import Tensor
 
 from ganenc.images import Range, convert_range
-from ganenc.objectives import Loss, build_with
+from ganenc.objectives import Loss
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import (
     draw,
@@ -20,8 +21,8 @@ from ganenc.testing.comparing import (
     shape_text,
     tensors_in,
 )
-from ganenc.testing.examples import ExampleBackbone
-from ganenc.testing.subjects import Subject
+from ganenc.testing.examples import ExampleBackbone, styled_spec
+from ganenc.testing.subjects import Subject, built
 
 __all__ = ["CHECKS", "LossCase"]
 
@@ -33,7 +34,7 @@ class LossCase:
     """A loss to check, built as an objective builds it, on a small backbone where it takes one.
 
     Args:
-        subject: the class of the loss, a function that builds it, or a loss.
+        subject: the class of the loss, or a loss.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -54,10 +55,7 @@ class LossCase:
         value = self.subject.resolve()
         if isinstance(value, Loss):
             return value
-        made = build_with(value, {"value_range": value_range, "backbone": lambda: ExampleBackbone().freeze()})
-        if not isinstance(made, Loss):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Loss is expected; subclass that.")
-        return made
+        return built(value, Loss, Context(styled_spec(), value_range, load_backbone=ExampleBackbone().freeze))
 
     def images(self, n: int = 3, *, channels: int = 3, size: tuple[int, int] = SIZES[0], seed: int = 0) -> Tensor:
         """Images (n, channels, *size) within the range of the loss."""
@@ -72,9 +70,9 @@ class LossCase:
 
 
 def builds_as_an_objective_builds_it(case: LossCase) -> None:
-    """An objective can build it, with those of value_range and backbone that it names."""
+    """An objective can build it of its default options, and nothing in it trains."""
     wrong = [name for name, weight in case.loss.named_parameters() if weight.requires_grad]
-    trains = wrong and not hasattr(case.loss, "backbone")
+    trains = wrong and not case.loss.needs_backbone
     expect(not trains, f"The loss has a weight that trains, {wrong[:1]}; keep it as a buffer, as nothing trains it.")
 
 
@@ -177,7 +175,7 @@ def range_changes_nothing(case: LossCase) -> None:
     for value_range in ((0.0, 1.0), (0.0, 255.0)):
         moved = [convert_range(images, (-1.0, 1.0), value_range) for images in (view, target)]
         found = case.values(moved[0], moved[1], case.of_range(value_range))
-        mend = "take value_range in __init__, hand it to super().__init__, and convert_range() the images"
+        mend = "convert_range() the images from self.value_range"
         expect_close(found, wanted, f"For images of the range {value_range} the loss differs by {{by}}; {mend}")
 
 

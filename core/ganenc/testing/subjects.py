@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ganenc_registry import KINDS, Contribution, Kind, PluginStatus, registry
+from ganenc_registry.components import Component, Context
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
 from ganenc_registry.hookspecs import PROJECT
 from ganenc_registry.specs import GeneratorSpec
 
 from ganenc.files import import_script
-from ganenc.testing.checks import Scope
+from ganenc.testing.checks import Scope, fail
 
-__all__ = ["BASES", "Subject", "find_subjects", "subject_of", "subjects_of"]
+__all__ = ["BASES", "Subject", "built", "find_subjects", "subject_of", "subjects_of"]
+
+C = TypeVar("C", bound=Component)
 
 BASES: tuple[tuple[Kind, str, str], ...] = (
     ("generator", "ganenc.generators.generator", "Generator"),
@@ -127,6 +130,15 @@ def subjects_of(given: Any, kind: Kind | None = None, *, spec: GeneratorSpec | N
     if isinstance(given, str):
         return find_subjects(given, spec=spec)
     return [given if isinstance(given, Subject) else subject_of(given, kind, spec=spec)]
+
+
+def built(value: Any, base: type[C], context: Context) -> C:
+    """A component at hand as it is, or the one that a class builds of its default options."""
+    if isinstance(value, base):
+        return value
+    if not (isinstance(value, type) and issubclass(value, base)):
+        fail(f"It is {value!r}, where a subclass of {base.__name__} is expected; make it one.")
+    return value(None, context)
 
 
 def _found(name: str) -> Iterator[Subject]:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import torch
 from ganenc_registry.errors import SpecError, TrainingError
-from ganenc_registry.specs import EncoderSpec, RunSpec
-from ganenc_registry.specs.run import AttentionChoice
+from ganenc_registry.specs import EncoderSpec, ObjectiveSpec, RunSpec
 from torch import Tensor
 
 from ganenc import images
 from ganenc.encoders import Encoder, build_encoder, check_fits
 from ganenc.files import Processes, check_device
 from ganenc.generators import Generator, examine
-from ganenc.inversion import objective_from_spec
 from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
-from ganenc.objectives import EncoderStep, Objective
+from ganenc.objectives import EncoderStep, Objective, build_objective
 from ganenc.report import write_run_report
 from ganenc.training.data import Mixture, Photos, Source, Synthesized, check_labels
 from ganenc.training.folder import RunFolder
@@ -163,8 +161,8 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
 def _objective(run: RunSpec, generator: Generator) -> Objective:
     choice = run.objective
     if not (choice.image_gradient or choice.log_images):  # Images are never compared, so no backbone is loaded.
-        choice = choice.model_copy(update={"losses": {"mse": 1.0}, "attention": AttentionChoice(name="none")})
-    return objective_from_spec(choice, generator)
+        choice = ObjectiveSpec(losses={"mse": 1.0}, attention="none", latent=choice.latent)
+    return build_objective(choice, generator)
 
 
 def _synthesized(run: RunSpec, generator: Generator) -> Synthesized:

@@ -16,7 +16,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Classifier(Backbone):
-    """Any network from images to logits, as a backbone: ``build_objective(..., backbone=Classifier(network))``.
+    """Any network from images to logits, as a backbone: ``build_objective(..., own_backbone=Classifier(network))``.
 
     LPIPS compares the maps of the last convolution alone, with unit weights.
 

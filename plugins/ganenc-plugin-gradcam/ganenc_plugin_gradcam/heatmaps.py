@@ -7,12 +7,12 @@ import warnings
 import torch
 from ganenc.images import Range, convert_range
 from ganenc.objectives import Backbone, pool
-from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganenc_plugin_gradcam.cache import MapCache, content_keys
-from ganenc_plugin_gradcam.maps import METHODS
+from ganenc_plugin_gradcam.maps import METHODS, MethodName
 from ganenc_plugin_gradcam.scores import Of, Scores
 
 __all__ = ["HeatMaps", "enlarged"]
@@ -35,21 +35,19 @@ class HeatMaps(nn.Module):
         cache: how many megabytes of maps are kept, by the content of the image and its label.
 
     Raises:
-        SpecError: if there is no such method or score, or the backbone has no maps.
+        SpecError: if the backbone has no maps.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         *,
-        method: str = "gradcam",
+        method: MethodName = "gradcam",
         of: Of = "predicted",
         value_range: Range = (-1.0, 1.0),
         cache: float = 64.0,
     ) -> None:
         super().__init__()
-        if method not in METHODS:
-            raise SpecError(f"There is no map {method!r}{nearest(method, METHODS)}; it is one of {', '.join(METHODS)}.")
         self.scores = Scores(backbone.freeze(), of)
         self.method = method
         self.value_range = value_range

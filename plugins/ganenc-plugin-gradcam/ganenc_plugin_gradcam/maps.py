@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from captum.attr import GuidedGradCam, LayerGradCam
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from ganenc_plugin_gradcam.scores import Scores
 
-__all__ = ["METHODS", "Method", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam"]
+__all__ = ["METHODS", "Method", "MethodName", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam"]
 
 Method: TypeAlias = Callable[[Scores, nn.Module, Tensor, Tensor | None], Tensor]
 """(scores, layer, images (N, 3, H, W) as the backbone takes them, rows of labels) => maps (N, 1, h, w), above 0 where
 something speaks for the score, below where it speaks against it."""
+
+MethodName: TypeAlias = Literal["gradcam", "gradcam++", "guided"]
 
 GUIDED_BLUR = 1 / 64
 """The deviation of the blur over guided maps, as a part of the image's shorter side (not in the paper)."""
@@ -63,7 +65,7 @@ def guided_grad_cam(scores: Scores, layer: nn.Module, images: Tensor, rows: Tens
     return gaussian_blur2d(strength, (size, size), (deviation, deviation), border_type="replicate")
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+METHODS: Mapping[MethodName, Method] = MappingProxyType(
     {"gradcam": grad_cam, "gradcam++": grad_cam_plus_plus, "guided": guided_grad_cam}
 )
 """Every way, by name."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from ganenc.objectives import Backbone
-from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,14 +28,11 @@ class Scores(nn.Module):
         of: the score.
 
     Raises:
-        SpecError: if there is no such score, or the backbone is no classifier.
+        SpecError: if the backbone is no classifier.
     """
 
     def __init__(self, backbone: Backbone, of: Of = "predicted") -> None:
         super().__init__()
-        known = get_args(Of)
-        if of not in known:
-            raise SpecError(f"A Grad-CAM map is of {', '.join(known)}; not of {of!r}{nearest(str(of), known)}.")
         if not backbone.classes:
             raise SpecError(
                 f"The backbone {backbone.name!r} is no classifier, so it has no Grad-CAM map; take another."

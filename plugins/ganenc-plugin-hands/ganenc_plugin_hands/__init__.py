@@ -16,7 +16,7 @@ def ganenc_contributions() -> list[Contribution]:
             kind="backbone",
             name="hands",
             summary="Classifier of the ten digits shown by hands; needs no download",
-            target="ganenc_plugin_hands.classifier:load_hands_backbone",
+            target="ganenc_plugin_hands.classifier:HandsBackbone",
         ),
         *(
             Contribution(

@@ -33,7 +33,7 @@ def train_classifier(
 ) -> HandsBackbone:
     """Train on uint8 photos (N, 3, 64, 64) with digits int64 (N,): AdamW, one cycle, shift, rotation, scale, colour."""
     torch.manual_seed(seed)
-    backbone = HandsBackbone().to(memory_format=torch.channels_last)
+    backbone = HandsBackbone(trained=False).to(memory_format=torch.channels_last)
     backbone.train()
     optimiser = torch.optim.AdamW(backbone.parameters(), lr=rate, weight_decay=0.02)
     steps = epochs * (len(photos) // batch)

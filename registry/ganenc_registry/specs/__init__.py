@@ -8,7 +8,7 @@ from ganenc_registry.specs.invert import InvertSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
-from ganenc_registry.specs.run import LatentLoss, ObjectiveSpec, OptimiserSpec, RunSpec
+from ganenc_registry.specs.run import LatentLoss, LossChoice, ObjectiveSpec, OptimiserSpec, RunSpec
 
 __all__ = [
     "CONTRACT",
@@ -22,6 +22,7 @@ __all__ = [
     "InvertSpec",
     "LatentLoss",
     "Layout",
+    "LossChoice",
     "Map",
     "Noise",
     "ObjectiveSpec",

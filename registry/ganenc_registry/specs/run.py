@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -9,14 +10,15 @@ from typing_extensions import Self
 
 from ganenc_registry.errors import nearest
 from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import EncoderSpec
 
 __all__ = [
-    "AttentionChoice",
     "DataChoice",
     "EncoderChoice",
     "Guards",
     "LatentLoss",
+    "LossChoice",
     "ObjectiveSpec",
     "OptimiserSpec",
     "RunSpec",
@@ -49,17 +51,14 @@ class EncoderChoice(Spec):
         return value
 
 
-class AttentionChoice(Spec):
-    """Which views of an image the losses see, and how they weigh (Equation 2). A name alone stands for its fields."""
+class LossChoice(Choice):
+    """A loss with its weight (Equation 3). A number stands for the weight; the name is by default the loss's key."""
 
-    name: str = Field("center", description="the registered attention")
-    weights: tuple[NonNegativeFloat, NonNegativeFloat] = Field((0.375, 0.625), description="mu1 and mu2 of Equation 2")
-    options: dict[str, Any] = Field(default_factory=dict, description="what else the attention takes, by name")
+    weight: NonNegativeFloat = Field(1.0, description="its weight in the sum; 0 leaves it out")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
+
+_PAPER = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
+"""alpha, beta, gamma and delta of Equation 3."""
 
 
 class LatentLoss(Spec):
@@ -75,21 +74,49 @@ class LatentLoss(Spec):
         True, description="on photos, compare E(y) with E(G(E(y))); costs a second pass of the encoder"
     )
 
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        if not (self.mse or self.cos) or (self.parts is not None and not any(self.parts.values())):
+            raise ValueError("it compares nothing: give mse or cos, and a part, a weight above 0")
+        return self
+
 
 class ObjectiveSpec(Spec):
     """What the encoder is trained towards (Equations 2, 3 and 6)."""
 
-    losses: dict[str, NonNegativeFloat] = Field(
-        default_factory=lambda: {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0},
-        description="weight of each registered loss (Equation 3)",
+    losses: dict[str, LossChoice] = Field(
+        {name: LossChoice(name=name, weight=weight) for name, weight in _PAPER.items()},
+        description="the losses by name, each with its weight (Equation 3)",
+        json_schema_extra={"kind": "loss"},
     )
-    attention: AttentionChoice = AttentionChoice()
+    attention: Choice = Field(
+        Choice(name="center"),
+        description="the views that the losses see; its `weights` are mu1 and mu2 of Equation 2",
+        json_schema_extra={"kind": "attention"},
+    )
     latent: LatentLoss = LatentLoss()
-    backbone: str = Field("vgg16", description="the registered backbone behind lpips and Grad-CAM")
+    backbone: Choice | None = Field(
+        None,
+        description="the network behind lpips and Grad-CAM; by default the model's own, else vgg16",
+        json_schema_extra={"kind": "backbone"},
+    )
     image_gradient: bool = Field(
         True, description="whether image losses reach the encoder; without them (strategy 1) the latent loss alone does"
     )
     log_images: bool = Field(False, description="compute the image losses for the log where they reach nothing")
+
+    @field_validator("losses", mode="before")
+    @classmethod
+    def _by_key(cls, losses: Any) -> Any:
+        if not isinstance(losses, Mapping):
+            return losses
+        given = {key: {"weight": each} if isinstance(each, int | float) else each for key, each in losses.items()}
+        return {key: {"name": key, **each} if isinstance(each, Mapping) else each for key, each in given.items()}
+
+    @field_validator("attention", mode="before")
+    @classmethod
+    def _center(cls, attention: Any) -> Any:
+        return {"name": "center", **attention} if isinstance(attention, Mapping) else attention
 
     @model_validator(mode="after")
     def _learns(self) -> Self:

@@ -72,8 +72,8 @@ class ToyBackbone(Backbone):
     name = "toy-cli-backbone"
     smallest = 16
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         weights = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1))
         self.register_buffer("weights", weights)
 

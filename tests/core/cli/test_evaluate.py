@@ -31,8 +31,8 @@ class EvaluateBackbone(Backbone):
     smallest = 8
     last_convolution = None
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.register_buffer("weights", torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
 
     def forward(self, images: Tensor) -> BackboneOutput:

@@ -23,8 +23,8 @@ class OtherBackbone(ColourBackbone):
 
     name = "toy-five-colours"
 
-    def __init__(self) -> None:
-        super().__init__(5)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given, classes=5)
 
 
 class WrongBackbone(ColourBackbone):
@@ -32,8 +32,8 @@ class WrongBackbone(ColourBackbone):
 
     name = "toy-wrong-colours"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.colours[1] = self.colours[3]
 
 

@@ -11,16 +11,16 @@ import torch
 from ganenc.encoders import AdaptiveBlock, Encoder, build_encoder
 from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inversion, Optimize, StackedEncoder
 from ganenc.models import model_hash
-from ganenc.objectives import Loss, Objective, build_objective
+from ganenc.objectives import Loss, Objective
 from ganenc_registry.errors import LatentsError, SpecError
 from torch import Tensor
-from toys import ToyConditional, small_encoder
+from toys import ToyConditional, make_objective, small_encoder
 
 
 @pytest.fixture
 def objective(tiny_backbone: Any) -> Objective:
     losses = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
-    return build_objective(losses, "center", (0.375, 0.625), tiny_backbone, {"weight": 0.01})
+    return make_objective(losses, "center", backbone=tiny_backbone, latent={"weight": 0.01})
 
 
 def photos(n: int) -> Tensor:
@@ -132,7 +132,7 @@ class Spoiling(Loss):
 
 
 def test_a_photo_that_breaks_off_harms_no_other_of_its_batch(toy: Any, toy_encoder: Encoder) -> None:
-    objective = build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     objective.losses["mse"] = Spoiling()
     images = photos(3)
     images[1, 0, 0, 0] = 2

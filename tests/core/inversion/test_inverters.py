@@ -11,11 +11,11 @@ from ganenc.encoders import Encoder, build_encoder
 from ganenc.inversion import Best, Encode, Finetune, Inversion, Inverter, cosine_rate, invert
 from ganenc.latents import Latents
 from ganenc.models import model_hash
-from ganenc.objectives import Loss, Objective, build_objective
+from ganenc.objectives import Loss, Objective
 from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Vector
 from torch import Tensor
-from toys import ToyConditional, small_encoder, toy_conditional_spec
+from toys import ToyConditional, make_objective, small_encoder, toy_conditional_spec
 
 LATENT = {"weight": 0.01}
 
@@ -23,7 +23,7 @@ LATENT = {"weight": 0.01}
 @pytest.fixture
 def objective(tiny_backbone: Any) -> Objective:
     losses = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
-    return build_objective(losses, "center", (0.375, 0.625), tiny_backbone, LATENT)
+    return make_objective(losses, "center", backbone=tiny_backbone, latent=LATENT)
 
 
 def photos(n: int = 2) -> Tensor:
@@ -112,7 +112,7 @@ def test_together_one_encoder_serves_all(toy: Any, toy_encoder: Encoder, objecti
 
 
 def test_each_sample_ends_where_its_own_image_loss_was_lowest(toy: Any, toy_encoder: Encoder) -> None:
-    objective = build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     # A rate so high that the loss goes up and down.
     found = Finetune(steps=15, rate=0.6, schedule="constant", together=True).invert(
         photos(4), toy, toy_encoder, objective=objective
@@ -206,7 +206,7 @@ class Spoiling(Loss):
 
 
 def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder: Encoder) -> None:
-    objective = build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     objective.losses["mse"] = Spoiling()
     images = photos()
     images[0, 0, 0, 0] = 2
@@ -303,7 +303,7 @@ def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Enco
             return Inversion(generator.center().expand(len(images)), images, settings={"depth": self.depth, **rest})
 
     known.add_value("inverter", "own", Own)
-    objective = build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     found = invert(photos().double(), toy, method="own", objective=objective, seed=3, depth=2)
     assert found.reconstructions.dtype == torch.float32
     assert (found.settings["depth"], found.settings["seed"], found.settings["objective"]) == (2, 3, objective)

@@ -13,16 +13,16 @@ from ganenc.generators import Generator, NoiseChoice
 from ganenc.inversion import Optimize, invert
 from ganenc.latents import Latents
 from ganenc.models import model_hash
-from ganenc.objectives import Objective, build_objective
+from ganenc.objectives import Objective
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import Tensor, nn
-from toys import ToyConditional, ToyGenerator, toy_spec
+from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
 
 
 @pytest.fixture
 def objective() -> Objective:
-    return build_objective({"mse": 5.0, "cos": 3.0, "ssim": 1.0}, "center")
+    return make_objective({"mse": 5.0, "cos": 3.0, "ssim": 1.0}, "center")
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +209,7 @@ def test_photos_do_not_touch_one_another(toy: Any, objective: Objective) -> None
 
 
 def test_a_sample_that_breaks_spoils_no_other(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    objective = build_objective({"mse": 1.0}, "none")
+    objective = make_objective({"mse": 1.0}, "none")
     images = targets(toy)
     alone = Optimize(steps=6, rate=0.1).invert(images[1:], toy, None, objective=objective)
     synthesize, calls = toy.synthesize, []

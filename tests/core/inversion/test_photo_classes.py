@@ -11,7 +11,7 @@ from ganenc.encoders import Encoder
 from ganenc.inversion import Found, find_labels, given_labels, looks_at_labels, predict_labels, search_labels
 from ganenc.inversion import photo_classes as classes
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, Objective, build_objective
+from ganenc.objectives import Batch, EncoderStep, Objective
 from ganenc_registry.errors import LatentsError, SpecError
 from torch import Tensor
 from toys import (
@@ -19,6 +19,7 @@ from toys import (
     ToyColours,
     ToyConditional,
     ToyGenerator,
+    make_objective,
     small_encoder,
     toy_colours_spec,
     toy_spec,
@@ -44,13 +45,13 @@ def encoder(generator: ToyColours) -> Encoder:
 
 @pytest.fixture
 def objective() -> Objective:
-    return build_objective({"mse": 5.0, "cos": 3.0}, "center")
+    return make_objective({"mse": 5.0, "cos": 3.0}, "center")
 
 
 @pytest.fixture
 def seeing() -> Objective:
     """An objective with a backbone that knows the four colours."""
-    return build_objective({"mse": 5.0, "lpips": 1.0}, "none", backbone=ColourBackbone())
+    return make_objective({"mse": 5.0, "lpips": 1.0}, "none", backbone=ColourBackbone())
 
 
 def made(generator: Any, labels: Tensor = TRUE) -> Tensor:
@@ -81,7 +82,7 @@ class TestSearch:
     def test_it_is_the_loop_by_hand(self, batch: int) -> None:
         generator = ToyConditional().freeze()
         encoder, images = small_encoder(generator), torch.rand(9, 3, 8, 8, generator=torch.manual_seed(4)) * 2 - 1
-        objective = build_objective({"mse": 1.0, "cos": 2.0, "ssim": 1.0}, "center")
+        objective = make_objective({"mse": 1.0, "cos": 2.0, "ssim": 1.0}, "center")
         expected = [by_hand(image, [0, 1, 2], generator, encoder, objective) for image in images]
         assert len(set(expected)) > 1
         assert search_labels(images, generator, encoder, objective, batch=batch).tolist() == expected
@@ -104,11 +105,11 @@ class TestSearch:
         generator = ToyColours(toy_colours_spec(60)).freeze()
         encoder, labels = small_encoder(generator), torch.tensor([59, 0, 31])
         images = made(generator, labels)
-        blind = build_objective({"mse": 1.0}, "none")
+        blind = make_objective({"mse": 1.0}, "none")
         with pytest.raises(SpecError, match=r"60 classes, too many to try them all.*give candidates, or the labels"):
             search_labels(images, generator, encoder, blind)
-        backbone = ColourBackbone(60)
-        objective = build_objective({"mse": 1.0, "lpips": 0.1}, "none", backbone=backbone)
+        backbone = ColourBackbone(classes=60)
+        objective = make_objective({"mse": 1.0, "lpips": 0.1}, "none", backbone=backbone)
         counted = 0
         forward = encoder.forward
 
@@ -186,11 +187,11 @@ class TestPrediction:
         assert torch.equal(predict_labels(images, generator, ColourBackbone()), TRUE)
 
     def test_a_backbone_of_other_classes_is_one_sentence(self, generator: ToyColours, encoder: Encoder) -> None:
-        other = build_objective({"lpips": 1.0}, "none", backbone=ColourBackbone(5))
+        other = make_objective({"lpips": 1.0}, "none", backbone=ColourBackbone(classes=5))
         message = "'toy-colour-backbone' knows 5 classes and toy-colours has 4, so it cannot predict them"
         with pytest.raises(SpecError, match=message):
             find_labels(made(generator), generator, encoder, other, labels="predicted")
-        blind = build_objective({"mse": 1.0}, "none")
+        blind = make_objective({"mse": 1.0}, "none")
         with pytest.raises(SpecError, match="no backbone to predict labels with"):
             find_labels(made(generator), generator, encoder, blind, labels="predicted")
 
@@ -302,7 +303,7 @@ def test_a_step_synthesizes_from_the_embedded_label_and_supervises_the_predicted
 ) -> None:
     latents = generator.sample(5, seed=7, labels=TRUE)
     batch = Batch(generator.synthesize(latents), TRUE, latents)
-    objective = build_objective({"mse": 1.0}, "none", latent={"weight": 1.0, "mse": 1.0, "cos": 0.0})
+    objective = make_objective({"mse": 1.0}, "none", latent={"weight": 1.0, "mse": 1.0, "cos": 0.0})
     outcome = EncoderStep(generator, encoder, objective)(batch)
     assert outcome.reconstruction is not None
     expected = generator.synthesize(outcome.latents.replace(c=generator.embed(TRUE)))

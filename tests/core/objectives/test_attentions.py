@@ -75,10 +75,10 @@ def test_each_view_lets_the_gradient_through_where_it_looks() -> None:
 
 def test_weights_can_be_chosen_and_a_view_of_weight_0_is_left_out() -> None:
     image = torch.rand(1, 1, 16, 16)
-    assert [view.weight for view in CenterAttention((5, 9)).views(image)] == [1.0, 5.0, 9.0]
-    assert [view.name for view in CenterAttention((0.375, 0)).views(image)] == ["image", "at1"]
-    with pytest.raises(SpecError, match="two weights"):
-        CenterAttention((1, 2, 3))
+    assert [view.weight for view in CenterAttention.of(weights=(5, 9)).views(image)] == [1.0, 5.0, 9.0]
+    assert [view.name for view in CenterAttention.of(weights=(0.375, 0)).views(image)] == ["image", "at1"]
+    with pytest.raises(SpecError, match="weights"):
+        CenterAttention.of(weights=(1, 2, 3))
 
 
 def test_none_is_the_image_alone() -> None:

@@ -16,7 +16,6 @@ import torch
 from ganenc.files import downloads as download_module
 from ganenc.objectives import (
     Alex,
-    Backbone,
     BackboneOutput,
     ImageNetBackbone,
     Squeeze,
@@ -26,8 +25,10 @@ from ganenc.objectives import (
     load_backbone,
 )
 from ganenc.objectives.backbones import weights as weights_module
-from ganenc_registry import Registry
-from ganenc_registry.errors import CheckpointError, PluginError, UnknownNameError, WeightsMissingError
+from ganenc.testing.examples import ExampleBackbone
+from ganenc_registry import Registry, components
+from ganenc_registry.errors import CheckpointError, PluginError, SpecError, UnknownNameError, WeightsMissingError
+from ganenc_registry.specs import Choice, Spec
 from servers import serving
 from torch import nn
 from torchvision import models
@@ -40,6 +41,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
     for name, kind in (("vgg16", Vgg16), ("alex", Alex), ("squeeze", Squeeze)):
         made.add_value("backbone", name, kind)
     monkeypatch.setattr(backbones.loading, "registry", lambda: made)
+    monkeypatch.setattr(components, "registry", lambda: made)
     monkeypatch.setattr(backbones.loading, "_loaded", {})
     return made
 
@@ -76,7 +78,7 @@ def test_features_and_linear_weights_are_those_of_lpips(
     state = model.state_dict()
     slices = {key: state[f"features.{key.split('.', 1)[1]}"] for key in published.net.state_dict()}
     published.net.load_state_dict(slices)
-    backbone = kind(state)
+    backbone = kind(state=state)
     images = torch.rand(2, 3, 64, 72) * 2 - 1
     output = backbone(images)
     wanted = published.net(published.scaling_layer(images))
@@ -151,12 +153,7 @@ def test_load_gives_the_same_one_twice(known: Registry, torch_home: Path) -> Non
     assert not one.training
 
 
-def test_load_takes_a_factory_and_a_backbone_at_hand(known: Registry, tiny_backbone: Any) -> None:
-    def factory() -> Backbone:
-        return tiny_backbone
-
-    known.add_value("backbone", "tiny", factory, summary="a factory")
-    assert load_backbone("tiny") is tiny_backbone
+def test_load_takes_a_backbone_at_hand(tiny_backbone: Any) -> None:
     assert load_backbone(tiny_backbone) is tiny_backbone
     assert not any(weight.requires_grad for weight in tiny_backbone.parameters())
 
@@ -168,6 +165,18 @@ def test_load_under_inference_mode_still_trains_others(known: Registry, tiny_bac
     images = torch.rand(1, 3, 8, 8, requires_grad=True)
     backbone(images).features[1].sum().backward()
     assert images.grad is not None
+
+
+def test_options_are_of_the_backbone(known: Registry, tiny_backbone: Any) -> None:
+    class Options(Spec):
+        gain: float = 1.0
+
+    known.add_value("backbone", "tiny", type("Tuned", (type(tiny_backbone),), {"Options": Options}), summary="tuned")
+    louder = Choice(name="tiny", options={"gain": 2})
+    assert load_backbone(louder) is load_backbone(louder) is not load_backbone("tiny")
+    assert (load_backbone(louder).options.gain, load_backbone("tiny").options.gain) == (2.0, 1.0)
+    with pytest.raises(SpecError, match=r"backbone\.options\.gian: .*did you mean 'gain'"):
+        load_backbone(Choice(name="tiny", options={"gian": 2}))
 
 
 def test_what_is_no_backbone_is_an_error(known: Registry) -> None:
@@ -194,7 +203,7 @@ def test_missing_weights_name_the_file_the_folder_and_what_works(
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"")  # On disk, as far as a look at the folder tells.
-    known.add_value("backbone", "shipped", nn.Identity, summary="comes with its plugin")
+    known.add_value("backbone", "shipped", ExampleBackbone, summary="comes with its plugin")
     with pytest.raises(WeightsMissingError, match="works now: shipped, squeeze"):
         load_backbone("vgg16")
     assert available_backbones() == ["shipped", "squeeze"]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from ganenc.images import read_many
-from ganenc.objectives import COS, LPIPS, MSE, SSIM, Backbone, BackboneOutput, Loss, Squeeze, pool
+from ganenc.objectives import COS, LPIPS, MSE, SSIM, Backbone, BackboneOutput, Loss, Squeeze, context_for, pool
+from ganenc_registry.components import Context
 from torch import Tensor, nn
 
 
@@ -142,7 +143,7 @@ class TestLpipsOfTheLibrary:
     @pytest.mark.parametrize("size", [64, 97, 256])
     def test_values_and_gradients(self, photos: tuple[Tensor, Tensor], published: Any, size: int) -> None:
         target, view = (x[..., :size, :size].contiguous() for x in photos)
-        loss = LPIPS(Squeeze())
+        loss = LPIPS.of(context_for(Squeeze()))
         one, other = view.clone().requires_grad_(), view.clone().requires_grad_()
         wanted = published(one, target).flatten()
         found = value(loss, target, other)
@@ -157,7 +158,7 @@ class TestLpipsOfTheLibrary:
     def test_small_images_are_enlarged_and_large_ones_pooled(
         self, photos: tuple[Tensor, Tensor], published: Any
     ) -> None:
-        loss = LPIPS(Squeeze())
+        loss = LPIPS.of(context_for(Squeeze()))
         small = [x[:1, :, :32, :40] for x in photos]
         enlarged = [nn.functional.interpolate(x, size=(64, 80), mode="bilinear") for x in small]
         assert torch.allclose(value(loss, *small), published(*enlarged).flatten(), atol=1e-5)
@@ -168,9 +169,11 @@ class TestLpipsOfTheLibrary:
     def test_grey_images_and_other_ranges(self, photos: tuple[Tensor, Tensor], published: Any) -> None:
         grey = [x[:2, :1, :64, :64] for x in photos]
         wanted = published(*(x.expand(-1, 3, -1, -1) for x in grey)).flatten()
-        assert torch.allclose(value(LPIPS(Squeeze()), *grey), wanted, atol=1e-5)
+        assert torch.allclose(value(LPIPS.of(context_for(Squeeze())), *grey), wanted, atol=1e-5)
         moved = [x * 0.5 + 0.5 for x in grey]
-        assert torch.allclose(value(LPIPS(Squeeze(), value_range=(0, 1)), *moved), wanted, atol=1e-5)
+        assert torch.allclose(
+            value(LPIPS.of(Context(value_range=(0, 1), load_backbone=Squeeze)), *moved), wanted, atol=1e-5
+        )
 
 
 def test_lpips_without_linear_weights_is_the_mean_over_layers(tiny_backbone: Any) -> None:
@@ -180,7 +183,7 @@ def test_lpips_without_linear_weights_is_the_mean_over_layers(tiny_backbone: Any
         raw = [x.detach().double().numpy() for x in (a, b)]
         u, v = (x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-10) for x in raw)
         layers.append(((u - v) ** 2).sum(1).mean((1, 2)))
-    loss = LPIPS(tiny_backbone)
+    loss = LPIPS.of(context_for(tiny_backbone))
     assert value(loss, target, view).detach().numpy() == pytest.approx(np.mean(layers, 0), abs=1e-6)
     assert loss.label == "lpips-tiny"
 
@@ -188,7 +191,7 @@ def test_lpips_without_linear_weights_is_the_mean_over_layers(tiny_backbone: Any
 def test_lpips_derivative_in_float64(tiny_backbone: Any) -> None:
     tiny_backbone.double()
     target, view = (x.double() for x in pair(2, 1, 8, 8))
-    loss = LPIPS(tiny_backbone)
+    loss = LPIPS.of(context_for(tiny_backbone))
     loss.double()
     reference = loss.prepare(target)
     assert torch.autograd.gradcheck(lambda x: loss(x, reference), view.requires_grad_(), atol=1e-6)
@@ -203,14 +206,14 @@ def test_lpips_gradient_is_finite_where_features_are_zero() -> None:
             return BackboneOutput([images])
 
     view = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    value(LPIPS(Through()), torch.rand(1, 3, 4, 4), view).sum().backward()
+    value(LPIPS.of(context_for(Through())), torch.rand(1, 3, 4, 4), view).sum().backward()
     assert view.grad is not None
     assert torch.isfinite(view.grad).all()
 
 
 def test_the_backbone_stays_frozen_and_in_eval_mode(tiny_backbone: Any) -> None:
     target, view = pair(1, 3, 16, 16)
-    loss = LPIPS(tiny_backbone)
+    loss = LPIPS.of(context_for(tiny_backbone))
     loss.train()
     assert not any(module.training for module in tiny_backbone.modules())
     value(loss, target, view.requires_grad_()).sum().backward()
@@ -222,7 +225,7 @@ def test_the_backbone_stays_frozen_and_in_eval_mode(tiny_backbone: Any) -> None:
 def test_references_hold_no_graph(tiny_backbone: Any) -> None:
     target, _ = pair(1, 3, 16, 16)
     target.requires_grad_()
-    for loss in (MSE(), COS(), SSIM(), LPIPS(tiny_backbone)):
+    for loss in (MSE(), COS(), SSIM(), LPIPS.of(context_for(tiny_backbone))):
         reference = loss.prepare(target)
         tensors = [reference] if isinstance(reference, Tensor) else list(reference)
         assert not any(tensor.requires_grad for tensor in tensors)

@@ -22,13 +22,15 @@ from ganenc.objectives import (
     View,
     backbones,
     build_objective,
-    objective,
+    context_for,
 )
-from ganenc_registry import Registry
-from ganenc_registry.errors import LatentsError, PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Map, Setting, Styles
+from ganenc_registry import Registry, components
+from ganenc_registry.errors import LatentsError, PluginError, SpecError, UnknownNameError, WeightsMissingError
+from ganenc_registry.specs import LatentLoss, Map, ObjectiveSpec, Setting, Spec, Styles
+from pydantic import Field
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from toys import ToyGenerator, toy_spec
 
 SIZE = (3, 24, 24)
 WEIGHTS = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
@@ -40,7 +42,7 @@ def pair(n: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def losses(backbone: Any) -> dict[str, Loss]:
-    return {"mse": MSE(), "cos": COS(), "lpips": LPIPS(backbone), "ssim": SSIM()}
+    return {"mse": MSE(), "cos": COS(), "lpips": LPIPS.of(context_for(backbone)), "ssim": SSIM()}
 
 
 def make(backbone: Any, attention: Attention | None = None, latent: LatentTerm | None = None) -> Objective:
@@ -182,7 +184,7 @@ def test_the_latent_loss_is_that_of_equations_4_to_6(tiny_backbone: Any) -> None
     generator = torch.Generator().manual_seed(1)
     shapes = {"w": (3, 6, 8), "const": (3, 4, 2, 2)}
     a, b = ({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()} for _ in range(2))
-    made = make(tiny_backbone, latent=LatentTerm(parts={"w": 1.0, "const": 0.5}))
+    made = make(tiny_backbone, latent=LatentTerm(LatentLoss(parts={"w": 1.0, "const": 0.5})))
     reference = made.prepare(target)
     result = made(view, reference, latents=a, latents_reference=b)
     alone = made(view, reference)
@@ -212,21 +214,21 @@ def test_the_latent_loss_gives_both_sides_a_gradient() -> None:
 def test_the_latent_loss_leaves_out_settings_and_what_one_side_lacks() -> None:
     layout = (Styles(layers=2, dim=3), Map(channels=1, height=2, width=2), Setting(name="truncation", default=0.5))
     whole = {"w": torch.randn(2, 2, 3), "const": torch.randn(2, 1, 2, 2), "truncation": torch.rand(2)}
-    _, terms = LatentTerm(cos=0)(Latents(layout, whole), Latents(layout, {"w": torch.randn(2, 2, 3)}))
+    _, terms = LatentTerm(LatentLoss(cos=0))(Latents(layout, whole), Latents(layout, {"w": torch.randn(2, 2, 3)}))
     assert list(terms) == ["latent/w/mse"]
-    _, terms = LatentTerm(mse=0)(Latents(layout, whole), Latents(layout, whole))
+    _, terms = LatentTerm(LatentLoss(mse=0))(Latents(layout, whole), Latents(layout, whole))
     assert list(terms) == ["latent/w/cos", "latent/const/cos"]
 
 
 def test_latents_that_do_not_fit_are_errors() -> None:
     with pytest.raises(LatentsError, match="did you mean 'const'"):
-        LatentTerm(parts={"cons": 1.0})({"const": torch.rand(1, 2)}, {"const": torch.rand(1, 2)})
+        LatentTerm(LatentLoss(parts={"cons": 1.0}))({"const": torch.rand(1, 2)}, {"const": torch.rand(1, 2)})
     with pytest.raises(LatentsError, match=r"'w' is \(1, 2\) in the latents and \(1, 3\)"):
         LatentTerm()({"w": torch.rand(1, 2)}, {"w": torch.rand(1, 3)})
     with pytest.raises(LatentsError, match="share no part"):
         LatentTerm()({"w": torch.rand(1, 2)}, {"z": torch.rand(1, 2)})
     with pytest.raises(SpecError, match="compares nothing"):
-        LatentTerm(mse=0, cos=0)
+        LatentTerm(LatentLoss(mse=0, cos=0))
 
 
 def test_wrong_parts_of_an_objective_are_named(tiny_backbone: Any) -> None:
@@ -252,13 +254,20 @@ def test_wrong_parts_of_an_objective_are_named(tiny_backbone: Any) -> None:
 
 
 class TestBuild:
-    """The objective from plain values."""
+    """The objective of a spec."""
 
     @pytest.fixture
     def known(self, monkeypatch: pytest.MonkeyPatch, tiny_backbone: Any) -> Registry:
-        def tiny() -> Any:
-            self.loaded += 1
-            return tiny_backbone
+        test = self
+
+        class Tiny(type(tiny_backbone)):  # type: ignore[misc]
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                test.loaded += 1
+
+        class Absent(Tiny):
+            def __init__(self, *given: Any) -> None:
+                raise WeightsMissingError("The weights of the backbone 'absent' are not on disk.")
 
         self.loaded = 0
         made = Registry()
@@ -266,15 +275,22 @@ class TestBuild:
             made.add_value("loss", name, kind)
         made.add_value("attention", "none", NoAttention)
         made.add_value("attention", "center", CenterAttention)
-        made.add_value("backbone", "tiny", tiny, summary="small")
-        monkeypatch.setattr(objective, "registry", lambda: made)
-        monkeypatch.setattr(backbones.loading, "registry", lambda: made)
+        made.add_value("backbone", "tiny", Tiny, summary="small")
+        made.add_value("backbone", "absent", Absent, summary="not here")
+        monkeypatch.setattr(components, "registry", lambda: made)
         monkeypatch.setattr(backbones.loading, "_loaded", {})
         return made
 
-    def test_from_plain_values(self, known: Registry, tiny_backbone: Any) -> None:
+    @pytest.fixture
+    def build(self, known: Registry, toy: Any) -> Any:
+        def build(*, own: Any = None, **fields: Any) -> Objective:
+            return build_objective(ObjectiveSpec.from_mapping(fields), toy, own_backbone=own)
+
+        return build
+
+    def test_from_plain_values(self, build: Any, tiny_backbone: Any) -> None:
         target, view = pair()
-        built = build_objective(WEIGHTS, backbone="tiny", latent={"weight": 0.5, "parts": {"w": 1}})
+        built = build(losses=WEIGHTS, backbone="tiny", latent={"weight": 0.5, "parts": {"w": 1}})
         wanted = make(tiny_backbone)
         w = torch.randn(3, 2, 4)
         found = built(view, built.prepare(target), latents={"w": w}, latents_reference={"w": -w})
@@ -282,54 +298,75 @@ class TestBuild:
         latent = 0.5 * (5 * 4 * w.square().mean((1, 2)) + 3 * 2)
         assert torch.allclose(found.per_sample, plain + latent, atol=1e-4)
         assert self.loaded == 1
+        assert build(losses={"mse": 1}, latent={"weight": 0}).latent is None
 
     def test_the_value_range_and_the_weights_of_views(self, known: Registry, tiny_backbone: Any) -> None:
         target, view = pair()
-        built = build_objective(WEIGHTS, weights=(1, 1), backbone=tiny_backbone, value_range=(0, 1))
-        wanted = make(tiny_backbone, CenterAttention((1, 1)))
+        generator = ToyGenerator(toy_spec().model_copy(update={"value_range": (0.0, 1.0)}))
+        spec = ObjectiveSpec(attention={"options": {"weights": (1, 1)}})
+        built = build_objective(spec, generator, own_backbone=tiny_backbone)
+        wanted = make(tiny_backbone, CenterAttention.of(weights=(1, 1)))
         found = built((view + 1) / 2, built.prepare((target + 1) / 2)).per_sample
         assert torch.allclose(found, wanted(view, wanted.prepare(target)).per_sample, atol=1e-4)
 
-    def test_the_backbone_is_loaded_only_if_a_loss_takes_one(self, known: Registry) -> None:
-        built = build_objective({"mse": 1, "lpips": 0}, attention="none", backbone="tiny")
+    def test_the_backbone_is_loaded_only_if_a_loss_takes_one(self, build: Any) -> None:
+        built = build(losses={"mse": 1, "lpips": 0}, attention="none", backbone="tiny")
         assert self.loaded == 0
         assert list(built.losses) == ["mse"]
 
-    def test_an_attention_gets_the_backbone_it_asks_for(self, known: Registry, tiny_backbone: Any) -> None:
+    def test_an_attention_gets_the_backbone_it_asks_for(self, known: Registry, build: Any) -> None:
         class Asking(NoAttention):
-            def __init__(self, backbone: Any, weights: tuple[float, float]) -> None:
-                self.given = (backbone, weights)
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                self.network = self.context.backbone
 
-        known.add_value("attention", "asking", Asking, summary="takes both")
-        built = build_objective({"lpips": 1}, attention="asking", weights=(2, 3), backbone="tiny")
-        assert built.attention.given == (tiny_backbone, (2, 3))
-        assert built.losses["lpips"].backbone is tiny_backbone
+        known.add_value("attention", "asking", Asking, summary="takes it")
+        built = build(losses={"lpips": 1}, attention="asking", own="tiny")
+        assert built.attention.network is built.losses["lpips"].backbone
         assert self.loaded == 1
 
-    def test_an_attention_gets_options_of_its_own(self, known: Registry) -> None:
+    def test_losses_and_attentions_have_options_of_their_own(self, known: Registry, build: Any) -> None:
+        class Deep(Spec):
+            depth: int = Field(1, ge=0)
+
         class Choosy(NoAttention):
-            def __init__(self, weights: tuple[float, float], *, depth: int = 1) -> None:
-                self.given = (weights, depth + 0)
+            Options = Deep
+
+        class Picky(MSE):
+            Options = Deep
 
         known.add_value("attention", "choosy", Choosy, summary="takes an option")
-        built = build_objective({"mse": 1}, attention="choosy", weights=(2, 3), attention_options={"depth": 4})
-        assert built.attention.given == ((2, 3), 4)
-        with pytest.raises(SpecError, match=r"no option 'deph' \(did you mean 'depth'\?\); it has depth"):
-            build_objective({"mse": 1}, attention="choosy", attention_options={"deph": 4})
-        with pytest.raises(SpecError, match="'none' has no option 'weights'; it has none"):
-            build_objective({"mse": 1}, attention="none", attention_options={"weights": (1, 1)})
-        with pytest.raises(SpecError, match="'choosy' cannot be made of depth='deep': "):
-            build_objective({"mse": 1}, attention="choosy", attention_options={"depth": "deep"})
-        with pytest.raises(SpecError, match="built already"):
-            build_objective({"mse": 1}, attention=NoAttention(), attention_options={"depth": 4})
+        known.add_value("loss", "picky", Picky, summary="takes an option")
+        losses = {"picky": {"weight": 3, "options": {"depth": 2}}, "again": {"name": "picky"}}
+        built = build(losses=losses, attention={"name": "choosy", "options": {"depth": 4}})
+        assert built.attention.options.depth == 4
+        assert [built.losses[name].options.depth for name in losses] == [2, 1]
+        assert built.weights == {"picky": 3.0, "again": 1.0}
+        wrong = {"picky": {"options": {"deph": 4}}, "lpips": 1}
+        with pytest.raises(SpecError, match=r"objective\.losses\.picky\.options\.deph: .*did you mean 'depth'"):
+            build(losses=wrong, own="tiny")
+        with pytest.raises(SpecError, match=r"objective\.attention\.options\.weights: .*there are no fields here"):
+            build(losses={"lpips": 1}, attention={"name": "none", "options": {"weights": (1, 1)}}, own="tiny")
+        with pytest.raises(SpecError, match=r"objective\.attention\.options\.depth: .*got 'deep'"):
+            build(losses={"lpips": 1}, attention={"name": "choosy", "options": {"depth": "deep"}}, own="tiny")
+        with pytest.raises(SpecError, match=r"objective\.backbone\.options\.side: "):
+            build(losses={"lpips": 1}, backbone={"name": "tiny", "options": {"side": 3}})
+        assert self.loaded == 0, "it is told before anything is loaded"
 
-    def test_wrong_values_are_named(self, known: Registry) -> None:
+    def test_a_backbone_that_nobody_named_and_that_is_not_here_is_done_without(self, build: Any) -> None:
+        with pytest.warns(UserWarning, match=r"goes on without lpips: The weights of .*'absent'") as told:
+            built = build(own="absent")
+        assert len(told) == 1
+        assert list(built.losses) == ["mse", "cos", "ssim"]
+        for fields in ({"backbone": "absent"}, {"losses": {"lpips": 1}, "own": "absent"}):
+            with pytest.raises(WeightsMissingError):
+                build(**fields)
+
+    def test_wrong_values_are_named(self, known: Registry, build: Any) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'ssim'"):
-            build_objective({"sim": 1})
+            build(losses={"sim": 1})
         with pytest.raises(UnknownNameError, match="did you mean 'center'"):
-            build_objective({"mse": 1}, attention="centre")
-        with pytest.raises(SpecError, match="no option 'epsilon'"):
-            build_objective({"mse": 1}, latent={"epsilon": 1})
+            build(losses={"mse": 1}, attention="centre")
         known.add_value("loss", "wrong", torch.nn.Identity, summary="no loss")
-        with pytest.raises(PluginError, match="'wrong' builds a Identity"):
-            build_objective({"wrong": 1})
+        with pytest.raises(PluginError, match=r"'wrong' .* subclass of Loss"):
+            build(losses={"wrong": 1})

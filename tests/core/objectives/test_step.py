@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from ganenc.encoders import Encoder, build_encoder
-from ganenc.objectives import Batch, EncoderStep, Objective, build_objective
+from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective
 from ganenc_registry.errors import LatentsError
+from ganenc_registry.specs import LatentLoss
 from torch import Tensor
-from toys import ToyConditional
+from toys import ToyConditional, make_objective
 
 LOSSES = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0}
 MU = {"image": 1.0, "at1": 0.375, "at2": 0.625}
@@ -19,7 +20,8 @@ LATENT = {"weight": 0.01, "mse": 5.0, "cos": 3.0, "parts": {"w": 1.0, "const": 0
 
 @pytest.fixture
 def objective(tiny_backbone: Any) -> Objective:
-    return build_objective(LOSSES, "center", (MU["at1"], MU["at2"]), tiny_backbone, LATENT)
+    attention = {"name": "center", "options": {"weights": list(MU.values())}}
+    return make_objective(LOSSES, attention, backbone=tiny_backbone, latent=LATENT)
 
 
 def synthesized(toy: Any) -> Batch:
@@ -180,7 +182,7 @@ def test_an_image_is_rebuilt_under_its_own_setting(image_gradient: bool, objecti
     labels = torch.tensor([0, 2])
     latents = generator.sample(2, seed=3, labels=labels).replace(truncation=torch.tensor([0.9, 0.2]))
     encoder = build_encoder(generator).eval()
-    objective.latent.parts = None
+    objective.latent = LatentTerm(LatentLoss(**{**LATENT, "parts": None}))
     step = EncoderStep(generator, encoder, objective, image_gradient=image_gradient, log_images=True)
     outcome = step(Batch(generator.synthesize(latents), labels, latents))
     assert "truncation" not in outcome.latents

@@ -161,7 +161,7 @@ class TestRunning:
 
     def test_what_rests_on_a_failed_check_is_skipped(self) -> None:
         class Unbuilt(MSE):
-            def __init__(self) -> None:
+            def __init__(self, *given: Any) -> None:
                 raise RuntimeError("no luck here")
 
         first, *others = check_loss(Unbuilt, on_fail="return")
@@ -172,8 +172,8 @@ class TestRunning:
 
     def test_weights_that_are_not_here_skip_the_rest(self) -> None:
         class Absent(ExampleBackbone):
-            @staticmethod
-            def available() -> bool:
+            @classmethod
+            def available(cls) -> bool:
                 return False
 
         outcomes = check(Absent, on_fail="return")

@@ -29,7 +29,7 @@ def installed(known: Any, tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch) -
     """The toy as a family, and a backbone that needs no download in place of VGG16."""
     monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
     known.add_value("generator", "toy", ToyGenerator)
-    known.add_value("backbone", "tiny", lambda: tiny_backbone, summary="Tiny")
+    known.add_value("backbone", "tiny", type(tiny_backbone), summary="Tiny")
     return known
 
 

@@ -13,9 +13,8 @@ import pytest
 import torch
 from ganenc.encoders import Encoder
 from ganenc.files import load_state
-from ganenc.inversion import objective_from_spec
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep
+from ganenc.objectives import Batch, EncoderStep, build_objective
 from ganenc.training import Expectation, Mixture, Photos, Synthesized, expect, pretrain
 from ganenc_registry.errors import TrainingError
 from ganenc_registry.specs import RunSpec
@@ -123,7 +122,7 @@ def test_half_precision_keeps_its_scale(toy: Any, toy_encoder: Encoder, tmp_path
 
 def step_of(toy: Any, encoder: Encoder, **options: Any) -> EncoderStep:
     run: RunSpec = run_spec()
-    return EncoderStep(toy, encoder, objective_from_spec(run.objective, toy), **options)
+    return EncoderStep(toy, encoder, build_objective(run.objective, toy), **options)
 
 
 def test_what_a_step_takes_is_counted(toy: Any, toy_encoder: Encoder) -> None:

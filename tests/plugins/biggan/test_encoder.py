@@ -12,11 +12,12 @@ import torch
 from ganenc.encoders import ConditionalBatchNorm, Encoder, build_encoder
 from ganenc.latents import Latents
 from ganenc.models import model_hash
-from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective, build_objective
+from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective
 from ganenc_plugin_biggan.biggan import BigGAN
 from ganenc_plugin_biggan.specs import biggan_spec
-from ganenc_registry.specs import EncoderSpec
+from ganenc_registry.specs import EncoderSpec, LatentLoss
 from torch import Tensor
+from toys import make_objective
 
 # Table 10 of the paper, typed by hand: (in, out) of each CBN + CONV, block by block.
 TABLE_10 = {
@@ -58,7 +59,7 @@ def encoder(generator: BigGAN) -> Encoder:
 
 @pytest.fixture
 def objective() -> Objective:
-    return build_objective({"mse": 1.0}, "none", latent={"weight": 0.01, "mse": 5.0, "cos": 3.0})
+    return make_objective({"mse": 1.0}, "none", latent={"weight": 0.01, "mse": 5.0, "cos": 3.0})
 
 
 def batch(generator: BigGAN, *, seed: int = 5, truncation: float = 1.0) -> Batch:
@@ -244,7 +245,7 @@ def test_the_latent_loss_of_a_class_vector_by_hand() -> None:
     """Equation 4 on c and on z alike, weighed and summed as Equation 5 has it."""
     layout = biggan_spec(16, **SIZES).layout
     ours, true = (Latents(layout, {"z": torch.randn(2, 6), "c": torch.randn(2, 4)}) for _ in range(2))
-    total, _ = LatentTerm(weight=0.01, mse=5.0, cos=3.0)(ours, true)
+    total, _ = LatentTerm(LatentLoss(weight=0.01, mse=5.0, cos=3.0))(ours, true)
     expected = torch.zeros(2, dtype=torch.float64)
     for name in ("z", "c"):
         a, b = ours[name].double(), true[name].double()

@@ -9,30 +9,47 @@ import pytest
 import torch
 from ganenc.encoders import build_encoder
 from ganenc.images import draw_boxes, heat_over, keep_over
-from ganenc.inversion import objective_from_spec
-from ganenc.objectives import COS, LPIPS, MSE, SSIM, Batch, EncoderStep, NoAttention, Objective, build_objective
+from ganenc.objectives import (
+    COS,
+    LPIPS,
+    MSE,
+    SSIM,
+    Batch,
+    EncoderStep,
+    NoAttention,
+    Objective,
+    build_attention,
+    build_objective,
+    context_for,
+)
 from ganenc_plugin_gradcam.attention import REGION, GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
 from ganenc_plugin_gradcam.boxes import crop, find_regions
 from ganenc_plugin_gradcam.classifier import Classifier
 from ganenc_registry import registry
+from ganenc_registry.components import Context
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import ObjectiveSpec
+from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor, nn
-from toys import ToyGenerator, toy_spec
+from toys import ToyGenerator, make_objective, toy_spec
 
 ATTENTIONS = {"gradcam": GradCam, "gradcam-crop": GradCamCrop, "gradcam++": GradCamPlusPlus, "guided": GuidedGradCam}
 LOSSES = ("mse", "cos", "lpips", "ssim")
 
 
 def all_losses(backbone: Any) -> dict[str, Any]:
-    return {"mse": (5.0, MSE()), "cos": (3.0, COS()), "lpips": (2.0, LPIPS(backbone)), "ssim": (1.0, SSIM())}
+    return {
+        "mse": (5.0, MSE()),
+        "cos": (3.0, COS()),
+        "lpips": (2.0, LPIPS.of(context_for(backbone))),
+        "ssim": (1.0, SSIM()),
+    }
 
 
 def test_views_are_weighted_and_masked_by_the_map(two_colours: Any, paint: Any) -> None:
     target = paint((0, 2, 3), (0, 6, 1))
     target[0, 0, 6, 1] = 0.5
     target[0, 0, 0, 0] = 0.25
-    attention = GradCam(two_colours, (5, 9))
+    attention = GradCam.of(context_for(two_colours), weights=(5, 9))
     focus = attention.prepare(target)
     image = torch.rand(1, 3, 8, 8) * 2 - 1
     whole, at1, at2 = attention.views(image, focus)
@@ -44,7 +61,7 @@ def test_views_are_weighted_and_masked_by_the_map(two_colours: Any, paint: Any) 
     above = torch.zeros(8, 8)
     above[2, 3] = 1.0
     assert torch.allclose(at2.image, image * above, atol=1e-6)
-    _, _, lower = GradCam(two_colours, threshold=0.4).views(image, focus)
+    _, _, lower = GradCam.of(context_for(two_colours), threshold=0.4).views(image, focus)
     above[6, 1] = 1.0
     assert torch.allclose(lower.image, image * above, atol=1e-6)
 
@@ -52,7 +69,8 @@ def test_views_are_weighted_and_masked_by_the_map(two_colours: Any, paint: Any) 
 def test_the_value_range_changes_no_view(two_colours: Any, paint: Any) -> None:
     target = paint((0, 2, 3), (1, 6, 1))
     for kind in ATTENTIONS.values():
-        one, other = kind(two_colours), kind(two_colours, value_range=(0, 255))
+        as_bytes = Context(value_range=(0, 255), load_backbone=lambda: two_colours)
+        one, other = kind.of(context_for(two_colours)), kind.of(as_bytes)
         shifted = (target + 1) * 127.5
         views = zip(one.views(target, one.prepare(target)), other.views(shifted, other.prepare(shifted)), strict=True)
         for a, b in views:
@@ -61,7 +79,7 @@ def test_the_value_range_changes_no_view(two_colours: Any, paint: Any) -> None:
 
 def test_crops_are_those_of_the_boxes_and_a_view_of_weight_0_is_left_out(two_colours: Any, paint: Any) -> None:
     target = paint((0, 6, 6))
-    attention = GradCamCrop(two_colours, (0, 1))
+    attention = GradCamCrop.of(context_for(two_colours), weights=(0, 1))
     focus = attention.prepare(target)
     views = attention.views(target, focus)
     assert [view.name for view in views] == ["image", "at2"]
@@ -74,7 +92,7 @@ def test_crops_are_those_of_the_boxes_and_a_view_of_weight_0_is_left_out(two_col
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_it_shows_its_map_its_region_and_its_views(two_colours: Any, paint: Any, name: str) -> None:
     target = paint((0, 2, 3), (0, 2, 2), (1, 6, 1))
-    attention = ATTENTIONS[name](two_colours)
+    attention = ATTENTIONS[name].of(context_for(two_colours))
     focus = attention.prepare(target)
     assert torch.equal(attention.heat(target, focus), focus["map"])
     assert attention.classes(target, focus).tolist() == [two_colours(target).logits.argmax()]
@@ -95,13 +113,13 @@ def test_it_shows_its_map_its_region_and_its_views(two_colours: Any, paint: Any,
 def test_what_is_asked_for_is_looked_for_whatever_else_would_be(two_colours: Any, paint: Any) -> None:
     target, asked = torch.cat([paint((0, 2, 3), (1, 6, 1))] * 2), torch.tensor([0, 1])
     for of in ("predicted", "given", "energy"):
-        attention = GradCam(two_colours, of=of)
+        attention = GradCam.of(context_for(two_colours), of=of)
         focus = attention.prepare(target, labels=torch.tensor([1, 1]), classes=asked)
         assert focus["map"].flatten(1).argmax(1).tolist() == [2 * 8 + 3, 6 * 8 + 1]
         assert attention.classes(target, focus).tolist() == [0, 1]
-    energy = GradCam(two_colours, of="energy")
+    energy = GradCam.of(context_for(two_colours), of="energy")
     assert energy.classes(target, energy.prepare(target)) is None
-    given = GradCam(two_colours, of="given")
+    given = GradCam.of(context_for(two_colours), of="given")
     assert given.classes(target, given.prepare(target, labels=torch.eye(3)[[1, 0]])).tolist() == [1, 0]
 
 
@@ -130,7 +148,7 @@ def test_every_loss_of_every_view_gives_the_encoder_a_gradient_of_its_own(
         objective = Objective(attention, all_losses(tiny_backbone))
         return EncoderStep(generator, encoder, objective)(Batch(images)).result
 
-    result, plain = terms(ATTENTIONS[name](tiny_backbone)), terms(NoAttention())
+    result, plain = terms(ATTENTIONS[name].of(context_for(tiny_backbone))), terms(NoAttention())
     for loss in LOSSES:
         without = gradient(encoder, plain.terms[f"image/{loss}"].mean())
         whole = gradient(encoder, result.terms[f"image/{loss}"].mean())
@@ -147,7 +165,7 @@ def test_every_loss_of_every_view_gives_the_encoder_a_gradient_of_its_own(
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_one_network_and_one_pass_a_step(tiny_backbone: Any, name: str) -> None:
     target, made = (torch.rand(3, 3, 16, 16) * 2 - 1 for _ in range(2))
-    attention = ATTENTIONS[name](tiny_backbone)
+    attention = ATTENTIONS[name].of(context_for(tiny_backbone))
     objective = Objective(attention, all_losses(tiny_backbone))
     own = {"guided": 2}.get(name, 1)
     reference = objective.prepare(target)
@@ -163,7 +181,7 @@ def test_one_network_and_one_pass_a_step(tiny_backbone: Any, name: str) -> None:
 def test_part_of_a_reference_is_that_of_its_targets(tiny_backbone: Any, name: str) -> None:
     torch.manual_seed(2)
     target, made = (torch.rand(3, 3, 16, 20) * 2 - 1 for _ in range(2))
-    objective = Objective(ATTENTIONS[name](tiny_backbone), all_losses(tiny_backbone))
+    objective = Objective(ATTENTIONS[name].of(context_for(tiny_backbone)), all_losses(tiny_backbone))
     chosen = objective.prepare(target).select([2, 0])
     alone = objective.prepare(target[[2, 0]])
     assert torch.allclose(objective(made[[2, 0]], chosen).per_sample, objective(made[[2, 0]], alone).per_sample)
@@ -171,9 +189,9 @@ def test_part_of_a_reference_is_that_of_its_targets(tiny_backbone: Any, name: st
 
 
 def test_the_objective_knows_the_backbone_of_its_attention(tiny_backbone: Any) -> None:
-    objective = build_objective({"mse": 1.0}, attention="gradcam", backbone=tiny_backbone)
+    objective = make_objective({"mse": 1.0}, "gradcam", backbone=tiny_backbone)
     assert [module for module in objective.modules() if module is tiny_backbone] == [tiny_backbone]
-    copied = copy.deepcopy(build_objective({"lpips": 1.0}, attention="gradcam", backbone=tiny_backbone))
+    copied = copy.deepcopy(make_objective({"lpips": 1.0}, "gradcam", backbone=tiny_backbone))
     assert copied.losses["lpips"].backbone is copied.attention.maps.scores.backbone
     target = torch.rand(1, 3, 16, 16)
     assert copied(target, copied.prepare(target)).total < 1e-9
@@ -182,13 +200,13 @@ def test_the_objective_knows_the_backbone_of_its_attention(tiny_backbone: Any) -
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_a_run_names_them_with_options(name: str) -> None:
     generator = ToyGenerator(toy_spec((16, 16), dim=4, classes=10)).freeze()
-    fields = {"losses": {"mse": 1, "lpips": 1}, "backbone": "hands", "attention": {"name": name, "weights": [1, 2]}}
-    fields["attention"]["options"] = {"of": "given", "cache": 1}
+    fields = {"losses": {"mse": 1, "lpips": 1}, "backbone": "hands", "attention": {"name": name}}
+    fields["attention"]["options"] = {"of": "given", "cache": 1, "weights": [1, 2]}
     spec = ObjectiveSpec.from_mapping(fields)
     assert ObjectiveSpec.from_yaml(spec.to_yaml()) == spec
-    objective = objective_from_spec(spec, generator)
+    objective = build_objective(spec, generator)
     assert type(objective.attention) is ATTENTIONS[name] is registry().resolve("attention", name)
-    assert objective.attention.weights == (1, 2)
+    assert objective.attention.options.weights == (1, 2)
     assert objective.attention.maps.scores.of == "given"
     assert objective.attention.maps.scores.backbone is objective.losses["lpips"].backbone
     target = torch.rand(2, 3, 16, 16) * 2 - 1
@@ -196,22 +214,21 @@ def test_a_run_names_them_with_options(name: str) -> None:
     assert objective(-target, reference).total > 0
 
 
-def test_wrong_options_are_named(tiny_backbone: Any) -> None:
-    def build(name: str, **options: Any) -> Objective:
-        return build_objective({"mse": 1.0}, attention=name, backbone=tiny_backbone, attention_options=options)
-
-    with pytest.raises(
-        SpecError, match=r"'gradcam' has no option 'thresold' \(did you mean 'threshold'\?\); it has of"
-    ):
-        build("gradcam", thresold=0.5)
-    with pytest.raises(SpecError, match="above 0 and below 1"):
-        build("gradcam", threshold=1.5)
-    with pytest.raises(SpecError, match="cannot be made of cache='much'"):
-        build("gradcam", cache="much")
-    with pytest.raises(SpecError, match="two thresholds"):
-        build("gradcam-crop", thresholds=[0.5])
-    with pytest.raises(SpecError, match="two weights"):
-        GradCam(tiny_backbone, (1, 2, 3))
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("gradcam", {"thresold": 0.5}, r"attention\.options\.thresold: .*did you mean 'threshold'"),
+        ("gradcam", {"threshold": 1.5}, r"attention\.options\.threshold: .*less than 1"),
+        ("gradcam", {"cache": "much"}, r"attention\.options\.cache: .*number"),
+        ("gradcam", {"of": "predict"}, r"attention\.options\.of: .*did you mean 'predicted'"),
+        ("gradcam", {"weights": [1, 2, 3]}, r"attention\.options\.weights: .*at most 2"),
+        ("gradcam-crop", {"thresholds": [0.5]}, r"attention\.options\.thresholds\.1: "),
+        ("gradcam-crop", {"method": "gradcam+"}, r"attention\.options\.method: .*did you mean 'gradcam'"),
+    ],
+)
+def test_wrong_options_are_named(name: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        build_attention(Choice(name=name, options=options), context_for("vgg16"))
 
 
 class TestClassifier:
@@ -246,7 +263,7 @@ class TestClassifier:
 
     @pytest.mark.parametrize("name", ATTENTIONS)
     def test_attentions_take_it(self, network: nn.Sequential, name: str) -> None:
-        objective = build_objective({"lpips": 1.0}, attention=name, backbone=Classifier(network, 4, layer="0"))
+        objective = make_objective({"lpips": 1.0}, name, backbone=Classifier(network, 4, layer="0"))
         target, made = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64, requires_grad=True)
         objective(made, objective.prepare(target)).total.backward()
         assert made.grad is not None

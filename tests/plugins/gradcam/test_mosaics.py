@@ -10,7 +10,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 from ganenc import images
-from ganenc.objectives import load_backbone
+from ganenc.objectives import context_for, load_backbone
 from ganenc_plugin_gradcam.attention import GradCam, GradCamCrop
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,7 +63,7 @@ def mosaics(photos: tuple[Tensor, Tensor], count: int, seed: int) -> tuple[Tenso
 def measure(photos: tuple[Tensor, Tensor], count: int, seed: int) -> Found:
     made, labels, quarters = mosaics(photos, count, seed)
     backbone, side = load_backbone("squeeze"), photos[0].shape[-1]
-    weighted, cropped = GradCam(backbone, of="given"), GradCamCrop(backbone, of="given")
+    weighted, cropped = GradCam.of(context_for(backbone), of="given"), GradCamCrop.of(context_for(backbone), of="given")
     cropped.maps = weighted.maps  # The cache spares a second pass over the same images.
     maps = weighted.prepare(made, labels=labels)["map"]
     focus = cropped.prepare(made, labels=labels)
@@ -101,7 +101,7 @@ def test_a_mosaic_holds_its_photos(photos: tuple[Tensor, Tensor]) -> None:
 
 def test_maps_are_captums_on_torchvisions_network(photos: tuple[Tensor, Tensor]) -> None:
     made, labels, _ = mosaics(photos, 4, 1)
-    found = GradCam(load_backbone("squeeze"), of="given").prepare(made, labels=labels)["map"]
+    found = GradCam.of(context_for(load_backbone("squeeze")), of="given").prepare(made, labels=labels)["map"]
     wanted = captums(made, labels)
     assert torch.allclose(found, wanted / wanted.amax((1, 2, 3), keepdim=True), atol=0.02)
 

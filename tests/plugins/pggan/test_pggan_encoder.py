@@ -10,11 +10,12 @@ import pytest
 import torch
 from ganenc import save_pretrained
 from ganenc.encoders import Encoder, build_encoder
-from ganenc.objectives import Objective, build_objective
+from ganenc.objectives import Objective
 from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_plugin_pggan.specs import pggan_spec
 from ganenc_registry.specs import EncoderSpec
 from torch import Tensor
+from toys import make_objective
 
 CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
 TABLE_9 = [
@@ -46,7 +47,7 @@ def encoder(generator: PGGAN) -> Encoder:
 
 @pytest.fixture
 def objective() -> Objective:
-    return build_objective({"mse": 5.0, "cos": 3.0}, "none")
+    return make_objective({"mse": 5.0, "cos": 3.0}, "none")
 
 
 def targets(generator: PGGAN, n: int = 2) -> Tensor:

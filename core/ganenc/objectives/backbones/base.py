@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from ganenc_registry.components import Component, Context
+from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,14 +40,12 @@ class BackboneOutput:
         return self._logits
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Component, nn.Module, ABC):
     """One frozen network. It takes images (N, 3, H, W) from -1 to 1; once frozen it stays in eval mode, and its weights
     take no gradient.
 
-    A subclass sets `name`, `classes` and `last_convolution`, implements `forward`, and may give `linear_weights`. A
-    registered backbone is built by calling its class or factory without arguments; `load_backbone` then freezes it. If
-    its weights may be absent, the class or factory has a callable `available() -> bool` that says, without loading,
-    whether they are on disk.
+    A subclass sets `name`, `classes` and `last_convolution`, implements `forward`, and may give `linear_weights`; one
+    whose weights may be absent says so in `available`. `load_backbone` builds and freezes it.
     """
 
     name: str
@@ -58,6 +58,15 @@ class Backbone(nn.Module, ABC):
     """Whether `freeze` was called; `load_backbone` and the losses call it."""
     smallest: int = 64
     """The shorter side, in pixels, to which smaller images are enlarged."""
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        nn.Module.__init__(self)
+        Component.__init__(self, options, context)
+
+    @classmethod
+    def available(cls) -> bool:
+        """Whether the weights are on disk, told without loading them."""
+        return True
 
     @abstractmethod
     def forward(self, images: Tensor) -> BackboneOutput:

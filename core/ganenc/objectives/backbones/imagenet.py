@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.errors import CheckpointError
+from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
 from ganenc.objectives.backbones.base import Backbone, BackboneOutput
@@ -22,6 +24,8 @@ class ImageNetBackbone(Backbone):
     """A torchvision classifier of the 1,000 ImageNet classes, its layers cut where lpips cuts them.
 
     Args:
+        options: none.
+        context: what it is built for.
         state: the weights, as torchvision names them; by default those that torchvision publishes, from torch's cache
             or, if they are not there, from its site.
 
@@ -42,10 +46,16 @@ class ImageNetBackbone(Backbone):
     linear_file: ClassVar[str]
     """The file of the linear weights in the lpips package."""
 
-    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        options: Spec | None = None,
+        context: Context | None = None,
+        *,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> None:
         from torchvision import models  # Takes seconds, which other backbones do without.
 
-        super().__init__()
+        super().__init__(options, context)
         source = "the weights given" if state is not None else str(checkpoint_path(self.url))
         if state is None:
             state = _read(fetch(self.url, self.name))

@@ -2,64 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from ganenc_registry import registry
-from ganenc_registry.errors import GanencError, PluginError
+from ganenc_registry.components import Context, component_class, read_options
+from ganenc_registry.errors import GanencError
+from ganenc_registry.specs import Choice, GeneratorSpec
 
 from ganenc.objectives.backbones.base import Backbone
 
-__all__ = ["available_backbones", "load_backbone"]
+__all__ = ["DEFAULT_BACKBONE", "available_backbones", "context_for", "load_backbone"]
 
-_loaded: dict[tuple[Any, torch.device], Backbone] = {}  # by factory, as a name may come to mean another one
+DEFAULT_BACKBONE = "vgg16"
+"""The paper's (section 3.2)."""
+_loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by class, as a name may come to mean another
 
 
-def load_backbone(name: str | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
+def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
     """Load a registered backbone, frozen; asked for again on the same device, it is the same one.
 
     Args:
-        name: a registered name, or a backbone of your own, which is frozen and moved.
+        choice: a registered name, with its options if it has any, or a backbone at hand, which is frozen and moved.
         device: where it is to be.
-
-    Returns:
-        the backbone, in eval mode, without weight gradients.
 
     Raises:
         UnknownNameError: if no backbone has that name.
+        SpecError: naming a wrong option.
         WeightsMissingError: if its weights are not on disk and cannot be fetched.
-        PluginError: if what is registered does not give a backbone.
+        PluginError: if what is registered is no backbone.
     """
     place = _indexed(torch.device(device))
-    if isinstance(name, Backbone):
-        return name.freeze().to(place)
-    factory = registry().resolve("backbone", name)
-    kept = _loaded.get((factory, place))
+    if isinstance(choice, Backbone):
+        return choice.freeze().to(place)
+    kind = component_class("backbone", choice if isinstance(choice, str) else choice.name, Backbone)
+    options = read_options("backbone", choice, Backbone, at="backbone")
+    key = (kind, options.to_json(), place)
+    kept = _loaded.get(key)
     if kept is not None and _device_of(kept) in (place, None):
         return kept.freeze()
     with torch.inference_mode(False):
-        backbone = factory()
-        if not isinstance(backbone, Backbone):
-            kind = type(backbone).__name__
-            raise PluginError(
-                f"The backbone {name!r} is built by {factory!r}, which gives a {kind}; it has to give a Backbone."
-            )
-        backbone = backbone.freeze().to(place)
+        backbone = kind(options, Context(device=str(place))).freeze().to(place)
         if place.type in ("cpu", "cuda"):
             backbone = backbone.to(memory_format=torch.channels_last)
-        _loaded[factory, place] = backbone
+        _loaded[key] = backbone
     return backbone
+
+
+def context_for(
+    backbone: str | Choice | Backbone | None = None,
+    generator: GeneratorSpec | None = None,
+    *,
+    device: str | torch.device = "cpu",
+) -> Context:
+    """What losses, attentions and metrics are built for.
+
+    Args:
+        backbone: the network behind them, loaded when it is first asked for; vgg16 by default.
+        generator: whose images they see; without it, images are from -1 to 1.
+        device: where they work.
+    """
+    value_range = (-1.0, 1.0) if generator is None else generator.value_range
+    chosen = backbone or DEFAULT_BACKBONE
+    return Context(generator, value_range, str(device), lambda: load_backbone(chosen, device=device))
 
 
 def available_backbones(*, besides: str = "") -> list[str]:
     """The names of the registered backbones whose weights are on disk, sorted, without the one named ``besides``."""
     names: list[str] = []
     for name in sorted(registry().names("backbone")):
-        if name == besides:
-            continue
         try:
-            factory = registry().resolve("backbone", name)
-            if getattr(factory, "available", lambda: True)():
+            if name != besides and component_class("backbone", name, Backbone).available():
                 names.append(name)
         except GanencError:  # A plugin that cannot be imported offers nothing.
             continue

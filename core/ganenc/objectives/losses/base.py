@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from ganenc_registry.components import Component, Context
+from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,22 +19,23 @@ LARGEST = 256
 """The longer side, in pixels, that LPIPS and SSIM pool images to (published code; not in the paper)."""
 
 
-class Loss(nn.Module, ABC):
+class Loss(Component, nn.Module, ABC):
     """How far a view is from the same view of its target: 0 where they are equal, one number a sample.
 
     Views are (N, C, H, W) in ``value_range``. What the target needs is computed once, by `prepare`; `forward` is
     called at every step and lets the gradient through to the view alone. A loss has no weights that train.
 
-    A registered loss is built with those of ``value_range=`` and ``backbone=`` (a loaded `Backbone`) that its
-    constructor names.
-
-    Args:
-        value_range: the values of black and white in the images.
+    What it is built for is in ``context``: the ``value_range`` of the images and, for one that says that it needs one,
+    the ``backbone``.
     """
 
-    def __init__(self, value_range: Range = (-1.0, 1.0)) -> None:
-        super().__init__()
-        self.value_range: Range = (float(value_range[0]), float(value_range[1]))
+    needs_backbone: ClassVar[bool] = False
+    """Whether it asks its context for the backbone. Where none is at hand, such a loss may be left out."""
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        nn.Module.__init__(self)
+        Component.__init__(self, options, context)
+        self.value_range: Range = self.context.value_range
 
     @abstractmethod
     def prepare(self, target_view: Tensor) -> Any:

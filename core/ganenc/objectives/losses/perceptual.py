@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ganenc_registry.components import Context
+from ganenc_registry.specs import Spec
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ganenc.images import Range, convert_range
+from ganenc.images import convert_range
 from ganenc.objectives.backbones.base import Backbone
 from ganenc.objectives.losses.base import Loss, pool, precise
 
@@ -27,16 +29,15 @@ class LPIPS(Loss):
 
     Images are pooled to at most 256 pixels, and enlarged to the least size that the backbone takes, 64 pixels.
 
-    Args:
-        backbone: the frozen network; it is put in eval mode and takes no weight gradients.
-        value_range: the values of black and white in the images.
     """
 
-    def __init__(self, backbone: Backbone, value_range: Range = (-1.0, 1.0)) -> None:
-        super().__init__(value_range)
-        self.backbone = backbone.freeze()
-        given = backbone.linear_weights()
-        device = next((tensor.device for tensor in backbone.parameters()), torch.device("cpu"))
+    needs_backbone = True
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
+        self.backbone: Backbone = self.context.backbone.freeze()
+        given = self.backbone.linear_weights()
+        device = next((tensor.device for tensor in self.backbone.parameters()), torch.device("cpu"))
         self._unit = given is None
         for index, weight in enumerate(given or ()):
             self.register_buffer(f"_linear{index}", weight.detach().clone().to(device), persistent=False)

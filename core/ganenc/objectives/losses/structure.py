@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from ganenc_registry.components import Context
+from ganenc_registry.specs import Spec
 from torch import Tensor
 
-from ganenc.images import Range, convert_range
+from ganenc.images import convert_range
 from ganenc.objectives.losses.base import Loss, pool, precise
 
 __all__ = ["SSIM"]
@@ -29,8 +31,8 @@ class SSIM(Loss):
     convolutions of one channel are slow, several times faster for small images.
     """
 
-    def __init__(self, value_range: Range = (-1.0, 1.0)) -> None:
-        super().__init__(value_range)
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
         self._bands: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 
     @torch.no_grad()

@@ -63,16 +63,26 @@ def _known(name: str) -> None:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with the fields of ``over``; where both hold a mapping, these are merged.
 
-    A text over a mapping that has a ``name`` changes that name; the options of another name are not kept.
+    In a component a text stands for its ``name`` and a number for its ``weight``; another name takes other options.
     """
     merged = dict(base)
     for key, value in over.items():
         mine = merged.get(key)
-        if isinstance(mine, Mapping) and "name" in mine and isinstance(value, str):
-            value = {"name": value}
-        if isinstance(mine, Mapping) and isinstance(value, Mapping):
-            if value.get("name", mine.get("name")) != mine.get("name"):
-                mine = {name: field for name, field in mine.items() if name != "options"}
-            value = merge(mine, value)
-        merged[key] = value
+        if isinstance(mine, Mapping) and ("name" in mine or "weight" in mine):
+            value = _fields(value)
+        elif isinstance(value, Mapping):
+            mine = _fields(mine)
+        if not (isinstance(mine, Mapping) and isinstance(value, Mapping)):
+            merged[key] = value
+            continue
+        if "name" in value and value["name"] != mine.get("name"):
+            mine = {name: each for name, each in mine.items() if name != "options"}
+        merged[key] = merge(mine, value)
     return merged
+
+
+def _fields(choice: Any) -> Any:
+    """A name or a weight alone as the mapping that it stands for."""
+    if isinstance(choice, str):
+        return {"name": choice}
+    return {"weight": choice} if isinstance(choice, int | float) and not isinstance(choice, bool) else choice
