@@ -1,12 +1,15 @@
 """An attention of your own: where the losses look twice. ``python examples/custom_attention.py``.
 
-The one here looks where the photo has most detail. A photo is inverted with it and without it.
+The one here looks where the photo has most detail. A photo is inverted with it and without it. In a run.yaml it is
+``attention: {name: detail, options: {spread: 7}}``; ``--set objective.attention.options.spread=5`` changes it.
 """
 
 import sys
 
 import ganenc
 from ganenc_plugin_hands.models import PHOTOS
+from ganenc_registry.specs import Spec
+from pydantic import Field
 from torch.nn import functional as F
 
 
@@ -14,18 +17,20 @@ from torch.nn import functional as F
 class Detail(ganenc.Attention):
     """The whole image, and the image weighted by how much its target changes from pixel to pixel there."""
 
-    def __init__(self, weights=(0.375, 0.625), spread=9):
-        self.weight, self.spread = weights[0], spread
+    class Options(Spec):
+        weight: float = Field(0.375, ge=0, description="of the second view; the image weighs 1")
+        spread: int = Field(9, ge=1, description="how far detail reaches, in pixels; odd")
 
     def prepare(self, target, **context):
         """Once for each photo: a map (N, 1, H, W) from 0 to 1."""
         changes = (target - F.avg_pool2d(target, 3, 1, 1)).abs().mean(1, keepdim=True)
-        heat = F.avg_pool2d(changes, self.spread, 1, self.spread // 2)
+        spread = self.options.spread
+        heat = F.avg_pool2d(changes, spread, 1, spread // 2)
         return heat / heat.amax((2, 3), keepdim=True).clamp_min(1e-6)
 
     def views(self, image, focus):
         """At each step, of the photo and of what was rebuilt alike: the gradient goes through."""
-        return [ganenc.View("image", 1.0, image), ganenc.View("detail", self.weight, image * focus)]
+        return [ganenc.View("image", 1.0, image), ganenc.View("detail", self.options.weight, image * focus)]
 
 
 def main(steps: int) -> None:
@@ -34,9 +39,10 @@ def main(steps: int) -> None:
     encoder = ganenc.load_encoder("stylegan2-hands64")
     photo = ganenc.images.read(sorted(PHOTOS.glob("*.jpg"))[0], size=generator.spec.size)[None]
     focus = Detail().prepare(photo)
-    for attention, options in (("none", {}), ("detail", {"spread": 7})):
-        given = {"weights": (4.0, 0.0), "attention_options": options, "backbone": "hands"}
-        objective = ganenc.build_objective({"mse": 5.0, "lpips": 2.0}, attention, **given)
+    for attention, options in (("none", {}), ("detail", {"weight": 4.0, "spread": 7})):
+        choice = {"name": attention, "options": options}
+        spec = ganenc.ObjectiveSpec(losses={"mse": 5.0, "lpips": 2.0}, attention=choice, backbone="hands")
+        objective = ganenc.build_objective(spec, generator)
         found = ganenc.invert(photo, generator, encoder, method="optimize", objective=objective, steps=steps)
         error = (found.reconstructions - photo).square()
         detail = float((error * focus).sum() / focus.expand_as(error).sum())

@@ -1,17 +1,23 @@
-"""A loss of your own, weighed in a run's spec beside the others. ``python examples/custom_loss.py``.
+"""A loss of your own, with an option, weighed in a run's spec beside the others. ``python examples/custom_loss.py``.
 
-The one here compares edges. In a run.yaml it would be the line ``losses: {mse: 5, cos: 3, edges: 2}``.
+In a run.yaml it is written as here, ``losses: {mse: 5, edges: {weight: 2, options: {reach: 2}}}``, and on the command
+line ``--set objective.losses.edges.options.reach=3`` changes it.
 """
 
 import sys
 from pathlib import Path
 
 import ganenc
+from ganenc_registry.specs import Spec
+from pydantic import Field
 
 
 @ganenc.register("loss", "edges")
 class Edges(ganenc.Loss):
-    """How far the differences between neighbouring pixels are from those of the target: one number a sample."""
+    """How far the differences between pixels near each other are from those of the target: one number a sample."""
+
+    class Options(Spec):
+        reach: int = Field(1, ge=1, description="how many pixels the two are apart")
 
     def prepare(self, target_view):
         """Once for each photo: what is compared with."""
@@ -24,8 +30,8 @@ class Edges(ganenc.Loss):
 
     def differences(self, images):
         """Along the height and along the width, on the scale from -1 to 1."""
-        images = ganenc.images.convert_range(images, self.value_range, (-1.0, 1.0))
-        return images.diff(dim=2), images.diff(dim=3)
+        images, reach = ganenc.images.convert_range(images, self.value_range, (-1.0, 1.0)), self.options.reach
+        return images[:, :, reach:] - images[:, :, :-reach], images[..., reach:] - images[..., :-reach]
 
 
 def main(steps: int) -> None:
@@ -34,7 +40,10 @@ def main(steps: int) -> None:
         "pretrain",
         generator="stylegan2-hands64",
         encoder={"overrides": {"map_gain": 0.1}},
-        objective={"losses": {"mse": 5.0, "cos": 3.0, "edges": 2.0}, "attention": "none"},
+        objective={
+            "losses": {"mse": 5.0, "cos": 3.0, "edges": {"weight": 2.0, "options": {"reach": 2}}},
+            "attention": "none",
+        },
         optimiser={"rate": 0.005, "warmup": 5},
         data={"batch": 4},
         steps=steps,

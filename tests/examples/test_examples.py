@@ -98,7 +98,8 @@ def test_a_loss_of_ones_own(tmp_path: Path) -> None:
     assert len(edges) == 4, printed
     assert edges[-1] < edges[0], printed
     resolved = RunSpec.from_file(tmp_path / "runs" / "edges-4" / "run.yaml")
-    assert resolved.objective.losses == {"mse": 5.0, "cos": 3.0, "edges": 2.0}
+    assert {name: one.weight for name, one in resolved.objective.losses.items()} == {"mse": 5, "cos": 3, "edges": 2}
+    assert resolved.objective.losses["edges"].options == {"reach": 2}
     row = json.loads((tmp_path / "runs" / "edges-4" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     weighed = 5 * row["image/mse"] + 3 * row["image/cos"] + 2 * row["image/edges"]
     latent = sum(0.01 * (5 if name.endswith("mse") else 3) * row[name] for name in row if name.startswith("latent/"))
@@ -143,6 +144,6 @@ def test_a_run_from_one_file(tmp_path: Path) -> None:
 def test_what_the_file_of_a_run_names_is_there() -> None:
     written, known = RunSpec.from_file(EXAMPLES / "run.yaml"), ganenc.registry()
     assert written.generator in known.names("model")
-    assert written.objective.backbone in known.names("backbone")
+    assert written.objective.backbone.name in known.names("backbone")
     assert written.objective.attention.name in known.names("attention")
     assert set(written.objective.losses) <= set(known.names("loss"))

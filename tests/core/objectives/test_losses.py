@@ -99,7 +99,7 @@ def test_the_value_range_changes_nothing(loss: type[Loss]) -> None:
     wanted = value(loss(), target, view)
     for low, high in ((0.0, 1.0), (0.0, 255.0)):
         moved = [(x + 1) / 2 * (high - low) + low for x in (target, view)]
-        assert torch.allclose(value(loss(value_range=(low, high)), *moved), wanted, atol=1e-5)
+        assert torch.allclose(value(loss(context=Context(value_range=(low, high))), *moved), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [MSE(), COS(), SSIM()])

@@ -20,7 +20,7 @@ LATENT = {"weight": 0.01, "mse": 5.0, "cos": 3.0, "parts": {"w": 1.0, "const": 0
 
 @pytest.fixture
 def objective(tiny_backbone: Any) -> Objective:
-    attention = {"name": "center", "options": {"weights": list(MU.values())}}
+    attention = {"name": "center", "options": {"weights": [MU["at1"], MU["at2"]]}}
     return make_objective(LOSSES, attention, backbone=tiny_backbone, latent=LATENT)
 
 

@@ -14,6 +14,7 @@ from ganenc import images
 from ganenc.encoders import Encoder, build_encoder
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, model_hash, save_pretrained
+from ganenc.objectives import load_backbone
 from ganenc.training import Photos, execute, finetune, pretrain
 from ganenc_registry.errors import DeviceError, ImageError, LatentsError, SpecError, TrainingError
 from ganenc_registry.specs import BlockShape, RunSpec, preset
@@ -86,7 +87,7 @@ saving: {{log_every: 1}}
 
 
 @pytest.mark.parametrize("name", ["paper-pretrain-s1", "paper-pretrain-s2", "paper-finetune"])
-def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_path: Path, tiny_backbone: Any) -> None:
+def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"generator": model, "steps": 2, "saving": SAVING, "objective": {"backbone": "tiny"}}
     if name == "paper-finetune":
         fields |= {"data": {"photos": [str(photos)]}, "encoder": {"weights": model}}
@@ -96,7 +97,7 @@ def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_p
     latent = {f"latent/{part}/{loss}" for part in ("w", "const") for loss in ("mse", "cos")}
     if name == "paper-pretrain-s1":
         assert set(found[0]) == latent | {"total", "step", "rate"}
-        assert tiny_backbone.passes == 0
+        assert load_backbone("tiny").passes == 0
     else:
         assert latent | {"image/lpips", "at1/ssim", "at2/cos", "total"} < set(found[0])
         mu = {"image": 1.0, "at1": 5.0, "at2": 9.0} if name.endswith("s2") else {"image": 1, "at1": 0.375, "at2": 0.625}
@@ -110,13 +111,13 @@ def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_p
         assert spec.blur == name.endswith("s2")
 
 
-def test_strategy_1_loads_a_backbone_only_to_log_images(model: str, tmp_path: Path, tiny_backbone: Any) -> None:
+def test_strategy_1_loads_a_backbone_only_to_log_images(model: str, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"generator": model, "steps": 1, "saving": SAVING}
     run = preset("paper-pretrain-s1", **fields, objective={"backbone": "not-there"})
     quiet = execute(run, tmp_path / "quiet")
     logging = {"log_images": True, "backbone": "tiny"}
     logged = execute(preset("paper-pretrain-s1", **fields, objective=logging), tmp_path / "logged")
-    assert tiny_backbone.passes > 0
+    assert load_backbone("tiny").passes > 0
     assert {"at1/lpips", "image/mse"} < set(rows(tmp_path / "logged")[0])
     assert model_hash(quiet) == model_hash(logged)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from ganenc_registry import registry
 from ganenc_registry.components import Context, component_class, read_options
@@ -62,7 +64,8 @@ def context_for(
     """
     value_range = (-1.0, 1.0) if generator is None else generator.value_range
     chosen = backbone or DEFAULT_BACKBONE
-    return Context(generator, value_range, str(device), lambda: load_backbone(chosen, device=device))
+    load = partial(load_backbone, chosen, device=device)
+    return Context(generator, value_range, str(device), load_backbone=load)
 
 
 def available_backbones(*, besides: str = "") -> list[str]:
