@@ -33,7 +33,6 @@ from ganenc.inversion import (
     given_labels,
     invert,
     must_find,
-    objective_from_spec,
     read_photo,
 )
 from ganenc.latents import Latents
@@ -46,13 +45,11 @@ from ganenc.measures import (
     split_folds,
 )
 from ganenc.models import ENCODER, load_encoder, load_generator, model_folder, model_hash, read_config, save_pretrained
-from ganenc.objectives import Backbone, Objective, load_backbone
+from ganenc.objectives import DEFAULT_BACKBONE, NO_BACKBONE, Backbone, Objective, build_objective, load_backbone
 from ganenc.report import Inverted
 
 __all__ = ["NO_BACKBONE", "Generated", "Model", "load"]
 
-DEFAULT_BACKBONE = "vgg16"
-NO_BACKBONE = "none"
 GENTLY = Choice(name="optimize", options={"steps": 100, "rate": 0.05})
 """How photos are inverted to be edited where there is an encoder: close, and edits still take
 (benchmarks/results/editing.md)."""
@@ -195,21 +192,11 @@ class Model:
             SpecError: if the spec is wrong.
             WeightsMissingError: if a backbone was chosen whose weights cannot be had.
         """
-        known = isinstance(spec, ObjectiveSpec)
-        given = dict(spec.to_mapping() if isinstance(spec, ObjectiveSpec) else spec or {})
-        named = known or "backbone" in given or self.chosen_backbone is not None
-        base = {} if self.backbone == NO_BACKBONE else {"backbone": self.backbone}
-        full = ObjectiveSpec.from_mapping({**base, **given}, where="the objective")
-        without = full.model_copy(update={"losses": {k: v for k, v in full.losses.items() if k != "lpips"}})
-        if self.backbone == NO_BACKBONE:
-            return objective_from_spec(without, self.generator)
-        try:
-            return objective_from_spec(full, self.generator)
-        except WeightsMissingError as error:
-            if named:
-                raise
-            warnings.warn(f"LPIPS is left out: {error}", stacklevel=2)
-            return objective_from_spec(without, self.generator)
+        if not isinstance(spec, ObjectiveSpec):
+            spec = ObjectiveSpec.from_mapping(spec or {}, where="the objective")
+        if spec.backbone is None and self.chosen_backbone not in (None, NO_BACKBONE):
+            spec = spec.model_copy(update={"backbone": Choice(name=self.chosen_backbone)})
+        return build_objective(spec, self.generator, own_backbone=self.backbone)
 
     def metric_backbone(self) -> Backbone | None:
         """The backbone for metrics; None where there is none, or it was not chosen and its weights cannot be had.

@@ -67,19 +67,9 @@ class Session:
         Raises:
             SpecError: if what is asked for does not fit.
         """
-        from ganenc_registry.components import component_class
+        from ganenc.objectives import build_objective
 
-        from ganenc.objectives import Loss, build_objective
-
-        spec = self._towards()
-        if self.backbone == NO_BACKBONE:
-            kept = {
-                name: choice
-                for name, choice in spec.losses.items()
-                if not component_class("loss", choice.name, Loss).needs_backbone
-            }
-            spec = spec.model_copy(update={"losses": kept})
-        return build_objective(spec, self.generator)
+        return build_objective(self._towards(), self.generator, own_backbone=self.backbone)
 
     def attention(self) -> Attention:
         """The attention of that objective by itself.

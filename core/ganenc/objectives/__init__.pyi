@@ -17,6 +17,7 @@ from .backbones.imagenet import ImageNetBackbone as ImageNetBackbone
 from .backbones.imagenet import Squeeze as Squeeze
 from .backbones.imagenet import Vgg16 as Vgg16
 from .backbones.loading import DEFAULT_BACKBONE as DEFAULT_BACKBONE
+from .backbones.loading import NO_BACKBONE as NO_BACKBONE
 from .backbones.loading import available_backbones as available_backbones
 from .backbones.loading import context_for as context_for
 from .backbones.loading import load_backbone as load_backbone

@@ -19,7 +19,7 @@ from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives.attentions import Attention, View
 from ganenc.objectives.backbones.base import Backbone
-from ganenc.objectives.backbones.loading import context_for
+from ganenc.objectives.backbones.loading import NO_BACKBONE, context_for
 from ganenc.objectives.latent_term import LatentTerm
 from ganenc.objectives.losses.base import Loss
 
@@ -196,14 +196,14 @@ def build_objective(
 ) -> Objective:
     """The objective that a spec describes, for the images of a generator and on its device.
 
-    Where the spec names no backbone and the weights of the one taken cannot be had, the losses that need one are left
-    out, after a warning.
+    Where the spec names no backbone, the losses that need one are left out if there is none, or, after a warning, if
+    its weights cannot be had.
 
     Args:
         spec: the description; the paper's fine-tuning by default.
         generator: whose images are compared.
-        own_backbone: the one taken where the spec names none, such as the model's own; vgg16 by default. It is loaded
-            only if a loss or the attention needs one.
+        own_backbone: the one taken where the spec names none, such as the model's own, or ``none``; vgg16 by default.
+            It is loaded only if a loss or the attention needs one.
 
     Raises:
         UnknownNameError: if a name is not registered.
@@ -214,13 +214,16 @@ def build_objective(
     check_choices(spec, at="objective.")
     context = context_for(spec.backbone or own_backbone, generator.spec, device=generator.device)
     needing = [name for name, choice in chosen.items() if component_class("loss", choice.name, Loss).needs_backbone]
+    blind = spec.backbone is None and own_backbone == NO_BACKBONE
     try:
-        if needing:
+        if needing and not blind:
             context.backbone  # noqa: B018
     except WeightsMissingError as error:
         if spec.backbone is not None or len(needing) == len(chosen):
             raise
         warnings.warn(f"The objective goes on without {', '.join(needing)}: {error}", stacklevel=2)
+        blind = True
+    if blind:
         chosen = {name: choice for name, choice in chosen.items() if name not in needing}
     losses = {name: (choice.weight, build("loss", choice, Loss, context)) for name, choice in chosen.items()}
     latent = LatentTerm(spec.latent) if spec.latent.weight else None

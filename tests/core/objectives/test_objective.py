@@ -358,6 +358,8 @@ class TestBuild:
             built = build(own="absent")
         assert len(told) == 1
         assert list(built.losses) == ["mse", "cos", "ssim"]
+        assert list(build(own="none").losses) == ["mse", "cos", "ssim"]
+        assert "lpips" in build(own="none", backbone="tiny").losses
         for fields in ({"backbone": "absent"}, {"losses": {"lpips": 1}, "own": "absent"}):
             with pytest.raises(WeightsMissingError):
                 build(**fields)

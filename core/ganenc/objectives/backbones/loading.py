@@ -12,10 +12,12 @@ from ganenc_registry.specs import Choice, GeneratorSpec
 
 from ganenc.objectives.backbones.base import Backbone
 
-__all__ = ["DEFAULT_BACKBONE", "available_backbones", "context_for", "load_backbone"]
+__all__ = ["DEFAULT_BACKBONE", "NO_BACKBONE", "available_backbones", "context_for", "load_backbone"]
 
 DEFAULT_BACKBONE = "vgg16"
 """The paper's (section 3.2)."""
+NO_BACKBONE = "none"
+"""In place of a name: none is to be used."""
 _loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by class, as a name may come to mean another
 
 
