@@ -44,6 +44,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
         "Mean absolute difference of the pixels, smooth at zero",
         "ganenc invert photo.jpg --model MODEL --set objective.losses.$called=1 --out inverted",
         "inverts a photo with it in the objective",
+        ("pydantic>=2.6", "torch>=2.2"),
     ),
     "backbone": Scaffold(
         "Three convolutions with fixed random weights",
