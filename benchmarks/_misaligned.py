@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from ganenc.files import load_state, save_state
-from ganenc.generators import Generator
+from ganenc.generators import Generator, build_generator
 from ganenc.images import to_uint8
-from ganenc.models import build_generator
 from ganenc_plugin_hands.train_gan import STATE, GanTrainer
 from ganenc_plugin_hands.zoo_specs import zoo_spec, zoo_training
 from scipy import ndimage

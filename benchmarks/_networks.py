@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 from ganenc.encoders import Encoder, build_encoder
-from ganenc.generators import Generator
-from ganenc.models import build_generator
+from ganenc.generators import Generator, build_generator
 from ganenc.objectives import ImageNetBackbone, Squeeze, Vgg16
 from ganenc_plugin_hands.zoo_specs import zoo_spec
 from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec

@@ -29,7 +29,7 @@ from _svg import curves
 from ganenc import images, load_generator
 from ganenc.files import drop_leftovers
 from ganenc.latents import Latents
-from ganenc.models import load_encoder, model_folder
+from ganenc.models import load_encoder
 from PIL import Image
 
 MODEL = "stylegan2-hands64"
@@ -139,9 +139,7 @@ def check(photos: Path, out: Path, broken: set[str], chance: random.Random) -> d
     failed = {Path(row["photo"]).name for row in rows if row["status"] == "failed"}
     if set(counts) != wanted or set(counts.values()) != {1} or failed != broken:
         raise SystemExit("The index does not hold every photo once, with the broken ones as failed.")
-    folder = model_folder(MODEL)
-    assert folder is not None
-    generator, encoder = load_generator(MODEL).freeze(), load_encoder(str(folder / "encoder")).eval()
+    generator, encoder = load_generator(MODEL).freeze(), load_encoder(MODEL).eval()
     apart = 0.0
     done = [row for row in rows if row["status"] == "done"]
     for row in chance.sample(done, min(SAMPLED, len(done))):

@@ -26,7 +26,7 @@ from _study import ENCODERS, Costs, Records, Setting, measure_costs, settings
 from _study_report import CURVE_POINTS, first_of_each, report
 from ganenc import images
 from ganenc.measures import metrics
-from ganenc.models import load_encoder, load_generator, model_folder, model_hash
+from ganenc.models import load_encoder, load_generator, model_hash, resolve
 from ganenc.objectives import build_objective
 from ganenc_plugin_hands.models import PHOTOS
 from ganenc_registry.specs import ObjectiveSpec
@@ -37,7 +37,7 @@ class Study:
     """Models, photos and objective; does one setting on one photo at a time."""
 
     def __init__(self, options: argparse.Namespace, records: Path) -> None:
-        folder = model_folder(options.model)
+        folder = resolve(options.model).folder
         assert folder is not None, f"{options.model} is no model folder"
         self.generator = load_generator(folder)
         self.encoders = {name: load_encoder(folder / place) for name, place in ENCODERS.items()}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from ganenc_registry import registry
-from ganenc_registry.errors import GanencError, LatentsError, SpecError, WeightsMissingError
+from ganenc_registry.errors import LatentsError, SpecError, WeightsMissingError
 from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
@@ -44,7 +44,7 @@ from ganenc.measures import (
     score,
     split_folds,
 )
-from ganenc.models import ENCODER, load_encoder, load_generator, model_folder, model_hash, read_config, save_pretrained
+from ganenc.models import ENCODER, load_encoder, load_generator, model_hash, resolve, save_pretrained
 from ganenc.objectives import DEFAULT_BACKBONE, NO_BACKBONE, Backbone, Objective, build_objective, load_backbone
 from ganenc.report import Inverted
 
@@ -436,34 +436,19 @@ def load(
     """
     device = check_device(device)
     generator = load_generator(source, device=device)
-    folder = model_folder(source)
-    info = {} if folder is None else read_config(folder).get("info")
-    place = _encoder_folder(folder, encoder)
+    named = resolve(source)
+    place = encoder or named.encoder
     found = None if place is None else load_encoder(place, device=device)
-    own = info if isinstance(info, dict) else {}
-    model = Model(generator, found, source=str(source), backbone=backbone, info=own)
+    model = Model(generator, found, source=str(source), backbone=backbone, info=named.info)
     if place is not None:
         _check_origin(place, model)
     return model
 
 
-def _encoder_folder(folder: Path | None, encoder: str | Path | None) -> Path | str | None:
-    """Where the encoder lies that was asked for, or else the model's own. A run's folder stands for the one in it."""
-    if encoder is not None:
-        inside = Path(encoder) / ENCODER
-        is_run = not (Path(encoder) / "config.json").is_file() and (inside / "config.json").is_file()
-        return inside if is_run else encoder
-    if folder is None or not (folder / ENCODER / "config.json").is_file():
-        return None
-    return folder / ENCODER
-
-
 def _check_origin(place: str | Path, model: Model) -> None:
     """Warn where an encoder was trained for other weights of the same shape."""
-    try:
-        origin = read_config(place).get("info", {}).get("generator", "")
-    except (GanencError, AttributeError):
-        return
+    folder = resolve(place).encoder
+    origin = "" if folder is None else resolve(folder).info.get("generator", "")
     if isinstance(origin, str) and len(origin) == len(model.hash) and origin != model.hash:
         trained = f"the encoder {place} was trained for the weights {origin[:12]}"
         warnings.warn(f"{trained}; {model.source} has {model.hash[:12]}.", stacklevel=3)

@@ -13,8 +13,7 @@ import ganenc
 import pytest
 import torch
 from ganenc import save_pretrained
-from ganenc.generators import Generator, draw_normal, range_complaint
-from ganenc.models import build_generator
+from ganenc.generators import Generator, build_generator, draw_normal, range_complaint
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector

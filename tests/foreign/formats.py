@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from ganenc import save_pretrained
 from ganenc.encoders import build_encoder
-from ganenc.models import build_generator
+from ganenc.generators import build_generator
 from ganenc_plugin_biggan.specs import published_blocks
 from ganenc_plugin_pggan.specs import pggan_spec
 from safetensors.torch import save_file

@@ -13,6 +13,7 @@ from ganenc.cli.app import FAILED
 from ganenc.cli.console import emit, say
 from ganenc.cli.options import Device, Json, Method, Set, read_settings
 from ganenc.inversion import default_method
+from ganenc.models import check_model, registered
 
 __all__ = ["demo"]
 
@@ -59,15 +60,12 @@ def _model() -> tuple[str, Path, dict[str, Any]]:
     Raises:
         PluginError: if there is none.
     """
-    from ganenc.models import check_model, model_folder, read_config
-
     for name in registry().names("model"):
         try:
-            folder = model_folder(name)
-            info = {} if folder is None else read_config(folder).get("info", {})
-            if folder is not None and isinstance(info, dict) and info.get("demo"):
+            found = registered(name)
+            if found.folder is not None and found.info.get("demo"):
                 check_model(name)
-                return name, folder, info
+                return name, found.folder, dict(found.info)
         except GanencError as error:
             say(f"Passed over: {error}")
     raise PluginError(

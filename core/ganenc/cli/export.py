@@ -10,11 +10,10 @@ from ganenc_registry.errors import ExportError, SpecError, nearest
 
 from ganenc.cli.console import emit, show
 from ganenc.cli.options import Encoder, Json, Model, Out
-from ganenc.cli.session import encoder_folder
 from ganenc.encoders import Encoder as Network
 from ganenc.export import EncoderGraph, GeneratorGraph, Graph, MappingGraph, check_export, has_mapping
 from ganenc.export import export as write
-from ganenc.models import load_encoder, load_model
+from ganenc.models import load_encoder, load_model, resolve
 
 __all__ = ["export"]
 
@@ -82,7 +81,7 @@ def _graphs(model: str, encoder: str | None, what: str | None, noise: str) -> It
             raise SpecError(f"{model} is an encoder alone; name a generator, or take --what encoder.")
         yield EncoderGraph(found)
         return
-    place = encoder_folder(model, encoder)
+    place = encoder or resolve(model).encoder
     if what in (None, "generator", "both", "all"):
         yield GeneratorGraph(found, noise=noise)
     if what == "mapping" or (what == "all" and has_mapping(found.spec)):

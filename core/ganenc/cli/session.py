@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganenc_registry.errors import GanencError, SpecError, WeightsMissingError
+from ganenc_registry.errors import SpecError, WeightsMissingError
 
 from ganenc.cli.console import say
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ganenc.generators import Generator
     from ganenc.objectives import Attention, Backbone, Objective
 
-__all__ = ["NO_BACKBONE", "Session", "encoder_folder", "model_info", "open_session"]
+__all__ = ["NO_BACKBONE", "Session", "open_session"]
 
 DEFAULT_BACKBONE = "vgg16"
 NO_BACKBONE = "none"
@@ -151,18 +150,19 @@ def open_session(
     """
     from ganenc.encoders import check_fits
     from ganenc.files import check_device
-    from ganenc.models import load_encoder, load_generator, model_hash
+    from ganenc.models import load_encoder, load_generator, model_hash, resolve
 
     device = check_device(device)
     generator = load_generator(model, device=device)
     digest = model_hash(generator)
     found = None
-    place = encoder_folder(model, encoder) if seek_encoder else None
+    named = resolve(model)
+    place = (encoder or named.encoder) if seek_encoder else None
     if place is not None:
         found = load_encoder(place, device=device)
         check_fits(found.spec, generator.spec)
-        _check_origin(place, digest, model)
-    chosen = backbone or str(model_info(model).get("backbone", DEFAULT_BACKBONE))
+        _check_origin(str(place), digest, model)
+    chosen = backbone or str(named.info.get("backbone", DEFAULT_BACKBONE))
     if chosen != NO_BACKBONE:
         from ganenc_registry import registry
 
@@ -170,39 +170,11 @@ def open_session(
     return Session(model, generator, found, digest, chosen, backbone is not None, towards or {})
 
 
-def encoder_folder(model: str, encoder: str | None = None) -> str | None:
-    """Where the encoder lies that was asked for, or else the model's own; None if there is none.
-
-    A run's folder stands for the encoder in it.
-    """
-    from ganenc.models import ENCODER, model_folder
-
-    if encoder is not None:
-        inside = Path(encoder) / ENCODER
-        is_run = not (Path(encoder) / "config.json").is_file() and (inside / "config.json").is_file()
-        return str(inside) if is_run else encoder
-    folder = model_folder(model)
-    if folder is None or not (folder / ENCODER / "config.json").is_file():
-        return None
-    return str(folder / ENCODER)
-
-
-def model_info(model: str) -> Mapping[str, Any]:
-    """The ``info`` of a model's config; empty for a foreign checkpoint."""
-    from ganenc.models import model_folder, read_config
-
-    folder = model_folder(model)
-    info = {} if folder is None else read_config(folder).get("info")
-    return info if isinstance(info, dict) else {}
-
-
 def _check_origin(place: str, digest: str, model: str) -> None:
     """Warn where an encoder was trained for other weights of the same shape."""
-    from ganenc.models import read_config
+    from ganenc.models import resolve
 
-    try:
-        origin = read_config(place).get("info", {}).get("generator", "")
-    except (GanencError, AttributeError):
-        return
+    folder = resolve(place).encoder
+    origin = "" if folder is None else resolve(folder).info.get("generator", "")
     if isinstance(origin, str) and len(origin) == len(digest) and origin != digest:
         say(f"Note: the encoder {place} was trained for the weights {origin[:12]}; {model} has {digest[:12]}.")

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
-from ganenc_registry.specs import (
-    PRESETS,
-    EncoderSpec,
-    GeneratorSpec,
-    Release,
-    RunSpec,
-    preset,
-    preset_text,
-    read_mapping,
-)
+from ganenc_registry.errors import CheckpointError, PluginError, SpecError, UnknownNameError, nearest
+from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, RunSpec, preset, preset_text, read_mapping
 from ganenc_registry.specs.layout import shape_text
 
+from ganenc import models
 from ganenc.cli.console import emit, show, show_table
 from ganenc.cli.options import Json, Set, read_settings
+from ganenc.models import Resolved, is_hub_id, read_spec, registered, release_folder, resolve
 
 __all__ = ["Described", "describe", "spec"]
 
 SPEC_SUFFIXES = (".json", ".yaml", ".yml")
+TITLES = {
+    "folder": "Model folder {}",
+    "shipped": "Model {}",
+    "hub": "Model {} of the Hugging Face Hub",
+    "run": "Run {}, an encoder",
+    "release": "Release {}",
+    "function": "Model {}",
+    "file": "Checkpoint {}",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Described:
     run: RunSpec | None = None
     preset: str = ""
     """Which preset the run is."""
-    release: tuple[str, Release] | None = None
-    """The name under which it was published, and where its files are."""
+    release: Resolved | None = None
+    """Where its files are, if it was published."""
 
 
 def spec(
@@ -75,7 +77,7 @@ def spec(
     if found.generator is not None:
         show(_sentence(found.generator))
     if found.release is not None:
-        show("\n".join(_release_lines(*found.release)))
+        show("\n".join(_release_lines(found.release)))
     if found.encoder is not None:
         _show_encoder(found.encoder)
 
@@ -87,63 +89,36 @@ def describe(name: str) -> Described:
         UnknownNameError: if there is nothing of that name.
         GanencError: if the file is none of those that are understood.
     """
-    from ganenc.models import is_hub_id, load_generator, model_folder, registered_model
-
-    path, found = Path(name), registered_model(name)
-    if path.exists() and (found is None or model_folder(path) == path):  # As loading by that name has it.
-        return _file(path)
-    if isinstance(found, Release):
-        return _release(name, found)
-    if isinstance(found, Path):
-        return _folder(found, f"Model {name}")
-    if found is not None:
-        return _mirrored(f"Model {name}", load_generator(name).spec)
-    if name in PRESETS:
-        return Described(f"Preset {name}", run=preset(name), preset=name)
-    if name in registry().names("generator"):
-        return _family(name)
-    if is_hub_id(name) and (folder := model_folder(name)):
-        return _folder(folder, f"Model {name} of the Hugging Face Hub")
-    known = [*registry().names("model"), *registry().names("generator"), *PRESETS]
-    raise UnknownNameError(
-        f"There is no model, generator, preset or file {name!r}{nearest(name, known)}; see `ganenc list`, or take a"
-        f" preset: {', '.join(PRESETS)}."
-    )
-
-
-def _file(path: Path) -> Described:
-    from ganenc.models import load_generator, model_folder
-
+    path = Path(name)
     if path.is_file() and path.suffix in SPEC_SUFFIXES:
         return _spec_file(path)
-    folder = model_folder(path)
-    if folder is not None:
-        return _folder(folder, f"Model folder {path}")
-    generator = load_generator(path)
-    return _mirrored(f"Checkpoint {path}", generator.spec)
+    if not path.exists() and name not in registry().names("model"):
+        if name in PRESETS:
+            return Described(f"Preset {name}", run=preset(name), preset=name)
+        if name in registry().names("generator"):
+            return _family(name)
+    try:
+        found = resolve(name)
+    except CheckpointError:
+        if path.exists() or is_hub_id(name):
+            raise
+        known = [*registry().names("model"), *registry().names("generator"), *PRESETS]
+        raise UnknownNameError(
+            f"There is no model, generator, preset or file {name!r}{nearest(name, known)}; see `ganenc list`, or take a"
+            f" preset: {', '.join(PRESETS)}."
+        ) from None
+    return _model(found)
 
 
-def _folder(folder: Path, title: str) -> Described:
-    from ganenc.models import ENCODER, read_config
-
-    config = read_config(folder)
-    where = str(folder / "config.json")
-    if config.get("kind") == "encoder":
-        return Described(f"{title}, an encoder", encoder=EncoderSpec.from_mapping(_fields(config, where), where=where))
-    generator = GeneratorSpec.from_mapping(_fields(config, where), where=where)
-    inside = folder / ENCODER
-    if not (inside / "config.json").is_file():
-        return _mirrored(title, generator)
-    place = str(inside / "config.json")
-    encoder = EncoderSpec.from_mapping(_fields(read_config(inside), place), where=place)
-    return Described(f"{title}, with its trained encoder", generator, encoder)
-
-
-def _fields(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    fields = config.get("spec")
-    if not isinstance(fields, dict):
-        raise SpecError(f"{where} has no spec; the model folder is damaged.")
-    return fields
+def _model(found: Resolved) -> Described:
+    """A model: as its config or its release says, or else its weights."""
+    title = TITLES[found.kind].format(found.name)
+    generator = found.spec or models.load_generator(found.name).spec
+    if isinstance(generator, EncoderSpec):
+        return Described(f"{title}, an encoder" if found.kind != "run" else title, encoder=generator)
+    if found.release is not None or found.encoder is None:
+        return replace(_mirrored(title, generator), release=found if found.release else None)
+    return Described(f"{title}, with its trained encoder", generator, read_spec(found.encoder, "encoder"))
 
 
 def _spec_file(path: Path) -> Described:
@@ -151,7 +126,7 @@ def _spec_file(path: Path) -> Described:
     fields = read_mapping(path)
     where = str(path)
     if "format" in fields and "spec" in fields:
-        return _folder(path.parent, f"Model folder {path.parent}")
+        return _model(resolve(path.parent))
     if "task" in fields or "steps" in fields:
         return _run(RunSpec.from_mapping(fields, where=where), f"Run {path}")
     if "blocks" in fields:
@@ -172,37 +147,28 @@ def _run(run: RunSpec, title: str) -> Described:
     return Described(title, named.generator, EncoderSpec.mirror(named.generator, **run.encoder.overrides), run)
 
 
-def _release(name: str, release: Release) -> Described:
-    return replace(_mirrored(f"Release {name}", release.generator), release=(name, release))
-
-
 def _family(family: str) -> Described:
     """A family as the first of its releases has it.
 
     Raises:
         SpecError: if it has none.
     """
-    for name, release in _releases():
-        if release.generator.family == family:
-            found = _release(name, release)
-            return replace(found, title=f"Generator {family}, as it was released as {name}, mirrored")
+    for found in _releases():
+        if found.release is not None and found.release.generator.family == family:
+            return replace(_model(found), title=f"Generator {family}, as it was released as {found.name}, mirrored")
     raise SpecError(
         f"The generator {family!r} has no size of its own and no installed release; give one of its models, a"
         " checkpoint, or a file with its GeneratorSpec."
     )
 
 
-def _releases() -> Iterator[tuple[str, Release]]:
-    """Every release that can be imported, by name."""
-    from ganenc.models import find_release
-
+def _releases() -> Iterator[Resolved]:
+    """Every model that can be imported."""
     for name in registry().names("model"):
         try:
-            release = find_release(name)
+            yield registered(name)
         except PluginError:  # `ganenc spec` with its name tells why.
             continue
-        if release is not None:
-            yield name, release
 
 
 def _mirrored(title: str, generator: GeneratorSpec) -> Described:
@@ -222,14 +188,11 @@ def _sentence(generator: GeneratorSpec) -> str:
     )
 
 
-def _release_lines(name: str, release: Release) -> list[str]:
+def _release_lines(found: Resolved) -> list[str]:
     """What is known of a release's files, and what is not."""
-    from ganenc.models import release_folder
-
-    folder = release_folder(name)
-    lines = [f"\nreleased at {release.page}"]
-    if release.notes:
-        lines.append(release.notes)
+    assert found.release is not None
+    folder, release = release_folder(found.name), found.release
+    lines = [f"\nreleased at {release.page}", *([release.notes] if release.notes else [])]
     for file in release.files:
         size = "of unknown size" if file.size is None else f"{file.size:,} bytes"
         place = folder / file.name
@@ -261,26 +224,16 @@ def _as_json(name: str, found: Described) -> dict[str, Any]:
     for key, value in (("run", found.run), ("generator", found.generator), ("encoder", found.encoder)):
         if value is not None:
             data[key] = value.to_mapping()
-    if found.release is not None:
-        from ganenc.models import release_folder
-
-        published, release = found.release
-        folder = release_folder(published)
-        here = all((folder / file.name).is_file() for file in release.files)
-        told = release.model_dump(mode="json", exclude={"generator"})
-        data["release"] = {"name": published, **told, "folder": str(folder), "here": here}
+    if found.release is not None and found.release.release is not None:
+        release, folder = found.release.release, release_folder(found.release.name)
+        data["release"] = {
+            "name": found.release.name,
+            **release.model_dump(mode="json", exclude={"generator"}),
+            "folder": str(folder),
+            "here": all((folder / file.name).is_file() for file in release.files),
+        }
     if found.encoder is not None:
-        rows = found.encoder.rows()
-        data["rows"] = [
-            {
-                "block": row.name,
-                "resolution": row.size,
-                "convolutions": row.convolutions,
-                "heads": row.heads,
-                "downscale": row.downscale,
-                "parameters": row.parameters,
-            }
-            for row in rows
-        ]
-        data["parameters"] = sum(row.parameters for row in rows)
+        rows = [asdict(row) for row in found.encoder.rows()]
+        data["rows"] = [{"block": row.pop("name"), "resolution": row.pop("size"), **row} for row in rows]
+        data["parameters"] = sum(row["parameters"] for row in rows)
     return data

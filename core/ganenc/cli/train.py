@@ -13,6 +13,7 @@ from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, say, show
 from ganenc.cli.options import Out, Set, TrainingLabels, read_settings
+from ganenc.models import resolve
 
 __all__ = ["finetune", "pretrain"]
 
@@ -86,9 +87,7 @@ def _given(generator: str | None, encoder: str | None, steps: int | None, device
     fields = {"generator": generator, "steps": steps, "device": device}
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     if encoder is not None:
-        from ganenc.cli.session import encoder_folder
-
-        given["encoder"] = {"weights": encoder_folder("", encoder)}
+        given["encoder"] = {"weights": encoder}
     return given
 
 
@@ -122,12 +121,10 @@ def _resolve(run: str, task: Task, over: Mapping[str, Any]) -> RunSpec:
 
 def _with_backbone(fields: dict[str, Any]) -> dict[str, Any]:
     """The backbone that the model's config names, where the run names none."""
-    from ganenc.cli.session import model_info
-
     objective = fields.get("objective", {})
     if not fields.get("generator") or not isinstance(objective, Mapping) or "backbone" in objective:
         return fields
-    own = model_info(str(fields["generator"])).get("backbone")
+    own = resolve(str(fields["generator"])).info.get("backbone")
     return merge(fields, {"objective": {"backbone": own}}) if own else fields
 
 
@@ -137,19 +134,15 @@ def _with_start(spec: RunSpec) -> RunSpec:
     Raises:
         SpecError: if the model has none.
     """
-    from ganenc.cli.session import encoder_folder
-    from ganenc.models import model_folder
-
     if spec.encoder.weights:
         return spec
-    folder = model_folder(spec.generator)
-    pretrained = None if folder is None else folder / "encoder-pretrained"
-    own = str(pretrained) if pretrained and (pretrained / "config.json").is_file() else encoder_folder(spec.generator)
+    found = resolve(spec.generator)
+    own = found.inside("encoder-pretrained") or found.encoder
     if own is None:
         raise SpecError(
             f"{spec.generator} has no encoder to fine-tune; train one with `ganenc pretrain`, give --encoder."
         )
-    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"weights": own})})
+    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"weights": str(own)})})
 
 
 def _carry_out(spec: RunSpec, out: Path) -> list[Path]:

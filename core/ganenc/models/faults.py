@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ganenc_registry import Contribution, registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, nearest
 from ganenc_registry.sources import fault_of
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
+from ganenc_registry.specs import GeneratorSpec
 
-from ganenc.models.loading import ENCODER, read_config
-from ganenc.models.releases import registered_model
-from ganenc.models.weights import CONFIG, WEIGHTS
+from ganenc.models.resolving import CONFIG, ENCODER, WEIGHTS, read_spec, registered
 
 __all__ = ["check_model", "find_fault"]
 
@@ -46,34 +42,15 @@ def check_model(name: str) -> None:
     Raises:
         GanencError: saying what is wrong, and in which file.
     """
-    found = registered_model(name)
-    if found is None:
-        raise PluginError(f"There is no model {name!r}; see `ganenc list model`.")
-    if isinstance(found, Release):
-        _check_family(name, found.generator)
-    if not isinstance(found, Path):
-        return
-    _check_folder(found)
-    config = read_config(found)
-    if config.get("kind") == "encoder":
-        EncoderSpec.from_mapping(config.get("spec", {}), where=str(found / CONFIG))
-        return
-    _check_family(name, GeneratorSpec.from_mapping(config.get("spec", {}), where=str(found / CONFIG)))
-    inside = found / ENCODER
-    if inside.is_dir():
-        _check_folder(inside)
-        EncoderSpec.from_mapping(read_config(inside).get("spec", {}), where=str(inside / CONFIG))
-
-
-def _check_folder(folder: Path) -> None:
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"The model folder {folder} has no {name}; install its plugin again.")
-
-
-def _check_family(name: str, spec: GeneratorSpec) -> None:
-    known = registry().names("generator")
-    if spec.family not in known:
+    found = registered(name)
+    for folder, kind in ((found.path, ""), (found.path and found.path / ENCODER, "encoder")):
+        if found.kind == "shipped" and folder is not None and (not kind or folder.is_dir()):
+            for file in (CONFIG, WEIGHTS):
+                if not (folder / file).is_file():
+                    raise CheckpointError(f"The model folder {folder} has no {file}; install its plugin again.")
+            read_spec(folder, kind)
+    spec, known = found.spec, registry().names("generator")
+    if isinstance(spec, GeneratorSpec) and spec.family not in known:
         raise PluginError(
             f"The model {name!r} is of the family {spec.family!r}{nearest(spec.family, known)}, which no installed"
             " plugin brings; install the one that does."

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from ganenc_registry import registry
-from ganenc_registry.errors import CheckpointError, DownloadError, PluginError, WeightsMissingError
+from ganenc_registry.errors import CheckpointError, DownloadError, WeightsMissingError
 from ganenc_registry.specs import GeneratorSpec, Noise, Release, ReleaseFile
 from ganenc_registry.specs.layout import shape_text
 
@@ -20,37 +18,9 @@ from ganenc.files import OnProgress, cache_folder, download
 __all__ = [
     "check_release",
     "fetch_release",
-    "find_release",
-    "registered_model",
     "release_folder",
     "release_path",
 ]
-
-
-def registered_model(name: str) -> Path | Release | Callable[[], Any] | None:
-    """What is registered as the model of that name; None for no such name.
-
-    Returns:
-        a folder that is shipped; a release; or what makes a generator when it is called, as scripts register it.
-
-    Raises:
-        PluginError: if it is registered as something else, or cannot be imported.
-    """
-    if name not in registry().names("model"):
-        return None
-    found: Path | Release | Callable[[], Any] = registry().resolve("model", name)
-    if isinstance(found, Path | Release) or callable(found):
-        return found
-    raise PluginError(
-        f"The model {name!r} is registered as {found!r}; it has to be the Path of a folder, or a Release, or a function"
-        " that makes a Generator."
-    )
-
-
-def find_release(name: str) -> Release | None:
-    """The release of that name; None if there is no such model, or it is shipped and needs no fetching."""
-    found = registered_model(name)
-    return found if isinstance(found, Release) else None
 
 
 def release_folder(name: str) -> Path:

@@ -1,35 +1,75 @@
-"""The weights of a model folder: ``model.safetensors``, written and read into a module. Not in paper."""
+"""Model folders: ``config.json`` and ``model.safetensors``, written and read into a module. Not in paper."""
 
 from __future__ import annotations
 
+import hashlib
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
+import torch
+from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError, UnknownNameError
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
-from ganenc.files import write_bytes
+from ganenc.encoders import Encoder
+from ganenc.files import write_bytes, write_json
+from ganenc.generators import Generator, fill, undrawn
+from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["build_with_weights", "load_weights", "model_hash", "save_pretrained", "save_weights"]
 
-    from torch import Tensor, nn
-
-    from ganenc.encoders import Encoder
-    from ganenc.generators import Generator
-
-__all__ = ["CONFIG", "WEIGHTS", "build_with_weights", "load_weights", "save_weights"]
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 M = TypeVar("M", bound="Generator | Encoder")
 _IMPORT_FIRST = (
     " What a script of yours registers is known once it is imported; on the command line: `ganenc --import SCRIPT`."
 )
 
 
+def model_hash(module: nn.Module) -> str:
+    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_pretrained(
+    module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None, half: bool = False
+) -> None:
+    """Write a model folder: weights first, then the config, each atomically.
+
+    Args:
+        module: a generator or an encoder.
+        folder: where to; made if it is not there.
+        info: plain data to keep in the config, such as where the weights come from.
+        half: store weights in half precision; they load into single precision again, rounded.
+
+    Raises:
+        CheckpointError: if the folder holds another project's config, which would be lost, or a number is too large for
+            half precision.
+    """
+    spec, folder = module.spec, Path(folder)
+    if isinstance(spec, GeneratorSpec) and spec.family not in registry().names("generator"):
+        warnings.warn(
+            f"No generator {spec.family!r} is registered, and none can be built from {folder} until one is; put"
+            f" @ganenc.register('generator', {spec.family!r}) on its class.",
+            stacklevel=3,
+        )
+    if (folder / CONFIG).is_file() and not has_config(folder):
+        raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(module, folder, half=half)
+    kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
+    write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}})
+
+
 def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
     """Write the module's state as ``model.safetensors``."""
-    from safetensors.torch import save
-
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     if half:
         tensors = {name: _halved(tensor, name) for name, tensor in tensors.items()}
@@ -52,8 +92,6 @@ def build_with_weights(build: Callable[[], M], folder: Path) -> M:
         SpecError: if it cannot be built, or is far larger than the weights.
         CheckpointError: if the weights are not its own.
     """
-    from ganenc.generators import undrawn
-
     tensors = _read_weights(folder)
     try:
         module = undrawn(build, tensors)
@@ -81,9 +119,6 @@ def _halved(tensor: Tensor, name: str) -> Tensor:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         return load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -95,8 +130,6 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _take(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Fill a module, once it is sure that each tensor has its place; ``path`` is where they come from."""
-    from ganenc.generators import fill
-
     wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in tensors:

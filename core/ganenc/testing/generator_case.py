@@ -7,18 +7,17 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from ganenc_registry import registry
 from ganenc_registry.errors import GanencError
-from ganenc_registry.specs import GeneratorSpec, Release
+from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
 from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.models import read_config, registered_model
+from ganenc.models import registered
 from ganenc.testing.checks import fail
 from ganenc.testing.comparing import seeded
 from ganenc.testing.subjects import Subject
@@ -107,13 +106,12 @@ def _known_spec(subject: Subject) -> GeneratorSpec:
     found: list[tuple[bool, int, GeneratorSpec]] = []
     for name in registry().names("model") if family else []:
         try:
-            model = registered_model(name)
-            config = read_config(model)["spec"] if isinstance(model, Path) else None
-        except (GanencError, KeyError):  # The check of that model tells.
+            model = registered(name)
+            spec = model.spec
+        except GanencError:  # The check of that model tells.
             continue
-        spec = model.generator if isinstance(model, Release) else GeneratorSpec.from_mapping(config or {})
-        if spec.family == family:
-            found.append((isinstance(model, Release), math.prod(spec.size), spec))
+        if isinstance(spec, GeneratorSpec) and spec.family == family:
+            found.append((model.kind == "release", math.prod(spec.size), spec))
     if not found:
         fail(
             f"{subject.name} takes a spec and none is known; give one by --spec or spec=, or a default in its __init__."

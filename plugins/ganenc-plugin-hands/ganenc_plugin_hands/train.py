@@ -11,9 +11,9 @@ import torch
 import typer
 from ganenc import images
 from ganenc.files import load_state, save_state, write_json
-from ganenc.generators import Generator
+from ganenc.generators import Generator, build_generator
 from ganenc.measures import metrics
-from ganenc.models import build_generator, load_generator, model_hash, save_pretrained, save_weights
+from ganenc.models import load_generator, model_hash, save_pretrained, save_weights
 from ganenc.training import finetune as finetune_encoder
 from ganenc.training import pretrain as pretrain_encoder
 from ganenc_registry.specs import GeneratorSpec, preset

@@ -515,7 +515,7 @@ class TestDemo:
         installed.add_value("model", "a-model", model)
         installed.add_value("model", "demo-model", shown)
         installed.add_value("generator", "toy-cli", ToyGenerator)
-        for module in ("ganenc.cli.demo", "ganenc.models.loading", "ganenc.models.releases"):
+        for module in ("ganenc.cli.demo", "ganenc.models.resolving", "ganenc.models.faults"):
             monkeypatch.setattr(f"{module}.registry", lambda: installed)
         ran = run("demo", "--out", tmp_path / "demo", "--photos", 1, "--steps", 2, "--json")
         assert ran.code == 0, ran.err

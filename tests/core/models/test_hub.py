@@ -13,12 +13,11 @@ import pytest
 from ganenc.cli import main
 from ganenc.encoders import Encoder
 from ganenc.models import (
-    fetch_model,
     is_hub_id,
     load_encoder,
     load_generator,
-    model_folder,
     model_hash,
+    resolve,
     save_pretrained,
 )
 from ganenc_registry.errors import CheckpointError, WeightsMissingError
@@ -95,7 +94,8 @@ def test_a_generator_and_its_encoder_come_from_the_hub(asked: list[Any], toy: An
 
 
 def test_nothing_but_configs_and_safetensors_is_fetched(asked: list[Any]) -> None:
-    folder = fetch_model("user/toy")
+    folder = resolve("user/toy").folder
+    assert folder is not None
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
         f"{place}{name}"
         for place in ("", "encoder/", "encoder-pretrained/")
@@ -109,7 +109,7 @@ def test_a_folder_here_comes_before_the_hub(
     (tmp_path / "user").mkdir()
     repository.rename(tmp_path / "user" / "toy")
     monkeypatch.chdir(tmp_path)
-    assert model_folder("user/toy") == Path("user/toy")
+    assert resolve("user/toy").folder == Path("user/toy")
     load_generator("user/toy")
     assert asked == []
 
@@ -166,11 +166,11 @@ def test_a_repository_without_a_config_is_refused(asked: list[Any], repository: 
 
 
 OFFLINE = """
-from ganenc.models import model_folder
+from ganenc.models import resolve
 for model_id in ("user/toy", "user/toy@main", "user/toy@0123456789abcdef0123456789abcdef01234567"):
-    print(model_folder(model_id))
+    print(resolve(model_id).folder)
 try:
-    model_folder("user/absent")
+    resolve("user/absent")
 except Exception as error:
     print(error)
 """
@@ -195,5 +195,5 @@ def test_without_a_network_what_was_fetched_is_found_in_the_hubs_own_cache(
 
 
 def test_the_hub_is_imported_only_when_it_is_asked() -> None:
-    code = "import sys, ganenc.models.loading\nassert not {'torch', 'huggingface_hub'} & set(sys.modules)"
+    code = "import sys\nfrom ganenc.models import resolve\nassert not {'torch', 'huggingface_hub'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,13 +13,14 @@ import pytest
 import torch
 from ganenc.encoders import Encoder
 from ganenc.foreign import Checkpoint
+from ganenc.generators import build_generator
 from ganenc.models import (
-    build_generator,
     load_encoder,
     load_generator,
-    model_folder,
+    load_model,
     model_hash,
     read_config,
+    resolve,
     save_pretrained,
 )
 from ganenc_registry import Contribution
@@ -119,7 +120,7 @@ def test_the_hash_takes_every_kind_of_tensor() -> None:
 
 def test_shipped_models_go_by_name(folder: Path, toy: Any, family: Any) -> None:
     family.add_value("model", "shipped", folder, summary="A toy")
-    assert model_folder("shipped") == folder
+    assert resolve("shipped").folder == folder
     assert model_hash(load_generator("shipped")) == model_hash(toy)
     assert load_encoder("shipped").spec.size == (8, 8)
     family.add_value("model", "wrong", "not a path", summary="Registered amiss")
@@ -129,16 +130,41 @@ def test_shipped_models_go_by_name(folder: Path, toy: Any, family: Any) -> None:
         load_generator("shippd")
 
 
+def test_the_folder_of_a_run_stands_for_its_encoder(tmp_path: Path, folder: Path, toy_encoder: Encoder) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.yaml").write_text("task: pretrain")
+    assert (resolve(run).kind, resolve(run).encoder, resolve(run).spec) == ("run", None, None)
+    with pytest.raises(CheckpointError, match="run has no encoder yet; train one with `ganenc pretrain`"):
+        load_encoder(run)
+    (folder / "encoder").rename(run / "encoder")
+    assert (resolve(run).encoder, resolve(run).spec) == (run / "encoder", toy_encoder.spec)
+    assert model_hash(load_encoder(run)) == model_hash(load_model(run)) == model_hash(toy_encoder)
+    with pytest.raises(CheckpointError, match="is the folder of a run, which holds an encoder; name a generator"):
+        load_generator(run)
+
+
+def test_what_a_name_stands_for_is_told_without_loading_it(folder: Path, family: Any, toy: Any) -> None:
+    family.add_value("model", "shipped", folder, summary="A toy")
+    family.add_value("model", "made", lambda: toy, summary="A toy that a function makes")
+    kinds = {str(source): resolve(source).kind for source in (folder, "shipped", "made", folder / "model.safetensors")}
+    assert list(kinds.values()) == ["folder", "shipped", "function", "file"]
+    found = resolve("shipped")
+    assert (found.folder, found.encoder, found.info) == (folder, folder / "encoder", {"from": "a test"})
+    assert (found.spec, resolve(folder / "encoder").encoder) == (toy.spec, folder / "encoder")
+    assert (resolve("made").folder, resolve("made").spec, resolve("made").info) == (None, None, {})
+
+
 def test_a_folder_here_comes_before_a_name(folder: Path, family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     family.add_value("model", "toy", folder / "elsewhere", summary="Another one")
     monkeypatch.chdir(folder.parent)
-    assert model_folder("toy") == Path("toy")
+    assert resolve("toy").folder == Path("toy")
 
 
 def test_no_config_and_foreign_ones_are_left_to_the_families(folder: Path) -> None:
-    assert model_folder(folder / "model.safetensors") is None
+    assert resolve(folder / "model.safetensors").folder is None
     (folder / "config.json").write_text('{"architecture": "foreign"}')
-    assert model_folder(folder) is None
+    assert resolve(folder).folder is None
     with pytest.raises(CheckpointError, match="is no config of ganenc"):
         read_config(folder)
     (folder / "config.json").unlink()
@@ -300,8 +326,8 @@ def test_a_generator_is_built_from_its_spec_alone(toy: Any) -> None:
 
 def test_looking_into_a_folder_imports_no_torch(folder: Path) -> None:
     code = (
-        "import sys; from ganenc.models.loading import model_folder, read_config\n"
-        f"assert read_config(model_folder({str(folder)!r}))['kind'] == 'generator'\n"
+        "import sys; from ganenc.models import resolve\n"
+        f"assert resolve({str(folder)!r}).config['kind'] == 'generator'\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,16 @@ from typing import Any
 import pytest
 from ganenc.cli import main
 from ganenc.foreign import Checkpoint
-from ganenc.models import load_encoder, load_generator, model_folder, model_hash, releases, save_pretrained
-from ganenc_registry.errors import CheckpointError, PluginError, WeightsMissingError
+from ganenc.models import (
+    load_encoder,
+    load_generator,
+    model_hash,
+    registered,
+    release_folder,
+    resolve,
+    save_pretrained,
+)
+from ganenc_registry.errors import CheckpointError, PluginError, UnknownNameError, WeightsMissingError
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release, ReleaseFile
 from safetensors.torch import save
 from servers import Site, serving
@@ -76,7 +84,7 @@ def test_the_first_use_fetches_and_later_ones_ask_nothing(
     publish: Callable[..., Release], site: Site, home: Path, toy: Any, weights: bytes
 ) -> None:
     publish(size=len(weights), checksum=f"sha256:{hashlib.sha256(weights).hexdigest()}")
-    assert model_folder("toy-8") is None
+    assert resolve("toy-8").folder is None
     assert site.asked == []
     for _ in range(2):
         found = load_generator("toy-8")
@@ -123,9 +131,9 @@ def test_a_release_may_be_a_model_folder_with_its_encoder(
     names = ["config.json", "model.safetensors", "encoder/config.json", "encoder/model.safetensors"]
     for name in names:
         site.files[f"/{name}"] = (tmp_path / "toy" / name).read_bytes()
-    release = publish(files=tuple(ReleaseFile(name=name, url=f"{site.url}/{name}") for name in names))
+    publish(files=tuple(ReleaseFile(name=name, url=f"{site.url}/{name}") for name in names))
     assert model_hash(load_generator("toy-8")) == model_hash(toy)
-    assert model_folder("toy-8") == releases.release_folder("toy-8") == releases.release_path("toy-8", release)
+    assert resolve("toy-8").folder == release_folder("toy-8") == resolve("toy-8").path
     assert model_hash(load_encoder("toy-8")) == model_hash(toy_encoder)
 
 
@@ -216,7 +224,7 @@ def test_a_file_with_another_generator_is_refused(
     publish(spec=spec)
     with pytest.raises(CheckpointError, match=f"holds another generator than toy-8: {message}; put the published"):
         load_generator("toy-8")
-    load_generator(releases.release_folder("toy-8") / "weights.safetensors")
+    load_generator(release_folder("toy-8") / "weights.safetensors")
 
 
 def test_what_a_spec_does_not_say_is_not_checked(publish: Callable[..., Release]) -> None:
@@ -249,8 +257,9 @@ def test_a_foreign_file_called_like_a_release_is_named_by_its_path(
 def test_a_model_is_a_folder_or_a_release(known: Any) -> None:
     known.add_value("model", "wrong", 3, summary="Registered amiss")
     with pytest.raises(PluginError, match="has to be the Path of a folder, or a Release"):
-        releases.find_release("wrong")
-    assert releases.find_release("no-such-model") is None
+        registered("wrong")
+    with pytest.raises(UnknownNameError, match="no model 'no-such-model'"):
+        registered("no-such-model")
 
 
 def show(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -327,8 +336,8 @@ def test_spec_of_a_family_takes_its_first_release(
 
 def test_asking_about_a_release_imports_no_torch() -> None:
     code = (
-        "import sys; from ganenc.models import releases\n"
-        "assert releases.find_release('no-such-model') is None\n"
+        "import sys; from ganenc.models import release_folder, resolve\n"
+        "assert resolve('stylegan2-ffhq-1024').release and release_folder('stylegan2-ffhq-1024')\n"
         "assert not {'torch', 'huggingface_hub', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

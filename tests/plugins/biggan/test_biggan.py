@@ -11,8 +11,8 @@ import ganenc
 import pytest
 import torch
 from ganenc import save_pretrained
+from ganenc.generators import build_generator
 from ganenc.latents import Latents
-from ganenc.models import build_generator
 from ganenc_plugin_biggan.biggan import BigGAN
 from ganenc_plugin_biggan.layers import BatchNorm
 from ganenc_plugin_biggan.specs import biggan_spec, published_blocks

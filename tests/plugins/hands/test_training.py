@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from ganenc.files import load_state, save_state
-from ganenc.models import build_generator
+from ganenc.generators import build_generator
 from ganenc_plugin_hands.augment import AdaptiveAugment
 from ganenc_plugin_hands.discriminator import Discriminator
 from ganenc_plugin_hands.train_classifier import split_test, train_classifier

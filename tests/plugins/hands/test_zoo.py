@@ -9,7 +9,7 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.measures import metrics
-from ganenc.models import model_folder, model_hash, read_config
+from ganenc.models import model_hash, read_config, resolve
 from ganenc_plugin_hands.classifier import accuracy
 from ganenc_plugin_hands.figures import BEGIN, END, METHODS, figures, kept_out, one_pass, table
 from ganenc_plugin_hands.models import HANDS_CLASSIFIER, MODELS, PHOTOS, ZOO
@@ -51,7 +51,7 @@ def test_every_model_is_at_most_12_megabytes():
 
 
 def test_the_registry_knows_the_model_and_its_folder(model):
-    assert model_folder(model) == ZOO / model
+    assert resolve(model).folder == ZOO / model
     config = read_config(ZOO / model)
     assert config["spec"] == zoo_spec(model).to_mapping()
     assert config["info"]["backbone"] == "hands"

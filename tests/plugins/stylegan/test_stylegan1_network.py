@@ -13,8 +13,8 @@ import pytest
 import torch
 from ganenc import save_pretrained
 from ganenc.encoders import Encoder
+from ganenc.generators import build_generator
 from ganenc.latents import Latents
-from ganenc.models import build_generator
 from ganenc_plugin_stylegan.layers import adaptive_instance_norm, blur, fir_kernel
 from ganenc_plugin_stylegan.specs import StyleGAN1Options, published_channels, stylegan1_spec, stylegan2_spec
 from ganenc_plugin_stylegan.stylegan1 import StyleGAN1

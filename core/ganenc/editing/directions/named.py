@@ -7,6 +7,7 @@ from pathlib import Path
 from ganenc_registry.errors import UnknownNameError, nearest
 
 from ganenc.editing.directions.direction import Direction
+from ganenc.models import resolve
 
 __all__ = ["FOLDER", "load_direction", "of_model"]
 
@@ -20,9 +21,7 @@ def of_model(source: str | Path) -> dict[str, Path]:
     Args:
         source: an installed model, a model folder, or any other model that `ganenc.load_generator` takes.
     """
-    from ganenc.models import model_folder
-
-    folder = model_folder(source)
+    folder = resolve(source).folder
     found = [] if folder is None else (folder / FOLDER).glob("*.safetensors")
     return {path.stem: path for path in sorted(found)}
 
