@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from latex2mathml.converter import convert
@@ -22,7 +24,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the reference."""
     modules = [name for package in PACKAGES for name in public_modules(package)]
     for name in modules:
-        files.append(File.generated(config, f"reference/{name}.md", content=f"# `{name}`\n\n::: {name}\n"))
+        files.append(File.generated(config, f"reference/{name}.md", content=page(name)))
     lines = [f"- [`{name}`]({name}.md): {summary(name)}" for name in modules]
     intro = "# Reference\n\nEvery public module, class and function, from their docstrings.\n\n"
     files.append(File.generated(config, "reference/index.md", content=intro + "\n".join(lines) + "\n"))
@@ -44,13 +46,47 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def public_modules(package: str) -> list[str]:
-    """The package and every module in it whose path has no step that begins with an underscore."""
-    found = importlib.import_module(package)
-    inner = (one.name for one in pkgutil.walk_packages(found.__path__, f"{package}."))
-    return [package, *(name for name in inner if not any(step.startswith("_") for step in name.split(".")))]
+    """The package and, unless it has a face, every module in it whose name begins with no underscore."""
+    names = [package]
+    inner = [] if face(package) else pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")
+    for one in inner:
+        if not one.name.rpartition(".")[2].startswith("_"):
+            names += public_modules(one.name) if one.ispkg else [one.name]
+    return names
+
+
+def face(package: str) -> list[str]:
+    """The names that a package with a stub gives out, in its order; of any other, none."""
+    stub = Path(importlib.import_module(package).__file__ or "").with_suffix(".pyi")
+    body = ast.parse(stub.read_text(encoding="utf-8")).body if stub.is_file() else []
+    return [alias.asname or alias.name for line in body if isinstance(line, ast.ImportFrom) for alias in line.names]
+
+
+def page(module: str) -> str:
+    """The page of a module, or of the names of a package that has a face."""
+    names, found = face(module), importlib.import_module(module)
+    if module == "ganenc":
+        said = [f"- {link(found, name)}" for name in sorted(found.__all__)]
+    else:
+        said = [f"\n::: {module}.{name}" for name in names] or [f"::: {module}"]
+    return "\n".join([f"# `{module}`\n", f"{found.__doc__}\n" if names or module == "ganenc" else "", *said]) + "\n"
+
+
+def link(module: ModuleType, name: str) -> str:
+    """A name that a module gives out, with a link to where it is from."""
+    given = getattr(module, name)
+    if isinstance(given, ModuleType):
+        return f"[`{module.__name__}.{name}`]({module.__name__}.{name}.md): {summary(given.__name__)}"
+    home = f"{getattr(given, '__module__', given.__class__.__module__)}.{getattr(given, '__qualname__', name)}"
+    return f"[`{module.__name__}.{name}`][{home}]: {first_sentence(given.__doc__)}"
 
 
 def summary(module: str) -> str:
     """The first sentence of a module's docstring."""
-    text = " ".join((importlib.import_module(module).__doc__ or "").split("\n\n")[0].split())
+    return first_sentence(importlib.import_module(module).__doc__)
+
+
+def first_sentence(doc: str | None) -> str:
+    """Of a docstring, on one line."""
+    text = " ".join((doc or "").split("\n\n")[0].split())
     return re.sub(r"``([^`]+)``", r"`\1`", text)
