@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import time
@@ -17,9 +18,9 @@ from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion import Finetune
-from ganenc.measures import metrics
+from ganenc.measures import Metric, build_metrics, score
 from ganenc.models import save_pretrained
-from ganenc.objectives import Backbone, build_objective
+from ganenc.objectives import build_objective, context_for
 from ganenc.training import finetune, pretrain
 from ganenc_plugin_hands.figures import kept_out
 from ganenc_plugin_hands.models import ZOO
@@ -128,12 +129,12 @@ class World:
         return pictures.float() / 127.5 - 1
 
     @functools.cached_property
-    def judges(self) -> list[Backbone]:
-        """The networks of LPIPS: the one that trains, and one that takes no part, if its weights are at hand."""
-        try:
-            return [self.backbone, ganenc.load_backbone("squeeze")]
-        except WeightsMissingError:
-            return [self.backbone]
+    def judges(self) -> list[dict[str, Metric]]:
+        """Metrics on the network that trains, and on one that takes no part, if its weights are at hand."""
+        backbones = [self.backbone]
+        with contextlib.suppress(WeightsMissingError):
+            backbones.append(ganenc.load_backbone("squeeze"))
+        return [build_metrics(context=context_for(one)) for one in backbones]
 
     def prepare(self) -> None:
         """Make what all jobs on misaligned images begin with. Goes on where it was stopped."""
@@ -244,10 +245,10 @@ class World:
         """Means of the metrics, on whole images and, by names that end in ``hand``, inside the hand's region."""
         found = {}
         full = regions.flatten(1).any(1)
-        for backbone in self.judges:
+        for metrics in self.judges:
             for ending, which in (("", slice(None)), (" hand", full)):
                 region = regions[which] if ending else None
-                rows = metrics.evaluate_pairs(targets[which], again[which].detach(), backbone=backbone, region=region)
+                rows = score(targets[which], again[which].detach(), metrics, region=region).rows
                 found |= {f"{name}{ending}": sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         return {name: round(value, 5) for name, value in found.items()}
 

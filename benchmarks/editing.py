@@ -23,8 +23,8 @@ from ganenc import editing, images
 from ganenc.editing import Direction, find_by_labels, find_by_pca, label_draws, margin
 from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.measures import metrics
-from ganenc.objectives import Backbone
+from ganenc.measures import LPIPS, psnr
+from ganenc.objectives import Backbone, context_for
 from ganenc_plugin_hands.figures import kept_out
 from torch import Tensor
 from torch.nn import functional as F
@@ -86,13 +86,13 @@ def measure(generator: Generator, backbone: Backbone, latents: Latents, way: Dir
     with torch.inference_mode():
         logits = [_logits(backbone, some)[:, digit] for some in made]
     hands = [hand_region(some) for some in made]
-    inside, outside = [], []
+    inside, outside, lpips = [], [], LPIPS(context=context_for(backbone))
     for some, hand in zip(made, hands):
         if some is made[REST]:
             continue
         region = F.max_pool2d((hand | hands[REST]).float(), 3, 1, 1) > 0
-        inside += metrics.lpips(made[REST], some, backbone=backbone, region=region)
-        outside += metrics.lpips(made[REST], some, backbone=backbone, region=~region)
+        inside += lpips(made[REST], some, region=region)
+        outside += lpips(made[REST], some, region=~region)
     return Edit(torch.stack(logits), _mean(inside), _mean(outside), torch.stack(made, 1))
 
 
@@ -136,7 +136,7 @@ def by_method(
     """A row for each way to invert and to find, over all digits."""
     rows = []
     for (method, found), edits in measured.items():
-        rebuilt = _mean(metrics.psnr(photos, inversions[method].reconstructions.detach()))
+        rebuilt = _mean(psnr(photos, inversions[method].reconstructions.detach()))
         gain = _mean([edit.curve[-1] - edit.curve[0] for edit in edits.values()])
         inside, outside = (_mean([getattr(edit, side) for edit in edits.values()]) for side in ("inside", "outside"))
         rising = f"{sum(edit.monotone for edit in edits.values())} of {len(edits)}"

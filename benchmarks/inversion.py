@@ -25,9 +25,9 @@ from _common import RESULTS, clock, parser, publish, set_threads
 from _study import ENCODERS, Costs, Records, Setting, measure_costs, settings
 from _study_report import CURVE_POINTS, first_of_each, report
 from ganenc import images
-from ganenc.measures import metrics
+from ganenc.measures import build_metrics, score
 from ganenc.models import load_encoder, load_generator, model_hash, resolve
-from ganenc.objectives import build_objective
+from ganenc.objectives import build_objective, context_for
 from ganenc_plugin_hands.models import PHOTOS
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
@@ -43,6 +43,7 @@ class Study:
         self.encoders = {name: load_encoder(folder / place) for name, place in ENCODERS.items()}
         self.objective = build_objective(ObjectiveSpec(backbone=options.backbone), self.generator)
         self.backbone: str = options.backbone
+        self.metrics = build_metrics(("psnr", "ssim"), context_for(generator=self.generator.spec))
         self.seconds: float = options.seconds
         self.photos = self._read(options.folder, options.photos)
         hashes = [model_hash(module)[:12] for module in (self.generator, *self.encoders.values(), self.objective)]
@@ -76,9 +77,7 @@ class Study:
         steps, refine = setting.plan(self.seconds, self.costs)
         encoder = self.encoders.get(setting.encoder)
         found = setting.build(steps, refine).invert(target, self.generator, encoder, objective=self.objective)
-        value_range = self.generator.spec.value_range
-        (psnr,) = metrics.psnr(target, found.reconstructions, value_range=value_range)
-        (ssim,) = metrics.ssim(target, found.reconstructions, value_range=value_range)
+        ((psnr, ssim),) = (row.values() for row in score(target, found.reconstructions.detach(), self.metrics).rows)
         history = found.history[0]
         curve = self._curve(setting.times(steps, refine, self.costs), history) if history else [psnr] * CURVE_POINTS
         row = {
@@ -163,8 +162,8 @@ def main() -> None:
         costs = ", ".join(f"{kind} {1000 * seconds:.0f} ms" for kind, seconds in study.costs.steps.items())
         note = f"Backbone of the objective: {study.backbone}. A step costs: {costs}."
         body = report(done, list(study.photos), study.seconds, note, None if out is None else out.with_suffix(".svg"))
-    settings_of = metrics.metric_settings(next(iter(study.photos.values())))
-    body += f"\n\nPSNR: {settings_of['psnr']}. SSIM: {settings_of['ssim']}."
+    target = next(iter(study.photos.values()))
+    body += "\n\n" + " ".join(f"{name.upper()}: {metric.words(target)}." for name, metric in study.metrics.items())
     publish("inversion", "Ways to invert", body, out=out, quick=chosen.quick, threads=chosen.threads)
 
 

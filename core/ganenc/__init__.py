@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganenc.inversion import Inverter as Inverter
     from ganenc.inversion import invert as invert
     from ganenc.latents import Latents as Latents
+    from ganenc.measures import Metric as Metric
     from ganenc.model import Model as Model
     from ganenc.model import load as load
     from ganenc.models import load_encoder as load_encoder
@@ -65,6 +66,7 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
         "generators": ["Generator", "build_generator"],
         "inversion": ["Inversion", "Inverter", "invert"],
         "latents": ["Latents"],
+        "measures": ["Metric"],
         "model": ["Model", "load"],
         "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
         "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],

@@ -45,16 +45,16 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
         "Latents by gradient, in z, w or w+, the constant free or not",
         "inversion.optimize:Optimize",
     ),
-    ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "measures.metrics:psnr"),
-    ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "measures.metrics:ssim"),
-    ("metric", "lpips", "Learned perceptual distance, named with its backbone", "measures.metrics:lpips"),
+    ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
+    ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),
+    ("metric", "lpips", "Learned perceptual distance, named with its backbone", "measures.pairs:LPIPS"),
     (
         "metric",
         "fid",
         "Frechet distance of two sets on Inception, where its weights are on disk",
-        "measures.distances:fid",
+        "measures.distances:FID",
     ),
-    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "measures.distances:frechet"),
+    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "measures.distances:Frechet"),
 )
 
 

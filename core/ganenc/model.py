@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from ganenc_registry import registry
+from ganenc_registry.components import Context
 from ganenc_registry.errors import LatentsError, SpecError, WeightsMissingError
 from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
@@ -40,6 +41,7 @@ from ganenc.measures import (
     HELD_OUT,
     Metric,
     Scores,
+    build_metrics,
     default_metrics,
     score,
     split_folds,
@@ -214,6 +216,20 @@ class Model:
             warnings.warn(f"LPIPS is left out: {error}", stacklevel=2)
             return None
 
+    def metrics(self, choices: Iterable[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")) -> dict[str, Metric]:
+        """Metrics for this generator's images, on this model's backbone: see `ganenc.measures.build_metrics`.
+
+        Raises:
+            WeightsMissingError: if one needs the backbone, that was chosen, and its weights cannot be had.
+        """
+        spec, device = self.generator.spec, str(self.generator.device)
+        named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
+        some_need_it = len(build_metrics(named)) < len(named)
+        backbone = self.metric_backbone() if some_need_it else None
+        load = None if backbone is None else lambda: backbone
+        context = Context(generator=spec, value_range=spec.value_range, device=device, load_backbone=load)
+        return build_metrics(named, context)
+
     def generate(
         self, n: int = 1, *, seed: int = 0, labels: Any = None, truncation: float = 1.0, first: int = 0
     ) -> Generated:
@@ -382,14 +398,11 @@ class Model:
             classes = self.generator.draw_labels(samples, seed=seed, first=HELD_OUT) if labels is None else labels
             photos, labels = self.generate(samples, seed=seed, labels=classes, first=HELD_OUT).images, classes
         done = self.invert(photos, method, labels=labels, seed=seed)  # type: ignore[arg-type]
-        taken = [Metric.named(name) for name in metrics or default_metrics()]
-        taken = [one for one in taken if metrics or one.least <= len(done)]
-        backbone = self.metric_backbone() if any(one.needs_backbone for one in taken) else None
-        parts = None if folds is None else split_folds(len(done), folds, seed=seed, metrics=taken)
-        return score(
-            done.targets, done.reconstructions, taken, value_range=self.generator.spec.value_range,
-            backbone=backbone, device=self.generator.device, folds=parts,
-        )  # fmt: skip
+        taken = self.metrics(metrics or default_metrics())
+        taken = {name: one for name, one in taken.items() if metrics or one.least <= len(done)}
+        least = max(one.least for one in taken.values())
+        parts = None if folds is None else split_folds(len(done), folds, seed=seed, least=least)
+        return score(done.targets, done.reconstructions, taken, folds=parts)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write a model folder, the encoder inside it; `load` takes it."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Transform
-from ganenc.measures import psnr
+from ganenc.measures import PSNR, Metric
 from torch import Tensor
 
 __all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS"]
@@ -136,56 +135,74 @@ BROKEN_INVERTERS: list[tuple[type, str]] = [
     (KeepsTensorsInSettings, "settings-are-plain-data"),
 ]
 
-Range = tuple[float, float]
+
+class TellsNothing(PSNR):
+    def measure(self, *given: Any) -> Any:
+        return "good"
 
 
-def tells_nothing(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> str:
-    return "good"
+class SaysNotWhichIsBetter(Metric):
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return [0.0] * len(a)
 
 
-def divides_by_nothing(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    return [float("nan") for _ in a]
+class DividesByNothing(PSNR):
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return [float("nan") for _ in a]
 
 
-def always_the_same(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    return [1.0 for _ in a]
+class AlwaysTheSame(PSNR):
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return [1.0 for _ in a]
 
 
-def batch_average(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    values = psnr(a, b, value_range=value_range)
-    return [sum(values) / len(values)] * len(values)
+class WrongWayRound(PSNR):
+    higher_is_better = False
 
 
-def of_one_range(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    return [float(one) for one in (a - b).square().flatten(1).mean(1)]
+class BatchAverage(PSNR):
+    def measure(self, *given: Any) -> list[float]:
+        values = super().measure(*given)
+        return [sum(values) / len(values)] * len(values)
 
 
-def counts_everything(
-    a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0), region: Tensor | None = None
-) -> list[float]:
-    return psnr(a, b, value_range=value_range)
+class OfOneRange(Metric):
+    """Mean square."""
+
+    higher_is_better = False
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return [float(one) for one in (a - b).square().flatten(1).mean(1)]
 
 
-def takes_any_shape(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    return psnr(a[..., :8, :8], b[..., :8, :8], value_range=value_range)
+class CountsEverything(PSNR):
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return super().measure(a, b, None)
 
 
-def clamps_in_place(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    values = psnr(a, b, value_range=value_range)
-    with torch.no_grad():
+class TakesAnyShape(PSNR):
+    def __call__(self, a: Tensor, b: Tensor, *, region: Tensor | None = None) -> list[float] | float:
+        return super().__call__(a[..., :8, :8], b[..., :8, :8])
+
+
+class ClampsInPlace(PSNR):
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        values = super().measure(a, b, region)
         b.clamp_(-0.5, 0.5)
-    return values
+        return values
 
 
-BROKEN_METRICS: list[tuple[Callable[..., Any], str]] = [
-    (tells_nothing, "takes-two-batches-of-images"),
-    (divides_by_nothing, "numbers-are-finite"),
-    (always_the_same, "equal-images-are-best"),
-    (batch_average, "pairs-do-not-mix"),
-    (of_one_range, "range-changes-nothing"),
-    (counts_everything, "region-alone-counts"),
-    (takes_any_shape, "other-shapes-are-refused"),
-    (clamps_in_place, "calls-change-nothing"),
+BROKEN_METRICS: list[tuple[type, str]] = [
+    (TellsNothing, "takes-two-batches-of-images"),
+    (SaysNotWhichIsBetter, "takes-two-batches-of-images"),
+    (DividesByNothing, "numbers-are-finite"),
+    (AlwaysTheSame, "equal-images-are-best"),
+    (WrongWayRound, "equal-images-are-best"),
+    (BatchAverage, "pairs-do-not-mix"),
+    (OfOneRange, "range-changes-nothing"),
+    (CountsEverything, "region-alone-counts"),
+    (TakesAnyShape, "other-shapes-are-refused"),
+    (ClampsInPlace, "calls-change-nothing"),
 ]
 
 

@@ -107,6 +107,15 @@ def test_a_loss_of_ones_own(tmp_path: Path) -> None:
 
 
 @needs_hands
+def test_a_metric_of_ones_own(tmp_path: Path) -> None:
+    printed = run("custom_metric.py", tmp_path)
+    found = re.findall(r"^(\w+) ([\d.]+) ± ([\d.]+): (.+)$", printed, re.MULTILINE)
+    assert [name for name, *_ in found] == ["psnr", "sharpness"], printed
+    assert 0 < float(found[1][1]) < 0.1
+    assert "reach 2; 64x64 pixels" in found[1][3]
+
+
+@needs_hands
 def test_a_photo_inverted(tmp_path: Path) -> None:
     run("invert_photo.py", tmp_path)
     generator = ganenc.load_generator("stylegan2-hands64")

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from ganenc.cli.session import Session
     from ganenc.measures import Metric, Scores
-    from ganenc.objectives import Backbone as Network
     from ganenc.objectives import Objective
 
 __all__ = ["evaluate"]
@@ -56,21 +55,15 @@ class Target:
 class Gauge:
     """What is measured."""
 
-    metrics: Sequence[Metric]
-    backbone: Network | None
-    """The network that metrics are taken on."""
+    metrics: Mapping[str, Metric]
     folds: Sequence[Sequence[int]] | None
     """The places of the images in every fold; None for one number over all."""
 
-    def score(self, session: Session, targets: Tensor, made: Tensor) -> Scores:
+    def score(self, targets: Tensor, made: Tensor) -> Scores:
         """The metrics of images (N, C, H, W) on the CPU."""
         from ganenc.measures import score
 
-        generator = session.generator
-        return score(
-            targets, made, self.metrics, value_range=generator.spec.value_range, backbone=self.backbone,
-            device=generator.device, folds=self.folds,
-        )  # fmt: skip
+        return score(targets, made, self.metrics, folds=self.folds)
 
 
 @dataclass(frozen=True)
@@ -133,12 +126,13 @@ def evaluate(
         raise SpecError("Give --photos, or --samples for synthesized images; one of the two.")
     from ganenc.cli.session import open_session
     from ganenc.inversion import Finding, build_inverter
-    from ganenc.measures import Metric
+    from ganenc.measures import build_metrics
 
     registry().get("inverter", method)
     chosen, towards = of_method(settings, steps=steps)
+    asked = {**dict.fromkeys(metric or []), **chosen.pop("metrics", {})}
     build_inverter(method, **chosen)
-    asked = [Metric.named(name) for name in dict.fromkeys(metric or [])]
+    build_metrics(asked)
     session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     failures: list[tuple[Path, str]] = []
     if samples:
@@ -166,24 +160,23 @@ def evaluate(
         raise typer.Exit(FAILED)
 
 
-def _gauge(session: Session, asked: Sequence[Metric], count: int, folds: int | None, seed: int) -> Gauge:
+def _gauge(session: Session, asked: Mapping[str, Any], count: int, folds: int | None, seed: int) -> Gauge:
     """What is measured of so many images: what is asked for, otherwise what can be had of the default.
 
     Raises:
         SpecError: if a metric is asked for that needs a backbone and there is none, or folds that are too small.
     """
-    from ganenc.measures import Metric, default_metrics, split_folds
+    from ganenc.measures import default_metrics, split_folds
 
-    metrics = list(asked) or [Metric.named(name) for name in default_metrics()]
-    if not asked and count < max(metric.least for metric in metrics):
+    metrics = session.metrics(asked or default_metrics())[1]
+    if asked and len(metrics) < len(asked):
+        (first, *_) = [name for name in asked if not any(name == one.partition("-")[0] for one in metrics)]
+        raise SpecError(f"--metric {first} is taken on a backbone, and there is none; name one with --backbone.")
+    least = max(metric.least for metric in metrics.values())
+    if not asked and count < least:
         say("The Frechet distance is left out: it takes 2 images or more.")
-        metrics = [metric for metric in metrics if metric.least <= count]
-    parts = None if folds is None else split_folds(count, folds, seed=seed, metrics=metrics)
-    backbone = session.metric_backbone() if any(metric.needs_backbone for metric in metrics) else None
-    without = [metric.name for metric in metrics if metric.label(backbone) is None]
-    if asked and without:
-        raise SpecError(f"--metric {without[0]} is taken on a backbone, and there is none; name one with --backbone.")
-    return Gauge([metric for metric in metrics if metric.name not in without], backbone, parts)
+        metrics = {name: metric for name, metric in metrics.items() if metric.least <= count}
+    return Gauge(metrics, None if folds is None else split_folds(count, folds, seed=seed, least=least))
 
 
 def _settings_of(session: Session, truncation: float | None) -> dict[str, float]:
@@ -287,7 +280,7 @@ def _measure(job: Job, target: Target, objective: Objective | None, labels: Tens
             made.append(done.reconstructions.detach().to(target.images))
             taken += [] if done.labels is None else done.labels.tolist()
             bar.update(min(first + size, count))
-    scores = job.gauge.score(job.session, target.images, torch.cat(made))
+    scores = job.gauge.score(target.images, torch.cat(made))
     return Measured(scores, seconds / count, taken or None)
 
 
@@ -297,12 +290,10 @@ def _mean_scores(job: Job, targets: Tensor) -> Scores:
 
     with torch.no_grad():
         mean = job.session.generator.synthesize(job.session.generator.center())
-    return job.gauge.score(job.session, targets, mean.to(targets).expand_as(targets))
+    return job.gauge.score(targets, mean.to(targets).expand_as(targets))
 
 
 def _words(gauge: Gauge, targets: Tensor) -> dict[str, str]:
     """How the metrics were taken: on so many images, or on as many as the smallest fold has."""
-    from ganenc.measures import metric_settings
-
     count = min(len(places) for places in gauge.folds or [range(len(targets))])
-    return metric_settings(targets[:count], gauge.backbone, metrics=[metric.name for metric in gauge.metrics])
+    return {name: metric.words(targets[:count]) for name, metric in gauge.metrics.items()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ganenc.encoders import Encoder
     from ganenc.generators import Generator
+    from ganenc.measures import Metric
     from ganenc.objectives import Attention, Backbone, Objective
 
 __all__ = ["NO_BACKBONE", "Session", "open_session"]
@@ -59,6 +60,21 @@ class Session:
                 raise
             say(f"LPIPS is left out: {error}")
             return None
+
+    def metrics(
+        self, choices: Sequence[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")
+    ) -> tuple[Backbone | None, dict[str, Metric]]:
+        """Metrics as `ganenc.measures.build_metrics` gives them, and the backbone that they are taken on."""
+        from ganenc_registry.components import Context
+
+        from ganenc.measures import build_metrics
+
+        spec, device = self.generator.spec, str(self.generator.device)
+        some_need_it = len(build_metrics(choices)) < len(choices)
+        backbone = self.metric_backbone() if some_need_it else None
+        load = None if backbone is None else lambda: backbone
+        context = Context(generator=spec, value_range=spec.value_range, device=device, load_backbone=load)
+        return backbone, build_metrics(choices, context)
 
     def objective(self) -> Objective:
         """The paper's objective with this backbone, but for what is asked; without one its LPIPS term is left out.

@@ -119,7 +119,7 @@ class Worker:
         inverter = build_inverter(job.method, **job.options)  # A wrong option is told before any work is done.
         self.together = self.size = inverter.at_once(session.generator, session.encoder)
         self.objective = session.objective_for(job.method, job.labels, job.candidates)
-        self.backbone = session.metric_backbone()
+        self.backbone, self.metrics = session.metrics()
         self.placer = Placer(self.spec, fit=job.fit, attention=self._attention())
         if job.align != NO_ALIGNMENT:
             self.placer.aligner(job.align, job.align_options)
@@ -137,9 +137,7 @@ class Worker:
 
     def settings_of_metrics(self) -> dict[str, str]:
         """How the metrics are taken, in words."""
-        from ganenc.measures import metric_settings
-
-        return metric_settings(self.mean_image, self.backbone)
+        return {name: metric.words(self.mean_image) for name, metric in self.metrics.items()}
 
     def read(self, todo: Todo) -> Read | Failed:
         """A photo as the generator takes it, or what is wrong with it."""
@@ -166,7 +164,7 @@ class Worker:
 
     def _inverted(self, batch: Sequence[Read], note: Note) -> list[Result]:
         from ganenc.inversion import invert
-        from ganenc.measures import evaluate_pairs
+        from ganenc.measures import score
 
         job, generator = self.job, self.job.session.generator
         stacked = torch.stack([each.placed.target for each in batch])
@@ -182,9 +180,8 @@ class Worker:
             objective=self.objective, seed=job.seed, on_step=on_step, **job.options,
         )  # fmt: skip
         made = inversion.reconstructions.detach()
-        pairs: dict[str, Any] = {"value_range": self.spec.value_range, "backbone": self.backbone}
-        metrics = evaluate_pairs(targets, made, **pairs)
-        baseline = evaluate_pairs(targets, self.mean_image.expand_as(targets), **pairs)
+        metrics = score(targets, made, self.metrics).rows
+        baseline = score(targets, self.mean_image.expand_as(targets), self.metrics).rows
         settings = {key: value for key, value in inversion.settings.items() if key not in ("labels", "labels_from")}
         labels = None if inversion.labels is None else inversion.labels.tolist()
         results = []

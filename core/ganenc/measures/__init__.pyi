@@ -1,3 +1,7 @@
+from .distances import FID as FID
+from .distances import Frechet as Frechet
+from .distances import gaussian_distance as gaussian_distance
+from .distances import has_inception as has_inception
 from .domain import HELD_OUT as HELD_OUT
 from .domain import Baseline as Baseline
 from .domain import DomainCheck as DomainCheck
@@ -5,12 +9,14 @@ from .domain import domain_warning as domain_warning
 from .domain import judge as judge
 from .domain import measure_baseline as measure_baseline
 from .domain import one_pass as one_pass
-from .evaluation import Metric as Metric
 from .evaluation import Scores as Scores
 from .evaluation import default_metrics as default_metrics
 from .evaluation import mean_std as mean_std
 from .evaluation import score as score
 from .evaluation import split_folds as split_folds
-from .metrics import evaluate_pairs as evaluate_pairs
-from .metrics import metric_settings as metric_settings
-from .metrics import psnr as psnr
+from .metric import Metric as Metric
+from .metric import build_metrics as build_metrics
+from .pairs import LPIPS as LPIPS
+from .pairs import PSNR as PSNR
+from .pairs import SSIM as SSIM
+from .pairs import psnr as psnr

@@ -10,98 +10,86 @@ import importlib.util
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ganenc_registry.errors import CheckpointError, ImageError, WeightsMissingError
 from torch import Tensor, nn
 
 from ganenc.foreign import read_checkpoint
-from ganenc.images import Range, convert_range, to_uint8
-from ganenc.objectives import LARGEST, Backbone, checkpoint_path, pool
+from ganenc.images import convert_range
+from ganenc.measures.metric import CHUNK, Metric
+from ganenc.objectives import LARGEST, checkpoint_path, pool
 
-__all__ = ["fid", "frechet", "frechet_distance", "frechet_words", "gaussian_distance", "has_inception"]
+__all__ = ["FID", "INCEPTION_URL", "Frechet", "gaussian_distance", "has_inception"]
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
 """Where the weights of the FID's network are published; it is read from torch's cache and never fetched."""
 INCEPTION_FEATURES = 2048
-_CHUNK = 16
 
 
-def frechet_distance(
-    a: Tensor,
-    b: Tensor,
-    *,
-    backbone: Backbone | None = None,
-    value_range: Range = (-1.0, 1.0),
-    device: str | torch.device | None = None,
-) -> tuple[float, str]:
-    """The Frechet distance between two sets of images, by the best network at hand, with the name to report it under.
+class FID(Metric):
+    """Frechet Inception distance (Heusel et al., 2017), on the 2,048 pooled features that torchmetrics takes.
 
-    Args:
-        a: images (N, C, H, W), C 1 or 3.
-        b: images (M, C, H, W); M may differ from N.
-        backbone: what to take where the weights of Inception are not on disk.
-        value_range: the values of black and white.
-        device: where Inception runs; by default where the images are.
-
-    Returns:
-        the number and its name: ``fid`` on Inception, where its weights are on disk (nothing is fetched), otherwise
-        ``frechet-`` and the name of the backbone. Numbers of different names do not compare.
-
-    Raises:
-        ImageError: if there are fewer than 2 images on a side, or they are no batches of images.
-        WeightsMissingError: if Inception's weights are not on disk, and there is no backbone either.
+    Its weights are not fetched; without them, or the extra ``fid``, it raises ``WeightsMissingError``.
     """
-    if backbone is None or has_inception():
-        return fid(a, b, value_range=value_range, device=device), "fid"
-    return frechet(a, b, backbone=backbone, value_range=value_range), f"frechet-{backbone.name}"
+
+    higher_is_better: ClassVar[bool] = False
+    compares_sets, least = True, 2
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
+        """0 or more; too large where images are few."""
+        network = self.network()
+        return gaussian_distance(*(self._features(images, network) for images in (a, b)))
+
+    def network(self) -> Callable[[Tensor], Tensor]:
+        """What gives features: uint8 (N, 3, H, W) => (N, D)."""
+        return _inception(checkpoint_path(INCEPTION_URL), torch.device(self.context.device))
+
+    def how(self, images: Tensor) -> str:
+        """In words; features are counted, as fewer images than these give too large a number."""
+        size, network = self.described(images)
+        few = ", which are fewer than the features, so that it is too large" if len(images) < size else ""
+        return f"one number for {len(images)} images a side{few}; the {size} {network}, clamped and rounded to 8 bits"
+
+    def described(self, images: Tensor) -> tuple[int, str]:
+        """The number of features, and what they are."""
+        return INCEPTION_FEATURES, "pooled features of Inception at 299x299 (torchmetrics), of images"
+
+    @torch.no_grad()
+    def _features(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+        """Images (N, C, H, W) => features float64 (N, D) on the CPU."""
+        if images.shape[1] not in (1, 3):
+            raise ImageError(f"A Frechet distance takes images of 1 or 3 channels; these have {images.shape[1]}.")
+        parts = self.eight_bits(images).split(CHUNK)
+        return torch.cat([network(part.expand(-1, 3, -1, -1).to(self.context.device)).double().cpu() for part in parts])
 
 
-def fid(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0), device: str | torch.device | None = None) -> float:
-    """The Frechet Inception distance (Heusel et al., 2017), on the 2,048 pooled features that torchmetrics takes.
+class Frechet(FID):
+    """Frechet distance on the deepest features of a backbone, averaged over positions (not in paper); no FID."""
 
-    Args:
-        a: images (N, C, H, W), C 1 or 3.
-        b: images (M, C, H, W); M may differ from N.
-        value_range: the values of black and white.
-        device: where the network runs; by default where the images are.
+    needs_backbone = True
 
-    Returns:
-        the distance, 0 or more; too large where images are few, as `frechet_words` says.
+    def network(self) -> Callable[[Tensor], Tensor]:
+        """uint8 (N, 3, H, W) => the deepest features, averaged over positions (N, D)."""
+        backbone = self.context.backbone
 
-    Raises:
-        ImageError: if there are fewer than 2 images on a side, or they are no batches of images.
-        WeightsMissingError: if the weights, which are not fetched, or the extra ``fid`` are not there.
-        CheckpointError: if the file with the weights is broken.
-    """
-    _check(a, b)
-    place = torch.device(a.device if device is None else device)
-    network = _inception(checkpoint_path(INCEPTION_URL), place)
-    return gaussian_distance(*(_features(each, value_range, place, network) for each in (a, b)))
+        def deepest(images: Tensor) -> Tensor:
+            views = pool(convert_range(images.float(), (0.0, 255.0), (-1.0, 1.0)))
+            found: list[Tensor] = backbone(backbone.fit(views)).features
+            return found[-1].float().mean((2, 3))
 
+        return deepest
 
-def frechet(a: Tensor, b: Tensor, *, backbone: Backbone, value_range: Range = (-1.0, 1.0)) -> float:
-    """The Frechet distance on the deepest features of a backbone, averaged over positions (not in paper).
-
-    Args:
-        a: images (N, C, H, W), C 1 or 3.
-        b: images (M, C, H, W); M may differ from N.
-        backbone: the frozen network; report the number under ``frechet-`` and its name, as it is no FID.
-        value_range: the values of black and white.
-
-    Returns:
-        the distance, 0 or more; too large where images are few, as `frechet_words` says.
-
-    Raises:
-        ImageError: if there are fewer than 2 images on a side, or they are no batches of images.
-    """
-    _check(a, b)
-    place = next((tensor.device for tensor in [*backbone.parameters(), *backbone.buffers()]), a.device)
-    deepest = functools.partial(_deepest, backbone)
-    return gaussian_distance(*(_features(each, value_range, place, deepest) for each in (a, b)))
+    def described(self, images: Tensor) -> tuple[int, str]:
+        """The number of features, and what they are."""
+        backbone, size = self.context.backbone, self._features(images[:1], self.network()).shape[1]
+        return size, (
+            f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST}"
+            f" pixels and enlarged to at least {backbone.smallest}"
+        )
 
 
 def gaussian_distance(x: Tensor, y: Tensor) -> float:
@@ -131,27 +119,6 @@ def gaussian_distance(x: Tensor, y: Tensor) -> float:
 def has_inception() -> bool:
     """Whether an FID can be had: Inception's weights are in torch's cache (``TORCH_HOME``), the extra is installed."""
     return checkpoint_path(INCEPTION_URL).is_file() and not _missing_packages()
-
-
-def frechet_words(images: Tensor, backbone: Backbone | None = None) -> str:
-    """How the distance is taken between such images and as many others, in words.
-
-    Args:
-        images: one of the two sets (N, C, H, W).
-        backbone: the network; Inception if there is none.
-    """
-    if backbone is None:
-        size, network = INCEPTION_FEATURES, "pooled features of Inception at 299x299 (torchmetrics)"
-    else:
-        device = next((tensor.device for tensor in [*backbone.parameters(), *backbone.buffers()]), images.device)
-        with torch.no_grad():
-            size = _deepest(backbone, to_uint8(images[:1]).to(device)).shape[1]
-        network = (
-            f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST} "
-            f"pixels and enlarged to at least {backbone.smallest}"
-        )
-    few = ", which are fewer than the features, so that it is too large" if len(images) < size else ""
-    return f"one number for {len(images)} images a side{few}; the {size} {network}"
 
 
 @functools.lru_cache(maxsize=1)
@@ -186,25 +153,3 @@ def _inception(path: Path, device: torch.device) -> nn.Module:
 
 def _missing_packages() -> list[str]:
     return [name for name in ("torchmetrics", "torch_fidelity") if importlib.util.find_spec(name) is None]
-
-
-def _deepest(backbone: Backbone, images: Tensor) -> Tensor:
-    """uint8 (N, 3, H, W) => the deepest features, averaged over positions (N, D)."""
-    views = pool(convert_range(images.float(), (0.0, 255.0), (-1.0, 1.0)))
-    found: list[Tensor] = backbone(backbone.fit(views)).features
-    return found[-1].float().mean((2, 3))
-
-
-@torch.no_grad()
-def _features(images: Tensor, value_range: Range, device: torch.device, network: Callable[[Tensor], Tensor]) -> Tensor:
-    """Images (N, C, H, W) => features float64 (N, D) on the CPU, of the images on 8 bits."""
-    parts = to_uint8(images, value_range).split(_CHUNK)
-    return torch.cat([network(part.expand(-1, 3, -1, -1).to(device)).double().cpu() for part in parts])
-
-
-def _check(a: Tensor, b: Tensor) -> None:
-    shapes = f"these are {tuple(a.shape)} and {tuple(b.shape)}"
-    if a.ndim != 4 or a.shape[1:] != b.shape[1:] or a.shape[1] not in (1, 3):
-        raise ImageError(f"A Frechet distance compares two batches (N, 1 or 3, H, W) of images of one size; {shapes}.")
-    if min(len(a), len(b)) < 2:
-        raise ImageError(f"A Frechet distance needs 2 images or more on either side; {shapes}.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.measures.metrics import psnr
+from ganenc.measures.pairs import psnr
 
 __all__ = ["HELD_OUT", "Baseline", "DomainCheck", "Verdict", "domain_warning", "judge", "measure_baseline", "one_pass"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ganenc.files import write_text
 from ganenc.images import to_image
 from ganenc.inversion import Inversion, Photo, PhotoFolder
-from ganenc.measures import DomainCheck, domain_warning, evaluate_pairs, judge, metric_settings
+from ganenc.measures import DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
 from ganenc.report.inversion import ReportedPlace, inversion_report, notebook_pictures
 
@@ -123,7 +123,7 @@ class Inverted(Inversion):
             "model": model.source,
             "model_hash": model.hash,
             "steps": len(history),
-            "metric_settings": metric_settings(self.targets, backbone),
+            "metric_settings": {name: metric.words(self.targets) for name, metric in model.metrics().items()},
             "settings": self.settings,
             "space": self.latents.space,
             "transform": None if photo.transform is None else photo.transform.to_mapping(),
@@ -152,7 +152,7 @@ class Inverted(Inversion):
             reconstruction=made,
             metrics=one.scores[0],
             value_range=model.generator.spec.value_range,
-            metric_settings=metric_settings(one.targets, model.metric_backbone()),
+            metric_settings={name: metric.words(one.targets) for name, metric in model.metrics().items()},
             looks=self.looks,
             place=place,
             history=one.history[0] if one.history else [],
@@ -237,5 +237,4 @@ class Inverted(Inversion):
         return self
 
     def _compared(self, made: Tensor) -> list[dict[str, float]]:
-        values = self.model.generator.spec.value_range
-        return evaluate_pairs(self.targets, made.detach(), value_range=values, backbone=self.model.metric_backbone())
+        return score(self.targets, made.detach(), self.model.metrics()).rows

@@ -1,4 +1,4 @@
-"""What a plugin's package is called: the distribution, the import, what it contributes, the class or function."""
+"""What a plugin's package is called: the distribution, the import, what it contributes, the class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Names:
     called: str
     """What it contributes is called: ``my-gan``."""
     attribute: str
-    """The class, ``MyGan``, or for a metric the function, ``my_gan``."""
+    """The class, ``MyGan``."""
 
     @classmethod
     def of(cls, distribution: str, kind: Kind) -> Self:
@@ -74,11 +74,8 @@ def _check_free(package: str, called: str, kind: Kind) -> None:
 
 
 def _attribute(words: list[str], kind: Kind) -> str:
-    """A class, or for a metric a function, that Python takes and that hides nothing of its own."""
-    if kind == "metric":
-        name, other = "_".join(words).lower(), "{}_metric"
-    else:
-        name, other = "".join(word[0].upper() + word[1:] for word in words), "{}" + kind.capitalize()
+    """A class that Python takes and that hides nothing of its own."""
+    name = "".join(word[0].upper() + word[1:] for word in words)
     if name[0].isdigit():
-        name = f"{'of_' if kind == 'metric' else 'A'}{name}"
-    return other.format(name) if keyword.iskeyword(name) or hasattr(builtins, name) else name
+        name = f"A{name}"
+    return f"{name}{kind.capitalize()}" if keyword.iskeyword(name) or hasattr(builtins, name) else name

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ganenc.encoders import EncoderBlock
     from ganenc.generators import Generator
     from ganenc.inversion import Aligner, Inverter
+    from ganenc.measures import Metric
     from ganenc.objectives import Attention, Backbone, Loss
 
 __all__ = [
@@ -138,7 +139,7 @@ def check_inverter(
 
 
 def check_metric(
-    metric: Callable[..., list[float]], *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+    metric: type[Metric] | Metric, *, only: Sequence[str] = (), on_fail: OnFail = "raise"
 ) -> list[Outcome]:
     """Check a metric: see :func:`check`."""
     return check(metric, kind="metric", only=only, on_fail=on_fail)

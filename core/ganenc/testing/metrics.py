@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from functools import cached_property
-from typing import Any
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.errors import GanencError, WeightsMissingError
 from torch import Tensor
 
@@ -22,54 +21,46 @@ __all__ = ["CHECKS", "MetricCase"]
 
 SIZES = ((16, 16), (21, 13), (9, 40))
 COUNT = 4
-GIVEN = ("value_range", "backbone", "device")
 
 
 class MetricCase:
-    """A metric to check: ``metric(a, b, *, value_range, ...)``, numbers of pairs or one number of two sets.
+    """A metric to check, on a small backbone where it needs one.
 
     Args:
-        subject: the function. One that names ``backbone`` is given a small one.
+        subject: its class, or a metric that is built.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
-    @property
-    def function(self) -> Any:
-        """What is checked."""
-        return self.subject.resolve()
-
     @cached_property
     def metric(self) -> Metric:
-        """The metric as an evaluation calls it."""
-        if self.subject.contribution is not None:
-            return Metric.named(self.subject.contribution.name)
-        names = frozenset(inspect.signature(self.function).parameters) & frozenset(GIVEN)
-        return Metric(self.subject.name, self.function, names)
+        """The metric of images from -1 to 1, built with its default options."""
+        return self.of_range((-1.0, 1.0))
 
-    @cached_property
-    def backbone(self) -> ExampleBackbone:
-        """The network for those that take one."""
-        return ExampleBackbone().freeze()
+    def of_range(self, value_range: Range) -> Metric:
+        """The metric of images of some range."""
+        value = self.subject.resolve()
+        context = Context(value_range=value_range, load_backbone=lambda: ExampleBackbone().freeze())
+        if isinstance(value, Metric):
+            return type(value)(value.options, context)
+        if not (isinstance(value, type) and issubclass(value, Metric)):
+            fail(f"It is {value!r}, where a subclass of ganenc.Metric is expected; make it one.")
+        return value(None, context)
 
-    def measure(self, a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
+    def measure(
+        self, a: Tensor, b: Tensor, *, metric: Metric | None = None, region: Tensor | None = None
+    ) -> list[float]:
         """The numbers of the pairs, or the one of the sets in a list.
 
         Raises:
             CheckSkipped: if it needs weights that are not on this machine.
         """
         try:
-            found = self.metric(a, b, value_range=value_range, backbone=self.backbone)
+            found = (metric or self.metric)(a, b, region=region)
         except WeightsMissingError:
             skip("its weights are not on this machine")
         return found if isinstance(found, list) else [found]
-
-    @cached_property
-    def compares_sets(self) -> bool:
-        """Whether it gives one number for all images."""
-        a, b = self.pair()
-        return not isinstance(self.metric(a, b, backbone=self.backbone), list)
 
     def pair(self, *, channels: int = 3, size: tuple[int, int] = SIZES[0]) -> tuple[Tensor, Tensor]:
         """Two batches of images."""
@@ -79,8 +70,10 @@ class MetricCase:
 
 
 def takes_two_batches_of_images(case: MetricCase) -> None:
-    """It takes two batches of images, and names nothing else that an evaluation does not give."""
+    """It takes two batches of images, and says which of two numbers is the better one."""
     case.measure(*case.pair())
+    said = isinstance(getattr(case.metric, "higher_is_better", None), bool)
+    expect(said, "It does not say which of two numbers is better; set the class variable higher_is_better.")
 
 
 def numbers_are_finite(case: MetricCase) -> None:
@@ -98,16 +91,17 @@ def equal_images_are_best(case: MetricCase) -> None:
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(9)) * 2 - 1
     values = [case.measure(images, images + share * noise)[0] for share in (0.0, 0.1, 0.3, 0.9)]
     text = ", ".join(f"{value:.3g}" for value in values)
-    falls, rises = sorted(values) == values, sorted(values, reverse=True) == values
+    falls = case.metric.higher_is_better
     expect(
-        (falls or rises) and values[0] != values[-1],
-        f"With more and more noise it gives {text}, where it should go one way from equal images; compare a and b.",
+        sorted(values, reverse=falls) == values and values[0] != values[-1],
+        f"With more and more noise it gives {text}, where it should {'fall' if falls else 'rise'} from equal images on;"
+        " compare a and b, and see higher_is_better.",
     )
 
 
 def pairs_do_not_mix(case: MetricCase) -> None:
     """A pair alone gives what it gives in a batch."""
-    if case.compares_sets:
+    if case.metric.compares_sets:
         skip("it compares sets as wholes")
     a, b = case.pair()
     alone, whole = torch.tensor(case.measure(a[1:2], b[1:2])), torch.tensor(case.measure(a, b)[1:2])
@@ -120,32 +114,29 @@ def range_changes_nothing(case: MetricCase) -> None:
     wanted = torch.tensor(case.measure(a, b))
     for value_range in ((0.0, 1.0), (0.0, 255.0)):
         moved = [convert_range(images, (-1.0, 1.0), value_range) for images in (a, b)]
-        found = torch.tensor(case.measure(*moved, value_range=value_range))
-        mend = "bring images to one scale by value_range"
+        found = torch.tensor(case.measure(*moved, metric=case.of_range(value_range)))
+        mend = "bring images to one scale by self.context.value_range"
         expect_close(found, wanted, f"In the range {value_range} it differs by {{by}}; {mend}", tolerance=0.02)
 
 
 def region_alone_counts(case: MetricCase) -> None:
     """Where it takes a region, what lies outside hardly counts."""
-    function = case.function
-    names = inspect.signature(function).parameters
-    if "region" not in names:
+    if not case.metric.within:
         skip("it takes no region")
-    options = {"backbone": case.backbone} if "backbone" in names else {}
     a = draw(1, 3, 32, 32)
     b = a + draw(1, 3, 32, 32, seed=3, low=-0.2, high=0.2)
     region = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
     region[..., :16] = True
     worse = torch.where(region, b, -b)
-    one = function(a, torch.where(region, b, a), region=region, **options)[0]
-    other, whole = function(a, worse, region=region, **options)[0], function(a, worse, **options)[0]
+    pairs = ((torch.where(region, b, a), region), (worse, region), (worse, None))
+    one, other, whole = (case.measure(a, made, region=counted)[0] for made, counted in pairs)
     near = abs(one - other) <= 0.5 * abs(one - whole)
     expect(near, f"What lies outside its region counts: {one:.3g} becomes {other:.3g}; leave those pixels out.")
 
 
 def other_shapes_are_refused(case: MetricCase) -> None:
     """Pairs of different shapes are told in a sentence."""
-    if case.compares_sets:
+    if case.metric.compares_sets:
         skip("it compares sets, which may differ")
     try:
         case.measure(draw(2, 3, 16, 16), draw(2, 3, 8, 8))

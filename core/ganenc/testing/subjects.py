@@ -36,10 +36,11 @@ BASES: tuple[tuple[Kind, str, str], ...] = (
     ("backbone", "ganenc.objectives", "Backbone"),
     ("aligner", "ganenc.inversion", "Aligner"),
     ("inverter", "ganenc.inversion", "Inverter"),
+    ("metric", "ganenc.measures", "Metric"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),
 )
-"""The classes that things of a kind are of: kind, module and name. A metric is a function."""
+"""The classes that things of a kind are of: kind, module and name."""
 
 
 @dataclass

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion import invert
-from ganenc.measures import Metric, Scores, default_metrics, score, split_folds
-from ganenc.objectives import Backbone
+from ganenc.measures import Metric, Scores, build_metrics, score, split_folds
 from ganenc.training.data import check_labels
 from ganenc.training.entry import finetune
 
@@ -32,8 +32,7 @@ def crossval(
     folds: int = 10,
     encoder: Encoder | None = None,
     labels: Tensor | None = None,
-    metrics: Sequence[str] | None = None,
-    backbone: Backbone | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Scores:
     """Split photos at random into folds; for each, fine-tune on the others and rebuild it in one pass (section 4.1).
 
@@ -47,8 +46,7 @@ def crossval(
         folds: how many folds; the paper has 10.
         encoder: what every fold starts from, left as it is; by default what the spec says.
         labels: int64 (M,) or (1,), or rows (M, classes) or (1, classes), where they matter.
-        metrics: registered ones; by default those of `default_metrics`.
-        backbone: the network that metrics are taken on; without one those that need it are left out.
+        metrics: as `ganenc.measures.build_metrics` gives them; by default PSNR and SSIM.
 
     Returns:
         the metrics of every photo and of every fold; its ``table()`` is their mean and deviation over folds.
@@ -57,8 +55,11 @@ def crossval(
         SpecError: if there are too few photos for the folds.
         TrainingError: if there are neither one label for each photo nor one for all.
     """
-    chosen = [Metric.named(name) for name in metrics or default_metrics()]
-    parts = split_folds(len(photos), folds, seed=run.seed, metrics=chosen)
+    if metrics is None:
+        context = Context(value_range=generator.spec.value_range, device=str(generator.device))
+        metrics = build_metrics(("psnr", "ssim"), context)
+    least = max(metric.least for metric in metrics.values())
+    parts = split_folds(len(photos), folds, seed=run.seed, least=least)
     if labels is not None:
         check_labels(len(photos), labels)
         labels = labels.expand(len(photos), *labels.shape[1:])
@@ -75,5 +76,4 @@ def crossval(
                 photos[places], generator, trained, method="encode", labels=known, backbone=run.objective.backbone
             )
             made[places] = done.reconstructions.detach().to(made)
-    values = generator.spec.value_range
-    return score(photos, made, chosen, value_range=values, backbone=backbone, device=generator.device, folds=parts)
+    return score(photos, made, metrics, folds=parts)

@@ -16,9 +16,9 @@ from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.files import write_json, write_text
 from ganenc.generators import Generator
-from ganenc.measures import metrics
+from ganenc.measures import build_metrics, score
 from ganenc.models import model_hash, read_config
-from ganenc.objectives import Backbone
+from ganenc.objectives import Backbone, context_for
 from torch import Tensor
 
 from ganenc_plugin_hands.models import MODELS, PHOTOS, ZOO
@@ -90,7 +90,8 @@ def _figures(generator: Generator, encoder: Encoder, backbone: Backbone, method:
         steps = {} if method == "encode" else {"steps": STEPS}
         done = ganenc.invert(photos, generator, encoder, method=method, labels=choice, backbone="hands", **steps)
         made, seconds = done.reconstructions, sum(done.seconds)
-    rows = metrics.evaluate_pairs(photos, made.detach(), backbone=backbone)
+    metrics = build_metrics(context=context_for(backbone))
+    rows = score(photos, made.detach(), metrics).rows
     means = {name: round(sum(row[name] for row in rows) / len(rows), 4) for name in rows[0]}
     return means | {"seconds": round(seconds / len(rows), 3)}
 

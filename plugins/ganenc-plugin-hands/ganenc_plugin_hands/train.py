@@ -12,7 +12,7 @@ import typer
 from ganenc import images
 from ganenc.files import load_state, save_state, write_json
 from ganenc.generators import Generator, build_generator
-from ganenc.measures import metrics
+from ganenc.measures import build_metrics, score
 from ganenc.models import load_generator, model_hash, save_pretrained, save_weights
 from ganenc.training import finetune as finetune_encoder
 from ganenc.training import pretrain as pretrain_encoder
@@ -165,17 +165,9 @@ def encoder_figures(generator: Generator, encoder: Any, n: int = 200, seed: int 
         for some, of in zip(pictures.split(20), labels.split(20)):
             given = of if generator.spec.classes else None
             again.append(generator.synthesize(generator.complete(encoder(some, labels=given), labels=given)))
-        rebuilt = torch.cat(again)
-        figures[name] = {
-            "images": len(pictures),
-            "psnr": round(_mean(metrics.psnr(pictures, rebuilt)), 2),
-            "ssim": round(_mean(metrics.ssim(pictures, rebuilt)), 4),
-        }
+        means = score(pictures, torch.cat(again), build_metrics(("psnr", "ssim"))).folds[0]
+        figures[name] = {"images": len(pictures), "psnr": round(means["psnr"], 2), "ssim": round(means["ssim"], 4)}
     return figures
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _samples(generator: Generator, n: int = 64, columns: int = 16) -> torch.Tensor:

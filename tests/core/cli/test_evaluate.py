@@ -13,11 +13,13 @@ from ganenc.cli import main
 from ganenc.encoders import build_encoder
 from ganenc.images import read_many
 from ganenc.inversion import invert
-from ganenc.measures import distances as frechet
-from ganenc.measures import evaluation
+from ganenc.measures import Frechet, Metric, split_folds
 from ganenc.models import load_encoder, load_generator, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
+from ganenc_registry.components import Context
+from ganenc_registry.specs import Spec
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 from toys import ToyGenerator, toy_spec
 
@@ -39,14 +41,32 @@ class EvaluateBackbone(Backbone):
         return BackboneOutput([torch.nn.functional.conv2d(images, self.weights).relu()])
 
 
-def mean_error(a: Tensor, b: Tensor, *, value_range: tuple[float, float]) -> list[float]:
+class MeanError(Metric):
     """The mean absolute error."""
-    return ((a - b).abs().flatten(1).mean(1) / (value_range[1] - value_range[0])).tolist()
+
+    higher_is_better = False
+
+    class Options(Spec):
+        power: float = Field(1.0, gt=0, description="of the error")
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        low, high = self.context.value_range
+        return (((a - b).abs() / (high - low)) ** self.options.power).flatten(1).mean(1).tolist()
 
 
-def offset(a: Tensor, b: Tensor, *, value_range: tuple[float, float]) -> float:
+class Offset(Metric):
     """By how much the means of two sets differ."""
-    return float((a.mean() - b.mean()).abs())
+
+    higher_is_better, compares_sets = False, True
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
+        return float((a.mean() - b.mean()).abs())
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    found = Frechet(context=Context(load_backbone=EvaluateBackbone))(a, b)
+    assert isinstance(found, float)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +75,8 @@ def plugins(known: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     known.add_value("generator", toy_spec().family, ToyGenerator)
     known.add_value("backbone", EvaluateBackbone.name, EvaluateBackbone)
-    known.add_value("metric", "mae", mean_error)
-    known.add_value("metric", "offset", offset)
+    known.add_value("metric", "mae", MeanError)
+    known.add_value("metric", "offset", Offset)
 
 
 @pytest.fixture
@@ -106,7 +126,7 @@ def test_the_default_has_one_frechet_distance_over_all_images(evaluate: Any, reb
     facts = json.loads(told)
     name = f"frechet-{EvaluateBackbone.name}"
     assert list(facts["metrics"]) == ["psnr", "ssim", f"lpips-{EvaluateBackbone.name}", name]
-    wanted = frechet.frechet(*rebuilt, backbone=EvaluateBackbone())
+    wanted = frechet(*rebuilt)
     assert facts["metrics"][name]["mean"] == pytest.approx(wanted, rel=1e-4)
     assert facts["metrics"][name]["std"] is None
     assert facts["metrics"][name]["mean_image"] > 0
@@ -138,9 +158,9 @@ def test_folds_give_their_mean_and_deviation(evaluate: Any, rebuilt: tuple[Tenso
     assert code == 0, err
     facts = json.loads(told)
     a, b = (each.detach() for each in rebuilt)
-    parts = evaluation.split_folds(COUNT, 3, seed=4)
+    parts = split_folds(COUNT, 3, seed=4)
     errors = [(a[part] - b[part]).abs().mean().item() / 2 for part in parts]
-    distances = [frechet.frechet(a[part], b[part], backbone=EvaluateBackbone()) for part in parts]
+    distances = [frechet(a[part], b[part]) for part in parts]
     for name, wanted in (("mae", errors), (f"frechet-{EvaluateBackbone.name}", distances)):
         assert facts["metrics"][name]["folds"] == pytest.approx(wanted, rel=1e-4)
         assert facts["metrics"][name]["mean"] == pytest.approx(np.mean(wanted), rel=1e-4)
@@ -152,9 +172,24 @@ def test_folds_give_their_mean_and_deviation(evaluate: Any, rebuilt: tuple[Tenso
     assert "over folds" in told
 
 
+def test_options_of_a_metric_are_set_by_their_path(evaluate: Any, rebuilt: tuple[Tensor, Tensor]) -> None:
+    words = ("--metric", "psnr", "--metric", "mae", "--set", "metrics.mae.options.power=2")
+    code, told, err = evaluate("--json", *words)
+    assert code == 0, err
+    facts = json.loads(told)
+    a, b = (each.detach().numpy() for each in rebuilt)
+    assert list(facts["metrics"]) == ["psnr", "mae"]
+    assert facts["metrics"]["mae"]["mean"] == pytest.approx((((a - b) / 2) ** 2).mean(), rel=1e-4)
+    assert facts["metric_settings"]["mae"] == "The mean absolute error; power 2.0; 8x8 pixels"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ("--metric", "mae", "--set", "metrics.mae.options.powr=2"),
+            "metrics.mae.options.powr: there is no such field",
+        ),
         (("--folds", 8), "7 images do not go into 8 folds"),
         (("--folds", 4), "4 folds of 7 images leave 1 image in some"),
         (("--folds", 1), "2"),

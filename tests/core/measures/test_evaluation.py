@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ganenc.measures import Metric, Scores, evaluation, metrics, score, split_folds
+from ganenc.measures import (
+    FID,
+    LPIPS,
+    PSNR,
+    SSIM,
+    Frechet,
+    Metric,
+    Scores,
+    build_metrics,
+    default_metrics,
+    psnr,
+    score,
+    split_folds,
+)
+from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError, PluginError, SpecError, UnknownNameError
+from ganenc_registry.specs import Spec
+from pydantic import Field
 from torch import Tensor
 
 
-def mean_error(a: Tensor, b: Tensor, *, value_range: tuple[float, float]) -> list[float]:
+class MeanError(Metric):
     """The mean absolute error, as a share of the range."""
-    return ((a - b).abs().flatten(1).mean(1) / (value_range[1] - value_range[0])).tolist()
+
+    higher_is_better = False
+
+    class Options(Spec):
+        power: float = Field(1.0, gt=0, description="of the error")
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        low, high = self.context.value_range
+        return (((a - b).abs() / (high - low)) ** self.options.power).flatten(1).mean(1).tolist()
 
 
-def brightness(a: Tensor, b: Tensor, *, value_range: tuple[float, float]) -> float:
+class Brightness(Metric):
     """By how much the mean over a whole set is off."""
-    return float((a.mean() - b.mean()).abs())
+
+    higher_is_better, compares_sets = False, True
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
+        return float((a.mean() - b.mean()).abs())
 
 
-def on_network(a: Tensor, b: Tensor, *, backbone: Any, device: torch.device, **_: Any) -> list[float]:
+class OnNetwork(Metric):
     """A distance of features."""
-    return [float(backbone.passes), *[float(device.type == "cpu")] * (len(a) - 1)]
+
+    higher_is_better, needs_backbone = False, True
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        return [float(self.context.backbone.passes), *[float(self.context.device == "cpu")] * (len(a) - 1)]
 
 
 @pytest.fixture
@@ -36,8 +67,8 @@ def pairs() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def strangers(known: Any) -> None:
-    for name, function in (("mae", mean_error), ("brightness", brightness), ("on-network", on_network)):
-        known.add_value("metric", name, function)
+    for name, kind in (("mae", MeanError), ("brightness", Brightness), ("on-network", OnNetwork)):
+        known.add_value("metric", name, kind)
 
 
 class TestFolds:
@@ -63,10 +94,10 @@ class TestFolds:
 class TestScore:
     def test_a_strangers_metrics_are_taken(self, strangers: None, pairs: tuple[Tensor, Tensor]) -> None:
         a, b = pairs
-        found = score(a, b, [Metric.named(name) for name in ("mae", "brightness", "psnr")], value_range=(-1, 1))
+        found = score(a, b, build_metrics(("mae", "brightness", "psnr")))
         errors = np.abs(a.numpy() - b.numpy()).mean((1, 2, 3)) / 2
         assert [row["mae"] for row in found.rows] == pytest.approx(errors.tolist(), rel=1e-5)
-        assert [row["psnr"] for row in found.rows] == metrics.psnr(a, b)
+        assert [row["psnr"] for row in found.rows] == psnr(a, b)
         assert all(set(row) == {"mae", "psnr"} for row in found.rows)
         table = found.table()
         assert table["mae"] == pytest.approx((errors.mean(), errors.std(ddof=1)), rel=1e-5)
@@ -76,7 +107,7 @@ class TestScore:
     def test_folds_give_their_mean_and_deviation(self, strangers: None, pairs: tuple[Tensor, Tensor]) -> None:
         a, b = pairs
         folds = [[0, 5], [1, 2, 6], [3, 4]]
-        found = score(a, b, [Metric.named("mae"), Metric.named("brightness")], folds=folds)
+        found = score(a, b, build_metrics(("mae", "brightness")), folds=folds)
         x, y = a.numpy(), b.numpy()
         means = [np.abs(x[part] - y[part]).mean() / 2 for part in folds]
         off = [abs(x[part].mean() - y[part].mean()) for part in folds]
@@ -84,29 +115,46 @@ class TestScore:
         table = found.table()
         assert table["mae"] == pytest.approx((np.mean(means), np.std(means, ddof=1)), rel=1e-4)
         assert table["brightness"] == pytest.approx((np.mean(off), np.std(off, ddof=1)), rel=1e-3)
-        assert [row["mae"] for row in found.rows] == pytest.approx(mean_error(a, b, value_range=(-1, 1)))
+        assert [row["mae"] for row in found.rows] == pytest.approx((np.abs(x - y).mean((1, 2, 3)) / 2).tolist())
 
-    def test_what_a_metric_names_it_gets(
+    def test_one_that_needs_a_backbone_says_which(
         self, strangers: None, pairs: tuple[Tensor, Tensor], tiny_backbone: Any
     ) -> None:
-        metric = Metric.named("on-network")
         tiny_backbone.passes = 40
-        (first, *others) = score(*pairs, [metric], backbone=tiny_backbone).rows
+        built = build_metrics(["on-network"], Context(load_backbone=lambda: tiny_backbone))
+        (first, *others) = score(*pairs, built).rows
         assert (first, others) == ({"on-network-tiny": 40.0}, [{"on-network-tiny": 1.0}] * 6)
-        assert metric.label(None) is None
-        assert score(*pairs, [metric, Metric.named("mae")]).table().keys() == {"mae"}
+        assert list(build_metrics(["on-network", "mae"])) == ["mae"]
 
-    def test_the_settings_say_what_its_registration_says(self, strangers: None, tiny_backbone: Any) -> None:
+    def test_the_settings_say_what_it_is_and_its_options(self, strangers: None) -> None:
         images = torch.zeros(2, 3, 8, 9)
-        words = metrics.metric_settings(images, tiny_backbone, metrics=["mae", "psnr", "on-network"])
-        assert list(words) == ["mae", "psnr", "on-network-tiny"]
-        assert words["mae"] == "The mean absolute error, as a share of the range; 8x9 pixels"
-        assert "on-network-tiny" not in metrics.metric_settings(images, metrics=["on-network"])
+        (metric,) = build_metrics({"mae": {"options": {"power": 2}}}).values()
+        assert metric.words(images) == "The mean absolute error, as a share of the range; power 2.0; 8x9 pixels"
+
+    def test_options_are_used_and_go_by_a_name_of_ones_own(self, strangers: None, pairs: tuple[Tensor, Tensor]) -> None:
+        a, b = pairs
+        written = {"mae": None, "squares": {"name": "mae", "options": {"power": 2.0}}}
+        means = score(a, b, build_metrics(written)).folds[0]
+        errors = np.abs(a.numpy() - b.numpy()) / 2
+        assert means == pytest.approx({"mae": errors.mean(), "squares": (errors**2).mean()}, rel=1e-5)
+
+    def test_a_wrong_option_is_named_with_its_path(self, strangers: None) -> None:
+        with pytest.raises(SpecError, match=r"metrics\.mae\.options\.powr.*did you mean 'power'"):
+            build_metrics({"mae": {"options": {"powr": 2}}})
+
+    def test_a_region_goes_to_metrics_that_take_one(self, strangers: None, pairs: tuple[Tensor, Tensor]) -> None:
+        region = torch.zeros(7, 1, 8, 8, dtype=torch.bool)
+        region[:, :, 2:5] = True
+        folds = [[0, 5], [1, 2, 6, 3, 4]]
+        found = score(*pairs, build_metrics(["psnr"]), region=region, folds=folds)
+        assert [row["psnr"] for row in found.rows] == PSNR()(*pairs, region=region)
+        with pytest.raises(ImageError, match="The metric MeanError takes no region"):
+            score(*pairs, build_metrics(["mae"]), region=region)
 
     def test_images_have_to_match(self, pairs: tuple[Tensor, Tensor]) -> None:
         for a, b in ((pairs[0], pairs[1][:3]), (pairs[0][:0], pairs[1][:0])):
             with pytest.raises(ImageError, match="of one shape, N at least 1"):
-                score(a, b, [Metric.named("psnr")])
+                score(a, b, build_metrics(["psnr"]))
 
     def test_scores_of_equal_images_are_infinite(self) -> None:
         table = Scores([{"psnr": float("inf")}], [{"psnr": float("inf")}]).table()
@@ -116,36 +164,47 @@ class TestScore:
 class TestContract:
     def test_an_unknown_name_is_told(self) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'psnr'"):
-            Metric.named("psnrr")
+            build_metrics(["psnrr"])
+
+    @pytest.mark.parametrize("given", [lambda a, b: [], 3, dict])
+    def test_what_is_no_metric_is_told(self, known: Any, given: Any) -> None:
+        known.add_value("metric", "odd", given, summary="Odd")
+        with pytest.raises(PluginError, match=r"The metric 'odd' .* has to be a subclass of Metric"):
+            build_metrics(["odd"])
 
     @pytest.mark.parametrize(
         ("given", "said"),
-        [
-            (lambda a, b, *, value_range, window: [], "needs 'window', which nobody gives it"),
-            (lambda a: [], "is no function of two batches"),
-            (lambda *, a, b: [], "is no function of two batches"),
-            (3, "is no function of two batches"),
-        ],
+        [([1.0], "gave 1 numbers for 7 images"), (None, "gave a NoneType"), (["a"], "gave 1 numbers")],
     )
-    def test_a_function_that_cannot_be_called_is_told(self, known: Any, given: Any, said: str) -> None:
-        known.add_value("metric", "odd", given, summary="Odd")
-        with pytest.raises(PluginError, match=f"The metric 'odd' .*{re.escape(said)}"):
-            Metric.named("odd")
+    def test_what_it_gives_is_checked(self, pairs: tuple[Tensor, Tensor], given: Any, said: str) -> None:
+        class Odd(MeanError):
+            def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> Any:
+                return given
 
-    @pytest.mark.parametrize(
-        ("given", "said"), [([1.0], "gave 1 numbers for 7 images"), (None, "gave a NoneType"), (["a"], "gave a list")]
-    )
-    def test_what_it_gives_is_checked(self, known: Any, pairs: tuple[Tensor, Tensor], given: Any, said: str) -> None:
-        known.add_value("metric", "odd", lambda a, b, *, value_range: given, summary="Odd")
         with pytest.raises(PluginError, match=said):
-            Metric.named("odd")(*pairs)
+            Odd()(*pairs)
+
+    def test_many_pairs_go_in_parts_and_sets_as_wholes(self) -> None:
+        sizes: list[int] = []
+
+        class Counts(MeanError):
+            def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> Any:
+                sizes.append(len(a))
+                return 0.0 if self.compares_sets else [0.0] * len(a)
+
+        class OfSets(Counts):
+            compares_sets = True
+
+        images = torch.zeros(37, 3, 4, 4)
+        assert Counts()(images, images) == [0.0] * 37
+        assert OfSets()(images, images[:20]) == 0.0
+        assert sizes == [16, 16, 5, 37]
 
     def test_the_default_is_that_of_the_papers_tables(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        assert evaluation.default_metrics() == ["psnr", "ssim", "lpips", "frechet"]
+        assert default_metrics() == ["psnr", "ssim", "lpips", "frechet"]
         file = tmp_path / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
         file.parent.mkdir(parents=True)
         file.touch()
-        assert evaluation.default_metrics() == ["psnr", "ssim", "lpips", "fid"]
-        assert Metric.named("fid").takes == {"value_range", "device"}
-        assert Metric.named("frechet").needs_backbone
+        assert default_metrics() == ["psnr", "ssim", "lpips", "fid"]
+        assert [kind.needs_backbone for kind in (PSNR, SSIM, LPIPS, FID, Frechet)] == [False, False, True, False, True]

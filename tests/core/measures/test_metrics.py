@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from ganenc.images import read, read_many, write_png
-from ganenc.measures import metrics
+from ganenc.measures import LPIPS, PSNR, SSIM, build_metrics, psnr, score
 from ganenc.objectives import Squeeze
+from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError
 from PIL import Image
 from torch import Tensor
@@ -27,6 +28,16 @@ def pairs() -> tuple[Tensor, Tensor]:
     return a, a * 1.1 + 0.2 * torch.randn(a.shape, generator=generator)
 
 
+def rows_of(a: Tensor, b: Tensor, *, backbone: Any = None, region: Tensor | None = None) -> list[dict[str, float]]:
+    """The metrics of an inversion, pair by pair."""
+    load = None if backbone is None else lambda: backbone
+    return score(a, b, build_metrics(context=Context(load_backbone=load)), region=region).rows
+
+
+def lpips(backbone: Any) -> Any:
+    return LPIPS(context=Context(load_backbone=lambda: backbone))
+
+
 def on_disk(folder: Path, images: Tensor) -> list[np.ndarray]:
     for index, image in enumerate(images):
         write_png(folder / f"{index}.png", image)
@@ -37,7 +48,7 @@ def test_psnr_and_ssim_are_those_of_the_saved_files(tmp_path: Path, pairs: tuple
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     a, b = (on_disk(tmp_path / str(side), images) for side, images in enumerate(pairs))
-    rows = metrics.evaluate_pairs(*pairs)
+    rows = rows_of(*pairs)
     for row, x, y in zip(rows, a, b, strict=True):
         assert row["psnr"] == pytest.approx(peak_signal_noise_ratio(x, y), abs=1e-6)
         assert row["ssim"] == pytest.approx(structural_similarity(x, y, channel_axis=2, data_range=255), abs=1e-9)
@@ -45,7 +56,7 @@ def test_psnr_and_ssim_are_those_of_the_saved_files(tmp_path: Path, pairs: tuple
 
 
 def test_equal_images(pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
-    (row, *_) = metrics.evaluate_pairs(pairs[0], pairs[0].clamp(-1, 1), backbone=tiny_backbone)
+    (row, *_) = rows_of(pairs[0], pairs[0].clamp(-1, 1), backbone=tiny_backbone)
     assert row == {"psnr": math.inf, "ssim": 1.0, "lpips-tiny": pytest.approx(0, abs=1e-6)}
 
 
@@ -58,14 +69,14 @@ def test_lpips_is_that_of_the_library_and_names_its_backbone(shared: Path, torch
     write_png(tmp_path / "a.png", view[0])
     published = lpips.LPIPS(net="squeeze", verbose=False)
     wanted = published(read(tmp_path / "a.png")[None], target[:1]).item()
-    rows = metrics.evaluate_pairs(view, target, backbone=Squeeze())
+    rows = rows_of(view, target, backbone=Squeeze())
     assert [set(row) for row in rows] == [{"psnr", "ssim", "lpips-squeeze"}] * 3
     assert rows[0]["lpips-squeeze"] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_many_images_go_in_parts(pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
     a, b = (images.repeat(9, 1, 1, 1) for images in pairs)
-    values = metrics.lpips(a, b, backbone=tiny_backbone)
+    values = lpips(tiny_backbone)(a, b)
     assert len(values) == 27
     assert tiny_backbone.passes == 2
     assert values[:3] == pytest.approx(values[-3:])
@@ -73,8 +84,9 @@ def test_many_images_go_in_parts(pairs: tuple[Tensor, Tensor], tiny_backbone: An
 
 
 def test_other_ranges_give_the_same(pairs: tuple[Tensor, Tensor]) -> None:
-    wanted = metrics.evaluate_pairs(*pairs)
-    found = metrics.evaluate_pairs(*(images / 2 + 0.5 for images in pairs), value_range=(0, 1))
+    wanted = rows_of(*pairs)
+    moved = build_metrics(context=Context(value_range=(0, 1)))
+    found = score(*(images / 2 + 0.5 for images in pairs), moved).rows
     for one, other in zip(found, wanted, strict=True):
         assert one == pytest.approx(other, abs=1e-2)
 
@@ -84,22 +96,23 @@ def test_grey_and_small_images_take_a_smaller_window() -> None:
 
     a, b = (torch.randint(0, 256, (1, 1, 6, 9), dtype=torch.uint8) for _ in range(2))
     wanted = structural_similarity(a[0, 0].numpy(), b[0, 0].numpy(), win_size=5, data_range=255)
-    assert metrics.ssim(a, b) == pytest.approx([wanted])
-    assert "5x5" in metrics.metric_settings(a)["ssim"]
+    assert SSIM()(a, b) == pytest.approx([wanted])
+    assert "5x5" in SSIM().words(a)
     with pytest.raises(ImageError, match="3x3"):
-        metrics.ssim(a[..., :2], b[..., :2])
+        SSIM()(a[..., :2], b[..., :2])
 
 
 def test_shapes_have_to_agree(pairs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ImageError, match="of one shape"):
-        metrics.evaluate_pairs(pairs[0], pairs[1][:2])
+        rows_of(pairs[0], pairs[1][:2])
     with pytest.raises(ImageError, match="of one shape"):
-        metrics.psnr(pairs[0][0], pairs[1][0])
+        psnr(pairs[0][0], pairs[1][0])
 
 
 def test_settings_say_how(pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
-    settings = metrics.metric_settings(pairs[0], tiny_backbone)
-    assert list(settings) == list(metrics.evaluate_pairs(*pairs, backbone=tiny_backbone)[0])
+    metrics = build_metrics(context=Context(load_backbone=lambda: tiny_backbone))
+    settings = {name: metric.words(pairs[0]) for name, metric in metrics.items()}
+    assert list(settings) == list(rows_of(*pairs, backbone=tiny_backbone)[0])
     assert "7x7" in settings["ssim"]
     assert "equal weights" in settings["lpips-tiny"]
     assert all("8 bits" in text for text in settings.values())
@@ -121,7 +134,7 @@ class TestRegion:
         from skimage.metrics import structural_similarity
 
         a, b = (on_disk(tmp_path / str(side), images) for side, images in enumerate(pairs))
-        rows = metrics.evaluate_pairs(*pairs, region=region)
+        rows = rows_of(*pairs, region=region)
         for row, x, y, inside in zip(rows, a, b, region[:, 0].numpy(), strict=True):
             error = np.square(x[inside].astype(np.float64) - y[inside]).mean()
             assert row["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
@@ -133,43 +146,37 @@ class TestRegion:
     ) -> None:
         a, b = pairs
         other = torch.where(region, b, torch.randn(b.shape, generator=torch.Generator().manual_seed(2)))
-        for measure in (metrics.psnr, lambda *pair, **more: metrics.lpips(*pair, backbone=tiny_backbone, **more)):
+        distance = lpips(tiny_backbone)
+        for measure in (PSNR(), distance):
             inside = measure(a, b, region=region)
             assert inside == measure(a, other, region=region)
             assert inside != pytest.approx(measure(a, b))
         equal_inside = torch.where(region, a, b)
-        assert metrics.lpips(a, equal_inside, backbone=tiny_backbone, region=region) == pytest.approx([0] * 3, abs=1e-6)
-        assert metrics.lpips(b, torch.where(region, a, b), backbone=tiny_backbone) == pytest.approx(
-            metrics.lpips(b, a, backbone=tiny_backbone, region=region)
-        )
+        assert distance(a, equal_inside, region=region) == pytest.approx([0] * 3, abs=1e-6)
+        assert distance(b, equal_inside) == pytest.approx(distance(b, a, region=region))
 
     def test_grey_images_have_regions_too(self, region: Tensor) -> None:
         a, b = (torch.randint(0, 256, (3, 1, 40, 48), dtype=torch.uint8) for _ in range(2))
-        found = metrics.psnr(a, b, region=region)
+        found: Any = PSNR()(a, b, region=region)
         error = (a[1].double() - b[1].double())[region[1]].square().mean().item()
         assert found[1] == pytest.approx(10 * math.log10(255**2 / error))
 
     def test_the_whole_image_as_region_is_the_plain_psnr(self, pairs: tuple[Tensor, Tensor]) -> None:
         whole = torch.ones(3, 1, 40, 48, dtype=torch.bool)
-        assert metrics.psnr(*pairs, region=whole) == pytest.approx(metrics.psnr(*pairs))
+        assert PSNR()(*pairs, region=whole) == pytest.approx(psnr(*pairs))
 
     def test_wrong_regions_are_told(self, pairs: tuple[Tensor, Tensor], region: Tensor, tiny_backbone: Any) -> None:
         region[1] = False
-        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
-            metrics.psnr(*pairs, region=region)
-        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
-            metrics.ssim(*pairs, region=region)
-        with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
-            metrics.lpips(*pairs, backbone=tiny_backbone, region=region)
+        for metric in (PSNR(), SSIM(), lpips(tiny_backbone)):
+            with pytest.raises(ImageError, match=r"region of sample 1 .* is empty"):
+                metric(*pairs, region=region)
         with pytest.raises(ImageError, match=r"bool \(3, 1, 40, 48\)"):
-            metrics.evaluate_pairs(*pairs, region=region[:, 0])
+            rows_of(*pairs, region=region[:, 0])
         with pytest.raises(ImageError, match=r"torch\.float32"):
-            metrics.evaluate_pairs(*pairs, region=region.float())
+            rows_of(*pairs, region=region.float())
 
     def test_the_settings_say_so(self, pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
-        plain = metrics.metric_settings(pairs[0], tiny_backbone)
-        within = metrics.metric_settings(pairs[0], tiny_backbone, region=True)
-        assert list(within) == list(plain)
-        for name, words in within.items():
-            assert words.startswith(plain[name])
-            assert "region" in words
+        for metric in (PSNR(), SSIM(), lpips(tiny_backbone)):
+            plain, within = metric.words(pairs[0]), metric.words(pairs[0], region=True)
+            assert within.startswith(plain)
+            assert "region" in within[len(plain) :]

@@ -14,6 +14,7 @@ from typing import Any
 import ganenc
 import pytest
 from ganenc.cli import main
+from ganenc.measures import PSNR
 from ganenc.models import save_pretrained
 from ganenc.objectives import MSE
 from ganenc.testing import (
@@ -195,7 +196,7 @@ class TestRunning:
         assert outcome.sentence.startswith("It is registered as 'kit-backbone' but called 'example'")
 
     def test_a_summary_says_more_than_the_name(self) -> None:
-        ganenc.register("metric", "kit-metric")(lambda a, b: [])
+        ganenc.register("metric", "kit-metric")(type("Kit", (PSNR,), {"__doc__": ""}))
         outcomes = check("kit-metric", only=["summary-says-what-it-is"], on_fail="return")
         assert "its name, so lists say nothing of it" in outcomes[0].sentence
 
@@ -212,7 +213,7 @@ class TestRunning:
 
     def test_an_unknown_check_is_told_the_nearest(self) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'one-number-a-sample'"):
-            check_metric(len, only=["one-number-sample"])
+            check_metric(PSNR, only=["one-number-sample"])
 
 
 class TestModels:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from ganenc.encoders import Encoder
 from ganenc.inversion import invert
-from ganenc.measures import metrics, split_folds
+from ganenc.measures import build_metrics, default_metrics, psnr, split_folds
 from ganenc.models import load_encoder
 from ganenc.training import crossval, data, entry
+from ganenc_registry.components import Context
 from ganenc_registry.errors import SpecError, TrainingError
 from runs import run_spec, weights
 from torch import Tensor
@@ -39,7 +40,7 @@ def test_every_photo_is_rebuilt_by_an_encoder_that_never_saw_it(
     monkeypatch.setattr(entry, "Photos", Watched)
     run = run_spec(task="finetune", steps=2, seed=3)
     before = weights(toy_encoder)
-    found = crossval(toy, photos, run, tmp_path, folds=2, encoder=toy_encoder, metrics=["psnr"])
+    found = crossval(toy, photos, run, tmp_path, folds=2, encoder=toy_encoder, metrics=build_metrics(["psnr"]))
     assert torch.equal(weights(toy_encoder), before)
     parts = split_folds(COUNT, 2, seed=3)
     means = []
@@ -49,7 +50,7 @@ def test_every_photo_is_rebuilt_by_an_encoder_that_never_saw_it(
         trained = load_encoder(tmp_path / f"fold-{index:02d}" / "encoder")
         assert not torch.equal(weights(trained), before)
         made = invert(photos[held], toy, trained, method="encode").reconstructions
-        wanted = metrics.psnr(photos[held], made)
+        wanted = psnr(photos[held], made)
         assert [found.rows[place]["psnr"] for place in held] == pytest.approx(wanted, abs=1e-3)
         means.append(np.mean(wanted))
     assert found.table() == {"psnr": pytest.approx((np.mean(means), np.std(means, ddof=1)), abs=1e-3)}
@@ -67,7 +68,7 @@ def test_labels_go_with_their_photos(photos: Tensor, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(entry, "Photos", Watched)
     run = run_spec(task="finetune", steps=1)
-    options = {"folds": 2, "encoder": small_encoder(generator), "metrics": ["psnr"]}
+    options = {"folds": 2, "encoder": small_encoder(generator), "metrics": build_metrics(["psnr"])}
     found = crossval(generator, photos, run, tmp_path / "a", labels=labels, **options)
     parts = split_folds(COUNT, 2)
     assert given == [[labels[place].item() for place in range(COUNT) if place not in held] for held in parts]
@@ -77,9 +78,12 @@ def test_labels_go_with_their_photos(photos: Tensor, tmp_path: Path, monkeypatch
         crossval(generator, photos, run, tmp_path / "c", labels=labels[:2], **options)
 
 
-def test_there_are_photos_for_every_fold(toy: Any, toy_encoder: Encoder, photos: Tensor, tmp_path: Path) -> None:
+def test_there_are_photos_for_every_fold(
+    toy: Any, toy_encoder: Encoder, photos: Tensor, tmp_path: Path, tiny_backbone: Any
+) -> None:
     with pytest.raises(SpecError, match="5 images do not go into 6 folds"):
         crossval(toy, photos, run_spec(task="finetune"), tmp_path, folds=6, encoder=toy_encoder)
-    with pytest.raises(SpecError, match="Frechet distance takes 2 or more"):
-        crossval(toy, photos, run_spec(task="finetune"), tmp_path, folds=3, encoder=toy_encoder)
+    sets = build_metrics(default_metrics(), Context(load_backbone=lambda: tiny_backbone))
+    with pytest.raises(SpecError, match="a metric takes 2 or more"):
+        crossval(toy, photos, run_spec(task="finetune"), tmp_path, folds=3, encoder=toy_encoder, metrics=sets)
     assert not list(tmp_path.iterdir())
