@@ -23,8 +23,8 @@ class MyGan(ganenc.Generator):
         family="my-gan", size=32, prior=Prior(dim=64), layout=(Vector(dim=64),), resolution_channels=WIDTHS
     )
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, spec=None):
+        super().__init__(spec)
         up = [nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in [(128, 64), (64, 32), (32, 3)]]
         layers = [layer for conv in up for layer in (nn.ReLU(), conv)]
         self.net = nn.Sequential(nn.ConvTranspose2d(64, 128, 4), *layers, nn.Tanh())

@@ -139,7 +139,7 @@ def toy_conditional_spec() -> GeneratorSpec:
         family="toy-conditional",
         size=(8, 8),
         prior=Prior(kind="truncated-normal", dim=5),
-        layout=(Vector(dim=5), Condition(dim=4), Setting(name="truncation", default=0.5)),
+        layout=(Vector(dim=5), Condition(dim=4), Setting(name="truncation", default=0.5, holds="truncation")),
         classes=3,
         truncation="prior",
     )
@@ -176,7 +176,7 @@ def colours(classes: int) -> Tensor:
 
 def toy_colours_spec(classes: int = 4) -> GeneratorSpec:
     """The spec of a :class:`ToyColours`."""
-    layout = (Vector(dim=4), Condition(dim=3), Setting(name="truncation", default=1.0))
+    layout = (Vector(dim=4), Condition(dim=3), Setting(name="truncation", default=1.0, holds="truncation"))
     fields = {"family": "toy-colours", "size": (8, 8), "prior": Prior(dim=4), "layout": layout}
     return GeneratorSpec(**fields, classes=classes, truncation="prior")
 

@@ -16,7 +16,7 @@ from ganenc import save_pretrained
 from ganenc.generators import Generator, build_generator, draw_normal, range_complaint
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles, Vector
+from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Prior, RunSpec, Styles, Vector
 from torch import Tensor, nn
 from toys import make_objective
 
@@ -34,8 +34,8 @@ class Linear(Generator):
 
     spec = spec_of()
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, spec: GeneratorSpec | None = None) -> None:
+        super().__init__(spec)
         self.paint = networks.seeded(nn.Linear, 4, 3 * 8 * 8)
 
     def synthesize(self, latents: Any) -> Tensor:
@@ -60,7 +60,7 @@ def mapping(make: Callable[[Tensor], Any], **fields: Any) -> Generator:
     class Mapped(Linear):
         spec = spec_of(**fields)
 
-        def map(self, z: Tensor) -> Any:
+        def map(self, z: Tensor, **_: Any) -> Any:
             return make(z)
 
     return Mapped()
@@ -119,13 +119,57 @@ def test_a_gradient_that_is_cut_is_noticed_where_it_is_needed(cut: Callable[[Ten
     Linear().synthesize(free).sum().backward()
 
 
-def test_a_method_that_needs_what_nobody_gives_is_refused_when_it_is_written() -> None:
-    with pytest.raises(PluginError, match=r"Odd: its map needs 'c', which nobody gives it; .*\(self, z, \*, labels"):
-        type("Odd", (Linear,), {"map": lambda self, z, c: z})
-    with pytest.raises(PluginError, match=r"Odd: its synthesize takes no latents"):
-        type("Odd", (Linear,), {"synthesize": lambda self: None})
+def test_a_method_that_cannot_take_what_it_is_given_is_told_in_one_sentence() -> None:
+    odd = type("Odd", (Linear,), {"map": lambda self, z, c: z})()
+    with pytest.raises(
+        PluginError, match=r"^The map of mine is given \(z\), .*'c'\); write `def map\(self, z, \*, labels"
+    ):
+        odd.sample(1)
+    odd = type("Odd", (Linear,), {"synthesize": torch.no_grad()(lambda self: None)})()
+    with pytest.raises(PluginError, match=r"^The synthesize of mine is given \(latents\), as its spec declares"):
+        odd.synthesize(Linear().sample(1))
+    noisy = type("Noisy", (Linear,), {"spec": spec_of(layout=(Vector(dim=4), Noise(shapes=((1, 8, 8),))))})()
+    latents = noisy.sample(1)
+    noisy.synthesize(latents)
+    with pytest.raises(
+        PluginError, match=r"given \(latents, noise\), .* write `def synthesize\(self, latents, \*, noise="
+    ):
+        noisy.synthesize(latents, noise="none")
     free = type("Free", (Linear,), {"synthesize": Linear.synthesize, "map": lambda self, z, **options: z})
     assert torch.equal(free().sample(1)["z"], Linear().sample(1)["z"])
+
+
+def test_a_type_error_of_a_network_is_its_own() -> None:
+    inside = type("Inside", (Linear,), {"synthesize": lambda self, latents: len(3)})()
+    with pytest.raises(TypeError, match="has no len"):
+        inside.synthesize(inside.sample(1))
+
+
+def test_a_method_is_given_what_its_spec_declares_and_no_more() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Sees(Linear):
+        def map(self, z: Tensor, **options: Any) -> Tensor:
+            seen.append(options)
+            return z
+
+        def synthesize(self, latents: Any, **options: Any) -> Tensor:
+            seen.append(options)
+            return super().synthesize(latents)
+
+    def told(generator: Generator, **options: Any) -> list[dict[str, Any]]:
+        seen.clear()
+        noise = options.pop("noise", "const")
+        generator.synthesize(generator.map(torch.zeros(1, 4), **options), noise=noise)
+        return seen
+
+    assert told(Sees(spec_of()), noise="none") == [{}, {}]
+    label = torch.tensor([1])
+    (mapped, drawn) = told(Sees(spec_of(classes=2, truncation="styles")), labels=label, truncation=0.5)
+    assert mapped == {"labels": label, "truncation": 0.5}
+    assert drawn == {}
+    noisy = Sees(spec_of(layout=(Vector(dim=4), Noise(shapes=((1, 8, 8),)))))
+    assert told(noisy, noise=3) == [{}, {"noise": 3}]
 
 
 def test_what_map_may_return() -> None:
@@ -183,8 +227,11 @@ def test_labels_reach_a_condition_or_the_map_or_somebody_is_told() -> None:
     assert torch.equal(generator.sample(3, labels=torch.tensor([2, 0, 1]))["c"], torch.eye(3)[[2, 0, 1]])
     with pytest.raises(LatentsError, match="mine needs labels"):
         generator.map(generator.draw(1))
-    with pytest.raises(SpecError, match="3 classes, but neither does its map take `labels` nor has its layout"):
-        mapping(lambda z: z, classes=3).sample(1)
+    deaf = type("Deaf", (Linear,), {"spec": spec_of(classes=3), "map": lambda self, z: z})()
+    with pytest.raises(
+        PluginError, match=r"map of mine is given \(z, labels\), .*unexpected keyword argument 'labels'"
+    ):
+        deaf.sample(1)
     with pytest.raises(LatentsError, match="no classes"):
         mapping(lambda z: z).map(torch.zeros(1, 4), labels=torch.tensor([0]))
     odd = mapping(lambda z: {"z": z}, layout=(Vector(dim=4), Condition(dim=2)), classes=3)
@@ -205,7 +252,7 @@ def test_an_embedding_that_takes_numbers_alone_serves_the_encoder() -> None:
     class Looked(Linear):
         spec = spec_of(layout=(Vector(dim=4), Condition(dim=5)), classes=3)
 
-        def __init__(self) -> None:
+        def __init__(self, spec: GeneratorSpec | None = None) -> None:
             super().__init__()
             self.table = networks.seeded(nn.Embedding, 3, 5)
 
@@ -255,12 +302,16 @@ def test_z_of_the_prior_is_no_part_that_is_called_z() -> None:
 
 
 def test_truncation_that_a_map_does_not_take_is_refused() -> None:
-    generator = mapping(lambda z: z, truncation="styles")
+    generator = type("Whole", (Linear,), {"spec": spec_of(truncation="styles"), "map": lambda self, z: z})()
     generator.sample(1)
-    with pytest.raises(LatentsError, match="The map of mine takes no truncation"):
+    with pytest.raises(PluginError, match=r"map of mine is given \(z, truncation\), .*'truncation'\); write `def map"):
         generator.sample(1, truncation=0.5)
-    with pytest.raises(LatentsError, match="takes no truncation_layers"):
+    with pytest.raises(PluginError, match=r"map of mine is given \(z, truncation_layers\)"):
         generator.map(torch.zeros(1, 4), truncation_layers=2)
+    for plain in (Linear(), mapping(lambda z: z)):
+        for options in ({"truncation": 0.5}, {"truncation_layers": 2}):
+            with pytest.raises(LatentsError, match="The map of mine truncates no styles, as its spec declares"):
+                plain.map(torch.zeros(1, 4), **options)
 
 
 def test_noise_inside_is_drawn_from_a_seed_and_the_process_goes_on_as_it_would_have() -> None:
@@ -392,8 +443,21 @@ def test_a_folder_needs_a_registered_class(own: Registry, tmp_path: Path) -> Non
     assert type(ganenc.load_generator(tmp_path / "mine")) is Linear
 
 
-def test_a_class_with_its_own_spec_builds_no_other(own: Registry) -> None:
-    ganenc.register("generator", "mine")(Linear)
+def test_a_family_is_built_from_its_spec(own: Registry) -> None:
+    class Fixed(Linear):
+        def __init__(self, spec: GeneratorSpec) -> None:
+            super().__init__()
+
+    class Deaf(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+
+    own.add_value("generator", "deaf", Deaf)
+    with pytest.raises(
+        PluginError, match=r"'deaf' is built from its spec alone, .* write `def __init__\(self, spec=None\)`"
+    ):
+        build_generator(spec_of(family="deaf"))
+    ganenc.register("generator", "mine")(Fixed)
     assert build_generator(spec_of()).spec == spec_of()
     with pytest.raises(SpecError, match=r"'mine' is built with a spec of its own, which differs from this in size;"):
         build_generator(spec_of(size=16))

@@ -46,7 +46,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 def assert_left(said: dict[str, Any]) -> None:
     """What the page says that is left behind is there, and right."""
     generator, again = said["generator"], said["again"]
-    assert type(again).__name__ == "Kept"
+    assert type(again).__name__ == "MyGan"
     latents = ganenc.Latents.load("latents.safetensors", model=ganenc.model_hash(again))
     with torch.no_grad():
         rebuilt = again.synthesize(latents)

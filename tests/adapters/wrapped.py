@@ -15,8 +15,8 @@ class DCGAN(ganenc.Generator):
         family="dcgan", size=16, prior=Prior(dim=10), layout=(Vector(dim=10),), resolution_channels=WIDTHS
     )
 
-    def __init__(self, network=None):
-        super().__init__()
+    def __init__(self, spec=None, network=None):
+        super().__init__(spec)
         self.network = network or networks.seeded(networks.DCGAN)
 
     def synthesize(self, latents):
@@ -85,7 +85,7 @@ class Info(ganenc.Generator):
         super().__init__(spec or GeneratorSpec(**fields, **takes))
         self.network = network or networks.seeded(networks.InfoGAN)
 
-    def map(self, z):
+    def map(self, z, **_):
         return {"noise": z[:, :6], "code": torch.erf(z[:, 6:] / 2**0.5)}  # Uniform from -1 to 1.
 
     def synthesize(self, latents):
@@ -113,8 +113,8 @@ class Modulated(ganenc.Generator):
     def map(self, z):
         return self.network.style(z)
 
-    def synthesize(self, latents, *, noise="const"):
-        return self.network([latents["w"]], input_is_latent=True, randomize_noise=noise == "random")[0]
+    def synthesize(self, latents):
+        return self.network([latents["w"]], input_is_latent=True, randomize_noise=False)[0]
 
 
 @ganenc.register("generator", "noise-inside")

@@ -107,7 +107,7 @@ def classed(resolution: int) -> GeneratorSpec:
         family="classed",
         size=(resolution, resolution),
         prior=Prior(kind="truncated-normal", dim=128),
-        layout=(Vector(dim=128), Condition(dim=128), Setting(name="truncation", default=0.4)),
+        layout=(Vector(dim=128), Condition(dim=128), Setting(name="truncation", default=0.4, holds="truncation")),
         classes=1000,
         resolution_channels=CLASS_CHANNELS[resolution],
     )

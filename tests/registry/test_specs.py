@@ -37,7 +37,7 @@ LAYOUT = (
     Vector(name="z", dim=16),
     Map(channels=8, height=4, width=6),
     Condition(dim=12),
-    Setting(name="truncation", default=0.4),
+    Setting(name="truncation", default=0.4, holds="truncation"),
     Noise(shapes=((1, 4, 6), (1, 8, 12))),
 )
 GENERATOR = GeneratorSpec(

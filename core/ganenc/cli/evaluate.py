@@ -181,10 +181,7 @@ def _gauge(session: Session, asked: Mapping[str, Any], count: int, folds: int | 
 
 def _settings_of(session: Session, truncation: float | None) -> dict[str, float]:
     """The setting under which synthesized images were made, where the generator has one for their truncation."""
-    from ganenc_registry.specs import Setting
-
-    carried = any(isinstance(part, Setting) and part.name == "truncation" for part in session.generator.spec.layout)
-    return {} if truncation is None or not carried else {"truncation": truncation}
+    return {} if truncation is None else dict.fromkeys(session.generator.spec.truncation_settings, truncation)
 
 
 def _synthesized(session: Session, count: int, seed: int, truncation: float, given: list[int] | None) -> Target:

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
-        self._spec = spec
+        self.spec = spec
         self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
         places = (Context(block=spec.block_spec(index)) for index in range(len(spec.blocks)))
         self.blocks = nn.ModuleList(build("block", spec.block, EncoderBlock, place, at="block") for place in places)
@@ -50,11 +50,6 @@ class Encoder(nn.Module):
             one_hot = not any(isinstance(part, Condition) for part in spec.parts) and spec.embedding == spec.classes
             embedding = torch.eye(spec.classes) if one_hot else torch.zeros(spec.classes, spec.embedding)
         self.register_buffer("embedding", embedding)
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """What this encoder is made of."""
-        return self._spec
 
     def forward(self, images: Tensor, *, labels: Tensor | None = None) -> Latents:
         """Images => latents.

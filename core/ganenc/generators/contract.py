@@ -1,8 +1,8 @@
 """Holds what a family writes to the contract of a generator, however freely it is written. Not in paper.
 
-Networks that others wrote take what they like and give what they like. A family may leave out arguments that its
-network has no use for, and return plain tensors where latents are meant; noise that a network draws for itself is
-seeded; and what does not fit the spec is told in one sentence, at the first call.
+Networks that others wrote take what they like and give what they like. A family is given what its spec declares and no
+more, and only where it differs from the default; it may return plain tensors where latents are meant; noise that a
+network draws for itself is seeded; and what does not fit the spec is told in one sentence, at the first call.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from ganenc_registry.errors import LatentsError, PluginError, SpecError
-from ganenc_registry.specs import Condition, GeneratorSpec, Map, Styles, Vector
+from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Styles, Vector
 from torch import Tensor, nn
 
 from ganenc.latents import Latents
@@ -24,22 +26,20 @@ from ganenc.latents import Latents
 if TYPE_CHECKING:
     from ganenc.generators.generator import Generator, NoiseChoice
 
-__all__ = ["evaluating", "hold"]
+__all__ = ["as_declared", "check_truncation", "evaluating", "hold"]
 
+MAP_TAKES = "z, *, labels=None, truncation=1.0, truncation_layers=None"
+SYNTHESIZE_TAKES = 'latents, *, noise="const"'
 _HELD = "_held_to_contract"
 _SEED = 0
 
 
 def hold(family: type[Generator]) -> None:
-    """Wrap the ``map`` and ``synthesize`` that a class defines itself, so that they take and give what core expects.
-
-    Raises:
-        PluginError: if one of them needs an argument that nobody gives it.
-    """
+    """Wrap the ``map`` and ``synthesize`` that a class defines itself, so that they take and give what core expects."""
     for name, wrap in (("map", _mapping), ("synthesize", _synthesis)):
         own = vars(family).get(name)
-        if inspect.isfunction(own) and not hasattr(own, _HELD) and not getattr(own, "__isabstractmethod__", False):
-            held = wrap(own, family.__name__)
+        if isinstance(own, FunctionType) and not hasattr(own, _HELD) and not hasattr(own, "__isabstractmethod__"):
+            held = wrap(own)
             setattr(held, _HELD, True)
             setattr(family, name, held)
 
@@ -56,9 +56,36 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
-    taken = _taken(own, f"{family}: its map", "z", ("labels", "truncation", "truncation_layers"))
+@contextmanager
+def as_declared(own: Any, told: str) -> Iterator[None]:
+    """Tell in one sentence of a call whose arguments a family's own function does not take.
 
+    Args:
+        own: the function or class; where its code was reached, what it raises is its own affair.
+        told: the sentence, ``{error}`` in it for what Python says.
+
+    Raises:
+        PluginError: in place of the TypeError of such a call.
+    """
+    try:
+        yield
+    except TypeError as error:
+        code = inspect.unwrap(own.__init__ if isinstance(own, type) else own).__code__  # type: ignore[misc]
+        if any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        raise PluginError(told.format(error=error)) from error
+
+
+def check_truncation(spec: GeneratorSpec, truncation: float, truncation_layers: int | None) -> None:
+    """Raise `LatentsError` if a map is to truncate, and its spec declares that it does not."""
+    if spec.truncation != "styles" and (truncation != 1.0 or truncation_layers is not None):
+        raise LatentsError(
+            f"The map of {spec.family} truncates no styles, as its spec declares truncation={spec.truncation!r}; leave"
+            " truncation and truncation_layers out."
+        )
+
+
+def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
     @functools.wraps(own)
     def map(
         self: Generator,
@@ -68,69 +95,55 @@ def _mapping(own: Callable[..., Any], family: str) -> Callable[..., Latents]:
         truncation: float = 1.0,
         truncation_layers: int | None = None,
     ) -> Latents:
-        given = {"labels": labels, "truncation": truncation, "truncation_layers": truncation_layers}
-        _check_truncation(self.spec, taken, truncation, truncation_layers)
-        options = {name: value for name, value in given.items() if name in taken}
+        check_truncation(self.spec, truncation, truncation_layers)
+        options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
+        if truncation_layers is not None:
+            options["truncation_layers"] = truncation_layers
         if labels is not None:
             self.need_classes()
+            options["labels"] = labels
         if _traced():
             return _as_latents(self.spec, own(self, z, **options))
         z = z.to(self.device, self.dtype)
-        made, _ = _repeatable(self, "map", lambda: own(self, z, **options), _SEED)
-        return _conditioned(self, _as_latents(self.spec, made), labels, "labels" in taken)
+        with as_declared(own, _told(self.spec, "map", MAP_TAKES, options)):
+            made, _ = _repeatable(self, "map", lambda: own(self, z, **options), _SEED)
+        return _conditioned(self, _as_latents(self.spec, made), labels)
 
     return map
 
 
-def _synthesis(own: Callable[..., Any], family: str) -> Callable[..., Tensor]:
-    taken = _taken(own, f"{family}: its synthesize", "latents", ("noise",))
-
+def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
     @functools.wraps(own)
     def synthesize(self: Generator, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
-        options = {"noise": noise} if taken else {}
+        plain = isinstance(noise, str | int)
+        declared = any(isinstance(part, Noise) for part in self.spec.layout)
+        options = {"noise": noise} if declared and not (plain and noise == "const") else {}
+        if not declared and not plain:
+            raise LatentsError(f"{self.spec.family} takes no noise maps; give 'const', 'random' or a seed.")
         if _traced():
             images: Tensor = own(self, latents, **options)
             return images
-        if not taken and not isinstance(noise, str | int):
-            raise LatentsError(f"{self.spec.family} takes no noise maps; give 'const', 'random' or a seed.")
         device, dtype = self.device, self.dtype
         if any(part.dtype != dtype or part.device != device for part in latents.tensors.values()):
             latents = latents.to(device, dtype)
-        if isinstance(noise, str) and noise == "random":
-            made = own(self, latents, **options)
-        else:
-            seed = noise if isinstance(noise, int) else _SEED
-            made = _images(self, lambda some: own(self, some, **options), latents, seed)
+        with as_declared(own, _told(self.spec, "synthesize", SYNTHESIZE_TAKES, options)):
+            if plain and noise == "random":
+                made = own(self, latents, **options)
+            else:
+                seed = noise if isinstance(noise, int) else _SEED
+                made = _images(self, lambda some: own(self, some, **options), latents, seed)
         return _checked(self, made, latents)
 
     return synthesize
 
 
-def _taken(own: Callable[..., Any], what: str, first: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the known options that a method takes.
-
-    Raises:
-        PluginError: if it needs any other.
-    """
-    _, *parameters = inspect.signature(own).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return known
-    needed = [p.name for p in parameters[1:] if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-    strange = [name for name in needed if name not in known]
-    if strange or not parameters:
-        wrong = f"needs {strange[0]!r}, which nobody gives it" if strange else f"takes no {first}"
-        raise PluginError(
-            f"{what} {wrong}; it is given (self, {first}, *, {', '.join(known)}), any but {first} if wanted."
-        )
-    return tuple(name for name in known if name in [parameter.name for parameter in parameters[1:]])
-
-
-def _check_truncation(
-    spec: GeneratorSpec, taken: tuple[str, ...], truncation: float, truncation_layers: int | None
-) -> None:
-    given = {"truncation": truncation != 1.0, "truncation_layers": truncation_layers is not None}
-    for name in (name for name, matters in given.items() if matters and name not in taken):
-        raise LatentsError(f"The map of {spec.family} takes no {name}; leave it out, or give map that argument.")
+def _told(spec: GeneratorSpec, method: str, takes: str, options: Mapping[str, Any]) -> str:
+    """What is said where a method does not take what it is given."""
+    given = ", ".join([takes.partition(",")[0], *options])
+    return (
+        f"The {method} of {spec.family} is given ({given}), as its spec declares, and does not take that ({{error}});"
+        f" write `def {method}(self, {takes})`, or `**_` for what it has no use for."
+    )
 
 
 def _as_latents(spec: GeneratorSpec, made: Any) -> Latents:
@@ -153,16 +166,10 @@ def _as_latents(spec: GeneratorSpec, made: Any) -> Latents:
     return Latents(spec.layout, tensors)
 
 
-def _conditioned(generator: Generator, latents: Latents, labels: Tensor | None, told: bool) -> Latents:
+def _conditioned(generator: Generator, latents: Latents, labels: Tensor | None) -> Latents:
     """The latents with the embedded labels in a condition that the mapping left out."""
     spec = generator.spec
-    conditions = [part.name for part in spec.layout if isinstance(part, Condition)]
-    if labels is not None and not told and not conditions and spec.classes:
-        raise SpecError(
-            f"{spec.family} declares {spec.classes} classes, but neither does its map take `labels` nor has its layout"
-            " a Condition; give it either, or leave the classes out."
-        )
-    missing = [name for name in conditions if name not in latents]
+    missing = [part.name for part in spec.layout if isinstance(part, Condition) and part.name not in latents]
     if missing and labels is None:
         raise LatentsError(f"{spec.family} needs labels: integers (N,) or rows (N, {spec.classes}).")
     return latents.replace(**{name: generator.embed(labels) for name in missing if labels is not None})

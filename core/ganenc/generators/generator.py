@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from ganenc.generators.contract import evaluating, hold
+from ganenc.generators.contract import check_truncation, evaluating, hold
 from ganenc.generators.prior import draw_class, draw_normal, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
 from ganenc.latents import Latents
@@ -42,10 +42,11 @@ class Generator(nn.Module, ABC):
     Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
     device of its weights; labels are expected there.
 
-    What a subclass writes is held to the contract, so that it can be short: ``map`` and ``synthesize`` may leave out
-    the options they have no use for; ``map`` may return tensors by the name of the part, or one tensor where there is
-    one part to draw; noise that a network draws for itself is seeded; and images that are not as the spec declares them
-    are a `SpecError` that says what was declared and what came.
+    What a subclass writes is held to the contract, so that it can be short. Its methods are given what its spec
+    declares and no more: ``map`` labels where there are classes and truncation where that is of styles, ``synthesize``
+    the choice of noise where the layout has some. ``map`` may return tensors by the name of the part, or one tensor
+    where there is one part to draw; noise that a network draws for itself is seeded; and images that are not as the
+    spec declares them are a `SpecError` that says what was declared and what came.
 
     Args:
         spec: what the generator takes in and gives out; by default the class attribute ``spec``.
@@ -54,26 +55,23 @@ class Generator(nn.Module, ABC):
         SpecError: if there is neither.
     """
 
+    spec: GeneratorSpec
+    """What this generator takes in and gives out."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         hold(cls)
 
     def __init__(self, spec: GeneratorSpec | None = None) -> None:
         super().__init__()
-        if spec is None and isinstance(declared := type(self).spec, GeneratorSpec):
-            spec = declared
+        spec = spec or getattr(type(self), "spec", None)
         if not isinstance(spec, GeneratorSpec):
             name = type(self).__name__
             raise SpecError(f"{name} has no spec: hand a GeneratorSpec to super().__init__, or set it on the class.")
-        self._spec = spec
+        self.spec = spec
         self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
-
-    @property
-    def spec(self) -> GeneratorSpec:
-        """What this generator takes in and gives out."""
-        return self._spec
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +115,7 @@ class Generator(nn.Module, ABC):
         """
         if labels is not None:
             self.need_classes()
+        check_truncation(self.spec, truncation, truncation_layers)
         spec, tensors = self.spec, dict[str, Tensor]()
         for part in spec.layout:
             if isinstance(part, Styles):
@@ -272,8 +271,7 @@ class Generator(nn.Module, ABC):
         if self.spec.truncation == "prior":
             z = z * truncation
         latents = self.map(z, labels=labels, truncation=truncation if self.spec.truncation == "styles" else 1.0)
-        carried = {p.name for p in self.spec.layout if isinstance(p, Setting) and p.name == "truncation"}
-        return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in carried})
+        return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in self.spec.truncation_settings})
 
     @torch.no_grad()
     def center(self, *, labels: Tensor | None = None) -> Latents:

@@ -49,7 +49,7 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     if found.release is not None:
         check_release(found.name, found.release, generator.spec)
         if generator.spec.licence == "unknown":  # Foreign files say nothing of it.
-            generator._spec = generator.spec.model_copy(update={"licence": found.release.generator.licence})
+            generator.spec = generator.spec.model_copy(update={"licence": found.release.generator.licence})
     return generator.freeze().to(device)
 
 

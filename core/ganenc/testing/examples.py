@@ -48,7 +48,7 @@ def styled_spec(size: tuple[int, int] = (16, 16)) -> GeneratorSpec:
 
 def conditional_spec(size: tuple[int, int] = (16, 16), *, classes: int = 3) -> GeneratorSpec:
     """A vector of a truncated normal, a condition embedded from the label, and a setting."""
-    layout = (Vector(dim=6), Condition(dim=4), Setting(name="truncation", default=1.0))
+    layout = (Vector(dim=6), Condition(dim=4), Setting(name="truncation", default=1.0, holds="truncation"))
     prior = Prior(kind="truncated-normal", dim=6)
     return _spec(size, layout, prior=prior, classes=classes, truncation="prior")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import get_args
 
@@ -70,7 +69,9 @@ def spec_names_its_family(case: GeneratorCase) -> None:
         skip(f"{family!r} is not registered, so models of it can be saved but not loaded by name")
     else:
         own, other = type(case.built), registry().resolve("generator", family)
-        expect(other is own or not inspect.isclass(other), f"The family {family!r} is registered as {other!r}; rename.")
+        expect(
+            other is own or not isinstance(other, type), f"The family {family!r} is registered as {other!r}; rename."
+        )
 
 
 def images_have_the_shape_of_the_spec(case: GeneratorCase) -> None:

@@ -140,7 +140,7 @@ def biggan_spec(
         size=(height, width),
         channels=image_channels,
         prior=Prior(kind="truncated-normal", dim=z_dim),
-        layout=(Vector(dim=z_dim), Condition(dim=c_dim), Setting(name="truncation", default=1.0)),
+        layout=(Vector(dim=z_dim), Condition(dim=c_dim), Setting(name="truncation", default=1.0, holds="truncation")),
         classes=classes,
         truncation="prior",
         resolution_channels=_resolution_channels(min(base), options),

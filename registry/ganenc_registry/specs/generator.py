@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.specs.base import Spec
-from ganenc_registry.specs.layout import Layout, Part, check_layout
+from ganenc_registry.specs.layout import Layout, Part, Setting, check_layout
 
 __all__ = ["CONTRACT", "GeneratorSpec", "Prior"]
 
@@ -71,6 +71,11 @@ class GeneratorSpec(Spec):
     def resolution(self) -> int:
         """The shorter side of the images, in pixels."""
         return min(self.size)
+
+    @property
+    def truncation_settings(self) -> list[str]:
+        """The settings in which a sample notes the truncation that it was drawn with."""
+        return [part.name for part in self.layout if isinstance(part, Setting) and part.holds == "truncation"]
 
     def part(self, name: str) -> Part:
         """The part of the layout with that name.

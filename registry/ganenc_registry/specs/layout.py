@@ -85,6 +85,9 @@ class Setting(Spec):
     kind: Literal["setting"] = "setting"
     name: str
     default: float
+    holds: Literal["truncation"] | None = Field(
+        None, description="what a sample notes in it: the truncation that it was drawn with, if anything"
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ def spec_of(size: tuple[int, int], *layout: object, **fields: object) -> Generat
 
 
 STYLED = (Styles(layers=10, dim=12), Map(channels=16, height=4, width=4), Noise(shapes=((1, 4, 4),)))
-CLASSED = (Vector(dim=9), Condition(dim=5), Setting(name="truncation", default=0.4))
+CLASSED = (Vector(dim=9), Condition(dim=5), Setting(name="truncation", default=0.4, holds="truncation"))
 GENERATORS = {
     "styles and a constant": spec_of((64, 64), *STYLED),
     "a vector": spec_of((64, 64), Vector(dim=9)),
@@ -424,7 +424,7 @@ def test_table_10_is_built_row_by_row(resolution: int) -> None:
         family="toy",
         size=(resolution, resolution),
         prior=Prior(dim=128),
-        layout=(Vector(dim=128), Condition(dim=128), Setting(name="truncation", default=0.4)),
+        layout=(Vector(dim=128), Condition(dim=128), Setting(name="truncation", default=0.4, holds="truncation")),
         classes=1000,
         resolution_channels={4: 2048, resolution: 128},
     )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 LAYOUT: Layout = (
     Styles(layers=3, dim=4),
     Map(channels=2, height=4, width=5),
-    Setting(name="truncation", default=1.0),
+    Setting(name="truncation", default=1.0, holds="truncation"),
     Noise(shapes=((1, 4, 5), (1, 8, 10))),
 )
 HASH = "a" * 64

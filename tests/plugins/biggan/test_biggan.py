@@ -144,7 +144,7 @@ def test_mapping_never_scales_z_and_sampling_truncates_the_prior() -> None:
 def test_truncation_left_out_is_1() -> None:
     generator = build()
     latents = generator.map(generator.draw(2), labels=torch.tensor([1, 2]))
-    assert generator.spec.part("truncation") == Setting(name="truncation", default=1.0)
+    assert generator.spec.part("truncation") == Setting(name="truncation", default=1.0, holds="truncation")
     expected = generator.synthesize(latents.replace(truncation=torch.ones(2)))
     assert torch.equal(generator.synthesize(latents), expected)
     assert not torch.allclose(generator.synthesize(latents.replace(truncation=torch.full((2,), 0.5))), expected)

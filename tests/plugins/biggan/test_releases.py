@@ -25,7 +25,11 @@ WIDTHS = {
 def test_every_release_is_sound(side: int) -> None:
     release = check_release(RELEASES, f"biggan-deep-{side}")
     spec = release.generator
-    assert spec.layout == (Vector(dim=128), Condition(dim=128), Setting(name="truncation", default=1.0))
+    assert spec.layout == (
+        Vector(dim=128),
+        Condition(dim=128),
+        Setting(name="truncation", default=1.0, holds="truncation"),
+    )
     assert (spec.classes, spec.prior.kind, spec.truncation) == (1000, "truncated-normal", "prior")
     assert spec.resolution_channels == {size: 128 * width for size, width in WIDTHS[side].items()}
     assert spec.options["n_stats"] == 51
