@@ -11,6 +11,7 @@ import pytest
 import torch
 from ganenc.cli import main
 from ganenc.objectives import Attention, View
+from ganenc_registry.specs import Spec
 from PIL import Image
 from torch import Tensor
 
@@ -25,11 +26,11 @@ class Bare(Attention):
 class Bright(Attention):
     """Looks at bright pixels, in the left half, for the class asked for or 7."""
 
-    def __init__(self, floor: float = 0.0) -> None:
-        self.floor = floor
+    class Options(Spec):
+        floor: float = 0.0
 
     def prepare(self, target: Tensor, *, classes: Tensor | None = None, **context: Any) -> dict[str, Tensor]:
-        heat = ((target.mean(1, keepdim=True) + 1) / 2 - self.floor).clamp_min(0)
+        heat = ((target.mean(1, keepdim=True) + 1) / 2 - self.options.floor).clamp_min(0)
         found = torch.full((len(target),), 7) if classes is None else classes
         return {"map": heat / heat.amax((1, 2, 3), keepdim=True), "class": found}
 
@@ -147,7 +148,7 @@ def test_what_is_called_wrongly_is_told(run: Any, photos: Path) -> None:
     assert "did you mean 'bright'" in err
     code, _, err = run(photos, "-a", "bright", "--set", "flor=1")
     assert code == 2
-    assert "no option 'flor' (did you mean 'floor'?)" in err
+    assert "attention.options.flor: there is no such field (did you mean 'floor'?)" in err
     code, _, err = run(photos, "-a", "bright", "--labels", "1,2,3")
     assert code == 2
     assert "labels: 3 are given for 2 photos" in err
