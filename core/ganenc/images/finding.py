@@ -79,7 +79,7 @@ def _inside(folder: Path) -> Iterator[Path]:
         seen.add(real)
 
 
-def _natural(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A key by which 2 comes before 10, folder by folder."""
-    runs = [re.findall(r"\d+|\D+", part) for part in path.parts]
-    return [[(0, int(run), run) if run.isdecimal() else (1, 0, run.lower()) for run in part] for part in runs]
+def _natural(path: Path) -> tuple[list[list[str | int]], str]:
+    """A key by which 2 comes before 10, folder by folder: words and numbers by turns."""
+    runs = [re.split(r"(\d+)", part.lower()) for part in path.parts]
+    return [[int(run) if place % 2 else run for place, run in enumerate(part)] for part in runs], str(path)

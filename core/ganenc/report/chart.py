@@ -19,11 +19,8 @@ SMALLEST = 1e-6
 """Values under this share of the highest are rounding, and have no place on a logarithmic scale."""
 
 
-class Mark(NamedTuple):
-    """A number beside an axis, so many pixels from the top or from the left."""
-
-    at: float
-    text: str
+Mark: TypeAlias = tuple[float, str]
+"""A number beside an axis: so many pixels from the top or from the left, and its text."""
 
 
 class Line(NamedTuple):
@@ -85,10 +82,9 @@ def panels(curves: Mapping[str, Curve]) -> list[Panel]:
 
 
 def chart(title: str, series: Mapping[str, Curve]) -> Panel:
-    """One panel.
+    """One panel: on a linear scale, and on a logarithmic one where no value is below 0 by more than rounding.
 
-    A linear scale is drawn always; a logarithmic one where no value is below 0 by more than rounding, without the
-    values that are 0 or next to it.
+    That leaves out values that are 0 or next to it.
     """
     thin = {name: _thin(curve) for name, curve in series.items()}
     values = [value for curve in thin.values() for _, value in curve]
@@ -118,8 +114,8 @@ def _draw(title: str, series: Mapping[str, Curve], kind: str) -> Drawing:
     return Drawing(
         kind,
         f"{title} by step, {'logarithmic' if log else 'linear'} scale",
-        [Mark(y(mark), f"{mark:g}") for mark in marks],
-        [Mark(x(mark), f"{mark:g}") for mark in _ticks(left, right, 4)],
+        [(y(mark), f"{mark:g}") for mark in marks],
+        [(x(mark), f"{mark:g}") for mark in _ticks(left, right, 4)],
         [
             Line(
                 index % COLOURS,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from ganenc.report.pages import render
 from ganenc.report.pictures import FEW_PIXELS, amplification, difference
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
-__all__ = ["Bar", "ReportedPlace", "inversion_report", "notebook_pictures"]
+__all__ = ["ReportedPlace", "inversion_report", "notebook_pictures"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,6 @@ class ReportedPlace:
     """The same with the reconstruction in its place."""
     corners: Sequence[tuple[float, float]]
     """Of the target in the photo, (x, y) each; see `ganenc.inversion.Transform.corners`."""
-
-
-class Bar(NamedTuple):
-    """A bar of a page: its name, its number, its kind and its length in percent."""
-
-    name: str
-    text: str
-    kind: str
-    share: float
 
 
 def inversion_report(
@@ -72,12 +63,12 @@ def inversion_report(
         metric_settings: how each metric was taken, by name.
         looks: where the attention looks in this one image; the whole image, shown anyway, is left out.
         place: where in its photo the target lies, where it was aligned.
-        history: the terms of every step, as `ganenc.inversion.Inversion` holds them for one image.
+        history: the terms of every step.
         check: one pass of the encoder on generated images and on this one, where there is an encoder.
-        settings: the settings of the method.
+        settings: of the method.
         seconds: how long the inversion took.
-        model: the name of the model, its folder or file.
-        model_hash: the hash of its weights.
+        model: its name, folder or file.
+        model_hash: of its weights.
     """
     settings = settings or {}
     numbers = {metric_name(name): metric_text(name, value) for name, value in metrics.items()}
@@ -141,7 +132,8 @@ def _compared(target: Tensor, reconstruction: Tensor, value_range: Range) -> dic
     }
 
 
-def _bars(check: DomainCheck, final: float) -> list[Bar]:
+def _bars(check: DomainCheck, final: float) -> list[tuple[str, float, str, float]]:
+    """Bars by name: a PSNR, its kind, and the bar's length in percent."""
     rows = [
         (f"{check.baseline.count} generated images, one pass", check.baseline.psnr, "generated"),
         ("This photo, one pass", check.photo_psnr, "photo"),
@@ -149,7 +141,7 @@ def _bars(check: DomainCheck, final: float) -> list[Bar]:
         ("This photo and the mean image", check.photo_mean_psnr, "mean"),
     ]
     top = max((value for _, value, _ in rows if math.isfinite(value)), default=1.0)
-    return [Bar(name, metric_text("psnr", value), kind, _share(value, top)) for name, value, kind in rows]
+    return [(name, value, kind, _share(value, top)) for name, value, kind in rows]
 
 
 def _share(value: float, top: float) -> float:

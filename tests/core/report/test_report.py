@@ -317,7 +317,7 @@ class TestCharts:
         assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], abs=0.2)
         assert log[0][1] - log[1][1] == pytest.approx(log[1][1] - log[2][1], abs=0.2)
         assert (linear[0][1] - linear[1][1]) / (linear[0][1] - linear[2][1]) == pytest.approx(10 / 100, abs=0.02)
-        marks = {mark.text: mark.at for mark in drawings[0].rules}
+        marks = {text: at for at, text in drawings[0].rules}
         assert [marks["1"], marks["10"], marks["100"]] == pytest.approx([y for _, y in log], abs=0.1)
 
     @pytest.mark.parametrize(
