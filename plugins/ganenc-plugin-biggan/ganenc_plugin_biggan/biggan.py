@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from ganenc.foreign import Checkpoint
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
@@ -14,11 +13,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from typing_extensions import Self
 
+from ganenc_plugin_biggan import formats
 from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention, rows_at
 from ganenc_plugin_biggan.specs import BigGANOptions, base_size
-
-if TYPE_CHECKING:
-    from ganenc.foreign import Checkpoint
 
 __all__ = ["BigGAN"]
 
@@ -125,15 +122,11 @@ class BigGAN(Generator):
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
         """Whether it is a BigGAN-deep as pytorch-pretrained-BigGAN keeps it."""
-        from ganenc_plugin_biggan import formats
-
         return formats.recognises(checkpoint)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that the weights and the ``config.json`` beside them describe."""
-        from ganenc_plugin_biggan import formats
-
         spec = formats.read_spec(checkpoint)
         with torch.device("meta"):
             wanted = cls(spec).state_dict()

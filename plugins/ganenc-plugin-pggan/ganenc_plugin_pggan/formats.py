@@ -8,13 +8,14 @@ from __future__ import annotations
 import torch
 from ganenc.encoders import Conv
 from ganenc.foreign import Checkpoint
+from ganenc.generators import Generator
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from pydantic import ValidationError
 from torch import Tensor
 
+from ganenc_plugin_pggan.layers import FirstLevel
 from ganenc_plugin_pggan.names import FORMATS, Format
-from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel
 from ganenc_plugin_pggan.specs import PGGANOptions, pggan_spec
 
 __all__ = ["convert", "recognises"]
@@ -25,16 +26,16 @@ def recognises(checkpoint: Checkpoint) -> bool:
     return any(kind.prefixes(checkpoint) for kind in FORMATS)
 
 
-def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+def convert(checkpoint: Checkpoint, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
     """Return the spec of the PGGAN that a checkpoint holds, and its weights by our names, in float32.
 
-    Among several copies of the network the averaged one is taken.
+    Among several copies of the network the averaged one is taken; ``family`` is built empty, for the shapes.
 
     Raises:
         CheckpointError: it is no PGGAN, lacks a tensor, has one of the wrong shape or with NaN in it, or what it
             declares of itself does not fit its tensors.
     """
-    return _Reader(_open(checkpoint)).read()
+    return _Reader(_open(checkpoint)).read(family)
 
 
 def _open(checkpoint: Checkpoint) -> Format:
@@ -55,18 +56,18 @@ class _Reader:
         self._declared = source.declared()
         self._lod = self._read_lod()
 
-    def read(self) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+    def read(self, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
         """Find the architecture, build the empty network, and fetch every tensor that it has."""
         try:
             spec = self._spec()
             with torch.device("meta"):
-                empty = PGGAN(spec)
+                empty = family(spec)
         except (SpecError, ValidationError) as error:
             self._checkpoint.fail(f"its PGGAN cannot be built ({' '.join(str(error).split()).rstrip('.')})")
         tensors: dict[str, Tensor] = {}
         for name, module in empty.named_modules():
             if isinstance(module, FirstLevel | Conv):
-                tensors |= self._fetch(name, module, drawn=len(empty.to_rgb))
+                tensors |= self._fetch(name, module, drawn=len(empty.get_submodule("to_rgb")))
         return spec, tensors
 
     def _spec(self) -> GeneratorSpec:

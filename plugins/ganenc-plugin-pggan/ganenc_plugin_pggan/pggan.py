@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
-from typing import TYPE_CHECKING
 
 import torch
-from ganenc.encoders import Conv, conv_doubled, normalise_second_moment
+from ganenc.encoders import Conv, normalise_second_moment
+from ganenc.foreign import Checkpoint
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
@@ -16,45 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from ganenc_plugin_pggan import formats
+from ganenc_plugin_pggan.layers import FirstLevel, UpConv
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_layout
 
-if TYPE_CHECKING:
-    from ganenc.foreign import Checkpoint
-
-__all__ = ["PGGAN", "FirstLevel", "UpConv"]
-
-
-class FirstLevel(nn.Module):
-    """The vector spread over the first level by a dense layer: (N, inputs) => (N, outputs, *size).
-
-    Args:
-        inputs: length of the vector.
-        outputs: channels out; the bias is one for each.
-        size: height and width of the level.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.shape = (outputs, *size)
-        self.scale = math.sqrt(2) / 4 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.randn(math.prod(self.shape), inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) => (N, outputs, *size)."""
-        x = F.linear(x, self.weight * self.scale).unflatten(1, self.shape)
-        return x + self.bias.to(x.dtype)[:, None, None]
-
-
-class UpConv(Conv):
-    """Twice the size by nearest neighbours, then a 3x3 convolution, as one: (N, C, H, W) => (N, D, 2H, 2W)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) => (N, D, 2H, 2W)."""
-        return conv_doubled(x, self.weight * self.scale, self.bias)
+__all__ = ["PGGAN"]
 
 
 class PGGAN(Generator):
@@ -111,16 +76,12 @@ class PGGAN(Generator):
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
         """Whether the file is a PGGAN of NVIDIA's (TensorFlow) or genforce's."""
-        from ganenc_plugin_pggan import formats
-
         return formats.recognises(checkpoint)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
-        from ganenc_plugin_pggan import formats
-
-        return cls.from_tensors(*formats.convert(checkpoint))
+        return cls.from_tensors(*formats.convert(checkpoint, cls))
 
     @property
     def _fading(self) -> bool:

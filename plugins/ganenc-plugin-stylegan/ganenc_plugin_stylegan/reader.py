@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from ganenc.foreign import Checkpoint
@@ -55,22 +55,20 @@ class Reader(ABC, Generic[F]):
         declared: what the file declares of itself.
     """
 
-    family: ClassVar[type[Generator]]
-
     def __init__(self, source: F, declared: Settings) -> None:
         self.format = source
         self.checkpoint = source.checkpoint
         self.declared = declared
         self.levels = self._count_levels()
 
-    def read(self) -> tuple[GeneratorSpec, dict[str, Tensor]]:
-        """Find the architecture, build the empty network, and fetch every tensor that it has."""
+    def read(self, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+        """Find the architecture, build the empty network of that family, and fetch every tensor that it has."""
         try:
             spec = self.spec()
             with torch.device("meta"):
-                empty = self.family(spec).state_dict()
+                empty = family(spec).state_dict()
         except (SpecError, ValidationError) as error:
-            self.checkpoint.fail(f"its {self.family.__name__} cannot be built ({' '.join(str(error).split())})")
+            self.checkpoint.fail(f"its {family.__name__} cannot be built ({' '.join(str(error).split())})")
         return spec, {name: self._fetch(name, tuple(tensor.shape)) for name, tensor in empty.items()}
 
     @abstractmethod

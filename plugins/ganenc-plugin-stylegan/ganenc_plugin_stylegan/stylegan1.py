@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from ganenc.encoders import conv_doubled
+from ganenc.foreign import Checkpoint
 from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from ganenc_plugin_stylegan import stylegan1_formats
 from ganenc_plugin_stylegan.layers import FullyConnected, adaptive_instance_norm, blur, fir_kernel
 from ganenc_plugin_stylegan.specs import StyleGAN1Options
 from ganenc_plugin_stylegan.style_based import StyleBased
-
-if TYPE_CHECKING:
-    from ganenc.foreign import Checkpoint
 
 __all__ = ["StyleGAN1"]
 
@@ -126,13 +124,9 @@ class StyleGAN1(StyleBased):
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
         """Whether the file is a StyleGAN1 of NVIDIA's (TensorFlow), genforce's or this paper's."""
-        from ganenc_plugin_stylegan import stylegan1_formats
-
         return stylegan1_formats.recognises(checkpoint)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
-        from ganenc_plugin_stylegan import stylegan1_formats
-
-        return cls.from_tensors(*stylegan1_formats.convert(checkpoint))
+        return cls.from_tensors(*stylegan1_formats.convert(checkpoint, cls))

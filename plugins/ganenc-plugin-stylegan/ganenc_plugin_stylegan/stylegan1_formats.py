@@ -5,9 +5,8 @@ Formats: NVIDIA's TensorFlow pickles, genforce's files, this paper's folders (`s
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ganenc.foreign import Checkpoint
+from ganenc.generators import Generator
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
@@ -20,7 +19,6 @@ from ganenc_plugin_stylegan.settings import (
     unsupported,
 )
 from ganenc_plugin_stylegan.specs import StyleGAN1Options, stylegan1_spec
-from ganenc_plugin_stylegan.stylegan1 import StyleGAN1
 from ganenc_plugin_stylegan.stylegan1_names import FORMATS, NvidiaTensorFlow, StyleGAN1Format
 
 __all__ = ["convert", "recognises"]
@@ -35,24 +33,23 @@ def recognises(checkpoint: Checkpoint) -> bool:
     return find_format(checkpoint, FORMATS) is not None
 
 
-def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+def convert(checkpoint: Checkpoint, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
     """Return the spec of the StyleGAN1 that a checkpoint holds, and its weights by our names, in float32.
 
-    Among several copies of the network the averaged one is taken. A mean style that is missing comes back as NaN, on
-    which the generator computes it; noise maps that were never stored are drawn from a fixed seed.
+    Among several copies of the network the averaged one is taken; ``family`` is built empty, for the shapes. A mean
+    style that is missing comes back as NaN, on which the generator computes it; noise maps that were never stored are
+    drawn from a fixed seed.
 
     Raises:
         CheckpointError: it is no StyleGAN1, lacks a tensor, has one of the wrong shape or with NaN in it, has not grown
             to full size, or uses something that this family does not support.
     """
     remedy = "give a file in NVIDIA's or genforce's format, or a folder with Gs_dict.pth and Gm_dict.pth"
-    return _Reader(open_format(checkpoint, FORMATS, "StyleGAN1", remedy)).read()
+    return _Reader(open_format(checkpoint, FORMATS, "StyleGAN1", remedy)).read(family)
 
 
 class _Reader(Reader[StyleGAN1Format]):
     """One pass over a checkpoint in a known format."""
-
-    family: ClassVar = StyleGAN1
 
     def __init__(self, source: StyleGAN1Format) -> None:
         super().__init__(source, _settings(source))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from ganenc.foreign import Checkpoint
 from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from ganenc_plugin_stylegan import stylegan2_formats
 from ganenc_plugin_stylegan.layers import FullyConnected, fir_kernel, modulated_sum, styled_conv, upsample
 from ganenc_plugin_stylegan.specs import StyleGAN2Options
 from ganenc_plugin_stylegan.style_based import StyleBased
-
-if TYPE_CHECKING:
-    from ganenc.foreign import Checkpoint
 
 __all__ = ["StyleGAN2"]
 
@@ -131,13 +129,9 @@ class StyleGAN2(StyleBased):
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
         """Whether the file is a StyleGAN2 of NVIDIA's (PyTorch or TensorFlow), rosinality's or genforce's."""
-        from ganenc_plugin_stylegan import stylegan2_formats
-
         return stylegan2_formats.recognises(checkpoint)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that the file holds: the averaged copy of the weights, where there are several."""
-        from ganenc_plugin_stylegan import stylegan2_formats
-
-        return cls.from_tensors(*stylegan2_formats.convert(checkpoint))
+        return cls.from_tensors(*stylegan2_formats.convert(checkpoint, cls))

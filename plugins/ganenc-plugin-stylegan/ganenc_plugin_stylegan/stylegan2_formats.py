@@ -5,15 +5,15 @@ Formats: NVIDIA's PyTorch and TensorFlow pickles, rosinality's and genforce's fi
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from ganenc.foreign import Checkpoint
+from ganenc.generators import Generator
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
 from ganenc_plugin_stylegan.reader import Reader, find_format, open_format
 from ganenc_plugin_stylegan.specs import StyleGAN2Options, stylegan2_spec
-from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_plugin_stylegan.stylegan2_names import FORMATS, StyleGAN2Format
 from ganenc_plugin_stylegan.stylegan2_settings import settings, taps
 
@@ -25,24 +25,23 @@ def recognises(checkpoint: Checkpoint) -> bool:
     return find_format(checkpoint, FORMATS) is not None
 
 
-def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
+def convert(checkpoint: Checkpoint, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
     """Return the spec of the StyleGAN2 that a checkpoint holds, and its weights by our names, in float32.
 
-    Among several copies of the network the averaged one is taken. A mean style that is missing comes back as NaN, on
-    which the generator computes it; noise maps that were never stored are drawn from a fixed seed.
+    Among several copies of the network the averaged one is taken; ``family`` is built empty, for the shapes. A mean
+    style that is missing comes back as NaN, on which the generator computes it; noise maps that were never stored are
+    drawn from a fixed seed.
 
     Raises:
         CheckpointError: it is no StyleGAN2, lacks a tensor, has one of the wrong shape or with NaN in it, or uses
             something that this family does not support.
     """
     remedy = "give a file in NVIDIA's, rosinality's or genforce's format"
-    return _Reader(open_format(checkpoint, FORMATS, "StyleGAN2", remedy)).read()
+    return _Reader(open_format(checkpoint, FORMATS, "StyleGAN2", remedy)).read(family)
 
 
 class _Reader(Reader[StyleGAN2Format]):
     """One pass over a checkpoint in a known format: layer 2l - 1 enlarges to level l, and 2l follows it."""
-
-    family: ClassVar = StyleGAN2
 
     def __init__(self, source: StyleGAN2Format) -> None:
         super().__init__(source, settings(source))

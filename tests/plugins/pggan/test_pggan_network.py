@@ -12,7 +12,8 @@ import ganenc
 import pytest
 import torch
 from ganenc import save_pretrained
-from ganenc_plugin_pggan.pggan import PGGAN, FirstLevel, UpConv
+from ganenc_plugin_pggan.layers import FirstLevel, UpConv
+from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_plugin_pggan.specs import PGGANOptions, level_sizes, pggan_spec
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Vector
