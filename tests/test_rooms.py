@@ -32,11 +32,28 @@ DEVELOPING = ("dev", "docs")
 FAMILY = re.compile(r"(?i)(?:style|pg|progressive|big|bigbi|cycle|dc|w|info)[ _-]?gans?\b|stylegan|pggan|biggan|progan")
 
 
+ORDER = (
+    "files", "images", "latents", "generators", "encoders", "foreign", "models", "objectives", "measures", "inversion",
+    "editing", "training", "export", "report", "model", "jobs", "testing", "scaffold", "cli",
+)  # fmt: skip
+"""The rooms of the core. Each imports only from those before it."""
+OUT_OF_ORDER = {("training", "report")}
+STILL_DEEP = ("core/ganenc/cli/check.py", "tests/")
+MOST_ENTRIES = 20
+MOST_INNER_IMPORTS = 200
+"""Import statements inside functions, in all packages: for what is heavy and seldom needed."""
+CARRYING = {"torch", "pluggy", "pydantic", "safetensors", "einops", "kornia", "captum"}
+"""What the code that runs is made of; see DESIGN.md."""
+
+
 class Import(NamedTuple):
-    """One import statement's module, and whether it runs (not only for type checkers)."""
+    """One import statement's module, what is taken from it, and whether it runs (not only for type checkers)."""
 
     module: str
     runs: bool
+    names: tuple[str, ...] = ()
+    inner: bool = False
+    """Whether it stands inside a function."""
 
 
 def files(folder: Path) -> list[Path]:
@@ -55,12 +72,15 @@ def imports(path: Path) -> Iterator[Import]:
         for statement in node.body
         for inner in ast.walk(statement)
     }
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    inner = {id(statement) for function in functions for statement in ast.walk(function)}
     for node in ast.walk(tree):
+        runs, inside = id(node) not in guarded, id(node) in inner
         if isinstance(node, ast.Import):
-            yield from (Import(alias.name, id(node) not in guarded) for alias in node.names)
+            yield from (Import(alias.name, runs, inner=inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports here name the whole module"
-            yield Import(node.module or "", id(node) not in guarded)
+            yield Import(node.module or "", runs, tuple(alias.name for alias in node.names), inside)
         elif isinstance(node, ast.Call) and isinstance(node.args[0] if node.args else None, ast.Constant):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             value = node.args[0].value
@@ -78,6 +98,119 @@ def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def sources() -> dict[str, Path]:
+    """Every module of ours by name, templates of scaffolds left out."""
+    found = {}
+    for folder in ROOMS.values():
+        for path in files(folder):
+            steps = [folder.name, *path.relative_to(folder).with_suffix("").parts]
+            if "templates" not in steps:
+                found[".".join(steps[:-1] if steps[-1] == "__init__" else steps)] = path
+    return found
+
+
+def faces(modules: dict[str, Path]) -> dict[tuple[str, str], str]:
+    """Where each name that a room offers comes from: (room's module, name) => module."""
+    found = {}
+    for module, path in modules.items():
+        stub = path.with_suffix(".pyi")
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body if stub.is_file() else []:
+            assert isinstance(node, ast.ImportFrom), f"{stub} is more than a list of names"
+            for alias in node.names:
+                found[module, alias.asname or alias.name] = f"{module}.{node.module or alias.name}"
+    return found
+
+
+def edges() -> dict[str, set[str]]:
+    """The modules of ours that each imports while it runs, inside functions too; names of faces lead to their homes."""
+    modules = sources()
+    homes = faces(modules)
+    found: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found[module] = set()
+        for one in imports(path):
+            for name in one.names or ("",):
+                inside = f"{one.module}.{name}"
+                target = homes.get((one.module, name), inside if inside in modules else one.module)
+                if one.runs and target in modules:
+                    found[module].add(target)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another, in a circle (Tarjan)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for target in graph[module]:
+            if target not in order:
+                visit(target)
+            if target in stack:
+                lowest[module] = min(lowest[module], lowest[target])
+        if lowest[module] == order[module]:
+            circle = [stack.pop()]
+            while circle[-1] != module:
+                circle.append(stack.pop())
+            found.extend([sorted(circle)] if len(circle) > 1 or module in graph[module] else [])
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def room(module: str) -> str:
+    """The room of the core that a module lies in; empty for what is in none."""
+    steps = module.split(".")
+    return steps[1] if steps[0] == "ganenc" and len(steps) > 1 and steps[1] in ORDER else ""
+
+
+def test_a_room_imports_only_from_rooms_above_it() -> None:
+    pairs = {(room(module), room(target)) for module, targets in edges().items() for target in targets}
+    wrong = {(own, other) for own, other in pairs if own and other and ORDER.index(own) < ORDER.index(other)}
+    assert wrong <= OUT_OF_ORDER
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "d"}}) == [["b", "c"], ["d"]]
+    assert circles(edges()) == []
+
+
+def test_the_core_has_no_more_rooms_than_a_person_can_hold() -> None:
+    entries = [
+        path.name for path in ROOMS["core"].iterdir() if not path.name.startswith("__") and path.name != "py.typed"
+    ]
+    assert len(entries) <= MOST_ENTRIES, entries
+    assert {path.removesuffix(".py") for path in entries} >= set(ORDER)
+
+
+@pytest.mark.parametrize("place", ["core", "plugins", "examples", "benchmarks", "tests"])
+def test_a_room_is_entered_by_its_face(place: str) -> None:
+    deep = {
+        f"{path.relative_to(ROOT)} imports {one.module}"
+        for path in files(ROOT / place)
+        for one in imports(path)
+        if one.module.startswith("ganenc.") and one.module.count(".") > 1
+        if place != "core" or room(one.module) != room(".".join(path.relative_to(ROOT / "core").with_suffix("").parts))
+    }
+    assert not {one for one in deep if not one.startswith(STILL_DEEP)}
+
+
+def test_imports_stand_at_the_top() -> None:
+    inner = [f"{module}: {one.module}" for module, path in sources().items() for one in imports(path) if one.inner]
+    assert len(inner) <= MOST_INNER_IMPORTS, inner
+
+
+def test_the_packages_that_carry_it_are_imported_by_the_code_that_runs() -> None:
+    used = {root for folder in ROOMS.values() for root in roots(folder, running=True)}
+    assert used >= CARRYING
 
 
 def test_the_registry_imports_neither_core_nor_plugins_nor_torch() -> None:
