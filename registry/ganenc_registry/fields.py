@@ -62,14 +62,14 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
 
     Args:
         spec: as it was.
-        values: by path; what has no place yet, such as an option of a component that is not chosen, gets one.
+        values: by path, or nested as fields are; what has no place yet, such as an option that was not given, gets one.
         where: where they come from, for errors.
 
     Raises:
         SpecError: if a path leads nowhere, with the nearest that leads somewhere, or a value is wrong.
     """
     tree = spec.to_mapping()
-    for path, value in values.items():
+    for path, value in _flat(values):
         *above, last = path.split(".")
         if (above or [last])[0] not in type(spec).model_fields:
             raise SpecError(f"{where} {path}: there is no such field{_nearest(path, field_paths(spec))}.")
@@ -82,6 +82,14 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
                 raise SpecError(f"{where} {path}: {step!r} is a value, so it has no fields.")
         node[last] = value
     return type(spec).from_mapping(tree, where=where)
+
+
+def _flat(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", value
 
 
 def _choices(value: Any, path: str, kind: Kind | None) -> Iterator[tuple[str, Kind, Choice | None]]:

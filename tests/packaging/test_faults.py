@@ -190,7 +190,7 @@ except ganenc.GanencError as error:
 
 @pytest.mark.slow
 def test_the_demo_runs_beside_what_is_broken(place: Path, tmp_path: Path) -> None:
-    done = run(place, "demo", "--photos", "1", "--steps", "2", "--out", str(tmp_path / "demo"), folder=tmp_path)
+    done = run(place, "demo", "--n", "1", "--steps", "2", "--out", str(tmp_path / "demo"), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Passed over" in done.stderr, "the first model by name says that it is for the demo, and its spec is broken"
     assert list((tmp_path / "demo").rglob("*.png"))

@@ -133,5 +133,5 @@ def test_all_of_them_work_together(built: Built, dist: Path, tmp_path: Path) -> 
         built(name)
     whole.run("pip", "install", "--quiet", *PROJECTS)
     check_installed(whole, set(PROJECTS))
-    whole.run("ganenc", "demo", "--photos", "1", "--steps", "2", "--out", str(tmp_path / "demo"))
+    whole.run("ganenc", "demo", "--n", "1", "--steps", "2", "--out", str(tmp_path / "demo"))
     assert list((tmp_path / "demo").rglob("*.png"))

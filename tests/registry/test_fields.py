@@ -33,6 +33,7 @@ def known() -> Iterator[None]:
 
 
 STROLL = InvertSpec(method="stroll")
+NONE = {"attention": {"name": "none"}}
 
 
 def test_a_job_is_data_and_comes_back_from_json_and_yaml() -> None:
@@ -53,6 +54,7 @@ def test_a_job_is_data_and_comes_back_from_json_and_yaml() -> None:
         ("align", "center", lambda spec: spec.align.name),
         ("objective.losses.mse", 2.5, lambda spec: spec.to_mapping()["objective"]["losses"]["mse"]),
         ("objective.attention.name", "none", lambda spec: spec.objective.attention.name),
+        ("objective", NONE, lambda spec: {"attention": {"name": spec.objective.attention.name}}),
     ],
 )
 def test_every_field_is_reached_by_its_path(path: str, value: Any, found: Any) -> None:

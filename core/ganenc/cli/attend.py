@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import ImageError
+from ganenc_registry.fields import changed
+from ganenc_registry.specs import ObjectiveSpec
 
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
-from ganenc.cli.options import Backbone, Device, Json, Set, read_settings
+from ganenc.cli.options import Backbone, Device, Json, MaybeOut, Photos, Set, read_settings
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ganenc.objectives import Attention
+    from ganenc.objectives import Attention, PhotoLook
 
 __all__ = ["attend"]
 
@@ -28,51 +27,14 @@ MOST_ROWS = 16
 """So many photos, the first, go into the sheet of all."""
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """Where an attention looks in one photo."""
-
-    photo: Path
-    size: tuple[int, int]
-    label: int | None
-    given: bool
-    box: list[int] | None
-    share: float | None
-    pictures: dict[str, Tensor]
-    file: Path | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The same as data."""
-        keys = ("top", "left", "height", "width")
-        return {
-            "photo": self.photo,
-            "size": list(self.size),
-            "label": self.label,
-            "label_from": None if self.label is None else "given" if self.given else "predicted",
-            "box": None if self.box is None else dict(zip(keys, self.box)),
-            "share_of_map_in_box": self.share,
-            "pictures": list(self.pictures),
-            "file": self.file,
-        }
-
-    def as_text(self) -> str:
-        """The same as one line."""
-        told = [] if self.label is None else [f"class {self.label} ({'given' if self.given else 'predicted'})"]
-        if self.box is None:
-            told.append("the whole photo alike")
-        else:
-            top, left, height, width = self.box
-            told.append(f"box {width}x{height} at ({left}, {top}) of {self.size[1]}x{self.size[0]}")
-        if self.share is not None:
-            told.append(f"{self.share:.0%} of the map's mass in it")
-        return f"{self.photo.name}: {', '.join(told)}"
-
-
 def attend(
-    photos: Annotated[list[str], typer.Argument(help="Files, folders or patterns with photos.")],
+    photos: Photos,
     *,
     attention: Annotated[str, typer.Option("--attention", "-a", help="A registered attention.")] = "gradcam",
     backbone: Backbone = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model, whose own backbone is taken where none is named.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -82,9 +44,7 @@ def attend(
             " (3-x.jpg); a file with lines photo,class, or JSON. By default the likeliest.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", file_okay=False, help="The folder for PNG files; by default none.")
-    ] = None,
+    out: MaybeOut = None,
     size: Annotated[
         int | None, typer.Option("--size", min=16, help="The longer side, in pixels, to look at; by default up to 256.")
     ] = None,
@@ -94,92 +54,80 @@ def attend(
 ) -> None:
     """Show where an attention looks in photos: the heat map, its boxes or mask, and the views that losses see.
 
-    --set takes options of the attention, as in --set of=energy. It prints one line a photo; with --out it leaves a PNG
-    file of each photo, and one of them all. A broken photo is named and skipped, and the exit code is then 1.
+    --set takes options of the attention, as in --set attention.options.of=energy. It prints one line a photo; with
+    --out it leaves a PNG file of each photo, and one of them all. A broken photo is named and skipped, and the exit
+    code is then 1.
     """
     from ganenc import images
-    from ganenc.cli.record import unique_names
     from ganenc.images import sheet
     from ganenc.inversion import written_labels
+    from ganenc.jobs import unique_names
+    from ganenc.objectives import look_at
 
     registry().get("attention", attention)
     found = images.find(photos)
-    classes = None if labels is None else written_labels(labels, found)
-    looks = _build(attention, backbone, read_settings(settings), device)
-    looked: list[_Looked] = []
-    failures: list[tuple[Path, str]] = []
-    for index, (path, name) in enumerate(zip(found, unique_names(found, taken=[SHEET]), strict=True)):
-        label = None if classes is None else classes[index]
+    classes = [None] * len(found) if labels is None else written_labels(labels, found)
+    chosen = changed(ObjectiveSpec(attention=attention), read_settings(settings))
+    looking = _build(chosen, backbone, model, device)
+    looked: list[dict[str, Any]] = []
+    pictures: list[Any] = []
+    failures: list[dict[str, Any]] = []
+    names = unique_names(found, taken=[SHEET])
+    for path, name, label in zip(found, names, classes, strict=True):
         try:
-            one = _look(looks, path, size or LONGEST, label, device)
+            look = look_at(looking, images.shrink(images.read(path), size or LONGEST).to(device), label)
         except ImageError as error:
-            failures.append((path, str(error)))
+            failures.append({"photo": path, "error": str(error)})
             say(f"Skipped: {error}")
             continue
-        if out is not None:
-            images.write_png(out / f"{name}.png", sheet([one.pictures]))
-            one = replace(one, file=out / f"{name}.png")
-        looked.append(one)
+        file = None if out is None else out / f"{name}.png"
+        if file is not None:
+            images.write_png(file, sheet([look.pictures]))
+        pictures += [look.pictures] if len(pictures) < MOST_ROWS else []
+        came = None if look.label is None else "predicted" if label is None else "given"
+        looked.append({"photo": path, **_data(look, came), "file": file})
         if not as_json:
-            show(one.as_text())
-    _finish(looked, failures, out, attention, as_json)
+            show(_line(path, look, came))
+    if out is not None and pictures:
+        images.write_png(out / SHEET, sheet(pictures))
+        if not as_json:
+            show(f"Pictures: {out / SHEET}")
+    if as_json:
+        emit({"attention": attention, "photos": looked, "failures": failures})
+    if failures:
+        lost = ", ".join(str(one["photo"]) for one in failures)
+        complain(f"{len(failures)} of {len(found)} photos failed: {lost}.")
+        raise typer.Exit(FAILED)
 
 
-def _build(name: str, backbone: str | None, chosen: dict[str, Any], device: str) -> Attention:
-    """The attention by itself."""
-    from ganenc_registry.specs import Choice
-
+def _build(chosen: ObjectiveSpec, backbone: str | None, model: str | None, device: str) -> Attention:
+    """The attention by itself, on the backbone that is named, or else the model's own."""
     from ganenc.files import check_device
+    from ganenc.models import resolve
     from ganenc.objectives import build_attention, context_for
 
-    return build_attention(Choice(name=name, options=chosen), context_for(backbone, device=check_device(device)))
+    taken = backbone or chosen.backbone or (None if model is None else resolve(model).info.get("backbone"))
+    return build_attention(chosen.attention, context_for(taken, device=check_device(device)))
 
 
-def _look(attention: Attention, path: Path, longest: int, label: int | None, device: str) -> _Looked:
-    """Look at one photo, made smaller where it is larger."""
-    import torch
-
-    from ganenc import images
-
-    photo = images.shrink(images.read(path), longest)[None].to(device)
-    classes = None if label is None else torch.tensor([label], device=photo.device)
-    with torch.no_grad():
-        focus = attention.prepare(photo, **({} if classes is None else {"classes": classes}))
-        heat, region, found = (get(photo, focus) for get in (attention.heat, attention.region, attention.classes))
-        pictures = attention.pictures(photo, focus)
-    return _Looked(
-        path,
-        (photo.shape[-2], photo.shape[-1]),
-        None if found is None else int(found[0]),
-        label is not None,
-        None if region is None else [round(side) for side in region[0].tolist()],
-        None if heat is None or region is None else _share(heat[0, 0], region[0].tolist()),
-        {"photo" if name == "image" else name: picture[0].cpu() for name, picture in pictures.items()},
-    )
+def _data(look: PhotoLook, came: str | None) -> dict[str, Any]:
+    return {
+        "size": list(look.size),
+        "label": look.label,
+        "label_from": came,
+        "box": None if look.box is None else dict(zip(("top", "left", "height", "width"), look.box, strict=True)),
+        "share_of_map_in_box": look.share,
+        "pictures": list(look.pictures),
+    }
 
 
-def _share(heat: Tensor, box: list[float]) -> float:
-    """The part of a map's mass (H, W) that lies in a box."""
-    top, left, height, width = (round(side) for side in box)
-    return float(heat[top : top + height, left : left + width].sum() / heat.sum().clamp_min(1e-12))
-
-
-def _finish(
-    looked: list[_Looked], failures: list[tuple[Path, str]], out: Path | None, attention: str, as_json: bool
-) -> None:
-    """Write the sheet of all, and say how it went."""
-    from ganenc import images
-    from ganenc.images import sheet
-
-    if out is not None and looked:
-        whole = out / SHEET
-        images.write_png(whole, sheet([one.pictures for one in looked[:MOST_ROWS]]))
-        if not as_json:
-            show(f"Pictures: {whole}")
-    if as_json:
-        lost = [{"photo": path, "error": reason} for path, reason in failures]
-        emit({"attention": attention, "photos": [one.as_json() for one in looked], "failures": lost})
-    if failures:
-        total = len(failures) + len(looked)
-        complain(f"{len(failures)} of {total} photos failed: {', '.join(str(path) for path, _ in failures)}.")
-        raise typer.Exit(FAILED)
+def _line(photo: Path, look: PhotoLook, came: str | None) -> str:
+    told = [] if look.label is None else [f"class {look.label} ({came})"]
+    if look.box is None:
+        told.append("the whole photo alike")
+    else:
+        top, left, height, width = look.box
+        told.append(f"box {width}x{height} at ({left}, {top}) of {look.size[1]}x{look.size[0]}")
+    if look.share is not None:
+        told.append(f"{look.share:.0%} of the map's mass in it")
+    return f"{photo.name}: {', '.join(told)}"

@@ -9,10 +9,10 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import GanencError, PluginError
 
-from ganenc.cli.app import FAILED
-from ganenc.cli.console import emit, say
-from ganenc.cli.options import Device, Json, Method, Set, read_settings
-from ganenc.inversion import default_method
+from ganenc.cli.console import say
+from ganenc.cli.invert import read_spec
+from ganenc.cli.options import Device, Json, Method, Set, Steps
+from ganenc.cli.outcome import carry_out, show_result
 from ganenc.models import check_model, registered
 
 __all__ = ["demo"]
@@ -23,9 +23,9 @@ BUDGET = 210.0
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
-    photos: Annotated[int, typer.Option("--photos", min=1, help="How many of the shipped photos.")] = 6,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many of the shipped photos.")] = 6,
     method: Method = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
+    steps: Steps = None,
     settings: Set = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -33,25 +33,13 @@ def demo(
     """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
     name, folder, info = _model()
     from ganenc import images
-    from ganenc.cli.inverting import invert_photos
-    from ganenc.cli.outcome import Job, show_outcome
-    from ganenc.cli.session import open_session
 
-    place = (folder / str(info.get("photos", "photos"))).resolve()
-    found = images.find(place)[:photos]
-    chosen = {**read_settings(settings), **({} if steps is None else {"steps": steps})}
-    session = open_session(name, device=device)
-    method = method or default_method(session.encoder is not None)
-    say(f"{name}: {len(found)} photos that no training has seen, method {method}.")
-    job = Job(session, out, method, chosen, budget=BUDGET, overwrite=True)
-    outcome = invert_photos(found, job)
-    if outcome is None:
-        return
-    if as_json:
-        emit(outcome.as_json(job))
-    show_outcome(outcome, job, table=not as_json)
-    if outcome.failed:
-        raise typer.Exit(FAILED)
+    found = images.find((folder / str(info.get("photos", "photos"))).resolve())[:n]
+    given = {"model": name, "device": device, "method": {"name": method, "options": {"steps": steps}}}
+    spec = read_spec(None, given, settings)
+    say(f"{name}: {len(found)} photos that no training has seen{f', method {method}' if method else ''}.")
+    result = carry_out(name, found, out, spec, budget=BUDGET, overwrite=True)
+    show_result(result, as_json=as_json)
 
 
 def _model() -> tuple[str, Path, dict[str, Any]]:

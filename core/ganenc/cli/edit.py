@@ -11,7 +11,8 @@ from ganenc_registry.errors import SpecError
 
 from ganenc.cli.console import emit, show
 from ganenc.cli.options import Backbone, Device, Encoder, Json, Model, Out, PhotoLabels, Seed, Set, read_settings
-from ganenc.cli.sources import LATENTS, Source, layer_numbers, load_sources
+from ganenc.cli.sources import Source, layer_numbers, load_sources
+from ganenc.inversion import PhotoFolder
 
 if TYPE_CHECKING:
     from ganenc.cli.session import Session
@@ -222,8 +223,8 @@ def _write(
     made = editing.render(session.generator, strip or latents)
     row = made if source.target is None else torch.cat([source.target.to(made), made])
     images.write_png(folder / "strip.png", images.grid(row, len(row), values))
-    latents.save(folder / LATENTS, model=session.hash)
-    written: dict[str, Any] = {"strip": folder / "strip.png", "latents": folder / LATENTS}
+    latents.save(folder / PhotoFolder.LATENTS, model=session.hash)
+    written: dict[str, Any] = {"strip": folder / "strip.png", "latents": folder / PhotoFolder.LATENTS}
     wanted = [suffix for suffix, asked in (("gif", gif), ("webp", webp)) if asked]
     if wanted and frames is not None:
         moving = editing.there_and_back(editing.render(session.generator, frames))

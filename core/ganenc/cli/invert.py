@@ -2,76 +2,69 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, LatentsError, SpecError, nearest
+from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.fields import changed
+from ganenc_registry.specs import InvertSpec
 
-from ganenc.cli.app import FAILED
-from ganenc.cli.console import Bar, emit, say, show
-from ganenc.cli.labels import photo_labels
+from ganenc.cli.console import Bar, emit, show
 from ganenc.cli.options import (
     Backbone,
     Candidates,
-    Device,
     Encoder,
     Json,
+    MaybePhotos,
     Method,
-    Model,
     Out,
     PhotoLabels,
-    Seed,
     Set,
+    Space,
+    Steps,
     integers,
-    of_method,
+    read_settings,
 )
-from ganenc.cli.placing import NO_ALIGNMENT, check_alignment
+from ganenc.cli.outcome import carry_out, show_result
 from ganenc.inversion import default_method
 
 if TYPE_CHECKING:
-    from ganenc.cli.outcome import Job, Outcome
-    from ganenc.cli.session import Session
+    from ganenc.model import Model
 
-__all__ = ["invert"]
-
-PATIENCE = 7 * 86400.0
-"""Seconds for which a process that has done its share waits for the others."""
+__all__ = ["invert", "read_spec"]
 
 
 def invert(
-    photos: Annotated[
-        list[str] | None,
-        typer.Argument(help="Files, folders, patterns, or lists of them: .txt files with one on each line."),
-    ] = None,
+    photos: MaybePhotos = None,
     *,
-    model: Model,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="An installed model, a model folder, a checkpoint, or user/name."),
+    ] = None,
     out: Out,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
+    ] = None,
     encoder: Encoder = None,
     method: Method = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="z, w or w+, for methods that search one.")] = None,
+    steps: Steps = None,
+    space: Space = None,
     labels: PhotoLabels = None,
     candidates: Candidates = None,
     backbone: Backbone = None,
-    seed: Seed = 0,
-    fit: Annotated[str, typer.Option("--fit", help="How a photo gets to size: cover, contain or stretch.")] = "cover",
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of all that is drawn.")] = None,
+    fit: Annotated[str | None, typer.Option("--fit", help="cover (default), contain or stretch.")] = None,
     align: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--align",
             help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center,"
             " attention (around what the objective's attention looks at), or a plugin's.",
         ),
-    ] = "none",
-    latents: Annotated[
-        list[Path] | None, typer.Option("--latents", help="Saved latents to rebuild images from, in place of photos.")
     ] = None,
     settings: Set = None,
-    device: Device = "cpu",
+    device: Annotated[str | None, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")] = None,
     report: Annotated[
         bool | None,
         typer.Option(
@@ -91,125 +84,87 @@ def invert(
     as_json: Json = False,
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report,
-    and a line in OUT/index.jsonl.
+    and a line in OUT/index.jsonl. Saved latents (.safetensors) in place of photos give their images again.
 
-    --set takes options of the method, as in --set rate=0.01, fields of the objective that a run's spec has, as in
-    --set objective.attention.name=none, and options of the alignment, as in --set align.margin=0.3. A broken photo is
-    named and skipped; the rest go on, and the exit code is 1. A photo that is unlike what the model makes is told.
+    --set reaches every field of the spec by its path, as in --set method.options.rate=0.01, --set
+    objective.attention.name=none or --set align.options.margin=0.3. A broken photo is named and skipped; the rest go
+    on, and the exit code is 1. A photo that is unlike what the model makes is told.
 
     Stopped or killed, the same command goes on with the photos that are not done. Started by torchrun, several
     processes share the photos.
     """
-    if latents:
-        if photos or retry_failed:
-            raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
-        _rebuild(latents, model, out, device, as_json)
+    given = {
+        "model": model, "encoder": encoder, "labels": labels, "candidates": integers(candidates, option="--candidates"),
+        "seed": seed, "fit": fit, "align": align, "device": device, "backbone": backbone,
+        "method": {"name": method, "options": {"steps": steps, "space": space}},
+    }  # fmt: skip
+    spec = read_spec(config, given, settings)
+    words = photos or list(spec.photos)
+    if not words and not retry_failed:
+        raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
+    if any(word.endswith(".safetensors") for word in words):
+        _rebuild([Path(word) for word in words], spec, out, as_json)
         return
-    if not photos and not retry_failed:
-        raise SpecError("Give photos to invert, or --latents to rebuild images from; one of the two.")
-    from ganenc import images
-    from ganenc.cli.inverting import invert_photos
-    from ganenc.cli.outcome import LISTED, Job
-    from ganenc.cli.record import failed_before
-    from ganenc.cli.session import open_session
-    from ganenc.files import Processes
-
-    if method:
-        registry().get("inverter", method)
-    if fit not in get_args(images.Fit):
-        known = get_args(images.Fit)
-        raise SpecError(f"There is no fit {fit!r}{nearest(fit, known)}; it is one of {', '.join(known)}.")
-    check_alignment(align)
-    chosen, towards = of_method(settings, steps=steps, space=space)
-    aligning = chosen.pop("align", {})
-    if not isinstance(aligning, dict) or (aligning and align == NO_ALIGNMENT):
-        raise SpecError("--set align: it takes options of the alignment that --align names, such as align.margin=0.3.")
-    if chosen.get("together"):
-        raise SpecError(
-            "--set together: here each photo has an encoder of its own; for one that photos share, fine-tune it with"
-            " `ganenc finetune`, and invert with --method encode and its --encoder."
-        )
-    processes = Processes(device, patience=PATIENCE)
-    given: list[int] | None = None
-    if not photos:
-        found, given = processes.told(failed_before(out) if processes.first else None)
-    else:
-        found = processes.told(_named(photos, out) if processes.first else None)
-    session = open_session(model, encoder=encoder, device=processes.device, backbone=backbone, towards=towards)
-    classes = photo_labels(labels, found, session) if labels else session.labels(given, len(found))
-    job = Job(
-        session, out, method or default_method(session.encoder is not None), chosen, classes,
-        integers(candidates, option="--candidates"), seed, fit, align, aligning,
-        report=report is not False, pages=len(found) <= LISTED if report is None else report, overwrite=overwrite,
-        retry_failed=retry_failed, processes=processes,
+    result = carry_out(
+        spec.model, words, out, spec, report=report is not False, pages=report, overwrite=overwrite,
+        retry_failed=retry_failed,
     )  # fmt: skip
-    try:
-        outcome = invert_photos(found, job)
-    except KeyboardInterrupt:
-        say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
-        raise typer.Exit(FAILED) from None
-    if outcome is not None:
-        _tell(outcome, job, as_json=as_json, quiet=quiet)
+    again = "" if retry_failed else " --retry-failed tries them again."
+    show_result(result, as_json=as_json, quiet=quiet, report=report is not False, again=again)
 
 
-def _named(words: Sequence[str], out: Path) -> list[Path]:
-    """The photos that words on the command line stand for; what lies in ``out`` is no photo unless it is named itself.
+def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | None) -> InvertSpec:
+    """The spec that a file, options of the command line (None where they were not given) and ``--set`` make together.
 
     Raises:
-        ImageError: if there is none.
+        SpecError: if a field is wrong, or no model is named.
     """
-    from ganenc import images
+    from ganenc.models import resolve
 
-    inside = os.path.join(os.path.realpath(out), "")
-    found = [
-        photo for photo in images.find(words) if str(photo) in words or not os.path.realpath(photo).startswith(inside)
-    ]
-    if not any(map(os.path.exists, found)):
-        missing = found[0] if found else words[0]
-        why = "there is no such file or folder; check the name" if found else f"all photos there lie in {out}"
-        raise ImageError(f"{missing}: {why}.")
-    return found
-
-
-def _tell(outcome: Outcome, job: Job, *, as_json: bool, quiet: bool) -> None:
-    """Print what came of the photos, and end with the code that says whether one failed."""
-    from ganenc.cli.outcome import show_outcome, warn_of_domain
-
-    if as_json:
-        emit(outcome.as_json(job))
-    elif not quiet:
-        warn_of_domain(outcome)
-    show_outcome(outcome, job, table=not (as_json or quiet))
-    if outcome.failed:
-        raise typer.Exit(FAILED)
+    spec = InvertSpec() if config is None else InvertSpec.from_file(config)
+    told, over = _given(given), read_settings(settings)
+    if not {**spec.to_mapping(), **told, **over}.get("model"):
+        raise SpecError("No model is named; give --model.")
+    if isinstance(over.get("method"), dict):
+        told.setdefault("method", {})
+    if spec.method is None and "name" not in told.get("method", {"name": None}):  # Its options alone are given.
+        known = told.get("encoder", spec.encoder) or resolve(told.get("model", spec.model)).encoder
+        told["method"] = {"name": default_method(known is not None), **told["method"]}
+    return changed(changed(spec, told, where="--"), over)
 
 
-def _rebuild(files: list[Path], model: str, out: Path, device: str, as_json: bool) -> None:
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are not None, nested ones too."""
+    kept = {name: _given(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    return {name: value for name, value in kept.items() if value is not None and value != {}}
+
+
+def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:
     """Saved latents => the same pixels again."""
-    from ganenc.cli.session import open_session
+    from ganenc import load
 
-    session = open_session(model, device=device, seek_encoder=False)
+    model = load(spec.model, device=spec.device)
     written: list[dict[str, Any]] = []
     taken: set[str] = set()
     with Bar("rebuilding", len(files)) as bar:
         for index, file in enumerate(files):
-            written += _rebuild_one(file, session, out, taken)
+            written += _rebuild_one(file, model, out, taken)
             bar.update(index + 1)
     if as_json:
-        emit({"model": model, "model_hash": session.hash, "images": written})
+        emit({"model": model.source, "model_hash": model.hash, "images": written})
     else:
         for item in written:
             show(f"{item['image']}")
 
 
-def _rebuild_one(file: Path, session: Session, out: Path, taken: set[str]) -> list[dict[str, Any]]:
+def _rebuild_one(file: Path, model: Model, out: Path, taken: set[str]) -> list[dict[str, Any]]:
     import torch
 
     from ganenc import images
     from ganenc.latents import Latents
 
-    generator = session.generator
-    latents = Latents.load(file, model=session.hash, device=generator.device)
+    generator = model.generator
+    latents = Latents.load(file, model=model.hash, device=generator.device)
     if latents.layout != generator.spec.layout:
         raise LatentsError(
             f"The latents {file} have another layout than the generator takes; they are another model's."

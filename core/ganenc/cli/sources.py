@@ -12,7 +12,8 @@ from ganenc_registry.errors import SpecError
 from ganenc.cli.console import Bar
 from ganenc.cli.labels import photo_labels
 from ganenc.cli.options import integers
-from ganenc.cli.record import LATENTS, unique_names
+from ganenc.inversion import PhotoFolder
+from ganenc.jobs import unique_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ganenc.cli.session import Session
     from ganenc.latents import Latents
 
-__all__ = ["LATENTS", "Source", "layer_numbers", "load_sources"]
+__all__ = ["Source", "layer_numbers", "load_sources"]
 
 EDITABLE = "optimize"
 """How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
@@ -101,8 +102,8 @@ def layer_numbers(text: str | None) -> list[int] | None:
 
 def _latents_file(word: str) -> Path | None:
     path = Path(word)
-    if (path / LATENTS).is_file():
-        return path / LATENTS
+    if (path / PhotoFolder.LATENTS).is_file():
+        return path / PhotoFolder.LATENTS
     return path if path.suffix == ".safetensors" else None
 
 
@@ -110,7 +111,7 @@ def _saved(file: Path, session: Session) -> list[Source]:
     from ganenc.latents import Latents
 
     latents = session.generator.complete(Latents.load(file, model=session.hash, device=session.generator.device))
-    name = file.resolve().parent.name if file.name == LATENTS else file.stem
+    name = file.resolve().parent.name if file.name == PhotoFolder.LATENTS else file.stem
     return [
         Source(name if len(latents) == 1 else f"{name}-{index:04d}", one.to("cpu"), file)
         for index, one in enumerate(latents)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+from ganenc_registry.errors import ImageError
 from ganenc_registry.specs import GeneratorSpec
+from PIL import Image
 from torch import Tensor
 
-from ganenc.images import Fit, decode, read, to_image
+from ganenc.images import Fit, Range, decode, read, to_image
 from ganenc.images import Photo as Pixels
 from ganenc.inversion.alignment import Aligner, Transform
 
@@ -35,17 +38,31 @@ class Photo:
     """What it was read from; it can be read again, aligned otherwise."""
     transform: Transform | None = None
     """Where in the whole photo it lies; None where it was brought to size without alignment."""
-    whole: Tensor | None = field(default=None, repr=False)
-    """The whole photo, (C, height, width) in the generator's range, where there is a transform."""
+    picture: Image.Image | None = field(default=None, repr=False)
+    """The whole photo, decoded, where there is a transform; where it was let go, it is read again."""
+    value_range: Range = (-1.0, 1.0)
+
+    @cached_property
+    def whole(self) -> Tensor | None:
+        """The whole photo, (C, height, width) in the generator's range; None without a transform, or if it is gone."""
+        found = self.picture or self.source
+        if self.transform is None or found is None:
+            return None
+        try:
+            picture = _decoded(found, self.value_range)
+        except ImageError:
+            return None
+        return read(picture, channels=len(self.target), value_range=self.value_range)
 
     def put_back(self, reconstruction: Tensor) -> Tensor | None:
         """The whole photo with a reconstruction (C, H, W) in its place; None where there was no alignment."""
-        if self.transform is None or self.whole is None:
+        whole = self.whole
+        if self.transform is None or whole is None:
             return None
         first, second, third, _ = self.transform.corners()
         shorter = min(math.dist(first, second), math.dist(second, third))
-        clamped = reconstruction.float().cpu().clamp(float(self.whole.min()), float(self.whole.max()))
-        return self.transform.undo(clamped, self.whole, feather=round(shorter * FEATHER))
+        clamped = reconstruction.float().cpu().clamp(float(whole.min()), float(whole.max()))
+        return self.transform.undo(clamped, whole, feather=round(shorter * FEATHER))
 
 
 def read_photo(
@@ -72,10 +89,14 @@ def read_photo(
     channels, values, labelled = spec.channels, spec.value_range, {} if labels is None else {"labels": labels}
     if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):
         return Photo(source.detach().cpu(), name, source)
-    picture = decode(to_image(source, values) if isinstance(source, Tensor) else source)
+    picture = _decoded(source, values)
     if aligner is None:
         return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
     known = {"name": str(source) if isinstance(source, str | Path) else name}
     transform = aligner.transform(read(picture), spec.size, **known, **labelled)
     whole = read(picture, channels=channels, value_range=values)
-    return Photo(transform.apply(whole), name, source, transform, whole)
+    return Photo(transform.apply(whole), name, source, transform, picture, values)
+
+
+def _decoded(source: PhotoSource, value_range: Range) -> Image.Image:
+    return decode(to_image(source, value_range) if isinstance(source, Tensor) else source)

@@ -36,5 +36,7 @@ from .objective import ObjectiveResult as ObjectiveResult
 from .objective import Reference as Reference
 from .objective import build_attention as build_attention
 from .objective import build_objective as build_objective
+from .photo_looks import PhotoLook as PhotoLook
+from .photo_looks import look_at as look_at
 from .step import Batch as Batch
 from .step import EncoderStep as EncoderStep

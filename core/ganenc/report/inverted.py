@@ -39,6 +39,8 @@ class Inverted(Inversion):
     method: str
     seed: int = 0
     objective: Objective | None = None
+    others: bool = True
+    """Whether a photo that comes back badly is tried aligned otherwise."""
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -111,7 +113,8 @@ class Inverted(Inversion):
         if judge is None:
             return None
         once = one.reconstructions if self.method == "encode" else None
-        return judge.check(one.photos[0], self.labels, once=once, others=self.model.other_aligners(self.objective))
+        others = self.model.other_aligners(self.objective) if self.others else {}
+        return judge.check(one.photos[0], self.labels, once=once, others=others)
 
     def facts(self) -> dict[str, Any]:
         """What is to be said of the one photo, as plain data."""

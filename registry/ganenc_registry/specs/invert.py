@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, field_validator
 
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
@@ -18,6 +18,9 @@ class InvertSpec(Spec):
 
     model: str = Field("", description="a shipped model, a model folder, a checkpoint or user/name on the Hub")
     encoder: str | None = Field(None, description="the folder of an encoder or of a run; by default the model's own")
+    backbone: str | None = Field(
+        None, description="the network behind LPIPS, or none for none; by default the model's own, else vgg16"
+    )
     photos: tuple[str, ...] = Field((), description="files, folders, patterns, or .txt files with one on each line")
     method: Choice | None = Field(
         None,
@@ -37,7 +40,12 @@ class InvertSpec(Spec):
     )
     align: Choice | None = Field(
         None,
-        description="how the part of a photo to invert is found; by default the fit alone",
+        description="the aligner that finds the part of a photo to invert; none, the default, leaves it to the fit",
         json_schema_extra={"kind": "aligner"},
     )
     device: str = Field("cpu", description="cpu, cuda, cuda:N or mps")
+
+    @field_validator("align", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if value == "none" else value

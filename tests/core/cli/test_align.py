@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
-from ganenc.cli.session import Session
 from ganenc.encoders import build_encoder
 from ganenc.generators import Generator
 from ganenc.inversion import Transform
 from ganenc.latents import Latents
+from ganenc.model import Model
 from ganenc.objectives import Attention, View
 from ganenc_registry.specs import GeneratorSpec, Map, Prior, Vector
 from PIL import Image
@@ -71,10 +71,7 @@ def session(known: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(encoder, "forward", copy)
         monkeypatch.setattr(
-            "ganenc.cli.session.open_session",
-            lambda model, *, towards=None, **_: Session(
-                model, generator, encoder, "ab" * 32, "none", towards={"losses": {"mse": 1.0}, **(towards or {})}
-            ),
+            "ganenc.jobs.inverting.load", lambda source, **_: Model(generator, encoder, source=source, backbone="none")
         )
 
     opened()
@@ -115,7 +112,7 @@ ENCODE = ("--method", "encode")
 def test_an_aligned_photo_leaves_its_transform_and_itself_with_the_result_in_place(
     run: Any, photo: Path, tmp_path: Path
 ) -> None:
-    aligned = ("--align", "attention", "--set", "align.margin=0", "--set", "objective.attention.name=quarter")
+    aligned = ("--align", "attention", "--set", "align.options.margin=0", "--set", "objective.attention.name=quarter")
     code, out, err = run(*ENCODE, *aligned, "--json")
     assert code == 0, err
     folder = tmp_path / "out" / "photo"
@@ -217,9 +214,9 @@ def test_a_dull_photo_is_not_told(run: Any, tmp_path: Path) -> None:
 def test_what_is_called_wrongly_is_told(run: Any, tmp_path: Path) -> None:
     for words, said in (
         (("--align", "centre"), "did you mean 'center'"),
-        (("--align", "attention", "--set", "align.margn=1"), "no option 'margn' (did you mean 'margin'?)"),
-        (("--set", "align.margin=1"), "options of the alignment"),
-        (("--align", "center", "--set", "align=1"), "options of the alignment"),
+        (("--align", "attention", "--set", "align.options.margn=1"), "did you mean 'margin'?"),
+        (("--set", "align.options.margin=1"), "align.name: this field is required"),
+        (("--align", "center", "--set", "align=1"), "align"),
     ):
         code, _, err = run(*ENCODE, *words)
         assert code == 2

@@ -146,7 +146,11 @@ def test_what_is_called_wrongly_is_told(run: Any, photos: Path) -> None:
     code, _, err = run(photos, "-a", "brigt")
     assert code == 2
     assert "did you mean 'bright'" in err
-    code, _, err = run(photos, "-a", "bright", "--set", "flor=1")
+    for wrong in ("flor=1", "floor=1"):
+        code, _, err = run(photos, "-a", "bright", "--set", wrong)
+        assert code == 2
+        assert "no such field (did you mean 'attention.options.floor'?)" in err
+    code, _, err = run(photos, "-a", "bright", "--set", "attention.options.flor=1")
     assert code == 2
     assert "attention.options.flor: there is no such field (did you mean 'floor'?)" in err
     code, _, err = run(photos, "-a", "bright", "--labels", "1,2,3")

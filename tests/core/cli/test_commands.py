@@ -16,11 +16,12 @@ import torch
 from ganenc.cli import main
 from ganenc.encoders import build_encoder
 from ganenc.generators import Generator
+from ganenc.jobs import ResultFolder
 from ganenc.latents import Latents
 from ganenc.models import load_generator, model_hash, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry import Contribution, PluginStatus, Registry, registry
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Map, Prior, RunSpec, Styles
+from ganenc_registry.specs import Choice, EncoderSpec, GeneratorSpec, InvertSpec, Map, Prior, RunSpec, Styles
 from PIL import Image
 from torch import Tensor, nn
 
@@ -320,7 +321,7 @@ class TestInvert:
             assert facts["metrics"]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
             assert set(facts["metrics"]) == {"psnr", "ssim", f"lpips-{ToyBackbone.name}"}
             assert set(facts["metric_settings"]) == set(facts["metrics"])
-            assert (facts["method"], facts["steps"]) == (method, steps)
+            assert (facts["settings"]["method"], facts["steps"]) == (method, steps)
             assert facts["model_hash"] == told["model_hash"] == model_hash(load_generator(model))
             assert facts["seconds"] > 0
         mean = np.mean([item["metrics"]["psnr"] for item in told["photos"]])
@@ -331,9 +332,7 @@ class TestInvert:
         assert run("invert", photos / "one.png", "--model", model, "--out", out, "--steps", 2, "--no-report").code == 0
         assert not list(out.rglob("*.html"))
         again = tmp_path / "again"
-        ran = run(
-            "invert", "--latents", out / "one" / "latents.safetensors", "--model", model, "--out", again, "--json"
-        )
+        ran = run("invert", out / "one" / "latents.safetensors", "--model", model, "--out", again, "--json")
         assert ran.code == 0, ran.err
         (image,) = ran.json()["images"]
         assert np.array_equal(pixels(Path(image["image"])), pixels(out / "one" / "reconstruction.png"))
@@ -341,13 +340,22 @@ class TestInvert:
     def test_the_objective_can_be_chosen(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
         words = ("invert", photos / "one.png", "--model", model, "--steps", 2, "--out")
         assert run(*words, tmp_path / "a").code == 0
-        assert run(*words, tmp_path / "b", "--set", "objective.attention.name=none", "--set", "rate=0.02").code == 0
-        told = json.loads((tmp_path / "b" / "one" / "inversion.json").read_text())
-        assert told["objective"] == {"attention": {"name": "none"}}
+        assert (
+            run(
+                *words, tmp_path / "b", "--set", "objective.attention.name=none", "--set", "method.options.rate=0.02"
+            ).code
+            == 0
+        )
+        (told,) = ResultFolder(tmp_path / "b").settings().values()
+        assert told["objective"]["attention"] == {"name": "none", "options": {}}
+        assert told["method"] == {"name": "finetune+refine", "options": {"steps": 2, "rate": 0.02}}
         views = "Views of the attention"
         assert views in (tmp_path / "a" / "one" / "report.html").read_text()
         assert views not in (tmp_path / "b" / "one" / "report.html").read_text()
-        for wrong, said in (("objective.attention.nam=none", "did you mean 'name'"), ("objective=3", "takes fields")):
+        for wrong, said in (
+            ("objective.attention.nam=none", "did you mean 'name'"),
+            ("objective=3", "mapping of fields"),
+        ):
             ran = run(*words, tmp_path / "c", "--set", wrong)
             assert ran.code == 2
             assert said in ran.err
@@ -358,7 +366,7 @@ class TestInvert:
         save_pretrained(ToyGenerator(SPEC), tmp_path / "other")
         out = tmp_path / "out"
         run("generate", "--model", model, "--out", out, "--n", 1)
-        ran = run("invert", "--latents", out / "latents.safetensors", "--model", tmp_path / "other", "--out", out)
+        ran = run("invert", out / "latents.safetensors", "--model", tmp_path / "other", "--out", out)
         assert ran.code == 1
         assert "another model" in ran.err or "belong to the model" in ran.err
 
@@ -382,15 +390,12 @@ class TestInvert:
     def test_no_photo_is_begun_after_the_time_is_spent(
         self, run: Any, model: Path, photos: Path, tmp_path: Path
     ) -> None:
-        from ganenc.cli.inverting import invert_photos
-        from ganenc.cli.outcome import Job
-        from ganenc.cli.session import open_session
+        from ganenc.jobs import invert_folder
 
-        job = Job(open_session(str(model)), tmp_path / "out", "encode", {"batch": 1}, budget=0.0)
         found = [photos / "one.png", photos / "more" / "one.jpg", photos / "none.png"]
-        outcome = invert_photos(found, job)
-        assert outcome is not None
-        assert (outcome.done, outcome.left, outcome.failures) == (1, 2, [])
+        spec = InvertSpec(method={"name": "encode", "options": {"batch": 1}})
+        result = invert_folder(str(model), found, tmp_path / "out", spec, budget=0.0)
+        assert (result.done, result.left, result.failures) == (1, 2, [])
 
     def test_an_encoder_of_another_shape_is_refused(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
         other = SPEC.model_copy(update={"size": (32, 32)})
@@ -425,7 +430,7 @@ def test_generate_writes_images_and_latents_that_make_them_again(run: Any, model
     wanted = generator.sample(3, seed=5)
     saved = Latents.load(out / "latents.safetensors", model=model_hash(generator))
     assert torch.allclose(saved["w"], wanted["w"])
-    assert run("invert", "--latents", out / "latents.safetensors", "--model", model, "--out", out / "again").code == 0
+    assert run("invert", out / "latents.safetensors", "--model", model, "--out", out / "again").code == 0
     for index, path in enumerate(sorted((out / "again").iterdir())):
         assert np.array_equal(pixels(path), pixels(out / f"{index:04d}.png"))
 
@@ -439,7 +444,7 @@ class TestTraining:
         assert ran.code == 0, ran.err
         spec = RunSpec.from_file(out / "run.yaml")
         assert (spec.steps, spec.data.batch, spec.optimiser.rate) == (4, 2, 0.001)
-        assert spec.objective.backbone == ToyBackbone.name
+        assert spec.objective.backbone == Choice(name=ToyBackbone.name)
         assert (out / "encoder" / "model.safetensors").is_file()
         assert "4 of 4" in (out / "report.html").read_text()
         before = (out / "encoder" / "model.safetensors").read_bytes()
@@ -517,7 +522,7 @@ class TestDemo:
         installed.add_value("generator", "toy-cli", ToyGenerator)
         for module in ("ganenc.cli.demo", "ganenc.models.resolving", "ganenc.models.faults"):
             monkeypatch.setattr(f"{module}.registry", lambda: installed)
-        ran = run("demo", "--out", tmp_path / "demo", "--photos", 1, "--steps", 2, "--json")
+        ran = run("demo", "--out", tmp_path / "demo", "--n", 1, "--steps", 2, "--json")
         assert ran.code == 0, ran.err
         told = ran.json()
         assert told["model"] == "demo-model"

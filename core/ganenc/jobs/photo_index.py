@@ -1,4 +1,4 @@
-"""What became of each of many files: one line of JSON each, in a file that a kill at any moment leaves readable."""
+"""What became of each of many photos: one line of JSON each, in a file that a kill at any moment leaves readable."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from ganenc_registry.errors import GanencError
 
 from ganenc.files import atomic_path, finite
 
-__all__ = ["Index"]
+__all__ = ["INDEX", "PhotoIndex"]
+
+INDEX = "index.jsonl"
+KEY = "photo"
+"""The field of a row that names it."""
 
 
-class Index:
-    """Rows by key, in ``index.jsonl`` of a folder; a later row takes the place of an earlier one of the same key.
+class PhotoIndex:
+    """Rows by photo, in ``index.jsonl`` of a folder; a later row takes the place of an earlier one of the same photo.
 
     Several processes may add rows at once, each to a file of its own beside it (``index-1.jsonl``, ...); `gather` puts
     them together. Rows are read one at a time and none is kept.
 
     Args:
         folder: where the file lies, or will.
-        key: the field of a row that names it.
         part: which process this is, counted from 0, of how many.
     """
 
-    def __init__(self, folder: str | Path, *, key: str, part: tuple[int, int] = (0, 1)) -> None:
-        self.folder, self.key = Path(folder), key
-        self.path = self.folder / "index.jsonl"
+    def __init__(self, folder: Path, *, part: tuple[int, int] = (0, 1)) -> None:
+        self.folder, self.path = folder, folder / INDEX
         process, count = part
-        self._own = self.path if count == 1 else self.folder / f"index-{process}.jsonl"
+        self._own = self.path if count == 1 else folder / f"index-{process}.jsonl"
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, *rows: Mapping[str, Any]) -> None:
         """Append rows and have them written down before this returns. Numbers that JSON lacks become null.
 
         Raises:
@@ -50,34 +52,30 @@ class Index:
         except OSError as error:
             raise GanencError(f"{self._own} cannot be written: {error.strerror}; make room there and go on.") from None
 
-    def rows(self, *, parts: bool = False) -> Iterator[dict[str, Any]]:
-        """The rows in ``index.jsonl``, one at a time, each key's last.
-
-        Args:
-            parts: those of other files, too, which `gather` has not seen.
-        """
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all processes so far, one at a time, each photo's last."""
         with ExitStack() as stack:
-            files = [stack.enter_context(path.open("rb")) for path in self._files(parts)]
-            last = {key: place for place, key, _ in _lines(files, self.key)}
-            yield from (row for place, key, row in _lines(files, self.key) if last.get(key) == place)
+            files = [stack.enter_context(path.open("rb")) for path in self._files()]
+            last = {key: place for place, key, _ in _lines(files)}
+            yield from (row for place, key, row in _lines(files) if last.get(key) == place)
 
     def gather(self, order: Sequence[str] = ()) -> None:
         """Put all files together into one, atomically, while no process adds rows. Lines that a kill cut off go.
 
         Args:
-            order: keys that come last, in this order.
+            order: photos that come last, in this order.
 
         Raises:
             GanencError: if the file cannot be written.
         """
-        paths = self._files(parts=True)
+        paths = self._files()
         if not paths:
             return
         rank = {key: position for position, key in enumerate(order)}
         with atomic_path(self.path) as temporary, ExitStack() as stack:
             files = [stack.enter_context(path.open("rb")) for path in paths]
             out = stack.enter_context(temporary.open("wb"))
-            found = {key: place for place, key, _ in _lines(files, self.key)}
+            found = {key: place for place, key, _ in _lines(files)}
             for key in sorted(found, key=lambda key: rank.get(key, -1)):
                 number, start = found[key]
                 files[number].seek(start)
@@ -86,29 +84,26 @@ class Index:
             if path != self.path:
                 path.unlink(missing_ok=True)
 
-    def _files(self, parts: bool) -> list[Path]:
+    def _files(self) -> list[Path]:
         """Those that are there, the one of all processes first."""
-        paths = [self.path, *(sorted(self.folder.glob("index-*.jsonl")) if parts else [])]
-        return [path for path in paths if path.is_file()]
+        return [path for path in (self.path, *sorted(self.folder.glob("index-*.jsonl"))) if path.is_file()]
 
 
-def _lines(files: Sequence[BinaryIO], key: str) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
-    """Each whole row of some files: which file and from which byte on, its key, and the row."""
+def _lines(files: Sequence[BinaryIO]) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
+    """Each whole row of some files: which file and from which byte on, its photo, and the row."""
     for number, file in enumerate(files):
         start = file.seek(0)
         for line in file:
             row = _row(line)
-            if row is not None and isinstance(row.get(key), str):
-                yield (number, start), row[key], row
+            if row is not None and isinstance(row.get(KEY), str):
+                yield (number, start), row[KEY], row
             start += len(line)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
     """A line as data; None if it was cut off."""
-    if not line.endswith(b"\n"):
-        return None
     try:
-        row = json.loads(line)
+        row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     return row if isinstance(row, dict) else None

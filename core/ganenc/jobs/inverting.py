@@ -1,0 +1,217 @@
+"""Many photos inverted, a batch at a time, in bounded memory; what is done is never done again."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from ganenc_registry import registry
+from ganenc_registry.errors import SpecError
+from ganenc_registry.fields import choices
+from ganenc_registry.specs import InvertSpec
+
+from ganenc.files import Interrupts, Processes
+from ganenc.inversion import read_labels
+from ganenc.jobs.events import BatchBegun, Event, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
+from ganenc.jobs.job_result import LISTED, JobResult
+from ganenc.jobs.prefetch import ahead, batches
+from ganenc.jobs.record import Record
+from ganenc.jobs.result_folder import DONE, FAILED, ResultFolder
+from ganenc.jobs.summary import Pictures, summary_page
+from ganenc.jobs.worker import Failed, Read, Result, Worker
+from ganenc.model import Model, load
+
+__all__ = ["invert_folder"]
+
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that read photos ahead; as many write results."""
+PATIENCE = 7 * 86400.0
+"""Seconds for which a process that has done its share waits for the others."""
+
+
+def invert_folder(
+    model: Model | str | Path,
+    photos: str | Path | Sequence[str | Path] = (),
+    out: str | Path = "inverted",
+    spec: InvertSpec | None = None,
+    *,
+    on_event: OnEvent | None = None,
+    report: bool = True,
+    pages: bool | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    budget: float = math.inf,
+    processes: Processes | None = None,
+) -> JobResult:
+    """Invert photos and write what each leaves into a `ResultFolder`; those that were inverted before are passed over.
+
+    Photos are read ahead, inverted as many at once as the method takes, and written meanwhile, so that the memory does
+    not depend on how many there are. One that fails is named, and the rest go on. Stopped or killed, the same call goes
+    on where it was. Started by torchrun, several processes share the photos.
+
+    Args:
+        model: a model, or what `ganenc.load` takes.
+        photos: files, folders, patterns or lists (.txt); what lies in ``out`` is left out. By default those of the
+            spec, or with ``retry_failed`` those that failed before.
+        out: the folder to write to.
+        spec: how they are inverted; what it says of the model counts where ``model`` is a name.
+        on_event: told what happens.
+        report: whether to write the page of all photos.
+        pages: whether each photo gets a page of its own and a picture of what the attention saw; by default up to 100.
+        overwrite: invert photos anew that were inverted before.
+        retry_failed: try photos again that failed before.
+        budget: seconds after which no further batch of photos is begun; one is inverted in any case.
+        processes: that share the photos; by default those that torchrun started.
+
+    Raises:
+        GanencError: if the method or the model cannot do it at all, or the folder holds these photos inverted with
+            other settings.
+        KeyboardInterrupt: if SIGINT or SIGTERM came; what was done is kept, and the same call goes on.
+    """
+    spec = spec or InvertSpec()
+    for _, kind, choice in choices(spec):
+        if choice is not None:
+            registry().get(kind, choice.name)
+    device = str(model.generator.device) if isinstance(model, Model) else spec.device
+    processes = processes or Processes(device, patience=PATIENCE)
+    folder = ResultFolder(out)
+    words = [photos] if isinstance(photos, str | Path) else [*photos] or [*spec.photos]
+    found, given = processes.told(_photos(folder, words, retry_failed) if processes.first else None)
+    if not isinstance(model, Model):
+        model = load(model, device=processes.device, encoder=spec.encoder, backbone=spec.backbone)
+    written = given if spec.labels is None else spec.labels
+    labels = None if written is None else read_labels(written, found, classes=model.generator.spec.classes)
+    classes = None if isinstance(labels, str) else labels
+    worker = Worker(model, spec, labels=labels, pages=len(found) <= LISTED if pages is None else pages)
+    record = Record(
+        folder, found, worker.settings(), labels=classes, overwrite=overwrite, retry_failed=retry_failed,
+        processes=processes,
+    )  # fmt: skip
+    work = _Work(worker, record, on_event or (lambda event: None), budget)
+    with record:
+        work.run()
+        record.finish()
+        result = JobResult(record, worker.facts())
+        if report and result.rows and processes.first:
+            folder.write_summary(summary_page(result, worker, work.pictures))
+    work.tell(Finished(result))
+    return result
+
+
+def _photos(
+    folder: ResultFolder, words: Sequence[str | Path], retry_failed: bool
+) -> tuple[list[Path], list[int] | None]:
+    """The photos, and the classes that those which failed before were said to have."""
+    if words:
+        return folder.find(words), None
+    if not retry_failed:
+        raise SpecError("There are no photos to invert; name some.")
+    return folder.failed()
+
+
+@dataclass
+class _Work:
+    """This process's share of a job."""
+
+    worker: Worker
+    record: Record
+    tell: OnEvent
+    budget: float
+    pictures: Pictures = field(default_factory=Pictures)
+
+    def run(self) -> None:
+        """Do it, or what there is time for."""
+        worker, mine = self.worker, self.record.mine()
+        self.tell(Started(len(self.record.photos), len(mine), self.record.skipped))
+        if not mine:
+            return
+        began, finished = time.monotonic(), 0
+        threads = 0 if worker.spec.align is not None or worker.size == 1 else READERS
+        reading = ahead(mine, worker.read, threads=threads, begun=2 * max(worker.size, READERS))
+        writing = _Writing(self.record)
+        try:
+            with Interrupts() as interrupts:
+                for batch in batches(reading, lambda: worker.size):
+                    self._batch(batch, finished, len(mine), interrupts, writing)
+                    finished += len(batch)
+                    spent = time.monotonic() - began
+                    if spent + spent / finished * min(worker.size, len(mine) - finished) > self.budget:
+                        break
+        finally:
+            reading.close()
+            self._told(writing.close())
+
+    def _batch(
+        self, batch: Sequence[Read | Failed], before: int, total: int, interrupts: Interrupts, writing: _Writing
+    ) -> None:
+        """Invert some photos, and begin to write what they leave."""
+
+        def note(photos: float, terms: Mapping[str, float]) -> None:
+            if interrupts.asked:
+                raise KeyboardInterrupt
+            self.tell(Stepped(before + photos, total, terms))
+
+        self.tell(BatchBegun(tuple(one.todo.photo for one in batch), before, total))
+        note(0, {})
+        good = [one for one in batch if isinstance(one, Read)]
+        done: list[Result | Failed] = [one for one in batch if isinstance(one, Failed)]
+        done += self.worker.invert(good, note) if good else []
+        for one in done:
+            if isinstance(one, Result):
+                self.pictures.add(one.todo.name, one.inverted)
+            else:
+                self.tell(PhotoFailed(one.todo.photo, one.error))
+        self._told(writing.begin(done))
+        self.tell(Stepped(before + len(batch), total, {}))
+
+    def _told(self, written: Iterator[Event]) -> None:
+        for event in written:
+            self.tell(event)
+
+
+class _Writing:
+    """Writes results in threads while the next batch is inverted; each is in the index as soon as it is written."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="ganenc-write")
+        self._begun: list[Future[PhotoDone | None]] = []
+        self._turn = Lock()
+
+    def begin(self, done: Sequence[Result | Failed]) -> Iterator[PhotoDone]:
+        """Begin to write; what was begun before is finished first, and given back."""
+        finished = self._finish()
+        self._begun = [self._pool.submit(self._write, one) for one in done]
+        return finished
+
+    def close(self) -> Iterator[PhotoDone]:
+        """Finish, end the threads, and give back what was begun."""
+        try:
+            return self._finish()
+        finally:
+            self._pool.shutdown()
+
+    def _finish(self) -> Iterator[PhotoDone]:
+        begun, self._begun = self._begun, []
+        wait(begun)
+        return iter([told for one in begun if (told := one.result()) is not None])
+
+    def _write(self, done: Result | Failed) -> PhotoDone | None:
+        if isinstance(done, Failed):
+            self._add(done, FAILED, {"error": done.error})
+            return None
+        folder = self.record.folder.path
+        done.write(folder)
+        facts = done.facts()
+        self._add(done, DONE, facts)
+        return PhotoDone(done.todo.photo, folder / done.todo.name, facts)
+
+    def _add(self, done: Result | Failed, status: str, facts: Mapping[str, object]) -> None:
+        with self._turn:
+            self.record.add(done.todo, done.state, status, facts)

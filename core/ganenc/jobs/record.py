@@ -1,0 +1,316 @@
+"""A result folder while a job works there: what is to do, and what is done, under which settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from filelock import FileLock, Timeout
+from ganenc_registry.errors import SpecError
+from typing_extensions import Self
+
+from ganenc.files import Processes, drop_leftovers
+from ganenc.inversion import PhotoFolder
+from ganenc.jobs.photo_index import PhotoIndex
+from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, ResultFolder, key_of
+
+__all__ = ["Record", "State", "Todo"]
+
+LOCK = ".lock"
+"""Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
+OVERWRITING = "overwriting"
+
+State: TypeAlias = tuple[int | None, int | None]
+"""A photo's bytes, and when it was changed, in nanoseconds; None where it is not there."""
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A photo that is to be inverted."""
+
+    photo: Path
+    name: str
+    """Of the folder that it leaves."""
+    place: int
+    """Among the photos asked for, from 0."""
+    label: int | None = None
+    """The class that it is said to have."""
+
+    def state(self) -> State:
+        """What tells whether the photo was changed."""
+        try:
+            stat = self.photo.stat()
+        except OSError:
+            return None, None
+        return stat.st_size, stat.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What became of a photo before, as far as it matters to whether it is to be inverted again."""
+
+    name: str
+    status: str
+    state: State
+    label: int | None
+    settings: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> _Before:
+        state = (row.get("bytes"), row.get("modified"))
+        return cls(str(row["folder"]), str(row["status"]), state, row.get("given_label"), str(row.get("settings")))
+
+
+class Record:
+    """The index of a job, and the settings of its inversions. While it is entered, other jobs are kept out.
+
+    Args:
+        folder: where the results lie, or will.
+        photos: those asked for.
+        settings: all that a result depends on besides the photo and its label, as data.
+        labels: the class that each photo is said to have.
+        overwrite: invert photos anew that were inverted before.
+        retry_failed: try photos again that failed before.
+        processes: that share the photos.
+
+    Attributes:
+        todo: what is to do, by all processes.
+        skipped: how many photos are done already.
+    """
+
+    def __init__(
+        self,
+        folder: ResultFolder,
+        photos: Sequence[Path],
+        settings: Mapping[str, Any],
+        *,
+        labels: Sequence[int] | None = None,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+        processes: Processes | None = None,
+    ) -> None:
+        self.folder, self.photos, self.labels = folder, photos, labels
+        self.overwrite, self.retry_failed = overwrite, retry_failed
+        self.processes = processes or Processes()
+        self.index = PhotoIndex(folder.path, part=self.processes.part)
+        self.keys = [key_of(photo) for photo in photos]
+        self._settings = json.loads(json.dumps(settings, default=str))
+        self._digest = _digest(self._settings)
+        self._lock: FileLock | None = None
+        self.todo: list[Todo] = []
+        self.skipped = 0
+
+    def __enter__(self) -> Self:
+        """Find out what is to do.
+
+        Raises:
+            SpecError: if photos lie there that were inverted with other settings, or another job works there.
+        """
+        complaint = ""
+        try:
+            if self.processes.first:
+                try:
+                    self._claim()
+                    self._prepare()
+                except SpecError as error:
+                    complaint = str(error)
+            complaint, self.todo, self.skipped = self.processes.told((complaint, self.todo, self.skipped))
+            if complaint:
+                raise SpecError(complaint)
+            if not self.processes.first:
+                self._claim()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def mine(self) -> list[Todo]:
+        """What this process is to do."""
+        index, count = self.processes.part
+        return self.todo[index::count]
+
+    def add(self, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> None:
+        """Add a photo to the index.
+
+        Args:
+            todo: the photo.
+            state: that it had before it was read.
+            status: ``done`` or ``failed``.
+            facts: what else is to be said.
+        """
+        self.index.add(self._row(self.keys[todo.place], todo, state, status, facts))
+
+    def finish(self) -> None:
+        """Put the rows of all processes together, those of the photos asked for last and in their order."""
+        self.processes.wait()
+        if self.processes.first:
+            self.index.gather(self.keys)
+            known = self.folder.settings()
+            if known.pop(OVERWRITING, None) is not None:
+                self.folder.write_settings(known)
+        self.processes.wait()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of the photos asked for, one at a time, with the photos named as they were asked for."""
+        asked = dict(zip(self.keys, self.photos, strict=True))
+        for row in self.folder.rows():
+            if row["photo"] in asked:
+                yield {**row, "photo": str(asked[row["photo"]])}
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _claim(self) -> None:
+        """Keep other jobs out of the folder.
+
+        Raises:
+            SpecError: if another job works there, or nothing can be written.
+        """
+        path, index = self.folder.path, self.processes.index
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecError(f"{path} cannot be written: {error.strerror}; give another folder.") from None
+        self._lock = FileLock(path / f"{LOCK}-{index}")
+        held = not _acquire(self._lock)
+        others = path.glob(f"{LOCK}-*") if index == 0 else ()
+        if held or any(_held(other) for other in others if other != path / f"{LOCK}-{index}"):
+            raise SpecError(
+                f"Another command inverts into {path}, perhaps a part of one that was killed; wait for it or end it, or"
+                " give another folder."
+            )
+
+    def _prepare(self) -> None:
+        """By the first process: put together what was left, and see what is to do.
+
+        Raises:
+            SpecError: if photos lie there that were inverted with other settings.
+        """
+        drop_leftovers(self.folder.path)
+        self.index.gather()
+        before, known = self._before(), self.folder.settings()
+        if not self.overwrite:
+            self._check(before, known)
+        elif known.get(OVERWRITING) != self._overwriting():
+            self._begin_anew(before)
+            known[OVERWRITING] = self._overwriting()
+            before = self._before()
+        self.todo = self._plan(before)
+        if self.todo:
+            self.folder.write_settings({**known, self._digest: self._settings})
+
+    def _before(self) -> dict[str, _Before]:
+        return {row["photo"]: _Before.of(row) for row in self.index.rows()}
+
+    def _begin_anew(self, before: Mapping[str, _Before]) -> None:
+        """Forget what became of the photos, but for the names of their folders."""
+        known = [(key, before[key].name) for key in dict.fromkeys(self.keys) if key in before]
+        self.index.add(*(self._row(key, Todo(Path(key), name, -1), (None, None), AGAIN, {}) for key, name in known))
+        self.index.gather()
+
+    def _overwriting(self) -> list[str]:
+        """By what it is known that photos are being inverted anew, which goes on where it was."""
+        return [self._digest, _digest(self.keys)]
+
+    def _check(self, before: Mapping[str, _Before], known: Mapping[str, Any]) -> None:
+        there = [before[key] for key in self.keys if key in before]
+        other = sorted({one.settings for one in there if one.status != AGAIN} - {self._digest})
+        if not other:
+            return
+        was, now = dict(_leaves(known.get(other[0], {}))), dict(_leaves(self._settings))
+        differ = [name for name in {**now, **was} if was.get(name) != now.get(name)]
+        told = "; ".join(f"{name}: {_brief(was.get(name))} there, {_brief(now.get(name))} here" for name in differ)
+        raise SpecError(
+            f"{self.folder.path} holds these photos inverted with other settings ({told}); give another folder, or"
+            " overwrite them (--overwrite) to invert them anew."
+        )
+
+    def _plan(self, before: Mapping[str, _Before]) -> list[Todo]:
+        places = {key: place for place, key in reversed(list(enumerate(self.keys)))}  # Of a photo named twice, one.
+        asked = sorted(places.values())
+        known = [before.get(self.keys[place]) for place in asked]
+        names = self.folder.names(
+            [self.photos[place] for place in asked],
+            [None if one is None else one.name for one in known],
+            [one.name for key, one in before.items() if key not in places],
+        )
+        todo = []
+        for place, name, one in zip(asked, names, known, strict=True):
+            label = None if self.labels is None else self.labels[place]
+            task = Todo(self.photos[place], name, place, label)
+            if self._wanted(task, one):
+                todo.append(task)
+            else:
+                self.skipped += one is not None and one.status == DONE
+        return todo
+
+    def _wanted(self, todo: Todo, before: _Before | None) -> bool:
+        """Whether a photo has to be inverted: it never was, or it has changed since, or it is asked for again."""
+        if before is None or before.status == AGAIN:
+            return True
+        if before.state != todo.state() or before.label != todo.label:
+            return True
+        if before.status == FAILED:
+            return self.retry_failed
+        return not PhotoFolder(self.folder.path / todo.name).is_done
+
+    def _row(self, key: str, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The line of the index for a photo."""
+        return {
+            "photo": key,
+            "status": status,
+            "folder": todo.name,
+            **facts,
+            "bytes": state[0],
+            "modified": state[1],
+            "given_label": todo.label,
+            "settings": self._digest,
+        }
+
+
+def _acquire(lock: FileLock) -> bool:
+    """Take a lock; False where another process holds it. A file system may have no locks, or be full."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        pass
+    return True
+
+
+def _held(path: Path) -> bool:
+    """Whether another process holds a lock."""
+    lock = FileLock(path)
+    taken = _acquire(lock)
+    lock.release()
+    return not taken
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _leaves(data: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested mappings, by their paths."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", value
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return f"{text[:24]}..." if len(text) > 27 else text

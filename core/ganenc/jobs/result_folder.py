@@ -1,0 +1,157 @@
+"""What a job leaves: a folder for each photo, an index of what became of each, and the settings they were made with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganenc_registry.errors import ImageError, SpecError
+
+from ganenc.files import write_json, write_text
+from ganenc.images import find
+from ganenc.inversion import PhotoFolder
+from ganenc.jobs.photo_index import INDEX, PhotoIndex
+
+__all__ = ["AGAIN", "DONE", "FAILED", "SETTINGS", "SUMMARY", "ResultFolder", "key_of", "unique_names"]
+
+SUMMARY = "index.html"
+SETTINGS = "settings.json"
+DONE, FAILED, AGAIN = "done", "failed", "again"
+"""What became of a photo; of one that is to be inverted anew nothing yet."""
+_LACKING = {"psnr": math.inf}
+"""What a metric that JSON does not have was: images that are equal have infinite PSNR."""
+
+
+class ResultFolder:
+    """A job's folder, to be read at any time, also while the job works; nothing else reads or writes its files.
+
+    ``for row in folder.rows()`` gives what became of each photo, ``folder.photo(row["photo"])`` what one left.
+
+    Args:
+        path: the folder; it need not be there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.index = PhotoIndex(self.path)
+        self.summary = self.path / SUMMARY
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What became of each photo, one at a time: ``photo``, ``status`` (``done`` or ``failed``), ``folder``,
+        ``error`` or ``metrics`` and more; see docs/how-to/folders.md."""
+        for row in self.index.rows():
+            if row.get("status") == AGAIN:
+                continue
+            for name in ("metrics", "metrics_of_the_mean_image"):
+                values = row.get(name) or {}
+                values |= {key: _LACKING.get(key, math.nan) for key, value in values.items() if value is None}
+            yield row
+
+    def photo(self, photo: str | Path) -> PhotoFolder:
+        """What one photo left: latents, pictures, facts.
+
+        Args:
+            photo: its path, or the name of its folder.
+
+        Raises:
+            ImageError: if it is not in the index, or could not be inverted.
+        """
+        for row in self.rows():
+            if row["photo"] == key_of(photo) or row["folder"] == str(photo):
+                if row["status"] == FAILED:
+                    raise ImageError(f"{photo} could not be inverted: {row.get('error')}")
+                return PhotoFolder(self.path / row["folder"])
+        raise ImageError(f"The index in {self.path} knows no photo {photo}; invert it first.")
+
+    def failed(self) -> tuple[list[Path], list[int] | None]:
+        """The photos that could not be inverted, and the classes that they were said to have.
+
+        Raises:
+            SpecError: if there are none.
+        """
+        rows = [row for row in self.rows() if row["status"] == FAILED]
+        if not rows:
+            raise SpecError(f"The index in {self.path} tells of no photo that failed; name the photos to invert.")
+        labels = [int(row["given_label"]) for row in rows if row.get("given_label") is not None]
+        return [Path(row["photo"]) for row in rows], labels if len(labels) == len(rows) else None
+
+    def find(self, words: Sequence[str | Path]) -> list[Path]:
+        """The photos that files, folders, patterns and lists stand for; what lies in this folder is none unless it is
+        named itself.
+
+        Raises:
+            ImageError: if there is none.
+        """
+        inside, named = os.path.join(os.path.realpath(self.path), ""), {str(word) for word in words}
+        found = [one for one in find(words) if str(one) in named or not os.path.realpath(one).startswith(inside)]
+        if not any(map(os.path.exists, found)):
+            missing = found[0] if found else words[0]
+            why = "there is no such file or folder; check the name" if found else f"all photos there lie in {self.path}"
+            raise ImageError(f"{missing}: {why}.")
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of the inversions, by the ``settings`` of their rows."""
+        try:
+            known = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def write_settings(self, known: dict[str, Any]) -> None:
+        """Replace the settings."""
+        write_json(self.path / SETTINGS, known)
+
+    def write_summary(self, page: str) -> None:
+        """Replace the page of all photos."""
+        write_text(self.summary, page)
+
+    def names(self, photos: Sequence[Path], kept: Sequence[str | None], taken: Sequence[str]) -> list[str]:
+        """A name for the folder of each photo, that no file here has.
+
+        Args:
+            photos: the files.
+            kept: the name that each has already, if any.
+            taken: the names of other photos' folders.
+        """
+        files = [path.name for path in self.path.iterdir() if not path.is_dir()]
+        return unique_names(photos, taken=[INDEX, SUMMARY, SETTINGS, *taken, *files], kept=kept)
+
+
+def key_of(photo: str | Path) -> str:
+    """By what a photo is known wherever the job runs."""
+    return os.path.abspath(photo)
+
+
+def unique_names(
+    photos: Sequence[Path], *, taken: Sequence[str] = (), kept: Sequence[str | None] | None = None
+) -> list[str]:
+    """A name for each photo: its stem, with a number where that is taken already, whatever its case.
+
+    Args:
+        photos: the files.
+        taken: names that none gets.
+        kept: for each photo the name that it has already, if any.
+    """
+    names = list(kept or [None] * len(photos))
+    used = {_folded(name) for name in (*taken, *filter(None, names))}
+    counts: dict[str, int] = {}
+    for place, photo in enumerate(photos):
+        stem = photo.stem.strip(".") or "photo"
+        name, base = names[place] or stem, _folded(stem)
+        while names[place] is None and (_folded(name) in used or name.endswith(".jsonl")):
+            counts[base] = counts.get(base, 1) + 1
+            name = f"{stem}-{counts[base]}"
+        used.add(_folded(name))
+        names[place] = name
+    return [name or "" for name in names]
+
+
+def _folded(name: str) -> str:
+    """Alike for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
