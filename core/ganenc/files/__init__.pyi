@@ -14,5 +14,7 @@ from .interrupts import Interrupts as Interrupts
 from .processes import Processes as Processes
 from .processes import first_process as first_process
 from .scripts import import_script as import_script
-from .tensor_tree import load_state as load_state
-from .tensor_tree import save_state as save_state
+from .tensors import load_state as load_state
+from .tensors import load_tensors as load_tensors
+from .tensors import save_state as save_state
+from .tensors import save_tensors as save_tensors

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -112,15 +111,9 @@ def write_json(path: str | Path, data: object) -> None:
     write_text(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def finite(data: Any) -> Any:
-    """Nested data with ``None`` in place of the numbers that JSON does not have."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: finite(value) for key, value in data.items()}
-    if isinstance(data, Sequence) and not isinstance(data, str):
-        return [finite(value) for value in data]
-    return data
+def finite(data: object) -> Any:
+    """Plain data as JSON gives it back, with ``None`` in place of the numbers that JSON does not have."""
+    return json.loads(json.dumps(data), parse_constant=lambda _: None)
 
 
 def _flush(path: Path, access: int = os.O_RDONLY) -> None:

@@ -12,16 +12,15 @@ import torch
 from ganenc_registry.errors import LatentsError, nearest
 from ganenc_registry.specs import Layout, Noise, Part, Styles
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from ganenc.files import write_bytes
+from ganenc.files import load_tensors, save_tensors
 
-__all__ = ["Latents", "layout_json", "load_tensors", "read_layout", "save_tensors"]
+__all__ = ["SPACES", "Latents", "layout_json", "read_layout"]
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
+FORM = "ganenc-latents"
 
 
 class Latents:
@@ -202,7 +201,7 @@ class Latents:
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
         if self.info:
             metadata["info"] = json.dumps(self.info)
-        save_tensors(path, self.tensors, {"format": "ganenc-latents", **metadata})
+        save_tensors(path, self.tensors, {"format": FORM, **metadata})
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
@@ -216,7 +215,7 @@ class Latents:
         Raises:
             LatentsError: if the file is not there, is no latents file, or belongs to another model.
         """
-        metadata, tensors = load_tensors(path, "latents", device=device)
+        metadata, tensors = load_tensors(path, "latents", form=FORM, error=LatentsError, device=device)
         if model and metadata.get("model") and metadata["model"] != model:
             raise LatentsError(
                 f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
@@ -229,37 +228,6 @@ class Latents:
 
     def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
         return Latents(self.layout, tensors, space=self.space, model=self.model, info=self.info)
-
-
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors and what is said of them as a safetensors file, atomically."""
-    # Cloned, as the format refuses tensors that share memory.
-    own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
-    write_bytes(path, safetensors_bytes(own, metadata))
-
-
-def load_tensors(
-    path: str | Path, what: str, *, device: str | torch.device = "cpu"
-) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """What `save_tensors` wrote: the metadata, and the tensors by name.
-
-    Args:
-        path: the file.
-        what: the file is to hold, ``latents`` or a ``direction``; its metadata call it ``ganenc-`` and this.
-        device: where the tensors go.
-
-    Raises:
-        LatentsError: if the file is not there, is damaged, or holds something else.
-    """
-    try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise LatentsError(f"The {what} {path} cannot be read: {error}.") from None
-    if metadata.get("format") != f"ganenc-{what}":
-        raise LatentsError(f"{path} is a safetensors file, but it holds no {what} of ganenc.")
-    return metadata, tensors
 
 
 def layout_json(layout: Sequence[Part]) -> str:

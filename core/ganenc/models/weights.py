@@ -12,12 +12,10 @@ import torch
 from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError, UnknownNameError
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ganenc.encoders import Encoder
-from ganenc.files import write_bytes, write_json
+from ganenc.files import load_tensors, save_tensors, write_json
 from ganenc.generators import Generator, fill, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
@@ -70,10 +68,10 @@ def save_pretrained(
 
 def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
     """Write the module's state as ``model.safetensors``."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    tensors = module.state_dict()
     if half:
         tensors = {name: _halved(tensor, name) for name, tensor in tensors.items()}
-    write_bytes(folder / WEIGHTS, save(tensors, {"format": "pt"}))
+    save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
@@ -119,13 +117,7 @@ def _halved(tensor: Tensor, name: str) -> Tensor:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"The weights {folder / WEIGHTS} cannot be read: {reason}; fetch or save the model again."
-        ) from None
+    return load_tensors(folder / WEIGHTS, "weights", remedy="fetch or save the model again")[1]
 
 
 def _take(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -182,7 +182,7 @@ class TestPrediction:
 
     def test_values_reach_the_backbone_from_minus_1_to_1(self) -> None:
         generator = ToyColours()
-        generator._spec = generator.spec.model_copy(update={"value_range": (0.0, 255.0)})
+        generator.spec = generator.spec.model_copy(update={"value_range": (0.0, 255.0)})
         images = (made(ToyColours()) + 1) * 127.5
         assert torch.equal(predict_labels(images, generator, ColourBackbone()), TRUE)
 

@@ -13,7 +13,8 @@ from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
-from ganenc.latents import SPACES, Latents, layout_json, load_tensors, read_layout, save_tensors
+from ganenc.files import load_tensors, save_tensors
+from ganenc.latents import SPACES, Latents, layout_json, read_layout
 
 __all__ = ["Direction"]
 
@@ -213,7 +214,7 @@ class Direction:
         Raises:
             LatentsError: if the file is not there, is no direction's or damaged, or belongs to another model.
         """
-        metadata, tensors = load_tensors(path, "direction")
+        metadata, tensors = load_tensors(path, "direction", form="ganenc-direction", error=LatentsError)
         try:
             facts, info = json.loads(metadata["facts"]), json.loads(metadata["info"])
             known = {name: facts[name] for name in ("scale", "intercept", "layers")}

@@ -1,0 +1,116 @@
+"""Tensors on disk as safetensors files, which run no code: by name, or as nested state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc_registry.errors import CheckpointError, GanencError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ganenc.files.atomic import write_bytes
+
+__all__ = ["load_state", "load_tensors", "save_state", "save_tensors"]
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write named tensors and what is said of them, atomically.
+
+    Raises:
+        GanencError: if the file cannot be written.
+    """
+    # Cloned, as the format refuses tensors that share memory.
+    own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
+    write_bytes(path, save(own, dict(metadata)))
+
+
+def load_tensors(
+    path: str | Path,
+    what: str,
+    *,
+    form: str = "",
+    error: type[GanencError] = CheckpointError,
+    remedy: str = "",
+    device: str | torch.device = "cpu",
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What `save_tensors` wrote: the metadata, and the tensors by name.
+
+    Args:
+        path: the file.
+        what: it holds, in words, for errors.
+        form: what its metadata have to call its ``format``; anything if empty.
+        error: what is raised.
+        remedy: what to do about a file that cannot be read.
+        device: where the tensors go.
+
+    Raises:
+        GanencError: if the file is not there, is damaged, or holds something else.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as failure:
+        reason = " ".join(str(failure).split())
+        raise error(f"The {what} {path} cannot be read: {reason}{remedy and '; '}{remedy}.") from None
+    if form and metadata.get("format") != form:
+        raise error(f"{path} is a safetensors file, but it holds no {what} of ganenc.")
+    return metadata, tensors
+
+
+def save_state(path: str | Path, state: Any) -> None:
+    """Write nested dicts, lists, tensors and plain values, atomically. Tuples come back as lists.
+
+    Raises:
+        TypeError: if something else is in the state, or a key of a dict is neither a string nor an integer.
+        GanencError: if the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    outline = json.dumps(_outline(state, "", tensors))
+    save_tensors(path, tensors, {"format": "ganenc-state", "skeleton": outline})
+
+
+def load_state(path: str | Path) -> Any:
+    """Read what ``save_state`` wrote; tensors come back on the CPU.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or something else.
+    """
+    metadata, tensors = load_tensors(path, "training state", form="ganenc-state")
+    try:
+        return _restored(json.loads(metadata["skeleton"]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise CheckpointError(f"The training state {path} is damaged: its outline does not fit its tensors.") from None
+
+
+# Not torch's pytree, whose outlines name modules that reading them imports.
+def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """A state as JSON, with the name of a tensor in its place: each node is a mapping of its kind to what it holds."""
+    if isinstance(value, Tensor):
+        unique = f"{len(tensors)}{name}"  # A key may hold a slash, and 1 and "1" are two keys.
+        tensors[unique] = value
+        return {"tensor": unique}
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str | int)]
+        if wrong:
+            raise TypeError(f"a training state cannot hold the key {wrong[0]!r} (at {name or 'the top'})")
+        return {"dict": [[key, _outline(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_outline(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise TypeError(f"a training state cannot hold {type(value).__name__} (at {name or 'the top'})")
+
+
+def _restored(outline: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = outline.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _restored(item, tensors) for key, item in content}
+    return [_restored(item, tensors) for item in content] if kind == "list" else content
