@@ -80,7 +80,7 @@ class Backbone(Component, nn.Module, ABC):
         """
 
     def linear_weights(self) -> list[Tensor] | None:
-        """The weights (C,) by which LPIPS weighs the channels of each feature; None gives all the same weight."""
+        """The weights (C,) by which LPIPS weighs the channels of each feature, on its own device; None: all alike."""
         return None
 
     def fit(self, images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +25,7 @@ class ImageNetBackbone(Backbone):
     Args:
         options: none.
         context: what it is built for.
-        state: the weights, as torchvision names them; by default those that torchvision publishes, from torch's cache
-            or, if they are not there, from its site.
+        state: the weights, by torchvision's names; by default those that it publishes, from torch's cache or its site.
 
     Raises:
         WeightsMissingError: if the weights are not on disk and cannot be fetched.
@@ -53,7 +51,8 @@ class ImageNetBackbone(Backbone):
         *,
         state: Mapping[str, Tensor] | None = None,
     ) -> None:
-        from torchvision import models  # Takes seconds, which other backbones do without.
+        from lpips import ScalingLayer  # Takes seconds, as torchvision does; other backbones do without.
+        from torchvision import models
 
         super().__init__(options, context)
         source = "the weights given" if state is not None else str(checkpoint_path(self.url))
@@ -77,21 +76,16 @@ class ImageNetBackbone(Backbone):
         for module in self.features[self.convolution + 1 :]:
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # Grad-CAM reads the maps before it.
-        self.shift: Tensor
-        self.scale: Tensor
-        # As lpips has them: ImageNet's mean and deviation on the scale from -1 to 1, to three digits.
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        self.scaling = ScalingLayer()  # ImageNet's mean and deviation on the scale from -1 to 1, to three digits.
         self.freeze()
 
     @classmethod
     def available(cls) -> bool:
-        """Whether the weights are on disk."""
         return checkpoint_path(cls.url).is_file()
 
     def forward(self, images: Tensor) -> BackboneOutput:
         """The outputs of the slices, and the logits (N, 1000) if they are read."""
-        maps = (images - self.shift) / self.scale
+        maps: Tensor = self.scaling(images)
         features: list[Tensor] = []
         for start, end in itertools.pairwise((0, *self.cuts)):
             maps = self.features[start:end](maps)
@@ -105,13 +99,11 @@ class ImageNetBackbone(Backbone):
 
     def linear_weights(self) -> list[Tensor]:
         """The weights of the lpips package, version 0.1, one vector (C,) for each feature."""
-        spec = importlib.util.find_spec("lpips")
-        if spec is None or not spec.submodule_search_locations:
-            raise CheckpointError(
-                "The package lpips, which holds the linear weights of LPIPS, is not installed; install it."
-            )
-        state = _read(Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / self.linear_file)
-        return [state[f"lin{index}.model.1.weight"].flatten() for index in range(len(self.cuts))]
+        import lpips
+
+        state = _read(Path(lpips.__file__).parent / "weights" / "v0.1" / self.linear_file)
+        found = [state[f"lin{index}.model.1.weight"].flatten() for index in range(len(self.cuts))]
+        return [weight.to(self.scaling.scale.device) for weight in found]
 
 
 class Vgg16(ImageNetBackbone):
