@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from typing_extensions import Self
 
@@ -136,10 +137,37 @@ def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | No
 
 
 def option_rows(options: type[Spec]) -> list[Mapping[str, Any]]:
-    """The fields of an options model, for lists: name, type, default (None where required) and description."""
+    """The fields of an options model, for lists: name, type with its bounds, whether it is required, default as plain
+    data, description."""
     rows: list[Mapping[str, Any]] = []
     for name, field in options.model_fields.items():
+        bounds = [
+            f"{sign} {getattr(one, of)}" for one in field.metadata for of, sign in _SIGNS.items() if hasattr(one, of)
+        ]
         default = None if field.is_required() else field.get_default(call_default_factory=True)
-        shown = str(field.annotation) if getattr(field.annotation, "__args__", None) else field.annotation.__name__  # type: ignore[union-attr]
-        rows.append({"name": name, "type": shown, "default": default, "description": field.description or ""})
+        rows.append({
+            "name": name,
+            "type": " ".join(filter(None, [_type_text(field.annotation), ", ".join(bounds)])),
+            "required": field.is_required(),
+            "default": default.to_mapping() if isinstance(default, Spec) else default,
+            "description": field.description or "",
+        })  # fmt: skip
     return rows
+
+
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _type_text(annotation: Any) -> str:
+    """A type as people read it: ``int | null``, ``mean | max``, ``tuple[float, ...]``."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, inner))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_type_text, inner))
+    if get_origin(annotation) is Annotated:
+        return _type_text(inner[0])
+    if inner:
+        return f"{get_origin(annotation).__name__}[{', '.join(map(_type_text, inner))}]"
+    known = {type(None): "null", Ellipsis: "..."}
+    return known[annotation] if annotation in known else str(getattr(annotation, "__name__", annotation))

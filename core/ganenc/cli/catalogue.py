@@ -1,37 +1,49 @@
-"""``ganenc list`` and ``ganenc plugins``: what is installed. Imports no torch."""
+"""``ganenc list`` and ``ganenc plugins``: what is installed. Imports no torch but for ``--options``."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from ganenc_registry import KINDS, PluginStatus, registry
-from ganenc_registry.errors import UnknownNameError, nearest
+from ganenc_registry import KINDS, Contribution, Kind, PluginStatus, registry
+from ganenc_registry.components import Component, option_rows
+from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
 from ganenc_registry.loading import version_text
 
 from ganenc.cli.app import FAILED
-from ganenc.cli.console import emit, show, show_table
+from ganenc.cli.console import complain, emit, plain, show, show_table
 from ganenc.cli.options import Json
+from ganenc.models import find_fault
 
 __all__ = ["list_", "plugins"]
 
 MANY = 8
 """So many names of a kind are told one by one."""
+NO_COMPONENTS = ("generator", "model", "command")
+"""Kinds that are not chosen with options in a spec."""
 
 
 def list_(
     kind: Annotated[str | None, typer.Argument(help=f"One of: {', '.join(KINDS)}. By default all.")] = None,
+    options: Annotated[
+        bool, typer.Option("--options", help="Show the options of each: their types, defaults and what they do.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List what is installed, of every kind or of one: its name, a line about it, and where it comes from."""
-    wanted = None
-    if kind is not None:
-        wanted = next((known for known in KINDS if kind in (known, f"{known}s")), None)
-        if wanted is None:
-            raise UnknownNameError(f"There is no kind {kind!r}{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}.")
+    """List what is installed, of every kind or of one: its name, a line about it, and where it comes from.
+
+    With --options each is imported, and its options are listed: what a run's spec takes as {name: ..., options: {...}},
+    and --set by its path.
+    """
+    wanted = next((known for known in KINDS if kind in (known, f"{known}s")), None)
+    if kind is not None and wanted is None:
+        raise UnknownNameError(f"There is no kind {kind!r}{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}.")
     found = [(item, registry().owner(item.kind, item.name)) for item in registry().list(wanted)]
-    if as_json:
+    if options:
+        _list_options(wanted, [item for item, _ in found if item.kind not in NO_COMPONENTS], as_json)
+    elif as_json:
         emit([{**asdict(item), "owner": owner} for item, owner in found])
     elif found:
         show_table(["kind", "name", "summary", "from"], [[i.kind, i.name, i.summary, owner] for i, owner in found])
@@ -39,13 +51,46 @@ def list_(
         show(f"There is no {wanted or 'contribution'} installed.")
 
 
-def _brings(status: PluginStatus) -> str:
-    """The names that a plugin contributes; where there are many of a kind, how many."""
-    told = []
-    for kind in KINDS:
-        names = [f"{kind} {item.name}" for item in status.contributions if item.kind == kind]
-        told += names if len(names) <= MANY else [f"{len(names)} {kind}s (see `ganenc list {kind}`)"]
-    return ", ".join(told)
+def _list_options(kind: Kind | None, items: list[Contribution], as_json: bool) -> None:
+    """The options of components; what cannot be imported is named, and the rest go on."""
+    if kind in NO_COMPONENTS:
+        raise SpecError(f"A {kind} has no options in a spec; kinds that have are {', '.join(_components())}.")
+    found: list[tuple[Contribution, list[Any]]] = []
+    faults = []
+    for item in items:
+        try:
+            target = registry().resolve(item.kind, item.name)
+        except PluginError as error:
+            faults.append(str(error))
+            continue
+        own = isinstance(target, type) and issubclass(target, Component)
+        found.append((item, option_rows(target.Options) if own else []))
+    if as_json:
+        emit([{"kind": item.kind, "name": item.name, "options": rows} for item, rows in found])
+    else:
+        columns = ["kind", "name", "option", "type", "default", "what it does"]
+        show_table(columns, [row for item, rows in found for row in _option_lines(item, rows)])
+    for fault in faults:
+        complain(fault)
+    if faults:
+        raise typer.Exit(FAILED)
+
+
+def _option_lines(item: Contribution, rows: list[Any]) -> list[list[str]]:
+    told = [
+        [
+            one["name"],
+            one["type"],
+            "required" if one["required"] else json.dumps(plain(one["default"])),
+            one["description"],
+        ]
+        for one in rows
+    ]
+    return [[item.kind, item.name, *cells] for cells in told or [["", "", "", "It has no options."]]]
+
+
+def _components() -> list[str]:
+    return [kind for kind in KINDS if kind not in NO_COMPONENTS]
 
 
 def plugins(
@@ -60,8 +105,6 @@ def plugins(
     target that is not there, a model without its files, a spec with a wrong field. The others work all the same. What
     a plugin brings is looked up in its source; with --check it is imported. `ganenc check` runs it.
     """
-    from ganenc.models import find_fault
-
     found = registry().plugins
     told = [(one, [fault for item in one.contributions if (fault := find_fault(item, resolve=check))]) for one in found]
     if as_json:
@@ -74,10 +117,14 @@ def plugins(
 
 
 def _state(status: PluginStatus, faults: list[str]) -> str:
-    """What a plugin brings, and what is wrong with it."""
+    """What a plugin brings, where there are many of a kind how many, and what is wrong with it."""
     if status.error:
         return f"not loaded: {status.error}"
-    return "\n".join([_brings(status) or "nothing", *(f"broken: {fault}" for fault in faults)])
+    told = []
+    for kind in KINDS:
+        names = [f"{kind} {item.name}" for item in status.contributions if item.kind == kind]
+        told += names if len(names) <= MANY else [f"{len(names)} {kind}s (see `ganenc list {kind}`)"]
+    return "\n".join([", ".join(told) or "nothing", *(f"broken: {fault}" for fault in faults)])
 
 
 def _as_json(status: PluginStatus, faults: list[str]) -> dict[str, object]:

@@ -182,6 +182,32 @@ class TestCatalogue:
         assert "'generator'" in ran.err
         assert ran.err.count("\n") == 1
 
+    def test_list_shows_the_options_that_a_component_declares(self, run: Any) -> None:
+        found = {item["name"]: item["options"] for item in run("list", "attention", "--options", "--json").json()}
+        (weights,) = found["center"]
+        assert (weights["name"], weights["default"], weights["required"]) == ("weights", [0.375, 0.625], False)
+        assert "Equation 2" in weights["description"]
+        assert found["none"] == []
+        shown = run("list", "attention", "--options").out
+        assert weights["description"] in shown
+        assert "It has no options." in shown
+        ran = run("list", "model", "--options")
+        assert ran.code == 2
+        assert "attention" in ran.err
+
+    def test_options_of_what_cannot_be_imported_are_told_and_the_rest_are_listed(
+        self, run: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        installed = Registry()
+        installed.add_all(
+            [registry().get("loss", "mse"), Contribution("loss", "x", "an x", "nobody:X")], owner="a test"
+        )
+        monkeypatch.setattr("ganenc.cli.catalogue.registry", lambda: installed)
+        ran = run("list", "loss", "--options")
+        assert ran.code == 1
+        assert "nobody" in ran.err
+        assert "mse" in ran.out
+
     def test_plugins_says_why_one_failed_and_exits_with_1(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         item = Contribution(kind="loss", name="x", summary="an x", target="ganenc.objectives:MSE")
         statuses = [
