@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from ganenc_registry.components import Component, Context
@@ -60,6 +61,10 @@ class EncoderBlock(Component, nn.Module, ABC):
             Features (N, spec.out_channels, *spec.out_size), and the style heads' outputs.
         """
 
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """The weights of its style heads, for fine-tuning those alone; a block with heads names them here."""
+        return iter(())
+
 
 class AdaptiveBlock(EncoderBlock):
     """The paper's adaptive block (Figure 4, Tables 9 and 10).
@@ -109,6 +114,11 @@ class AdaptiveBlock(EncoderBlock):
         if self.spec.in_channels != self.spec.out_channels:
             bypass = self.bypass(bypass)
         return mix(x, bypass, self.spec.residual), (style_1, style_2)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """See :class:`EncoderBlock`."""
+        for head in filter(None, (self.head_1, self.head_2)):
+            yield from head.parameters()
 
     def _normalise(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from ganenc_registry.components import Context, build
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganenc.encoders.blocks import EncoderBlock
-from ganenc.encoders.layers import Conv, Linear
+from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 
@@ -78,6 +78,19 @@ class Encoder(nn.Module):
             vector = F.leaky_relu(self.hidden(vector), self.spec.slope)
         outcomes = [head(x, vector, styles) for head in self.heads]
         return Latents(self.spec.layout, {part.name: out for part, out in zip(self.spec.parts, outcomes)})
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """The weights of the layers that end in latents."""
+        yield from self.heads.parameters()
+        if self.hidden is not None:
+            yield from self.hidden.parameters()
+        for block in self.blocks:
+            yield from cast(EncoderBlock, block).head_parameters()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it has norms that gather statistics of the batches that it sees in training."""
+        return any(isinstance(module, ConditionalBatchNorm | nn.BatchNorm2d) for module in self.modules())
 
     @torch.no_grad()
     def center_on(self, generator: Generator) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Condition, ObjectiveSpec, encoded
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
@@ -92,8 +92,9 @@ class Finetune(Inverter):
         if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
             working = working.to(memory_format=torch.channels_last)
             images = images.contiguous(memory_format=torch.channels_last)
-        for name, parameter in working.named_parameters():
-            parameter.requires_grad_(self._trains(name))
+        working.requires_grad_(False)
+        for parameter in self._trained(working):
+            parameter.requires_grad_(True)
         size = len(images) if self.together else self.at_once(generator, working)
         parts: list[Inversion] = []
         for first in range(0, len(images), max(size, 1)):
@@ -119,11 +120,11 @@ class Finetune(Inverter):
         """See :meth:`Inverter.at_once`; photos that share an encoder do so within one call, whatever this says."""
         if self.batch is not None or self.together or encoder is None:
             return self.batch or 1
-        return pays_at_once(encoder, [p for name, p in encoder.named_parameters() if self._trains(name)])
+        return pays_at_once(encoder, self._trained(encoder))
 
-    def _trains(self, name: str) -> bool:
-        """Whether a weight of the encoder moves; of `heads`, those of the layers that end in latents."""
-        return self.layers == "all" or any(step.startswith(("head", "hidden")) for step in name.split("."))
+    def _trained(self, encoder: Encoder) -> list[nn.Parameter]:
+        """The weights of an encoder that move."""
+        return list(encoder.parameters() if self.layers == "all" else encoder.head_parameters())
 
     def _one(
         self,

@@ -110,9 +110,7 @@ class EncoderStep:
         return StepOutcome(result, latents, reconstruction)
 
     def _encoded(self, images: Tensor, labels: Tensor | None) -> Latents:
-        names = [name for name, _ in self.encoder.named_buffers()]
-        gathers = self.encoder.training and any(name.endswith("running_mean") for name in names)
-        if not self.checkpointing or gathers:
+        if not self.checkpointing or (self.encoder.training and self.encoder.gathers):
             encoded: Latents = self.encoder(images, labels=labels)
             return encoded
         return cast(Latents, checkpoint(self.encoder, images, labels=labels, use_reentrant=False))

@@ -383,6 +383,15 @@ def test_what_is_no_block_is_refused() -> None:
         build_encoder(GENERATORS["a vector"], block="test-no-block")
 
 
+@pytest.mark.parametrize("name", ["styles and a constant", "a vector and a condition", "a vector beside a map"])
+def test_heads_are_the_layers_that_end_in_latents(name: str) -> None:
+    encoder = build_encoder(GENERATORS[name])
+    found = {id(weight) for weight in encoder.head_parameters()}
+    named = {key for key, weight in encoder.named_parameters() if id(weight) in found}
+    assert named == {key for key in dict(encoder.named_parameters()) if "head" in key or key.startswith("hidden")}
+    assert encoder.gathers is (encoder.spec.norm == "conditional-batch")
+
+
 def test_channels_last_and_half_precision_give_the_same_latents() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(GENERATORS["styles and a constant"], blur=True, start="zero", head_gain=1.0).eval()
