@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 from ganenc_registry import GanencError, register, registry
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec, ObjectiveSpec, RunSpec, preset
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec, InvertSpec, ObjectiveSpec, RunSpec, preset
 
 if TYPE_CHECKING:
     from ganenc import editing as editing
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ganenc.inversion import Inversion as Inversion
     from ganenc.inversion import Inverter as Inverter
     from ganenc.inversion import invert as invert
+    from ganenc.jobs import ResultFolder as ResultFolder
+    from ganenc.jobs import invert_folder as invert_folder
     from ganenc.latents import Latents as Latents
     from ganenc.measures import Metric as Metric
     from ganenc.model import Model as Model
@@ -65,6 +67,7 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
         "foreign": ["Checkpoint", "read_checkpoint"],
         "generators": ["Generator", "build_generator"],
         "inversion": ["Inversion", "Inverter", "invert"],
+        "jobs": ["ResultFolder", "invert_folder"],
         "latents": ["Latents"],
         "measures": ["Metric"],
         "model": ["Model", "load"],
@@ -79,6 +82,7 @@ __all__ = [
     "EncoderSpec",
     "GanencError",
     "GeneratorSpec",
+    "InvertSpec",
     "ObjectiveSpec",
     "RunSpec",
     "preset",

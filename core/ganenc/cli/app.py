@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from ganenc_registry import registry
 from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError
 from typer.core import TyperGroup
 
-from ganenc.cli.console import complain
+from ganenc.cli.console import complain, say
 from ganenc.cli.table import COMMANDS
 from ganenc.files import import_script, is_out_of_memory
 
@@ -79,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after the program's name; by default those it was called with.
     """
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="ganenc")
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            app(args=None if arguments is None else list(arguments), prog_name="ganenc")
     except GanencError as error:
         complain(str(error))
         raise SystemExit(USAGE if isinstance(error, SpecError | UnknownNameError | DeviceError) else FAILED) from None
@@ -88,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         complain("The device ran out of memory; take fewer images at a time, or use --device cpu.")
         raise SystemExit(FAILED) from None
+
+
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Tell a warning as one sentence, without the place in the code that it comes from."""
+    say(f"Note: {message}")
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from ganenc_registry.errors import LatentsError, SpecError
@@ -28,9 +28,6 @@ from ganenc.cli.options import (
 )
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.inversion import default_method
-
-if TYPE_CHECKING:
-    from ganenc.model import Model
 
 __all__ = ["invert", "read_spec"]
 
@@ -140,46 +137,33 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:
-    """Saved latents => the same pixels again."""
-    from ganenc import load
+    """Saved latents => the same pixels again, a picture of each sample."""
+    import torch
+
+    from ganenc import images, load
+    from ganenc.jobs import unique_names
+    from ganenc.latents import Latents
 
     model = load(spec.model, device=spec.device)
-    written: list[dict[str, Any]] = []
-    taken: set[str] = set()
-    with Bar("rebuilding", len(files)) as bar:
-        for index, file in enumerate(files):
-            written += _rebuild_one(file, model, out, taken)
-            bar.update(index + 1)
+    generator = model.generator
+    samples = []
+    for file in files:
+        latents = Latents.load(file, model=model.hash, device=generator.device)
+        if latents.layout != generator.spec.layout:
+            raise LatentsError(f"The latents {file} have another layout than the generator takes; they are another's.")
+        stem = file.resolve().parent.name if file.stem == "latents" else file.stem
+        several = len(latents) > 1
+        samples += [(file, at, one, f"{stem}-{at:04d}" if several else stem) for at, one in enumerate(latents)]
+    names = unique_names([Path(f"{name}.png") for *_, name in samples])
+    written = []
+    with Bar("rebuilding", len(samples)) as bar:
+        for (file, at, one, _), name in zip(samples, names, strict=True):
+            with torch.no_grad():
+                made = generator.synthesize(one.to(generator.dtype))[0]
+            written.append({"latents": file, "sample": at, "image": out / f"{name}.png"})
+            images.write_png(out / f"{name}.png", made, value_range=generator.spec.value_range)
+            bar.update(len(written))
     if as_json:
         emit({"model": model.source, "model_hash": model.hash, "images": written})
     else:
-        for item in written:
-            show(f"{item['image']}")
-
-
-def _rebuild_one(file: Path, model: Model, out: Path, taken: set[str]) -> list[dict[str, Any]]:
-    import torch
-
-    from ganenc import images
-    from ganenc.latents import Latents
-
-    generator = model.generator
-    latents = Latents.load(file, model=model.hash, device=generator.device)
-    if latents.layout != generator.spec.layout:
-        raise LatentsError(
-            f"The latents {file} have another layout than the generator takes; they are another model's."
-        )
-    stem = file.resolve().parent.name if file.stem == "latents" else file.stem
-    written = []
-    for index, one in enumerate(latents):
-        base = stem if len(latents) == 1 else f"{stem}-{index:04d}"
-        name, count = base, 2
-        while name.casefold() in taken:
-            name, count = f"{base}-{count}", count + 1
-        taken.add(name.casefold())
-        with torch.no_grad():
-            made = generator.synthesize(one.to(generator.dtype))[0]
-        path = out / f"{name}.png"
-        images.write_png(path, made, value_range=generator.spec.value_range)
-        written.append({"latents": file, "sample": index, "image": path})
-    return written
+        show("\n".join(str(item["image"]) for item in written))

@@ -16,6 +16,7 @@ import pytest
 from ganenc.cli import main
 from ganenc.jobs import LISTED, WORST, ResultFolder
 from ganenc.models import save_pretrained
+from ganenc_registry.specs import InvertSpec
 from painting import Paints, calls, faults, grey, grey_photos, rows, seen
 from servers import serving
 from toys import ToyGenerator
@@ -202,3 +203,25 @@ def test_photos_that_share_an_encoder_are_refused(run: Any, photos: list[Path]) 
     code, _, err = run(*photos, "--method", "finetune", "--set", "method.options.together=true")
     assert code == 2
     assert "ganenc finetune" in err
+
+
+def test_a_file_says_all_and_options_and_settings_come_over_it(run: Any, out: Path, photos: list[Path]) -> None:
+    config = out.with_name("job.yaml")
+    spec = InvertSpec(photos=[str(photos[0]), str(photos[3])], seed=4, method="paints", fit="contain")
+    config.write_text(spec.to_yaml())
+    code, _, err = run("--config", config, "--seed", 5, "--set", "method.options.batch=1", "--quiet")
+    assert code == 0, err
+    assert calls == [[0], [30]]
+    (settings,) = ResultFolder(out).settings().values()
+    assert (settings["seed"], settings["fit"], settings["method"]["name"]) == (5, "contain", "paints")
+    config.write_text("phtos: [a.png]")
+    code, _, err = run("--config", config)
+    assert code == 2
+    assert "phtos: there is no such field (did you mean 'photos'?)" in err
+
+
+def test_a_model_has_to_be_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["invert", "a.png", "--out", str(out)])
+    assert ended.value.code == 2
+    assert "give --model" in capsys.readouterr().err

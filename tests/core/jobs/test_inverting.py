@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +19,19 @@ import numpy as np
 import pytest
 import torch
 from ganenc.files import Processes
-from ganenc.jobs import LISTED, WORST, JobResult, Record, ResultFolder, invert_folder
+from ganenc.inversion import PhotoFolder
+from ganenc.jobs import (
+    LISTED,
+    WORST,
+    BatchBegun,
+    JobResult,
+    PhotoDone,
+    PhotoFailed,
+    Record,
+    ResultFolder,
+    Stepped,
+    invert_folder,
+)
 from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc_registry.errors import GanencError, ImageError, SpecError
@@ -378,3 +392,77 @@ def test_a_finished_photo_is_in_the_index_while_the_next_ones_are_inverted(job: 
     faults[50] = looks
     invert(photos, job)
     assert len(known) == 4
+
+
+def test_events_tell_what_happens_in_their_order(job: Job, photos: list[Path]) -> None:
+    photos[1].write_text("no photo")
+    told: list[Any] = []
+    result = invert(photos[:6], job.but(on_event=told.append))
+    kinds = [type(event).__name__ for event in told]
+    assert kinds[:2] == ["Started", "BatchBegun"]
+    assert (kinds[-1], told[-1].result) == ("Finished", result)
+    assert (told[0].photos, told[0].todo, told[0].skipped) == (6, 6, 0)
+    assert [(event.before, len(event.photos)) for event in told if isinstance(event, BatchBegun)] == [(0, 4), (4, 2)]
+    assert [event.photo for event in told if isinstance(event, PhotoFailed)] == [photos[1]]
+    done = [event for event in told if isinstance(event, PhotoDone)]
+    assert [event.photo for event in done] == [photo for photo in photos[:6] if photo != photos[1]]
+    assert all((event.folder / "latents.safetensors").is_file() for event in done)
+    assert [event.facts["metrics"] for event in done] == [row["metrics"] for row in result.rows]
+    steps = [event.done for event in told if isinstance(event, Stepped)]
+    assert steps == sorted(steps)
+    assert (steps[0], steps[-1]) == (0, 6)
+    assert any(event.terms == {"total": 1.0} for event in told if isinstance(event, Stepped))
+
+
+def test_who_listens_can_stop_it_and_it_goes_on(job: Job, photos: list[Path]) -> None:
+    def enough(event: Any) -> None:
+        if isinstance(event, BatchBegun) and event.before:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        invert(photos, job.but(on_event=enough))
+    assert set(rows(job.out)) == {"0.png", "1.png", "2.png", "3.png"}
+    assert invert(photos, job).skipped == 4
+
+
+def test_the_folder_gives_what_each_photo_left(job: Job, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    photos[2].write_text("no photo")
+    invert(photos[:3], job)
+    folder = ResultFolder(job.out)
+    monkeypatch.chdir(photos[0].parent)
+    for name in (photos[1], "1.png", "1"):
+        left = folder.photo(name)
+        assert left.facts()["model_hash"] == job.model.hash
+        assert float(left.picture(left.TARGET).mean()) == pytest.approx(10 / 127.5 - 1, abs=1e-3)
+        assert len(left.latents(model=job.model.hash)) == 1
+    with pytest.raises(ImageError, match=r"2\.png could not be inverted"):
+        folder.photo("2.png")
+    with pytest.raises(ImageError, match=r"knows no photo 9\.png"):
+        folder.photo("9.png")
+    assert folder.failed() == ([photos[2]], None)
+    assert list(ResultFolder(job.out / "nothing").rows()) == []
+
+
+def test_the_page_is_made_of_what_is_at_hand(job: Job, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job.but(report=True)
+    read: list[str] = []
+    picture = PhotoFolder.picture
+
+    def counted(self: PhotoFolder, name: str, **known: Any) -> torch.Tensor:
+        read.append(f"{self.path.name}/{name}")
+        return picture(self, name, **known)
+
+    monkeypatch.setattr(PhotoFolder, "picture", counted)
+    invert(photos[:2], job)
+    assert read == []
+    invert(photos[:3], job)
+    assert len(read) == 4, "of the two that an earlier process left"
+    assert (job.out / "index.html").read_text().count("<img") == 6
+
+
+def test_a_psnr_that_json_lacks_is_infinite(job: Job, photos: list[Path]) -> None:
+    assert math.isfinite(invert(photos[:1], job).metrics["psnr"])
+    line = json.loads((job.out / "index.jsonl").read_text())
+    line["metrics"]["psnr"] = None
+    (job.out / "index.jsonl").write_text(json.dumps(line) + "\n")
+    assert invert(photos[:1], job).metrics["psnr"] == math.inf
