@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ganenc.images import Range
-from ganenc.report.pictures import data_url, picture
+from ganenc.report.pictures import picture
 from ganenc.report.texts import metric_name, metric_text, plain, seconds_text
 
 __all__ = ["render"]
@@ -32,7 +32,6 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {
-        "data_url": data_url,
         "metric": metric_text,
         "metric_name": metric_name,
         "plain": plain,

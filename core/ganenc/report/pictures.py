@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganenc.images import Range, convert_range, png_bytes, shrink
 
-__all__ = ["FEW_PIXELS", "Picture", "amplification", "data_url", "difference", "picture"]
+__all__ = ["FEW_PIXELS", "Picture", "amplification", "difference", "picture"]
 
 FEW_PIXELS = 256
 """Images with a longer side under this are shown enlarged, pixel by pixel."""
@@ -33,12 +33,8 @@ def picture(pixels: Tensor, limit: int, value_range: Range = (-1.0, 1.0)) -> Pic
         pixels, value_range = pixels.float(), (0.0, 255.0)
     small = shrink(pixels.detach().float().cpu(), limit)
     height, width = small.shape[-2:]
-    return Picture(data_url(png_bytes(small, value_range)), width, height, max(height, width) < FEW_PIXELS)
-
-
-def data_url(png: bytes) -> str:
-    """The bytes of a PNG file as a URL."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    url = "data:image/png;base64," + base64.b64encode(png_bytes(small, value_range)).decode("ascii")
+    return Picture(url, width, height, max(height, width) < FEW_PIXELS)
 
 
 def amplification(a: Tensor, b: Tensor, *, value_range: Range) -> int:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import RunSpec
+from torch import Tensor
 
 from ganenc.files import write_text
+from ganenc.images import read, to_uint8
 from ganenc.models import read_config
 from ganenc.report.chart import curves_of, panels
 from ganenc.report.pages import render
@@ -26,8 +28,8 @@ def run_report(
     title: str,
     run: RunSpec,
     history: Sequence[Mapping[str, float]],
-    grids: Sequence[tuple[int, bytes]] = (),
-    attention: bytes | None = None,
+    grids: Mapping[int, Tensor] | None = None,
+    attention: Tensor | None = None,
     seconds: float | None = None,
     stopped: str = "",
     generator_hash: str = "",
@@ -38,8 +40,8 @@ def run_report(
         title: what was trained.
         run: the resolved spec.
         history: the rows of metrics: ``step``, every term by name, and what else was logged.
-        grids: sample grids as (step, bytes of a PNG file), of which the first and the last are shown.
-        attention: where the attention looks, as the bytes of a PNG file.
+        grids: sample grids, uint8 (C, H, W), by step, of which the first and the last are shown.
+        attention: where the attention looks, uint8 (C, H, W).
         seconds: how long the run has taken.
         stopped: why the run ended early, if it did.
         generator_hash: the hash of the generator's weights.
@@ -57,7 +59,7 @@ def run_report(
         title=title,
         numbers=numbers,
         run=run,
-        grids=[*grids[:1], *grids[-1:]] if len(grids) > 1 else grids,
+        grids={step: grids[step] for step in (min(grids), max(grids))} if grids else {},
         attention=attention,
         panels=panels(curves_of(history, ignore=NO_TERMS)),
         settings={**settings, **{name: text for name, text in said.items() if text}},
@@ -75,6 +77,7 @@ def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Pat
     run = RunSpec.from_file(folder / "run.yaml")
     pictures = sorted((folder / "grids").glob("step-*.png"))
     seen = folder / "attention.png"
+    grids = {int(path.stem.partition("-")[2]): path for path in (*pictures[:1], *pictures[-1:])}
     try:
         info = read_config(folder / "encoder").get("info", {})
     except GanencError:
@@ -83,8 +86,8 @@ def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Pat
         title=f"{run.task} {folder.resolve().name}",
         run=run,
         history=_rows(folder / "metrics.jsonl"),
-        grids=[(int(path.stem.partition("-")[2]), path.read_bytes()) for path in (*pictures[:1], *pictures[1:][-1:])],
-        attention=seen.read_bytes() if seen.is_file() else None,
+        grids={step: to_uint8(read(path)) for step, path in grids.items()},
+        attention=to_uint8(read(seen)) if seen.is_file() else None,
         seconds=seconds,
         stopped=str(info.get("stopped", "")),
         generator_hash=str(info.get("generator", "")),

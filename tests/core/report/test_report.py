@@ -382,13 +382,14 @@ class TestSummary:
 
 class TestRunReport:
     def test_it_shows_curves_grids_and_the_spec(self, pair: tuple[Tensor, Tensor]) -> None:
-        png = images.png_bytes(pair[0])
+        grid = images.to_uint8(pair[0])
         run = preset("pretrain", generator="a-model", steps=40)
-        page = Page(run_report(title="t", run=run, history=HISTORY, grids=[(1, png), (9, png), (29, png)]))
+        page = Page(run_report(title="t", run=run, history=HISTORY, grids={9: grid, 29: grid, 1: grid}))
         page.assert_alone()
         assert "29 of 40" in page.text
         assert run.to_yaml() in page.text
-        assert [name.partition(":")[0] for name in page.images()] == ["step 1", "step 29"]
+        assert list(page.images()) == ["Step 1", "Step 29"]
+        assert np.array_equal(page.images()["Step 1"], grid.permute(1, 2, 0))
 
     def test_it_reads_what_a_run_left_with_a_torn_last_line(self, tmp_path: Path, pair: tuple[Tensor, Tensor]) -> None:
         write_text(tmp_path / "run.yaml", preset("pretrain", generator="a-model", steps=40).to_yaml())
@@ -397,7 +398,7 @@ class TestRunReport:
         path = write_run_report(tmp_path)
         page = Page(path.read_text())
         assert "29 of 40" in page.text
-        assert any(name.startswith("step 20:") for name in page.images())
+        assert "Step 20" in page.images()
         assert "Where the attention looks" not in page.text
         images.write_png(tmp_path / "attention.png", pair[1])
         page = Page(write_run_report(tmp_path).read_text())
