@@ -144,7 +144,7 @@ def evaluate(
     job = Job(session, method, chosen, seed, integers(candidates, option="--candidates"), gauge)
     with session.generator.using(**_settings_of(session, truncation if samples else None)):
         ways = _measure_apart(job, target, way)
-    evaluated = Evaluated(ways, _mean_scores(job, target.images), _words(gauge, target.images))
+    evaluated = Evaluated(ways, _mean_scores(job, target.images), _words(gauge, target.images), gauge.metrics)
     facts: dict[str, Any] = {"model": model, "model_hash": session.hash, "encoder": encoder, "method": method}
     facts |= {"options": chosen, "objective": towards, "seed": seed, "photos": photos, "samples": samples}
     facts |= {"images": len(target.images), "folds": folds, "seconds_each": next(iter(ways.values())).seconds}

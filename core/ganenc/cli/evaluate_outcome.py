@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganenc.cli.console import show, show_table
 
 if TYPE_CHECKING:
-    from ganenc.measures import Scores
+    from ganenc.measures import Metric, Scores
 
 __all__ = ["Evaluated", "Measured"]
 
@@ -36,6 +36,8 @@ class Evaluated:
     """The metrics of the generator's mean image against every image."""
     settings: Mapping[str, str]
     """How each metric was taken."""
+    taken: Mapping[str, Metric]
+    """The metrics by name."""
 
     def as_json(self) -> dict[str, Any]:
         """The metrics as data: those of the first way at the top, and where there are labels all of them by way."""
@@ -71,28 +73,30 @@ class Evaluated:
         return {"metrics": metrics, "per_image": scores.rows}
 
     def _show_metrics(self, scores: Scores) -> None:
-        from ganenc.report import metric_text
-
         base = self.base.table()
         rows = [
-            [name, metric_text(name, mean), _spread(name, std), metric_text(name, base[name][0]), self.settings[name]]
+            [
+                name,
+                self._text(name, mean),
+                self._spread(name, std),
+                self._text(name, base[name][0]),
+                self.settings[name],
+            ]
             for name, (mean, std) in scores.table().items()
         ]
         spread = "± over folds" if len(scores.folds) > 1 else "± std"
         show_table(["metric", "mean", spread, "mean image", "taken with"], rows, numeric=[1, 2, 3])
 
     def _show_ways(self) -> None:
-        from ganenc.report import metric_text
-
         def cell(name: str, mean: float, std: float | None) -> str:
-            return metric_text(name, mean) + ("" if std is None else f" ± {_spread(name, std)}")
+            return self._text(name, mean) + ("" if std is None else f" ± {self._spread(name, std)}")
 
         base = self.base.table()
         rows = [
             [way, *(cell(name, *numbers) for name, numbers in one.scores.table().items())]
             for way, one in self.ways.items()
         ]
-        rows.append(["(mean image)", *(metric_text(name, mean) for name, (mean, _) in base.items())])
+        rows.append(["(mean image)", *(self._text(name, mean) for name, (mean, _) in base.items())])
         show_table(["labels", *base], rows, numeric=range(1, len(base) + 1))
         for name, words in self.settings.items():
             show(f"{name}: {words}")
@@ -108,7 +112,11 @@ class Evaluated:
                 return way, sum(a == b for a, b in zip(given.labels or (), found.labels or (), strict=True))
         return None
 
+    def _text(self, name: str, value: float) -> str:
+        from ganenc.report import metric_text
 
-def _spread(name: str, value: float | None) -> str:
-    """A deviation as text; empty where there is none."""
-    return "" if value is None else f"{value:.2f}" if name == "psnr" else f"{value:.3f}"
+        return metric_text(value, self.taken[name])
+
+    def _spread(self, name: str, value: float | None) -> str:
+        """A deviation as text; empty where there is none."""
+        return "" if value is None else f"{value:.{self.taken[name].digits}f}"

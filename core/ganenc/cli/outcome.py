@@ -108,23 +108,23 @@ def _show_rows(result: JobResult) -> None:
     from ganenc.report import seconds_text
 
     rows = result.rows
-    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     labelled = bool(rows[0].get("labels_from"))
     blank = [""] * labelled
     cells = [
         [Path(row["photo"]).name, *([f"{row.get('label')} ({row.get('labels_from')})"] * labelled),
-         *_texts(row["metrics"], names), seconds_text(row["seconds"])]
+         *_texts(row["metrics"], result), seconds_text(row["seconds"])]
         for row in rows
     ]  # fmt: skip
-    cells.append(["(mean image)", *blank, *_texts(result.metrics_of_the_mean_image, names), ""])
-    last = ["mean", *blank, *_texts(result.metrics, names), seconds_text(result.seconds)]
-    head = ["photo", *(["class"] * labelled), *names, "seconds"]
+    cells.append(["(mean image)", *blank, *_texts(result.metrics_of_the_mean_image, result), ""])
+    last = ["mean", *blank, *_texts(result.metrics, result), seconds_text(result.seconds)]
+    head = ["photo", *(["class"] * labelled), *result.metrics, "seconds"]
     if result.done > len(rows):
         show(f"Of {result.done} photos, the {len(rows)} of lowest PSNR; the means are of all:")
     show_table(head, cells, numeric=range(1 + len(blank), len(head)), last=last)
 
 
-def _texts(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
+def _texts(metrics: Mapping[str, float], result: JobResult) -> list[str]:
     from ganenc.report import metric_text
 
-    return [metric_text(name, metrics[name]) if name in metrics else "" for name in names]
+    taken = result.taken
+    return [metric_text(metrics[name], taken.get(name)) if name in metrics else "" for name in result.metrics]

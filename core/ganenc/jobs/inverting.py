@@ -97,7 +97,7 @@ def invert_folder(
     with record:
         work.run()
         record.finish()
-        result = JobResult(record, worker.facts())
+        result = JobResult(record, worker.facts(), worker.model.metrics())
         if report and result.rows and processes.first:
             folder.write_summary(summary_page(result, worker, work.pictures))
     work.tell(Finished(result))

@@ -12,6 +12,7 @@ from typing import Any
 from ganenc.jobs.photo_index import INDEX
 from ganenc.jobs.record import Record
 from ganenc.jobs.result_folder import DONE
+from ganenc.measures import Metric
 
 __all__ = ["LISTED", "WORST", "JobResult"]
 
@@ -32,6 +33,7 @@ class JobResult:
     Args:
         record: of the job, finished.
         facts: what is true of all photos: ``model``, ``model_hash``, ``method``, ``align``, ``metric_settings``.
+        taken: the metrics by name.
 
     Attributes:
         photos: how many were asked for.
@@ -42,8 +44,8 @@ class JobResult:
         warnings: on photos that are unlike what the generator makes, as far as they are told; ``far`` are all.
     """
 
-    def __init__(self, record: Record, facts: Mapping[str, Any]) -> None:
-        self.folder, self.facts = record.folder, facts
+    def __init__(self, record: Record, facts: Mapping[str, Any], taken: Mapping[str, Metric]) -> None:
+        self.folder, self.facts, self.taken = record.folder, facts, taken
         self.photos, self.skipped = len(record.photos), record.skipped
         self.done = self.failed = self.far = 0
         self.failures: list[tuple[Path, str]] = []

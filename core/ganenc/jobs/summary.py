@@ -59,6 +59,7 @@ def summary_page(result: JobResult, worker: Worker, pictures: Pictures) -> str:
             "hash of the model's weights": model.hash,
         },
         metric_settings=result.facts["metric_settings"],
+        taken=result.taken,
     )
 
 

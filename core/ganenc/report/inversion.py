@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ganenc.images import Range, draw_frame, to_uint8
-from ganenc.measures import DomainCheck, judge
+from ganenc.measures import PSNR, DomainCheck, Metric, judge, psnr
 from ganenc.objectives import Look
 from ganenc.report.chart import curves_of, panels
 from ganenc.report.pages import render
@@ -42,7 +42,7 @@ def inversion_report(
     reconstruction: Tensor,
     metrics: Mapping[str, float],
     value_range: Range = (-1.0, 1.0),
-    metric_settings: Mapping[str, str] | None = None,
+    taken: Mapping[str, Metric] | None = None,
     looks: Sequence[Look] = (),
     place: ReportedPlace | None = None,
     history: Sequence[Mapping[str, float]] = (),
@@ -60,7 +60,7 @@ def inversion_report(
         reconstruction: what the generator makes of its latents, (C, H, W).
         metrics: of the two, by name.
         value_range: the values of black and white.
-        metric_settings: how each metric was taken, by name.
+        taken: these metrics themselves, by name, for their units and how they were taken.
         looks: where the attention looks in this one image; the whole image, shown anyway, is left out.
         place: where in its photo the target lies, where it was aligned.
         history: the terms of every step.
@@ -71,7 +71,8 @@ def inversion_report(
         model_hash: of its weights.
     """
     settings = settings or {}
-    numbers = {metric_name(name): metric_text(name, value) for name, value in metrics.items()}
+    taken = taken or {}
+    numbers = {metric_name(name): metric_text(value, taken.get(name)) for name, value in metrics.items()}
     known: dict[str, object] = {"model": model} if model else {}
     if model_hash:
         known["hash of its weights"] = model_hash
@@ -79,7 +80,7 @@ def inversion_report(
         numbers["seconds"] = seconds_text(seconds)
         speed = f", {len(history) / seconds:.1f} steps a second" if history and seconds else ""
         known["time"] = f"{seconds:.1f} s{speed}"
-    final = metrics.get("psnr", math.nan)
+    final = psnr(target[None], reconstruction[None], value_range=value_range)[0]
     return render(
         "inversion.html",
         title=title,
@@ -96,7 +97,7 @@ def inversion_report(
         looks=[look for look in looks if look.name != "image"],
         panels=panels(curves_of(history)),
         metrics=metrics,
-        metric_settings=metric_settings or {},
+        taken=taken,
         settings=settings,
         facts_shown={**known, **settings},
     )
@@ -107,13 +108,16 @@ def notebook_pictures(
     targets: Sequence[Tensor],
     reconstructions: Sequence[Tensor],
     metrics: Sequence[Mapping[str, float]],
+    taken: Mapping[str, Metric],
     value_range: Range = (-1.0, 1.0),
 ) -> str:
     """Photos, (C, H, W) each, beside what came of them and the differences, as HTML for a cell of a notebook."""
     rows = [
         {
             "name": name,
-            "numbers": ", ".join(f"{metric_name(key)} {metric_text(key, value)}" for key, value in numbers.items()),
+            "numbers": ", ".join(
+                f"{metric_name(key)} {metric_text(value, taken.get(key))}" for key, value in numbers.items()
+            ),
             **_compared(target, made, value_range),
         }
         for name, target, made, numbers in zip(names, targets, reconstructions, metrics, strict=True)
@@ -132,7 +136,7 @@ def _compared(target: Tensor, reconstruction: Tensor, value_range: Range) -> dic
     }
 
 
-def _bars(check: DomainCheck, final: float) -> list[tuple[str, float, str, float]]:
+def _bars(check: DomainCheck, final: float) -> list[tuple[str, str, str, float]]:
     """Bars by name: a PSNR, its kind, and the bar's length in percent."""
     rows = [
         (f"{check.baseline.count} generated images, one pass", check.baseline.psnr, "generated"),
@@ -141,7 +145,7 @@ def _bars(check: DomainCheck, final: float) -> list[tuple[str, float, str, float
         ("This photo and the mean image", check.photo_mean_psnr, "mean"),
     ]
     top = max((value for _, value, _ in rows if math.isfinite(value)), default=1.0)
-    return [(name, value, kind, _share(value, top)) for name, value, kind in rows]
+    return [(name, metric_text(value, PSNR), kind, _share(value, top)) for name, value, kind in rows]
 
 
 def _share(value: float, top: float) -> float:

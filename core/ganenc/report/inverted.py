@@ -155,7 +155,7 @@ class Inverted(Inversion):
             reconstruction=made,
             metrics=one.scores[0],
             value_range=model.generator.spec.value_range,
-            metric_settings={name: metric.words(one.targets) for name, metric in model.metrics().items()},
+            taken=model.metrics(),
             looks=self.looks,
             place=place,
             history=one.history[0] if one.history else [],
@@ -210,6 +210,7 @@ class Inverted(Inversion):
             [photo.target for photo in self.photos[:SHOWN]],
             list(self.reconstructions[:SHOWN]),
             self.scores[:SHOWN],
+            self.model.metrics(),
             self.model.generator.spec.value_range,
         )
 

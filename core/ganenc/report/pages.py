@@ -32,8 +32,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {
-        "metric": metric_text,
         "metric_name": metric_name,
+        "metric_text": metric_text,
         "plain": plain,
         "quoted": partial(quote, errors="surrogateescape"),
         "seconds": seconds_text,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganenc.images import Range
-from ganenc.measures import mean_std
+from ganenc.measures import Metric, mean_std
 from ganenc.report.pages import render
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
@@ -62,6 +62,7 @@ def summary_report(
     value_range: Range = (-1.0, 1.0),
     settings: Mapping[str, Any] | None = None,
     metric_settings: Mapping[str, str] | None = None,
+    taken: Mapping[str, Metric] | None = None,
 ) -> str:
     """One self-contained HTML page about many inversions; a pure function of its data.
 
@@ -74,9 +75,11 @@ def summary_report(
         value_range: the values of black and white.
         settings: the settings of the method.
         metric_settings: how each metric was taken, by name.
+        taken: the metrics themselves, by name, for their units.
     """
     totals = totals or Totals.of(photos, len(failures))
-    numbers = {f"mean {metric_name(name)}": metric_text(name, value) for name, value in totals.means.items()}
+    taken = taken or {}
+    numbers = {f"mean {metric_name(key)}": metric_text(mean, taken.get(key)) for key, mean in totals.means.items()}
     return render(
         "summary.html",
         title=title,
@@ -89,5 +92,6 @@ def summary_report(
         baseline=baseline,
         failures=failures,
         metric_settings={metric_name(name): how for name, how in (metric_settings or {}).items()},
+        taken=taken,
         settings=settings or {},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ganenc.measures import Metric
+
 __all__ = ["duration", "metric_name", "metric_text", "plain", "seconds_text"]
 
 
@@ -14,11 +16,12 @@ def metric_name(name: str) -> str:
     return first.upper() + (f" ({rest})" if rest else "")
 
 
-def metric_text(name: str, value: float) -> str:
-    """A metric as text: PSNR in dB, the others with three digits."""
+def metric_text(value: float, metric: Metric | type[Metric] | None = None) -> str:
+    """What a metric gives, with its digits and its unit."""
     if not math.isfinite(value):
-        return "identical" if name == "psnr" and value > 0 else "not a number"
-    return f"{value:.2f} dB" if name == "psnr" else f"{value:.3f}"
+        return "identical" if metric is not None and metric.higher_is_better and value > 0 else "not a number"
+    digits, unit = (3, "") if metric is None else (metric.digits, metric.unit)
+    return f"{value:.{digits}f} {unit}".rstrip()
 
 
 def seconds_text(seconds: float) -> str:

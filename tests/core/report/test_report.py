@@ -19,7 +19,7 @@ from ganenc.encoders import build_encoder
 from ganenc.files import write_text
 from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.measures import Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
+from ganenc.measures import PSNR, SSIM, Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
 from ganenc.objectives import Look
 from ganenc.report import (
     MOST_POINTS,
@@ -105,6 +105,7 @@ def look_of(name: str, weight: float | None, target: Tensor, made: Tensor) -> Lo
     return Look(name, weight, target[None], made[None])
 
 
+TAKEN = {"psnr": PSNR(), "ssim": SSIM()}
 HISTORY = [
     {"step": float(step), "image/mse": 1 / step, "at1/mse": 2 / step, "latent/w/mse": 0.1, "total": 3.1 / step}
     for step in range(1, 30)
@@ -119,7 +120,7 @@ class TestInversionReport:
             "target": target,
             "reconstruction": made,
             "metrics": {"psnr": 25.123, "ssim": 0.5, "lpips-hands": 0.25},
-            "metric_settings": {"psnr": "peak 255"},
+            "taken": TAKEN,
             "looks": [look_of("image", 1.0, target, made), look_of("at1", 0.375, target, made)],
             "history": HISTORY,
             "check": check_of(28.0, 17.6),
@@ -147,12 +148,13 @@ class TestInversionReport:
 
     def test_it_names_metrics_settings_model_and_hash(self, pair: tuple[Tensor, Tensor]) -> None:
         text = self.page(pair).text
-        for word in ("25.12 dB", "0.500", "LPIPS (hands)", "peak 255", "a-model", "ab" * 32, "finetune", "0.0015",
+        for word in ("25.12 dB", "0.500", "LPIPS (hands)", "0.250", "peak 255", "data range 255", "a-model",
+                     "ab" * 32, "finetune", "0.0015",
                      "2.9 steps a second", "a <b> & 'c'.png", "AT1, photo", "weight 0.375", "yes", "none"):  # fmt: skip
             assert word in text, word
 
     def test_it_leaves_out_what_it_is_not_given(self, pair: tuple[Tensor, Tensor]) -> None:
-        page = self.page(pair, looks=(), history=(), check=None, settings=None, metric_settings=None, seconds=None)
+        page = self.page(pair, looks=(), history=(), check=None, settings=None, taken=None, seconds=None)
         assert set(page.images()) == {"Photo", "Reconstruction", "Difference"}
         assert "Loss" not in page.text
         assert "Photo or encoder?" not in page.text
@@ -168,7 +170,12 @@ class TestInversionReport:
     def test_grey_images_of_another_range_are_shown(self) -> None:
         picture = torch.linspace(0, 1, 64).reshape(1, 8, 8)
         html = inversion_report(
-            title="x", target=picture, reconstruction=picture, metrics={"psnr": math.inf}, value_range=(0.0, 1.0)
+            title="x",
+            target=picture,
+            reconstruction=picture,
+            metrics={"psnr": math.inf},
+            taken=TAKEN,
+            value_range=(0.0, 1.0),
         )
         page = Page(html)
         assert page.images()["Photo"].max() == 255
@@ -205,7 +212,7 @@ def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
     run = preset("pretrain", generator=bad, steps=4)
     pages = [
         inversion_report(
-            title=bad, target=target, reconstruction=made, metrics={bad: 1.0}, metric_settings={bad: bad},
+            title=bad, target=target, reconstruction=made, metrics={bad: 1.0},
             looks=[look_of(bad, None, target, made)], place=place, history=rows, settings={bad: bad, "method": bad},
             model=bad, model_hash=bad,
         ),
@@ -367,7 +374,11 @@ class TestSummary:
             ReportedPhoto("<c>.png", {"psnr": 30.0, "ssim": 0.7}, 5.0),
         ]
         html = summary_report(
-            title="all", photos=photos, failures=[("bad.jpg", "it is <broken>")], baseline={"psnr": 17.0, "ssim": 0.4}
+            title="all",
+            photos=photos,
+            taken=TAKEN,
+            failures=[("bad.jpg", "it is <broken>")],
+            baseline={"psnr": 17.0, "ssim": 0.4},
         )
         page = Page(html)
         page.assert_alone()
@@ -414,5 +425,7 @@ def test_means_and_texts() -> None:
     assert mean_std([1.0, 3.0, math.inf]) == (2.0, pytest.approx(math.sqrt(2)))
     assert mean_std([5.0]) == (5.0, 0.0)
     assert mean_std([math.inf])[0] == math.inf
-    assert metric_text("psnr", 20.123) == "20.12 dB"
-    assert metric_text("ssim", math.nan) == "not a number"
+    assert metric_text(20.123, PSNR) == "20.12 dB"
+    assert metric_text(math.inf, PSNR) == "identical"
+    assert metric_text(math.nan, SSIM) == metric_text(math.inf) == "not a number"
+    assert metric_text(0.5) == "0.500"
