@@ -17,7 +17,7 @@ from ganenc import editing, images
 from ganenc.editing import directions
 from ganenc.files import write_bytes
 from ganenc.images import sheet
-from ganenc.objectives import build_attention, context_for
+from ganenc.objectives import build_attention, context_for, pictures
 from ganenc_plugin_hands.models import MODELS, PHOTOS
 from torch import Tensor
 from torch.nn import functional as F
@@ -157,7 +157,7 @@ def look(name: str, image: Tensor) -> dict[str, Tensor]:
     """What an attention sees in an image (1, 3, H, W), by captions."""
     chosen = build_attention(name, context_for(BACKBONE))
     with torch.no_grad():
-        seen = chosen.pictures(image, chosen.prepare(image))
+        seen = pictures(chosen, image, chosen.prepare(image))
     return {f"{name}: {view}": picture[0] for view, picture in seen.items()}
 
 

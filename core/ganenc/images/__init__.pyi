@@ -9,7 +9,6 @@ from .drawing import colours_of as colours_of
 from .drawing import draw_boxes as draw_boxes
 from .drawing import draw_frame as draw_frame
 from .drawing import heat_over as heat_over
-from .drawing import keep_over as keep_over
 from .drawing import sheet as sheet
 from .finding import find as find
 from .grids import grid as grid

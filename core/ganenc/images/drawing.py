@@ -14,7 +14,7 @@ from torch import Tensor
 from ganenc.images.ranges import Range, convert_range
 from ganenc.images.writing import to_image
 
-__all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "keep_over", "sheet"]
+__all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "sheet"]
 
 Colour = tuple[float, float, float]
 
@@ -28,8 +28,6 @@ HEAT: tuple[Colour, ...] = (
 """The colours of heat from 0 to 1, evenly spaced, each lighter than the one before."""
 HEAT_SHARES = (0.35, 0.75)
 """How much of the colour lies over the image's greys where the heat is 0 and where it is 1."""
-DIM = 0.45
-"""What is left of the contrast where nothing is kept."""
 BOX_COLOURS: tuple[Colour, ...] = ((1.0, 0.85, 0.1), (0.2, 0.85, 1.0), (1.0, 0.35, 0.6))
 """The colours of boxes, in their order."""
 CELL = 256
@@ -50,13 +48,6 @@ def heat_over(images: Tensor, heat: Tensor, value_range: Range = (-1.0, 1.0)) ->
     grey = convert_range(images.float(), value_range, (0.0, 1.0)).clamp(0.0, 1.0).mean(1, keepdim=True)
     share = HEAT_SHARES[0] + (HEAT_SHARES[1] - HEAT_SHARES[0]) * heat.to(grey).nan_to_num(0.0).clamp(0.0, 1.0)
     return convert_range(grey.lerp(colours_of(heat.to(grey)), share), (0.0, 1.0), value_range).to(images)
-
-
-def keep_over(images: Tensor, mask: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images (N, 1 or 3, H, W) where a mask (N, 1, H, W) is above 0, dim and grey elsewhere: (N, 3, H, W)."""
-    colour = _colour(images)
-    dark = value_range[0] + (colour.mean(1, keepdim=True) - value_range[0]) * DIM
-    return torch.where(mask.to(colour) > 0, colour, dark)
 
 
 def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1.0, 1.0)) -> Tensor:

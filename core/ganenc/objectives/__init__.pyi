@@ -3,12 +3,9 @@ from .adam import restore_adam as restore_adam
 from .attentions import AT2_MARGIN as AT2_MARGIN
 from .attentions import Attention as Attention
 from .attentions import CenterAttention as CenterAttention
-from .attentions import Look as Look
 from .attentions import NoAttention as NoAttention
 from .attentions import TwoWeights as TwoWeights
 from .attentions import View as View
-from .attentions import looks as looks
-from .attentions import looks_sheet as looks_sheet
 from .attentions import three_views as three_views
 from .backbones.base import Backbone as Backbone
 from .backbones.base import BackboneOutput as BackboneOutput
@@ -23,6 +20,12 @@ from .backbones.loading import context_for as context_for
 from .backbones.loading import load_backbone as load_backbone
 from .backbones.weights import checkpoint_path as checkpoint_path
 from .latent_term import LatentTerm as LatentTerm
+from .looking import Look as Look
+from .looking import PhotoLook as PhotoLook
+from .looking import look_at as look_at
+from .looking import looks as looks
+from .looking import looks_sheet as looks_sheet
+from .looking import pictures as pictures
 from .losses.base import LARGEST as LARGEST
 from .losses.base import Loss as Loss
 from .losses.base import pool as pool
@@ -36,7 +39,5 @@ from .objective import ObjectiveResult as ObjectiveResult
 from .objective import Reference as Reference
 from .objective import build_attention as build_attention
 from .objective import build_objective as build_objective
-from .photo_looks import PhotoLook as PhotoLook
-from .photo_looks import look_at as look_at
 from .step import Batch as Batch
 from .step import EncoderStep as EncoderStep

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from ganenc_registry.components import Context, build, component_class
 from ganenc_registry.errors import SpecError, WeightsMissingError
 from ganenc_registry.fields import check_choices
@@ -28,67 +29,53 @@ __all__ = ["Objective", "ObjectiveResult", "Reference", "build_attention", "buil
 
 @dataclass(frozen=True)
 class Reference:
-    """What an objective needs of a batch of targets, computed once.
-
-    Attributes:
-        samples: the number of targets, N.
-        views: the number of views, V.
-        focus: what the attention prepared; the sample is the first dimension.
-        losses: what each loss prepared, by its name, for the views stacked view by view: V * N samples.
-    """
+    """What an objective needs of a batch of targets, computed once."""
 
     samples: int
+    """The number of targets, N."""
     views: int
+    """The number of views, V."""
     focus: Any
+    """What the attention prepared; the sample is the first dimension."""
     losses: dict[str, Any] = field(repr=False)
+    """What each loss prepared, by its name, for the views stacked view by view: V * N samples."""
 
     def __len__(self) -> int:
         return self.samples
 
     def select(self, indices: Sequence[int] | Tensor) -> Reference:
-        """The reference of some of the targets, as if these alone had been prepared.
-
-        Args:
-            indices: which targets, by position; int64 (M,) if it is a tensor.
-        """
+        """The reference of some of the targets, by position (M,), as if these alone had been prepared."""
         index = torch.as_tensor(indices, dtype=torch.int64)
 
         def of_samples(tensor: Tensor) -> Tensor:
             return tensor.index_select(0, index.to(tensor.device))
 
         def of_stack(tensor: Tensor) -> Tensor:
-            by_view = tensor.reshape(self.views, self.samples, *tensor.shape[1:])
-            return by_view.index_select(1, index.to(tensor.device)).flatten(0, 1)
+            by_view = rearrange(tensor, "(v n) ... -> v n ...", v=self.views)
+            return rearrange(by_view.index_select(1, index.to(tensor.device)), "v n ... -> (v n) ...")
 
-        losses = {name: tree_map_only(Tensor, of_stack, reference) for name, reference in self.losses.items()}
-        return Reference(len(index), self.views, tree_map_only(Tensor, of_samples, self.focus), losses)
+        focus, losses = tree_map_only(Tensor, of_samples, self.focus), tree_map_only(Tensor, of_stack, self.losses)
+        return Reference(len(index), self.views, focus, losses)
 
     def to(self, device: str | torch.device) -> Reference:
         """The same reference on another device."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device)
-
-        losses = {name: tree_map_only(Tensor, move, reference) for name, reference in self.losses.items()}
-        return Reference(self.samples, self.views, tree_map_only(Tensor, move, self.focus), losses)
+        focus, losses = tree_map_only(Tensor, lambda tensor: tensor.to(device), (self.focus, self.losses))
+        return Reference(self.samples, self.views, focus, losses)
 
 
 @dataclass(frozen=True)
 class ObjectiveResult:
-    """The value of an objective. Nothing in it has been moved to the host.
-
-    Attributes:
-        total: the mean of ``per_sample``, a scalar: what to call ``backward`` on.
-        per_sample: the weighed sum of each sample (N,).
-        image: what the image losses alone add up to, each weighed (N,).
-        terms: every term (N,) by name, not weighed: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and, last,
-            ``total``, which is ``per_sample``. They hold the graph.
-    """
+    """The value of an objective. Nothing in it has been moved to the host."""
 
     total: Tensor
+    """The mean of ``per_sample``, a scalar: what to call ``backward`` on."""
     per_sample: Tensor
+    """The weighed sum of each sample (N,)."""
     image: Tensor
+    """What the image losses alone add up to, each weighed (N,)."""
     terms: dict[str, Tensor]
+    """Every term (N,) by name, not weighed: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and, last, ``total``, which
+    is ``per_sample``. They hold the graph."""
 
     def numbers(self) -> dict[str, float]:
         """The mean of every term over the samples, as numbers, brought to the host in one transfer."""
@@ -131,14 +118,11 @@ class Objective(nn.Module):
         Args:
             target: the images (N, C, H, W) to rebuild, in the value range that the losses were made for.
             context: what the attention may want to know besides, such as ``labels`` (N,).
-
-        Returns:
-            the reference, which can be taken apart by sample.
         """
         focus = self.attention.prepare(target, **context)
         views = self.attention.views(target, focus)
         stack = _stack(views)
-        losses = {name: loss.prepare(stack) for name, loss in self._losses()}
+        losses = {name: cast(Loss, loss).prepare(stack) for name, loss in self.losses.items()}
         return Reference(len(target), len(views), focus, losses)
 
     def forward(
@@ -158,9 +142,6 @@ class Objective(nn.Module):
             latents_reference: what they are compared with: the true latents of a synthesized image, or on a photo those
                 of the reconstruction encoded again. The gradient goes to both.
 
-        Returns:
-            the total, and every term by name.
-
         Raises:
             SpecError: if the numbers of images differ, or a loss does not give one number a sample.
         """
@@ -170,13 +151,13 @@ class Objective(nn.Module):
         stack = _stack(views)
         terms: dict[str, Tensor] = {}
         weighed: list[Tensor] = []
-        for name, loss in self._losses():
+        for name, loss in self.losses.items():
             values: Tensor = loss(stack, reference.losses[name])
             if values.shape != (len(stack),):
                 raise SpecError(
                     f"The loss {name!r} gives shape {tuple(values.shape)}; it has to give one number a sample."
                 )
-            for view, term in zip(views, values.reshape(len(views), -1), strict=True):
+            for view, term in zip(views, rearrange(values, "(v n) -> v n", v=len(views)), strict=True):
                 terms[f"{view.name}/{name}"] = term
                 weighed.append(term * (view.weight * self.weights[name]))
         image = per_sample = torch.stack(weighed).sum(0)
@@ -186,9 +167,6 @@ class Objective(nn.Module):
             per_sample = image + regular
         terms["total"] = per_sample
         return ObjectiveResult(per_sample.mean(), per_sample, image, terms)
-
-    def _losses(self) -> list[tuple[str, Loss]]:
-        return [(name, cast(Loss, loss)) for name, loss in self.losses.items()]
 
 
 def build_objective(

@@ -102,9 +102,9 @@ class Inverted(Inversion):
         """
         if self.objective is None or self.method == "encode":
             return []
-        one, values = self._only(), self.model.generator.spec.value_range
+        one = self._only()
         made = one.reconstructions.detach()
-        return looks(self.objective.attention, one.targets, made, labels=self.labels, value_range=values)
+        return looks(self.objective.attention, one.targets, made, labels=self.labels)
 
     @cached_property
     def check(self) -> DomainCheck | None:

@@ -10,7 +10,7 @@ from ganenc_registry.components import Context
 from torch import Tensor
 
 from ganenc.images import Range
-from ganenc.objectives import MSE, Attention, Objective, View
+from ganenc.objectives import MSE, Attention, Objective, View, pictures
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import draw, expect_close, expect_gradient, shape_text, tensors_in, told
 from ganenc.testing.examples import ExampleBackbone, styled_spec
@@ -150,8 +150,8 @@ def regions_and_pictures_fit_the_target(case: AttentionCase) -> None:
     image = case.images(2)
     with torch.no_grad():
         focus = case.attention.prepare(image)
-        region, pictures = case.attention.region(image, focus), case.attention.pictures(image, focus)
-    for name, picture in pictures.items():
+        region, shown = case.attention.region(image, focus), pictures(case.attention, image, focus)
+    for name, picture in shown.items():
         fits = picture.ndim == 4 and len(picture) == 2 and picture.shape[-2:] == image.shape[-2:]
         found = shape_text(picture.shape)
         expect(fits, f"The picture {name!r} of two images {shape_text(image.shape)} is {found}; give one of each size.")

@@ -277,7 +277,7 @@ class Trainer:
         self.folder.grid(self.progress.step, batch.images, made, value_range)
         if self.step_of.image_gradient or self.step_of.log_images:
             few, attention = batch[:LOOKS], self.step_of.objective.attention
-            found = looks(attention, few.images, made[:LOOKS], labels=few.labels, value_range=value_range)
+            found = looks(attention, few.images, made[:LOOKS], labels=few.labels)
             self.folder.attention(self.progress.step, found, value_range)
 
     def _state(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from ganenc.images import Range, draw_boxes, keep_over
 from ganenc.objectives import AT2_MARGIN, Attention, TwoWeights, View, three_views
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
@@ -115,12 +114,6 @@ class GradCam(MapAttention):
 
         return three_views(image, options.weights, lambda: weighed(heat), lambda: weighed(heat > options.threshold))
 
-    def pictures(self, target: Tensor, focus: dict[str, Tensor], value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
-        """The image, the heat map, what the mask of AT2 keeps with the region's outline, and the views."""
-        kept = keep_over(target, focus["map"] > self.options.threshold, value_range)
-        boxes = draw_boxes(kept, [self.region(target, focus)], value_range)
-        return {**super().pictures(target, focus, value_range), "boxes": boxes}
-
 
 class GradCamPlusPlus(GradCam):
     """As `GradCam`, with the map of Grad-CAM++, which marks more of an object and is less sure of its class."""
@@ -166,7 +159,6 @@ class GradCamCrop(MapAttention):
             image, self.options.weights, lambda: crop(image, focus["at1"]), lambda: crop(image, focus["at2"])
         )
 
-    def pictures(self, target: Tensor, focus: dict[str, Tensor], value_range: Range = (-1.0, 1.0)) -> dict[str, Tensor]:
-        """The image, the heat map, the outlines of AT1 and AT2, and these views."""
-        boxes = draw_boxes(target, [focus["at1"], focus["at2"]], value_range)
-        return {**super().pictures(target, focus, value_range), "boxes": boxes}
+    def boxes(self, target: Tensor, focus: dict[str, Tensor]) -> list[Tensor]:
+        """What AT1 and AT2 crop."""
+        return [focus["at1"], focus["at2"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ganenc.images import BOX_COLOURS, CELL, colours_of, convert_range, draw_boxes, heat_over, keep_over, sheet
+from ganenc.images import BOX_COLOURS, CELL, colours_of, convert_range, draw_boxes, heat_over, sheet
 
 
 def test_heat_grows_lighter_from_0_to_1() -> None:
@@ -21,7 +21,7 @@ def test_heat_grows_lighter_from_0_to_1() -> None:
 def test_the_range_of_values_changes_no_picture(channels: int) -> None:
     images, heat = torch.rand(2, channels, 9, 7) * 2 - 1, torch.rand(2, 1, 9, 7)
     boxes = [torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])]
-    for draw, what in ((heat_over, heat), (keep_over, heat > 0.5), (draw_boxes, boxes)):
+    for draw, what in ((heat_over, heat), (draw_boxes, boxes)):
         one, other = draw(images, what), draw((images + 1) * 127.5, what, (0.0, 255.0))
         assert one.shape == (2, 3, 9, 7)
         assert torch.allclose((one + 1) * 127.5, other, atol=1e-3)
@@ -34,15 +34,6 @@ def test_greys_show_through_the_heat() -> None:
     image[..., :2] = 1.0
     made = heat_over(image, torch.full((1, 1, 4, 4), 0.5))
     assert (made[..., 0] > made[..., 3]).all()
-
-
-def test_what_a_mask_keeps_is_untouched() -> None:
-    image, mask = torch.rand(1, 3, 6, 6) * 2 - 1, torch.zeros(1, 1, 6, 6)
-    mask[..., 2:4] = 1
-    made = keep_over(image, mask)
-    assert torch.equal(made[..., 2:4], image[..., 2:4])
-    assert torch.equal(made[:, 0, :, :2], made[:, 2, :, :2]), "grey"
-    assert (made[..., :2].mean(1) <= image[..., :2].mean(1) + 1e-6).all()
 
 
 def test_boxes_are_outlined_just_inside() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.images import draw_boxes
-from ganenc.objectives import Attention, CenterAttention, NoAttention, View
+from ganenc.objectives import Attention, CenterAttention, NoAttention, View, pictures
 from ganenc_registry.errors import SpecError
 from torch import Tensor
 
@@ -108,7 +108,7 @@ def test_an_attention_with_views_alone_shows_these_and_has_no_region() -> None:
     assert (attention.heat(image, focus), attention.region(image, focus), attention.classes(image, focus)) == (
         None,
     ) * 3
-    shown = attention.pictures(image, focus)
+    shown = pictures(attention, image, focus)
     assert list(shown) == ["image", "at1"]
     assert torch.equal(shown["at1"], -image)
 
@@ -117,8 +117,8 @@ def test_center_shows_the_boxes_that_it_crops() -> None:
     image = torch.rand(2, 3, 64, 32) * 2 - 1
     center = CenterAttention()
     assert center.region(image).tolist() == [[0, 4, 64, 24]] * 2
-    shown = center.pictures(image)
+    shown = pictures(center, image, None)
     assert list(shown) == ["image", "boxes", "at1", "at2"]
     wanted = draw_boxes(image, [torch.tensor([[0, 4, 64, 24]] * 2), torch.tensor([[10, 5, 44, 22]] * 2)])
     assert torch.equal(shown["boxes"], wanted)
-    assert list(NoAttention().pictures(image, None)) == ["image"]
+    assert list(pictures(NoAttention(), image, None)) == ["image"]
