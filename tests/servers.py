@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-__all__ = ["Site", "serving"]
+__all__ = ["Site", "need_loopback", "serving"]
 
 
 class Site:
@@ -46,7 +46,7 @@ class Site:
         return f'"{digest}"'
 
 
-def _need_loopback(port: int) -> None:
+def need_loopback(port: int) -> None:
     """Skip the test where a machine cannot even reach itself, as in a namespace without any network interface."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
@@ -70,7 +70,7 @@ def serving() -> Iterator[Site]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        _need_loopback(server.server_port)
+        need_loopback(server.server_port)
         yield site
     finally:
         site.gate.set()

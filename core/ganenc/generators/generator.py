@@ -88,7 +88,8 @@ class Generator(nn.Module, ABC):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W) in ``spec.value_range``.
 
-        The same latents give the same pixels twice, unless ``noise`` is ``random``.
+        The same latents give the same pixels twice, unless ``noise`` is ``random``: to the bit for the same call on the
+        same machine, to rounding in another batch, from expanded tensors, or on other threads and processors.
         """
 
     def map(

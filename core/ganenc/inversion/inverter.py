@@ -31,7 +31,7 @@ class Inversion:
     """The result of an inversion."""
 
     latents: Latents
-    """Of every photo, complete: the same latents give the same pixels again."""
+    """Of every photo, complete: they give the same pixels again, to rounding."""
     reconstructions: Tensor
     """(N, C, H, W) in the generator's value range, not clamped."""
     history: list[list[dict[str, float]]] = field(default_factory=list)

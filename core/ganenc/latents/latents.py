@@ -27,6 +27,7 @@ class Latents:
     """What a generator's ``synthesize`` takes: for each part of its layout a tensor whose first axis is the sample.
 
     A part may be left out: the generator then takes its own value (its constant, its noise, its default setting).
+    What is saved is loaded to the bit; images of it are the same to rounding (see ``Generator.synthesize``).
 
     Args:
         layout: the parts, in the generator's order.

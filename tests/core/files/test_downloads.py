@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from ganenc.files import cache_folder, download
 from ganenc.files import downloads as module
 from ganenc_registry.errors import DownloadError
-from servers import Site, serving
+from servers import Site, need_loopback, serving
 
 DATA = bytes(range(256)) * 5000
 SHA256 = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
@@ -160,16 +161,25 @@ def test_what_the_site_refuses_is_told_at_once(site: Site, path: Path) -> None:
     assert names(path) == []
 
 
-def test_a_site_that_is_not_there_or_says_nothing_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_site_that_is_not_there_is_given_up_with_what_the_system_says(path: Path) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/net.pkl"
-        with pytest.raises(DownloadError, match="refused"):
-            download(url, path)
+        with pytest.raises(OSError, match=r"Errno [0-9]+") as said:
+            socket.create_connection(deaf.getsockname())
+        assert said.value.strerror
+        with pytest.raises(DownloadError, match=re.escape(said.value.strerror)):
+            download(f"http://127.0.0.1:{deaf.getsockname()[1]}/net.pkl", path)
+    assert names(path) == []
+
+
+def test_a_site_that_says_nothing_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        monkeypatch.setattr(module, "PATIENCE", 0.1)
+        need_loopback(deaf.getsockname()[1])
         with pytest.raises(DownloadError, match=r"timed out|no answer within 0\.1 seconds"):
-            download(url, path)
+            download(f"http://127.0.0.1:{deaf.getsockname()[1]}/net.pkl", path)
     assert names(path) == []
 
 

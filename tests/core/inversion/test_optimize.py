@@ -16,6 +16,7 @@ from ganenc.models import model_hash
 from ganenc.objectives import Objective
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
+from rounding import close
 from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
 
@@ -160,7 +161,9 @@ def test_a_z_that_becomes_styles_is_saved_in_the_space_of_these(objective: Objec
         found.latents.save(tmp_path / "latents.safetensors")
         loaded = Latents.load(tmp_path / "latents.safetensors")
         assert (loaded.space, found.settings["space"]) == (space, "z")
-        assert torch.equal(generator.synthesize(loaded), found.reconstructions)
+        close(
+            generator.synthesize(loaded), found.reconstructions, terms=36, depth=10
+        )  # 4 channels; the styles' layers.
         tied = torch.equal(loaded["w"], loaded["w"][:, :1].expand_as(loaded["w"]))
         assert tied == (space == "w")
 
