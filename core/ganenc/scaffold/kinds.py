@@ -53,7 +53,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
     ),
     "inverter": Scaffold(
         "The best of some draws of the prior",
-        "ganenc invert photo.jpg --model MODEL --method $called --set draws=256 --out inverted",
+        "ganenc invert photo.jpg --model MODEL --method $called --set method.options.draws=256 --out inverted",
         "inverts a photo with it",
     ),
     "metric": Scaffold(
@@ -63,7 +63,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
     ),
     "aligner": Scaffold(
         "The greatest crop of the generator's shape, as far up as is asked",
-        "ganenc invert photo.jpg --model MODEL --align $called --set align.down=0.2 --out inverted",
+        "ganenc invert photo.jpg --model MODEL --align $called --set align.options.down=0.2 --out inverted",
         "inverts photos in which it says where to look",
     ),
 }

@@ -217,7 +217,7 @@ def test_the_command_aligns_by_a_file_and_names_the_photo_that_it_lacks(
     words = ["invert", tmp_path / "me.png", tmp_path / "you.png", "--model", "pggan-hands64", "--method", "encode"]
     words += ["--backbone", "none", "--no-report", "--out", tmp_path / "out", "--align", "face"]
     with pytest.raises(SystemExit) as ended:
-        main([*map(str, words), "--set", f"align.landmarks={tmp_path / 'points.csv'}"])
+        main([*map(str, words), "--set", f"align.options.landmarks={tmp_path / 'points.csv'}"])
     assert ended.value.code == 1
     assert "points.csv has no landmarks of you.png (did you mean 'me.png'?)" in capsys.readouterr().err
     told = json.loads((tmp_path / "out" / "me" / "inversion.json").read_text())
