@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from ganenc_registry.errors import SpecError
@@ -12,9 +12,7 @@ from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, emit, show, show_table
 from ganenc.cli.options import Json
 from ganenc.cli.spec import describe
-
-if TYPE_CHECKING:
-    from ganenc.testing import Outcome
+from ganenc.testing import Examination, Outcome, find_subjects, known_checks, run_checks
 
 __all__ = ["check"]
 
@@ -49,20 +47,16 @@ def check(
         return
     if name is None:
         raise SpecError("Name what to check: a contribution, a Python file or a plugin; --list lists the checks.")
-    from ganenc.testing import find_subjects, run_checks
-    from ganenc.testing.runner import Examination, require_known
-
     wanted = list(only or [])
-    require_known(wanted)
     subjects = find_subjects(name, spec=_spec(spec))
     total = sum(not wanted or one.name in wanted for subject in subjects for one in Examination(subject).checks)
-    if not total:
-        raise SpecError(f"--only {', '.join(wanted)}: there is no such check for {name}; see `ganenc check --list`.")
     outcomes: list[Outcome] = []
     with Bar("Checking", total) as bar:
         for outcome in run_checks(subjects, only=wanted):
             outcomes.append(outcome)
             bar.update(len(outcomes), what=f"Checking {outcome.subject}")
+    if not outcomes:
+        raise SpecError(f"--only {', '.join(wanted)}: there is no such check for {name}; see `ganenc check --list`.")
     _report(outcomes, as_json)
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(FAILED)
@@ -78,8 +72,6 @@ def _spec(source: str | None) -> GeneratorSpec | None:
 
 
 def _list(as_json: bool) -> None:
-    from ganenc.testing import known_checks
-
     checks = known_checks()
     if as_json:
         emit([{"name": one.name, "kind": one.kind, "stage": one.stage, "why": one.why} for one in checks])
@@ -89,19 +81,11 @@ def _list(as_json: bool) -> None:
 
 def _report(outcomes: list[Outcome], as_json: bool) -> None:
     if as_json:
-        emit(
-            [
-                {
-                    "subject": one.subject,
-                    "check": one.check.name,
-                    "stage": one.check.stage,
-                    "result": one.result,
-                    "sentence": one.sentence,
-                    "seconds": round(one.seconds, 3),
-                }
-                for one in outcomes
-            ]
-        )
+        emit([
+            {"subject": one.subject, "check": one.check.name, "stage": one.check.stage, "result": one.result,
+             "sentence": one.sentence, "seconds": round(one.seconds, 3)}
+            for one in outcomes
+        ])  # fmt: skip
         return
     subjects = list(dict.fromkeys(one.subject for one in outcomes))
     if len(subjects) == 1:

@@ -1,3 +1,4 @@
+from .converting import convert as convert
 from .faults import check_model as check_model
 from .faults import find_fault as find_fault
 from .hub import is_hub_id as is_hub_id

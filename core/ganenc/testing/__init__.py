@@ -34,12 +34,13 @@ from ganenc.testing.entry import (
     check_model,
 )
 from ganenc.testing.pytest_helpers import parametrize_with_checks
-from ganenc.testing.runner import checks_of, known_checks, run_checks
+from ganenc.testing.runner import Examination, checks_of, known_checks, run_checks
 from ganenc.testing.subjects import Subject, find_subjects, subject_of
 
 __all__ = [
     "Check",
     "CheckFailed",
+    "Examination",
     "Outcome",
     "Subject",
     "check",

@@ -1,0 +1,90 @@
+"""Makes a model folder of any model, and holds what is read from it against the source. Not in paper."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from ganenc_registry.errors import CheckpointError
+from torch import Tensor
+
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator, draw_normal
+from ganenc.models.loading import load_model
+from ganenc.models.weights import model_hash, save_pretrained
+
+__all__ = ["convert"]
+
+Network: TypeAlias = Generator | Encoder
+
+SAMPLES = 2
+ROUNDS = 2
+"""How often source and folder are loaded; the faster time of each counts."""
+
+
+def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> dict[str, Any]:
+    """Write a model folder, and check that it gives the same images, or latents, as its source.
+
+    Args:
+        source: whatever `load_model` takes.
+        folder: where to.
+        half: store weights in half precision; the outputs are then the same after the same rounding.
+
+    Returns:
+        facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder loads.
+
+    Raises:
+        CheckpointError: if they do not give the same.
+        GanencError: as `load_model`.
+    """
+    network = load_model(source)
+    save_pretrained(network, folder, info={"source": Path(source).name}, half=half)
+    again = load_model(folder)
+    before, after = _outputs(network), _outputs(again)
+    apart = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
+    if half:
+        rounded = {k: v.half().to(v.dtype) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+        network.load_state_dict(rounded)
+        before = _outputs(network)
+    if not all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
+        raise CheckpointError(
+            f"{folder} does not give the same pixels as {source}: its family keeps something outside the"
+            " weights and the spec; the folder is not to be used."
+        )
+    return {
+        "source": str(source),
+        "folder": str(folder),
+        "kind": "encoder" if isinstance(network, Encoder) else "generator",
+        "family": None if isinstance(network, Encoder) else network.spec.family,
+        "size": network.spec.size,
+        "classes": network.spec.classes,
+        "hash": model_hash(again),
+        "half": half,
+        "largest_difference": apart,
+        "loads_times_as_fast": _seconds(source) / _seconds(folder),
+    }
+
+
+@torch.no_grad()
+def _outputs(network: Network) -> list[Tensor]:
+    """Images of a few samples, or the latents that an encoder finds in a few images."""
+    if isinstance(network, Generator):
+        return [network.synthesize(network.sample(SAMPLES, seed=0))]
+    spec = network.spec
+    low, high = spec.value_range
+    noise = draw_normal(SAMPLES, spec.channels * spec.size[0] * spec.size[1], seed=0)
+    images = (noise.sigmoid() * (high - low) + low).reshape(SAMPLES, spec.channels, *spec.size)
+    labels = torch.arange(SAMPLES) % spec.classes if spec.classes else None
+    return list(network(images, labels=labels).tensors.values())
+
+
+def _seconds(source: str | Path) -> float:
+    """The time that a model takes to load, at best."""
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        load_model(source)
+        times.append(time.perf_counter() - began)
+    return min(times)
