@@ -14,7 +14,6 @@ from pathlib import Path
 import ganenc
 import torch
 from ganenc import editing, images
-from ganenc.editing import directions
 from ganenc.files import write_bytes
 from ganenc.images import sheet
 from ganenc.objectives import build_attention, context_for, pictures
@@ -42,29 +41,20 @@ AMPLIFIED = 4
 
 def samples() -> bytes:
     """The first samples of seed 0, a row for each family."""
-    rows = []
-    for name in MODELS:
-        generator = ganenc.load_generator(name)
-        rows.append(editing.render(generator, generator.sample(SAMPLES, seed=0)))
-    return tiles(torch.cat(rows), SAMPLES)
+    return tiles(torch.cat([ganenc.load(name).generate(SAMPLES, seed=0).images for name in MODELS]), SAMPLES)
 
 
 def encoded() -> bytes:
     """Every other photo, and what one pass of each family's encoder makes of it, a row for each."""
     chosen = photos()[::2]
-    rows = [chosen]
-    for name in MODELS:
-        found = ganenc.invert(
-            chosen, ganenc.load_generator(name), ganenc.load_encoder(name), method="encode", backbone=BACKBONE
-        )
-        rows.append(found.reconstructions)
-    return tiles(torch.cat(rows), len(chosen))
+    rows = [ganenc.load(name).invert(chosen, "encode").reconstructions for name in MODELS]
+    return tiles(torch.cat([chosen, *rows]), len(chosen))
 
 
 def inverted() -> bytes:
     """Photos, one pass of the encoder, `finetune+refine`, and what it leaves, amplified; a row for each."""
     chosen = photos()[::EVERY]
-    quick = ganenc.invert(chosen, *model(), method="encode").reconstructions
+    quick = model().invert(chosen, "encode").reconstructions
     best = inversion().reconstructions
     difference = ((best.clamp(-1, 1) - chosen) * AMPLIFIED / 2).clamp(-1, 1)
     return tiles(torch.cat([chosen, quick, best, difference]), len(chosen))
@@ -83,9 +73,9 @@ def attention() -> bytes:
 
 def edited() -> bytes:
     """Photos, and their inversions along a direction from -3 to 3 deviations; a row for each."""
-    generator, encoder = model()
-    drawn, scores = directions.label_draws(generator, ganenc.load_backbone(BACKBONE), DRAWS, encoder=encoder)
-    way = directions.find_by_labels(generator, drawn, directions.margin(scores, TOWARDS), name=f"class-{TOWARDS}")
+    generator, encoder = model().generator, model().encoder
+    drawn, scores = editing.label_draws(generator, ganenc.load_backbone(BACKBONE), DRAWS, encoder=encoder)
+    way = editing.find_by_labels(generator, drawn, editing.margin(scores, TOWARDS), name=f"class-{TOWARDS}")
     print(f"{way.name}: {way.info}")
     strengths = torch.linspace(-3, 3, 7)
     rows = []
@@ -97,17 +87,19 @@ def edited() -> bytes:
 
 def interpolated() -> bytes:
     """The way from the first inversion to the last, in nine steps."""
-    return tiles(editing.render(model()[0], way_between(9)), 9)
+    return tiles(editing.render(model().generator, way_between(9)), 9)
 
 
 def animated() -> bytes:
     """The same way, there and back."""
-    return editing.animation_bytes(editing.there_and_back(editing.render(model()[0], way_between(FRAMES))), "WEBP")
+    return editing.animation_bytes(
+        editing.there_and_back(editing.render(model().generator, way_between(FRAMES))), "WEBP"
+    )
 
 
 def mixed() -> bytes:
     """Inversions down the side with the high layers' styles of those along the top."""
-    found, generator = inversion(), model()[0]
+    found, generator = inversion(), model().generator
     latents, made = list(found.latents), found.reconstructions
     rows = [torch.cat([torch.ones_like(made[:1]), made])]
     for own, shape in zip(made, latents):
@@ -130,21 +122,21 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 
 
 @cache
-def model() -> tuple[ganenc.Generator, ganenc.Encoder]:
-    """The generator, and the encoder, of what is inverted and edited."""
-    return ganenc.load_generator(MODEL), ganenc.load_encoder(MODEL)
+def model() -> ganenc.Model:
+    """Of what is inverted and edited."""
+    return ganenc.load(MODEL)
 
 
 @cache
 def photos() -> Tensor:
     """All photos kept out of training, in the order of their names (N, 3, 64, 64) from -1 to 1."""
-    return images.read_many(images.find(PHOTOS), size=model()[0].spec.size).batch
+    return images.read_many(images.find(PHOTOS), size=model().generator.spec.size).batch
 
 
 @cache
-def inversion() -> ganenc.Inversion:
+def inversion() -> ganenc.Inverted:
     """Some of the photos, inverted step by step; done once for all pictures that show it."""
-    return ganenc.invert(photos()[::EVERY], *model(), method="finetune+refine", backbone=BACKBONE, steps=STEPS)
+    return model().invert(photos()[::EVERY], {"name": "finetune+refine", "options": {"steps": STEPS}})
 
 
 def way_between(steps: int) -> ganenc.Latents:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import torch
 from ganenc import images
+from ganenc.inversion import PhotoFolder
 
 AMPLIFIED = 4
 
 
 def picture(folder: Path) -> torch.Tensor:
     """Targets, reconstructions and their differences, amplified, one column a photo: (3, H, W) from -1 to 1."""
-    done = sorted(path.parent for path in folder.glob("*/inversion.json"))
+    done = [PhotoFolder(path.parent) for path in sorted(folder.glob(f"*/{PhotoFolder.FACTS}"))]
     targets, again = (
-        torch.stack([images.read(one / name) for one in done]) for name in ("target.png", "reconstruction.png")
+        torch.stack([one.picture(name) for one in done]) for name in (PhotoFolder.TARGET, PhotoFolder.RECONSTRUCTION)
     )
     difference = ((again - targets) * AMPLIFIED / 2).clamp(-1, 1)
     rows = torch.cat([targets, again, difference])
