@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import Interrupts, Processes
 from ganenc.inversion import read_labels
-from ganenc.jobs.events import BatchBegun, Event, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
+from ganenc.jobs.events import BatchBegun, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
 from ganenc.jobs.job_result import LISTED, JobResult
 from ganenc.jobs.prefetch import ahead, batches
 from ganenc.jobs.record import Record
@@ -117,40 +117,40 @@ def _photos(
 
 @dataclass
 class _Work:
-    """This process's share of a job."""
+    """This process's share of a job. Results are written in threads while the next batch is inverted; each is in the
+    index as soon as it is written."""
 
     worker: Worker
     record: Record
     tell: OnEvent
     budget: float
     pictures: Pictures = field(default_factory=Pictures)
+    begun: list[Future[PhotoDone | None]] = field(default_factory=list)
+    turn: Lock = field(default_factory=Lock)
 
     def run(self) -> None:
         """Do it, or what there is time for."""
         worker, mine = self.worker, self.record.mine()
         self.tell(Started(len(self.record.photos), len(mine), self.record.skipped))
-        if not mine:
-            return
         began, finished = time.monotonic(), 0
         threads = 0 if worker.spec.align is not None or worker.size == 1 else READERS
         reading = ahead(mine, worker.read, threads=threads, begun=2 * max(worker.size, READERS))
-        writing = _Writing(self.record)
-        try:
-            with Interrupts() as interrupts:
+        with ThreadPoolExecutor(READERS, thread_name_prefix="ganenc-write") as pool, Interrupts() as interrupts:
+            try:
                 for batch in batches(reading, lambda: worker.size):
-                    self._batch(batch, finished, len(mine), interrupts, writing)
+                    self._invert(batch, finished, len(mine), interrupts, pool)
                     finished += len(batch)
                     spent = time.monotonic() - began
                     if spent + spent / finished * min(worker.size, len(mine) - finished) > self.budget:
                         break
-        finally:
-            reading.close()
-            self._told(writing.close())
+            finally:
+                reading.close()
+                self._finish()
 
-    def _batch(
-        self, batch: Sequence[Read | Failed], before: int, total: int, interrupts: Interrupts, writing: _Writing
+    def _invert(
+        self, batch: Sequence[Read | Failed], before: int, total: int, interrupts: Interrupts, pool: ThreadPoolExecutor
     ) -> None:
-        """Invert some photos, and begin to write what they leave."""
+        """Invert some photos, and begin to write what they leave once all before them are written."""
 
         def note(photos: float, terms: Mapping[str, float]) -> None:
             if interrupts.asked:
@@ -167,51 +167,27 @@ class _Work:
                 self.pictures.add(one.todo.name, one.inverted)
             else:
                 self.tell(PhotoFailed(one.todo.photo, one.error))
-        self._told(writing.begin(done))
+        self._finish()
+        self.begun = [pool.submit(self._write, one) for one in done]
         self.tell(Stepped(before + len(batch), total, {}))
 
-    def _told(self, written: Iterator[Event]) -> None:
-        for event in written:
-            self.tell(event)
-
-
-class _Writing:
-    """Writes results in threads while the next batch is inverted; each is in the index as soon as it is written."""
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="ganenc-write")
-        self._begun: list[Future[PhotoDone | None]] = []
-        self._turn = Lock()
-
-    def begin(self, done: Sequence[Result | Failed]) -> Iterator[PhotoDone]:
-        """Begin to write; what was begun before is finished first, and given back."""
-        finished = self._finish()
-        self._begun = [self._pool.submit(self._write, one) for one in done]
-        return finished
-
-    def close(self) -> Iterator[PhotoDone]:
-        """Finish, end the threads, and give back what was begun."""
-        try:
-            return self._finish()
-        finally:
-            self._pool.shutdown()
-
-    def _finish(self) -> Iterator[PhotoDone]:
-        begun, self._begun = self._begun, []
+    def _finish(self) -> None:
+        """Wait for what is being written, and tell of it."""
+        begun, self.begun = self.begun, []
         wait(begun)
-        return iter([told for one in begun if (told := one.result()) is not None])
+        for one in begun:
+            if (done := one.result()) is not None:
+                self.tell(done)
 
     def _write(self, done: Result | Failed) -> PhotoDone | None:
         if isinstance(done, Failed):
             self._add(done, FAILED, {"error": done.error})
             return None
-        folder = self.record.folder.path
-        done.write(folder)
+        done.write(self.record.folder.path)
         facts = done.facts()
         self._add(done, DONE, facts)
-        return PhotoDone(done.todo.photo, folder / done.todo.name, facts)
+        return PhotoDone(done.todo.photo, self.record.folder.path / done.todo.name, facts)
 
     def _add(self, done: Result | Failed, status: str, facts: Mapping[str, object]) -> None:
-        with self._turn:
+        with self.turn:
             self.record.add(done.todo, done.state, status, facts)

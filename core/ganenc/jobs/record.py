@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import SpecError
@@ -36,8 +36,8 @@ class Todo:
     photo: Path
     name: str
     """Of the folder that it leaves."""
-    place: int
-    """Among the photos asked for, from 0."""
+    key: str
+    """By what it is known in the index."""
     label: int | None = None
     """The class that it is said to have."""
 
@@ -50,20 +50,15 @@ class Todo:
         return stat.st_size, stat.st_mtime_ns
 
 
-@dataclass(frozen=True)
-class _Before:
+class _Before(NamedTuple):
     """What became of a photo before, as far as it matters to whether it is to be inverted again."""
 
-    name: str
+    folder: str
     status: str
-    state: State
-    label: int | None
+    bytes: int | None
+    modified: int | None
+    given_label: int | None
     settings: str
-
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> _Before:
-        state = (row.get("bytes"), row.get("modified"))
-        return cls(str(row["folder"]), str(row["status"]), state, row.get("given_label"), str(row.get("settings")))
 
 
 class Record:
@@ -148,7 +143,7 @@ class Record:
             status: ``done`` or ``failed``.
             facts: what else is to be said.
         """
-        self.index.add(self._row(self.keys[todo.place], todo, state, status, facts))
+        self.index.add(self._row(todo, state, status, facts))
 
     def finish(self) -> None:
         """Put the rows of all processes together, those of the photos asked for last and in their order."""
@@ -211,12 +206,12 @@ class Record:
             self.folder.write_settings({**known, self._digest: self._settings})
 
     def _before(self) -> dict[str, _Before]:
-        return {row["photo"]: _Before.of(row) for row in self.index.rows()}
+        return {row["photo"]: _Before._make(map(row.get, _Before._fields)) for row in self.index.rows()}
 
     def _begin_anew(self, before: Mapping[str, _Before]) -> None:
         """Forget what became of the photos, but for the names of their folders."""
-        known = [(key, before[key].name) for key in dict.fromkeys(self.keys) if key in before]
-        self.index.add(*(self._row(key, Todo(Path(key), name, -1), (None, None), AGAIN, {}) for key, name in known))
+        known = [Todo(Path(key), before[key].folder, key) for key in dict.fromkeys(self.keys) if key in before]
+        self.index.add(*(self._row(one, (None, None), AGAIN, {}) for one in known))
         self.index.gather()
 
     def _overwriting(self) -> list[str]:
@@ -242,13 +237,13 @@ class Record:
         known = [before.get(self.keys[place]) for place in asked]
         names = self.folder.names(
             [self.photos[place] for place in asked],
-            [None if one is None else one.name for one in known],
-            [one.name for key, one in before.items() if key not in places],
+            [None if one is None else one.folder for one in known],
+            [one.folder for key, one in before.items() if key not in places],
         )
         todo = []
         for place, name, one in zip(asked, names, known, strict=True):
             label = None if self.labels is None else self.labels[place]
-            task = Todo(self.photos[place], name, place, label)
+            task = Todo(self.photos[place], name, self.keys[place], label)
             if self._wanted(task, one):
                 todo.append(task)
             else:
@@ -259,16 +254,16 @@ class Record:
         """Whether a photo has to be inverted: it never was, or it has changed since, or it is asked for again."""
         if before is None or before.status == AGAIN:
             return True
-        if before.state != todo.state() or before.label != todo.label:
+        if (before.bytes, before.modified, before.given_label) != (*todo.state(), todo.label):
             return True
         if before.status == FAILED:
             return self.retry_failed
         return not PhotoFolder(self.folder.path / todo.name).is_done
 
-    def _row(self, key: str, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The line of the index for a photo."""
         return {
-            "photo": key,
+            "photo": todo.key,
             "status": status,
             "folder": todo.name,
             **facts,

@@ -132,13 +132,13 @@ def test_other_settings_do_not_touch_what_is_done(job: Job, photos: list[Path]) 
 def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None:
     folder = ResultFolder(job.out)
     with Record(folder, photos[:2], {}, labels=[1, 2]) as record:
-        assert [one.place for one in record.todo] == [0, 1]
+        assert [one.photo for one in record.todo] == photos[:2]
         for one in record.todo:
             record.add(one, one.state(), "done", {})
             (job.out / one.name).mkdir()
             (job.out / one.name / "latents.safetensors").touch()
     with Record(folder, photos[:2], {}, labels=[1, 3]) as record:
-        assert [one.place for one in record.todo] == [1]
+        assert [one.photo for one in record.todo] == photos[1:2]
 
 
 def test_two_commands_do_not_work_in_one_folder(job: Job, photos: list[Path]) -> None:
