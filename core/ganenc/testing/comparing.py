@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
+from ganenc.latents import Latents
 from ganenc.testing.checks import expect, fail, skip
 
 __all__ = [
@@ -57,17 +59,12 @@ def draw(*shape: int, seed: int = 0, low: float = -1.0, high: float = 1.0) -> Te
 
 
 def tensors_in(data: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, mappings and latents."""
-    if isinstance(data, Tensor):
-        yield data
-    elif isinstance(data, Mapping):
-        for value in data.values():
-            yield from tensors_in(value)
-    elif isinstance(data, tuple | list):
-        for value in data:
-            yield from tensors_in(value)
-    elif isinstance(getattr(data, "tensors", None), Mapping):
-        yield from tensors_in(data.tensors)
+    """Every tensor in nested tuples, lists, dictionaries and latents."""
+    for leaf in tree_leaves(data):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif isinstance(leaf, Latents):
+            yield from leaf.tensors.values()
 
 
 def expect_close(found: Tensor, wanted: Tensor, sentence: str, *, tolerance: float = 1e-3) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ganenc_registry.components import Context
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from ganenc.images import Range, convert_range
 from ganenc.objectives import Loss
@@ -39,6 +40,7 @@ class LossCase:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+        self.asked = False
 
     @cached_property
     def loss(self) -> Loss:
@@ -55,7 +57,11 @@ class LossCase:
         value = self.subject.resolve()
         if isinstance(value, Loss):
             return value
-        return built(value, Loss, Context(styled_spec(), value_range, load_backbone=ExampleBackbone().freeze))
+        return built(value, Loss, Context(styled_spec(), value_range, load_backbone=self._backbone))
+
+    def _backbone(self) -> ExampleBackbone:
+        self.asked = True
+        return ExampleBackbone().freeze()
 
     def images(self, n: int = 3, *, channels: int = 3, size: tuple[int, int] = SIZES[0], seed: int = 0) -> Tensor:
         """Images (n, channels, *size) within the range of the loss."""
@@ -70,10 +76,13 @@ class LossCase:
 
 
 def builds_as_an_objective_builds_it(case: LossCase) -> None:
-    """An objective can build it of its default options, and nothing in it trains."""
+    """An objective can build it of its default options; it says if it needs a backbone, and nothing in it trains."""
     wrong = [name for name, weight in case.loss.named_parameters() if weight.requires_grad]
-    trains = wrong and not case.loss.needs_backbone
-    expect(not trains, f"The loss has a weight that trains, {wrong[:1]}; keep it as a buffer, as nothing trains it.")
+    expect(not wrong, f"The loss has a weight that trains, {wrong[:1]}; keep it as a buffer, as nothing trains it.")
+    said = case.loss.needs_backbone or not case.asked
+    expect(
+        said, "The loss asks for the backbone without saying so; set needs_backbone = True, as some models have none."
+    )
 
 
 def one_number_a_sample(case: LossCase) -> None:
@@ -160,7 +169,7 @@ def samples_do_not_mix(case: LossCase) -> None:
 
     with torch.no_grad():
         expect_batch_is_apart(run, torch.arange(3), "The loss")
-        picked = _pick(whole, 1)
+        picked = tree_map_only(Tensor, lambda tensor: tensor[1:2], whole)
         found, wanted = case.loss(view[1:2], picked), case.loss(view, whole)[1:2]
     mend = "make the sample the first dimension of every tensor in the reference"
     expect_close(found, wanted, f"With its part of a batch's reference a sample costs {{by}} more or less; {mend}")
@@ -200,15 +209,6 @@ def device_follows_the_images(case: LossCase) -> None:
         return moved(view.to(device), moved.prepare(target.to(device)))
 
     expect_runs_elsewhere(loss, run, "The loss")
-
-
-def _pick(data: Any, index: int) -> Any:
-    """One sample of nested tensors, with its dimension."""
-    if isinstance(data, Tensor):
-        return data[index : index + 1]
-    if isinstance(data, tuple | list):
-        return type(data)(_pick(item, index) for item in data)
-    return {key: _pick(item, index) for key, item in data.items()} if isinstance(data, dict) else data
 
 
 CHECKS = (

@@ -21,31 +21,7 @@ REGION = 0.4
 """The part of the blurred map's peak above which an object's region lies."""
 MOST = (0.75, 1 - 2 * AT2_MARGIN)
 """The greatest sides of the crops AT1 and AT2, as parts of the image's: those of the centre crops (Figure 5)."""
-
-
 Part: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
-
-
-class MapOptions(TwoWeights):
-    """What all attentions with a heat map let users choose."""
-
-    of: Of = Field("predicted", description="what the map is of: the likeliest class, the labels', or the energy")
-    cache: float = Field(64.0, ge=0, description="megabytes of maps that are kept, by the content of their image")
-
-
-class MaskOptions(MapOptions):
-    """The options of the attentions whose second view is a mask."""
-
-    threshold: float = Field(0.5, gt=0, lt=1, description="the part of the map's maximum above which AT2 keeps")
-
-
-class CropOptions(MapOptions):
-    """The options of the attention whose views are crops."""
-
-    method: MethodName = Field("gradcam", description="the map")
-    thresholds: tuple[Part, Part] = Field(
-        (0.25, 0.5), description="parts of the blurred map's peak above which AT1 and AT2 lie"
-    )
 
 
 class MapAttention(Attention):
@@ -55,16 +31,19 @@ class MapAttention(Attention):
         SpecError: if the backbone has no map.
     """
 
-    @property
-    def method(self) -> MethodName:
-        """The way to the map."""
-        return "gradcam"
+    class Options(TwoWeights):
+        """What users can choose."""
+
+        of: Of = Field("predicted", description="what the map is of: the likeliest class, the labels', or the energy")
+        method: MethodName = Field("gradcam", description="the way to the map")
+        cache: float = Field(64.0, ge=0, description="megabytes of maps that are kept, by the content of their image")
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
-        backbone, value_range = self.context.backbone, self.context.value_range
-        of, cache = self.options.of, self.options.cache
-        self.maps = HeatMaps(backbone, method=self.method, of=of, value_range=value_range, cache=cache)
+        chosen, given = self.options, self.context
+        self.maps = HeatMaps(
+            given.backbone, method=chosen.method, of=chosen.of, value_range=given.value_range, cache=chosen.cache
+        )
 
     def prepare(
         self, target: Tensor, *, labels: Tensor | None = None, classes: Tensor | None = None, **context: Any
@@ -98,16 +77,18 @@ class GradCam(MapAttention):
     """AT1 is the image weighted by its heat map, AT2 the image where the map is above half its maximum (Figure 6).
 
     The published code takes the map itself for AT1, which no gradient leaves. Here the map of the target is a weight,
-    the same for the target and its reconstruction. What is weighed away becomes the middle of ``value_range``.
+    the same for the target and its reconstruction. What is weighed away becomes the middle of the value range.
     """
 
-    Options = MaskOptions
+    class Options(MapAttention.Options):
+        """What users can choose."""
+
+        threshold: Part = Field(0.5, description="the part of the map's maximum above which AT2 keeps the image")
 
     def views(self, image: Tensor, focus: dict[str, Tensor]) -> list[View]:
         """The image, then AT1 and AT2."""
-        heat = focus["map"].to(image)
-
-        middle, options = sum(self.context.value_range) / 2, self.options
+        heat, options = focus["map"].to(image), self.options
+        middle = sum(self.context.value_range) / 2
 
         def weighed(weight: Tensor) -> Tensor:
             return middle + (image - middle) * weight
@@ -118,19 +99,19 @@ class GradCam(MapAttention):
 class GradCamPlusPlus(GradCam):
     """As `GradCam`, with the map of Grad-CAM++, which marks more of an object and is less sure of its class."""
 
-    @property
-    def method(self) -> MethodName:
-        """The way to the map."""
-        return "gradcam++"
+    class Options(GradCam.Options):
+        """What users can choose."""
+
+        method: MethodName = Field("gradcam++", description="the way to the map")
 
 
 class GuidedGradCam(GradCam):
     """As `GradCam`, with the map of guided Grad-CAM, as fine as the image."""
 
-    @property
-    def method(self) -> MethodName:
-        """The way to the map."""
-        return "guided"
+    class Options(GradCam.Options):
+        """What users can choose."""
+
+        method: MethodName = Field("guided", description="the way to the map")
 
 
 class GradCamCrop(MapAttention):
@@ -140,12 +121,12 @@ class GradCamCrop(MapAttention):
     Of `find_boxes`; like these crops they never hold more than 75% and 69% of a side.
     """
 
-    Options = CropOptions
+    class Options(MapAttention.Options):
+        """What users can choose."""
 
-    @property
-    def method(self) -> MethodName:
-        """The way to the map."""
-        return self.options.method  # type: ignore[no-any-return]
+        thresholds: tuple[Part, Part] = Field(
+            (0.25, 0.5), description="the parts of the blurred map's peak above which AT1 and AT2 lie"
+        )
 
     def prepare(self, target: Tensor, **context: Any) -> dict[str, Tensor]:
         """The boxes of the targets, ``at1`` and ``at2`` (N, 4): top, left, height and width in pixels; and the map."""
@@ -155,9 +136,8 @@ class GradCamCrop(MapAttention):
 
     def views(self, image: Tensor, focus: dict[str, Tensor]) -> list[View]:
         """The image, then AT1 and AT2."""
-        return three_views(
-            image, self.options.weights, lambda: crop(image, focus["at1"]), lambda: crop(image, focus["at2"])
-        )
+        at1, at2 = self.boxes(image, focus)
+        return three_views(image, self.options.weights, lambda: crop(image, at1), lambda: crop(image, at2))
 
     def boxes(self, target: Tensor, focus: dict[str, Tensor]) -> list[Tensor]:
         """What AT1 and AT2 crop."""

@@ -8,6 +8,7 @@ import torch
 from ganenc.objectives import precise
 from kornia.contrib import connected_components
 from kornia.filters import gaussian_blur2d
+from kornia.geometry.subpix import spatial_expectation2d
 from kornia.geometry.transform import remap
 from torch import Tensor
 from torch.nn import functional as F
@@ -136,11 +137,6 @@ def _region(blurred: Tensor, threshold: float) -> Tensor:
 
 def _center(mass: Tensor) -> tuple[Tensor, Tensor]:
     """The centre of mass of maps (N, 1, h, w), as parts of the height and the width: (N,) each."""
-    total = mass.sum((1, 2, 3)).clamp_min(torch.finfo(mass.dtype).tiny)
-
-    def along(dim: int) -> Tensor:
-        side = mass.shape[dim]
-        places = (torch.arange(side, device=mass.device, dtype=mass.dtype) + 0.5) / side
-        return (mass.sum((1, 5 - dim)) * places).sum(1) / total
-
-    return along(2), along(3)
+    shares = mass / mass.sum((2, 3), keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
+    x, y = spatial_expectation2d(shares, normalized_coordinates=False)[:, 0].unbind(1)
+    return (y + 0.5) / mass.shape[2], (x + 0.5) / mass.shape[3]
