@@ -221,7 +221,7 @@ class World:
         objective = build_objective(run.objective, generator)
         steps = round(self.sizes.invert * (self.sizes.longer_alone if ARMS[job.arm].longer else 1))
         started = time.process_time()
-        done = Finetune(steps).invert(photos, generator, encoder, objective=objective)
+        done = Finetune.of(steps=steps).invert(photos, generator, encoder, objective=objective)
         spent = time.process_time() - started
         self._keep(job, "inverted", photos, done.reconstructions)
         return {"on": "inverted", "seconds": round(spent, 1), **self.measure(photos, done.reconstructions, regions)}

@@ -95,7 +95,7 @@ def settings() -> list[Setting]:
 
 
 def _optimize(rate: float, start: Any) -> Callable[[int, int], Inverter]:
-    return lambda steps, _: Optimize(steps, rate, space="w+", free=("const",), start=start, batch=1)
+    return lambda steps, _: Optimize.of(steps=steps, rate=rate, space="w+", free=("const",), start=start, batch=1)
 
 
 def _tuned(encoder: str, rate: float, **options: Any) -> Setting:
@@ -106,7 +106,7 @@ def _tuned(encoder: str, rate: float, **options: Any) -> Setting:
 
 
 def _finetune(rate: float, **options: Any) -> Callable[[int, int], Inverter]:
-    return lambda steps, refine: Finetune(steps, rate, refine=refine, **{"latent_loss": False, **options})
+    return lambda steps, refine: Finetune.of(steps=steps, rate=rate, refine=refine, **{"latent_loss": False, **options})
 
 
 def measure_costs(

@@ -33,12 +33,12 @@ from torch import Tensor
 Method = Callable[[int, int], Inverter]
 
 METHODS: dict[str, Method] = {
-    "finetune": lambda steps, batch: Finetune(steps, batch=batch),
-    "finetune, latent loss": lambda steps, batch: Finetune(steps, latent_loss=True, batch=batch),
-    "finetune, layers=heads": lambda steps, batch: Finetune(steps, layers="heads", batch=batch),
-    "finetune+refine": lambda steps, batch: FinetuneRefine(4 * steps, batch=batch),
-    "optimize": lambda steps, batch: Optimize(steps, batch=batch),
-    "encode": lambda steps, batch: Encode(batch=batch),
+    "finetune": lambda steps, batch: Finetune.of(steps=steps, batch=batch),
+    "finetune, latent loss": lambda steps, batch: Finetune.of(steps=steps, latent_loss=True, batch=batch),
+    "finetune, layers=heads": lambda steps, batch: Finetune.of(steps=steps, layers="heads", batch=batch),
+    "finetune+refine": lambda steps, batch: FinetuneRefine.of(steps=4 * steps, batch=batch),
+    "optimize": lambda steps, batch: Optimize.of(steps=steps, batch=batch),
+    "encode": lambda steps, batch: Encode.of(batch=batch),
 }
 """By name: steps and photos at once => the method. With finetune+refine, a quarter of the steps is the encoder's."""
 THIN = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16}
@@ -133,7 +133,7 @@ def memory(network: str, chosen: argparse.Namespace) -> list[Sequence[str]]:
 def memory_of(chosen: argparse.Namespace) -> None:
     """Two steps of fine-tuning with as many photos at once, and the memory they took."""
     peak, (count,) = Peak(), chosen.counts
-    bench_of(chosen.memory_of, chosen.device).invert(Finetune(2, batch=count), count)
+    bench_of(chosen.memory_of, chosen.device).invert(Finetune.of(steps=2, batch=count), count)
     if chosen.device == "cuda":
         peak.report(megabytes=torch.cuda.max_memory_allocated() / (1 << 20))
     else:

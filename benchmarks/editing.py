@@ -32,10 +32,10 @@ from torch.nn import functional as F
 DRAWS, STRENGTHS = 3000, (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 REST = STRENGTHS.index(0.0)
 METHODS: dict[str, dict[str, Any]] = {
-    "encode": {"method": "encode"},
-    "optimize, 30 steps": {"method": "optimize", "steps": 30, "rate": 0.05},
-    "optimize, 100 steps": {"method": "optimize", "steps": 100, "rate": 0.05},
-    "finetune+refine, 100 steps": {"method": "finetune+refine", "steps": 100},
+    "encode": {"name": "encode"},
+    "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},
+    "optimize, 100 steps": {"name": "optimize", "options": {"steps": 100, "rate": 0.05}},
+    "finetune+refine, 100 steps": {"name": "finetune+refine", "options": {"steps": 100}},
 }
 ENCODED, DRAWN = "encoded draws, in w+", "draws, in w"
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "edit.png"
@@ -105,8 +105,8 @@ def find(generator: Generator, backbone: Backbone, draws: int, digits: Sequence[
 
 def invert_all(generator: Generator, photos: Tensor, ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The photos, inverted in every way."""
-    encoder = ganenc.load_encoder(MODEL)
-    return {name: ganenc.invert(photos, generator, encoder, backbone="hands", **how) for name, how in ways.items()}
+    model = ganenc.Model(generator, ganenc.load_encoder(MODEL), backbone="hands")
+    return {name: model.invert(photos, how) for name, how in ways.items()}
 
 
 def draw_curves(path: Path, series: Mapping[str, Sequence[float]]) -> None:

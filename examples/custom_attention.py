@@ -43,7 +43,8 @@ def main(steps: int) -> None:
         choice = {"name": attention, "options": options}
         spec = ganenc.ObjectiveSpec(losses={"mse": 5.0, "lpips": 2.0}, attention=choice, backbone="hands")
         objective = ganenc.build_objective(spec, generator)
-        found = ganenc.invert(photo, generator, encoder, method="optimize", objective=objective, steps=steps)
+        method = {"name": "optimize", "options": {"steps": steps}}
+        found = ganenc.invert(photo, generator, encoder, method, objective=objective)
         error = (found.reconstructions - photo).square()
         detail = float((error * focus).sum() / focus.expand_as(error).sum())
         print(f"{attention}: mean square error {float(error.mean()):.4f}, where there is detail {detail:.4f}")

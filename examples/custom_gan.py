@@ -45,10 +45,11 @@ def main(steps: int) -> None:
     run = ganenc.preset("pretrain", steps=steps, objective={"backbone": "hands"}, data={"batch": 8})
     encoder = ganenc.pretrain(generator, run, Path("runs") / f"my-gan-{steps}", encoder=encoder)
     target = generator.synthesize(generator.sample(1, seed=1)).detach()
-    options = {"method": "finetune", "steps": steps}  # The encoder itself learns the image, as in the paper.
-    inversion = ganenc.invert(target, generator, encoder, backbone="hands", **options)
-    inversion.latents.save("my-gan.safetensors", model=ganenc.model_hash(generator))
-    ganenc.images.write_png("my-gan.png", inversion.reconstructions[0].clamp(-1, 1))
+    model = ganenc.Model(generator, encoder, backbone="hands")
+    # The encoder itself learns the image, as in the paper.
+    inversion = model.invert(target, {"name": "finetune", "options": {"steps": steps}})
+    inversion.latents.save("my-gan.safetensors", model=model.hash)
+    inversion.image.save("my-gan.png")
     average = generator.synthesize(generator.center())
     before, after = (psnr(target, image)[0] for image in (average.detach(), inversion.reconstructions))
     print(f"PSNR of the average image {before:.2f} dB, of the inversion {after:.2f} dB")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ganenc.inversion import Inversion, Inverter
 from ganenc.latents import Latents
+from ganenc_registry.specs import Spec
 from PIL import Image
 from torch import Tensor
 
@@ -25,8 +26,13 @@ faults: dict[int, Callable[[int], BaseException]] = {}
 class Paints(Inverter):
     """Gives the mean latents; takes some photos at once."""
 
-    def __init__(self, batch: int = BATCH, fails: bool = False) -> None:
-        self.batch = batch
+    class Options(Spec):
+        batch: int = BATCH
+        fails: bool = False
+
+    def at_once(self, generator: Any, encoder: Any) -> int:
+        batch: int = self.options.batch
+        return batch
 
     def invert(self, images: Tensor, generator: Any, encoder: Any, *, on_step: Any = None, **_: Any) -> Inversion:
         values = [round(float(value) * 127.5 + 127.5) for value in images.mean((1, 2, 3))]
@@ -38,7 +44,7 @@ class Paints(Inverter):
             on_step(0, 1, 1, {"total": 1.0})
         latents = generator.complete(generator.center().expand(len(images)))
         latents = Latents(latents.layout, {name: one.clone() for name, one in latents.tensors.items()})
-        return Inversion(latents, images * 0.5, [], {"method": "paints", "batch": self.batch}, [0.1] * len(images))
+        return Inversion(latents, images * 0.5, seconds=[0.1] * len(images))
 
 
 def grey_photos(folder: Path, count: int) -> list[Path]:

@@ -34,6 +34,8 @@ class Context:
     device: str = "cpu"
     block: BlockSpec | None = None
     """The place in an encoder that a block is built for."""
+    attention: Choice | None = None
+    """Where the objective looks, for what looks there unless it is told otherwise."""
     load_backbone: Callable[[], Any] | None = None
     """Loads the frozen network behind LPIPS and Grad-CAM."""
 

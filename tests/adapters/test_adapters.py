@@ -121,8 +121,8 @@ def test_every_method_inverts_and_the_latents_bring_the_image_back(
     images, labels = targets(generator)
     options = {"steps": 4} if method == "finetune+refine" else options
     objective = make_objective(LOSSES["losses"], "none", spec=generator.spec)
-    given = {"labels": labels, "objective": objective}
-    found = ganenc.invert(images, generator, encoder, method=method, **given, **options)
+    chosen = {"name": method, "options": options}
+    found = ganenc.invert(images, generator, encoder, chosen, labels=labels, objective=objective)
     assert found.reconstructions.shape == images.shape
     assert found.reconstructions.isfinite().all()
     if method == "optimize":

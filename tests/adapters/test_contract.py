@@ -14,6 +14,7 @@ import pytest
 import torch
 from ganenc import save_pretrained
 from ganenc.generators import Generator, build_generator, draw_normal, range_complaint
+from ganenc.inversion import Optimize
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Prior, RunSpec, Styles, Vector
@@ -276,8 +277,8 @@ def test_the_best_of_some_draws_starts_a_map_that_is_drawn() -> None:
     generator = registry().resolve("generator", "spatial")().freeze()
     drawn = generator.map(generator.draw(4, seed=0))
     images = generator.synthesize(drawn[2])
-    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": make_objective({"mse": 1.0}, "none")}
-    found = ganenc.invert(images, generator, method="optimize", **options)
+    method = Optimize.of(steps=1, rate=1e-6, draws=4)
+    found = ganenc.invert(images, generator, method=method, objective=make_objective({"mse": 1.0}, "none"))
     torch.testing.assert_close(found.latents["z"], drawn["z"][2:3], atol=1e-4, rtol=0)
 
 
@@ -295,8 +296,8 @@ def test_z_of_the_prior_is_no_part_that_is_called_z() -> None:
     generator = Both().freeze()
     drawn = generator.draw(4, seed=0)
     images = generator.synthesize(generator.map(drawn[1:2]))
-    options = {"steps": 1, "rate": 1e-6, "draws": 4, "objective": make_objective({"mse": 1.0}, "none")}
-    found = ganenc.invert(images, generator, method="optimize", space="z", **options).latents
+    method = Optimize.of(steps=1, rate=1e-6, draws=4, space="z")
+    found = ganenc.invert(images, generator, method=method, objective=make_objective({"mse": 1.0}, "none")).latents
     torch.testing.assert_close(found["z"], drawn[1:2, 2:], atol=1e-4, rtol=0)
     torch.testing.assert_close(found["w"], drawn[1:2, None, :3].expand(-1, 2, -1), atol=1e-4, rtol=0)
 
@@ -422,7 +423,7 @@ def test_half_precision_is_for_the_network_alone() -> None:
     images = generator.synthesize(generator.sample(1, seed=4))
     assert images.dtype == torch.float16
     objective = make_objective({"mse": 1.0}, "none")
-    found = ganenc.invert(images, generator, method="optimize", objective=objective, steps=3, draws=2)
+    found = ganenc.invert(images, generator, method=Optimize.of(steps=3, draws=2), objective=objective)
     assert found.latents["z"].dtype == torch.float32
     assert found.reconstructions.dtype == torch.float16
     encoder = ganenc.build_encoder(generator)

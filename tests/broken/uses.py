@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Transform
+from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Operator, Optimize, Transform
 from ganenc.measures import PSNR, Metric
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS"]
+__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS", "BROKEN_OPERATORS"]
 
 
 class FewerHistories(Encode):
@@ -86,6 +86,8 @@ class ForgetsLabels(Encode):
 
 
 class NeedsAnEncoder(Encode):
+    needs_encoder = False
+
     def invert(self, images: Tensor, generator: Any, encoder: Any, **options: Any) -> Inversion:
         encoder.eval()
         return super().invert(images, generator, encoder, **options)
@@ -112,7 +114,21 @@ class TellsTensors(Encode):
 
 class KeepsTensorsInSettings(Encode):
     def invert(self, *given: Any, **options: Any) -> Inversion:
-        return replace(super().invert(*given, **options), settings={"method": torch.ones(3)})
+        return replace(super().invert(*given, **options), settings={"batch": torch.ones(3)})
+
+
+class NeedsAnObjective(Optimize):
+    needs_objective = False
+
+
+class TellsAnotherStep(Optimize):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        return replace(super().invert(*given, **options), settings={"steps": 1})
+
+
+class TellsNoOption(Encode):
+    def invert(self, *given: Any, **options: Any) -> Inversion:
+        return replace(super().invert(*given, **options), settings={"method": "encode"})
 
 
 BROKEN_INVERTERS: list[tuple[type, str]] = [
@@ -128,11 +144,14 @@ BROKEN_INVERTERS: list[tuple[type, str]] = [
     (TrainsTheGenerator, "everything-given-stays"),
     (LeavesTrainMode, "everything-given-stays"),
     (ForgetsLabels, "labels-are-kept"),
-    (NeedsAnEncoder, "no-encoder-works-or-is-told"),
+    (NeedsAnEncoder, "needs-are-declared"),
+    (NeedsAnObjective, "needs-are-declared"),
     (TwoOrMore, "one-photo-is-enough"),
     (CountsFromZero, "steps-are-told-in-order"),
     (TellsTensors, "steps-are-told-in-order"),
     (KeepsTensorsInSettings, "settings-are-plain-data"),
+    (TellsAnotherStep, "settings-replay-it"),
+    (TellsNoOption, "settings-replay-it"),
 ]
 
 
@@ -229,9 +248,66 @@ class NoContext(CenterAligner):
 
 
 BROKEN_ALIGNERS: list[tuple[type, str]] = [
-    (object, "builds-with-an-attention"),
+    (object, "builds-by-its-options"),
     (AnotherSize, "transform-has-both-sizes"),
     (OutsideThePhoto, "transform-touches-the-photo"),
     (Shakes, "same-photo-lies-the-same-twice"),
     (NoContext, "same-photo-lies-the-same-twice"),
+]
+
+
+class Halved(Operator):
+    """Sound: half the size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(images, 2)
+
+
+class Trains(Halved):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.gain = nn.Parameter(torch.ones(()))
+
+
+class GivesSinglePrecision(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.float())
+
+
+class WritesInPlace(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mul_(0.5) if not images.requires_grad else images * 0.5
+
+
+class DrawsAnew(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return images * (torch.rand(images.shape[-2:]) > 0.5)
+
+
+class MixesSamples(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return images - images.mean(0)
+
+
+class CutsTheGradient(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.detach() + 0 * images
+
+
+class StaysOnTheCpu(Halved):
+    mask = torch.ones(1, 1, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * self.mask.expand(1, 1, *images.shape[-2:]).to(images.dtype)
+
+
+BROKEN_OPERATORS: list[tuple[type, str]] = [
+    (object, "builds-by-its-options"),
+    (Trains, "builds-by-its-options"),
+    (GivesSinglePrecision, "one-picture-a-sample"),
+    (WritesInPlace, "one-picture-a-sample"),
+    (DrawsAnew, "same-images-look-the-same"),
+    (MixesSamples, "samples-do-not-mix"),
+    (CutsTheGradient, "gradient-reaches-the-images"),
+    (StaysOnTheCpu, "device-follows-the-images"),
 ]

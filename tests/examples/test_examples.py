@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ganenc
 import pytest
+from ganenc.inversion import PhotoFolder
 from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
 from ganenc_registry.specs import EncoderSpec, RunSpec, Vector
 from PIL import Image
@@ -119,8 +120,10 @@ def test_a_metric_of_ones_own(tmp_path: Path) -> None:
 def test_a_photo_inverted(tmp_path: Path) -> None:
     run("invert_photo.py", tmp_path)
     generator = ganenc.load_generator("stylegan2-hands64")
-    latents = ganenc.Latents.load(tmp_path / "inverted.safetensors", model=ganenc.model_hash(generator))
-    assert_rebuilt(tmp_path / "inverted.png", latents, generator)
+    folder = PhotoFolder(tmp_path / "inverted")
+    assert_rebuilt(folder.path / "reconstruction.png", folder.latents(model=ganenc.model_hash(generator)), generator)
+    assert folder.has_page
+    assert (tmp_path / "edited" / "strip.png").is_file()
 
 
 @needs_hands
@@ -131,9 +134,10 @@ def test_a_photo_edited(tmp_path: Path) -> None:
     for name, space in (("open-hand", "w+"), ("pca-0", "w")):
         found = ganenc.Direction.load(tmp_path / f"{name}.safetensors", model=ganenc.model_hash(generator))
         assert found.space == space
-        assert ganenc.images.read(tmp_path / f"{name}.png").shape == (3, 64, 8 * 66 - 2), "the photo and seven edits"
-        with Image.open(tmp_path / f"{name}.gif") as moving:
-            assert moving.n_frames == 12  # type: ignore[attr-defined]
+        strip = ganenc.images.read(tmp_path / name / "strip.png")
+        assert strip.shape == (3, 64, 8 * 66 - 2), "the photo and seven edits"
+        with Image.open(tmp_path / name / "edit.gif") as moving:
+            assert moving.n_frames == 2 * 24 - 2  # type: ignore[attr-defined]
 
 
 @needs_hands

@@ -131,7 +131,7 @@ def evaluate(
     registry().get("inverter", method)
     chosen, towards = of_method(settings, steps=steps)
     asked = {**dict.fromkeys(metric or []), **chosen.pop("metrics", {})}
-    build_inverter(method, **chosen)
+    build_inverter({"name": method, "options": chosen})
     build_metrics(asked)
     session = open_session(model, encoder=encoder, device=device, backbone=backbone, towards=towards)
     failures: list[tuple[Path, str]] = []
@@ -269,9 +269,10 @@ def _measure(job: Job, target: Target, objective: Objective | None, labels: Tens
         for first in range(0, count, size):
             some = target.images[first : first + size].to(device=generator.device, dtype=generator.dtype)
             done = invert(
-                some, generator, job.session.encoder, method=job.method, objective=objective, seed=job.seed,
+                some, generator, job.session.encoder, {"name": job.method, "options": dict(job.options)},
+                objective=objective, seed=job.seed,
                 labels=labels if labels is None or isinstance(labels, str) else labels[first : first + size],
-                candidates=job.candidates if labels == "searched" else None, **job.options,
+                candidates=job.candidates if labels == "searched" else None,
             )  # fmt: skip
             seconds += sum(done.seconds)
             made.append(done.reconstructions.detach().to(target.images))

@@ -145,8 +145,8 @@ def _inverted(
             target = images.read(path, size=spec.size, channels=spec.channels, value_range=spec.value_range)[None]
             its = given if given is None or isinstance(given, str) else given[index : index + 1]
             done = invert(
-                target.to(generator.device, generator.dtype), generator, session.encoder, method=method, labels=its,
-                objective=objective, seed=seed, on_step=on_step, **options,
+                target.to(generator.device, generator.dtype), generator, session.encoder,
+                {"name": method, "options": dict(options)}, labels=its, objective=objective, seed=seed, on_step=on_step,
             )  # fmt: skip
             found.append(Source(path.stem, done.latents.detach().to("cpu"), path, method, target))
             bar.update(100 * (index + 1))

@@ -9,8 +9,10 @@ from .directions.finding import margin as margin
 from .directions.named import FOLDER as FOLDER
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
-from .edited import FRAMES as FRAMES
 from .edited import Edited as Edited
+from .edited import edit_along as edit_along
+from .edited import edit_between as edit_between
+from .edited import edit_by_mixing as edit_by_mixing
 from .mixing import animation_bytes as animation_bytes
 from .mixing import interpolate as interpolate
 from .mixing import mix as mix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganenc.editing.mixing import render, there_and_back, write_animation
+from ganenc.editing.directions.direction import Direction
+from ganenc.editing.mixing import interpolate, mix, render, there_and_back, write_animation
 from ganenc.files import write_json
 from ganenc.generators import Generator
 from ganenc.images import grid, png_bytes, to_image, write_png
 from ganenc.latents import Latents
+from ganenc.models import model_hash
 
-__all__ = ["FRAMES", "Edited"]
+__all__ = ["Edited", "edit_along", "edit_between", "edit_by_mixing"]
 
 FRAMES = 24
 """Frames of an animation on its way to the end; it goes back by them too."""
@@ -33,8 +35,6 @@ class Edited:
     """Of every step."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What was done, as plain data."""
-    model: str = field(default="", repr=False)
-    """The hash of the generator's weights."""
     frames: Latents | None = field(default=None, repr=False)
     """The same way in finer steps, for an animation."""
     before: Latents | None = field(default=None, repr=False)
@@ -65,11 +65,11 @@ class Edited:
         Raises:
             ImageError: if the name ends otherwise.
         """
-        frames = self.images if self.frames is None else render(self.generator, self.frames)
-        write_animation(path, there_and_back(frames), seconds=seconds, value_range=self.generator.spec.value_range)
+        frames = there_and_back(self.images if self.frames is None else render(self.generator, self.frames))
+        write_animation(path, frames, seconds=seconds, value_range=self.generator.spec.value_range)
 
-    def save(self, folder: str | Path, *, animations: tuple[str, ...] = ()) -> dict[str, Path]:
-        """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and animations, and give them by kind.
+    def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:
+        """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and animations, and give the files by kind.
 
         Args:
             folder: where to.
@@ -78,7 +78,7 @@ class Edited:
         folder = Path(folder)
         written = {"strip": folder / "strip.png", "latents": folder / "latents.safetensors"}
         write_png(written["strip"], self.strip)
-        self.latents.save(written["latents"], model=self.model)
+        self.latents.save(written["latents"], model=model_hash(self.generator))
         for kind in animations:
             written[kind] = folder / f"edit.{kind}"
             self.animate(written[kind])
@@ -87,3 +87,39 @@ class Edited:
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.strip)
+
+
+def edit_along(
+    generator: Generator,
+    latents: Latents,
+    way: Direction,
+    strengths: Sequence[float],
+    *,
+    layers: Sequence[int] | None = None,
+    target: Tensor | None = None,
+) -> Edited:
+    """One sample moved along a direction, step by step; see `Direction.apply`.
+
+    Raises:
+        LatentsError: if the latents do not fit the direction.
+    """
+    fine = torch.linspace(min(strengths), max(strengths), FRAMES)
+    edited, frames = (way.apply(latents.expand(len(s)), s, layers=layers) for s in (strengths, fine))
+    facts = {
+        "direction": way.name,
+        "space": way.space,
+        "strengths": [round(float(one), 4) for one in strengths],
+        "layers": list(layers or way.layers or []) or None,
+        "position": float(way.position(latents)),
+    }
+    return Edited(generator, edited, facts, frames=frames, target=target)
+
+
+def edit_by_mixing(generator: Generator, a: Latents, b: Latents, layers: Sequence[int]) -> Edited:
+    """The first sample with the styles of the second on some layers; see `mix`."""
+    return Edited(generator, mix(a, b, layers), {"layers": list(layers)}, before=Latents.cat([a, b]))
+
+
+def edit_between(generator: Generator, a: Latents, b: Latents, steps: int) -> Edited:
+    """The way from one sample to another; see `interpolate`."""
+    return Edited(generator, interpolate(a, b, steps), {}, frames=interpolate(a, b, max(steps, FRAMES)))

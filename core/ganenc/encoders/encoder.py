@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ganenc.encoders.blocks import EncoderBlock
 from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
-from ganenc.generators import Generator
+from ganenc.generators import Generator, check_labels
 from ganenc.latents import Latents
 
 __all__ = ["Encoder", "build_encoder", "check_fits"]
@@ -132,16 +132,8 @@ class Encoder(nn.Module):
         if labels is None:
             wanted = f"int64 (N,) below {classes} or rows (N, {classes})"
             raise LatentsError(f"This encoder is conditional: give labels, {wanted}.")
-        rows = labels.ndim == 2 and labels.shape[1] == classes
-        if labels.shape[0] != images.shape[0] or not (rows or (labels.ndim == 1 and not labels.is_floating_point())):
-            found = f"{tuple(labels.shape)} of {labels.dtype}"
-            n = len(images)
-            raise LatentsError(f"Labels are int64 ({n},) or rows ({n}, {classes}); these are {found}.")
-        if rows:
-            return labels.to(self.embedding) @ self.embedding
-        if labels.device.type == "cpu" and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise LatentsError(f"Labels run from 0 to {classes - 1}; these are {labels.tolist()}.")
-        return self.embedding[labels.to(self.embedding.device)]
+        found = check_labels(labels, classes, len(images), of="this encoder").to(self.embedding.device)
+        return self.embedding[found] if found.ndim == 1 else found.to(self.embedding) @ self.embedding
 
 
 class StylesHead(nn.Module):

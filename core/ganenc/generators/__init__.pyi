@@ -2,6 +2,8 @@ from .families import build_generator as build_generator
 from .families import made_by as made_by
 from .generator import Generator as Generator
 from .generator import NoiseChoice as NoiseChoice
+from .labels import LabelsGiven as LabelsGiven
+from .labels import check_labels as check_labels
 from .prior import draw_normal as draw_normal
 from .undrawn import fill as fill
 from .undrawn import undrawn as undrawn

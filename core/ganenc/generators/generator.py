@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from ganenc.generators.contract import check_truncation, evaluating, hold
+from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_normal, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
 from ganenc.latents import Latents
@@ -153,25 +154,25 @@ class Generator(nn.Module, ABC):
         Raises:
             LatentsError: if there are none, so that labels are of no use.
         """
-        if not self.spec.classes:
-            raise LatentsError(f"{self.spec.family} has no classes, so labels are of no use; leave them out.")
+        need_classes(self.spec.classes, self.spec.family)
         return self.spec.classes
+
+    def as_labels(self, given: LabelsGiven, count: int | None = None) -> Tensor:
+        """Labels, one for each sample or one for all, as int64 (count,) or rows (count, classes), on its device.
+
+        Raises:
+            LatentsError: if they do not fit, see `ganenc.generators.check_labels`.
+        """
+        return check_labels(given, self.spec.classes, count, of=self.spec.family).to(self.device)
 
     def label_rows(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights.
 
         Raises:
-            LatentsError: if labels have another shape, or there is no such class, or none at all.
+            LatentsError: if they are no labels of this generator.
         """
-        classes = self.need_classes()
-        if labels.ndim == 1 and not (labels.is_floating_point() or labels.dtype == torch.bool):
-            if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-                raise LatentsError(f"Labels are 0 to {classes - 1}; got {sorted(set(labels.tolist()))}.")
-            labels = F.one_hot(labels.long(), classes)
-        if labels.ndim != 2 or labels.shape[1] != classes:
-            found = f"{tuple(labels.shape)} of {labels.dtype}"
-            raise LatentsError(f"Labels are int64 (N,) or rows (N, {classes}); got {found}.")
-        return labels.to(self.dtype)
+        found = check_labels(labels, self.spec.classes, of=self.spec.family)
+        return (F.one_hot(found, self.spec.classes) if found.ndim == 1 else found).to(self.dtype)
 
     def label_numbers(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table.
@@ -248,26 +249,21 @@ class Generator(nn.Module, ABC):
         return torch.tensor(drawn, dtype=torch.int64, device=self.device)
 
     def sample(
-        self, n: int, *, seed: int = 0, labels: Tensor | None = None, truncation: float = 1.0, first: int = 0
+        self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
         """Draw latents of n samples.
 
         Args:
             n: how many.
             seed: the stream of draws.
-            labels: int64 (N,) or rows (N, classes); drawn where they matter and are not given.
+            labels: one each or one for all; drawn where they matter and are not given.
             truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
             first: the place in the stream to begin at.
 
         Raises:
-            LatentsError: if there are labels, but not n of them or no classes.
+            LatentsError: if there are labels that do not fit.
         """
-        if labels is None:
-            labels = self.draw_labels(n, seed=seed, first=first)
-        else:
-            self.need_classes()
-            if len(labels) != n:
-                raise LatentsError(f"{len(labels)} labels are given for {n} samples; give one for each.")
+        labels = self.draw_labels(n, seed=seed, first=first) if labels is None else self.as_labels(labels, n)
         z = self.draw(n, seed=seed, first=first)
         if self.spec.truncation == "prior":
             z = z * truncation

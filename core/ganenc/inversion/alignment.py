@@ -6,26 +6,27 @@ An `Aligner` looks at a whole photo and gives a `Transform`; ``transform.apply(p
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
-from ganenc_registry.specs.base import Spec
+from ganenc_registry.components import Component
+from ganenc_registry.errors import ImageError
+from ganenc_registry.specs import Choice, Spec
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Self
 
-from ganenc.images import Range, convert_range, cover_box, shrink
+from ganenc.images import cover_box, shrink
 from ganenc.inversion.warping import NEAR, covered, warp
-from ganenc.objectives import Attention
+from ganenc.objectives import Attention, build_attention
 
-__all__ = ["Aligner", "AttentionAligner", "Box", "CenterAligner", "Transform", "build_aligner"]
+__all__ = ["Aligner", "AttentionAligner", "Box", "CenterAligner", "Transform"]
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Top, left, height and width in pixels."""
@@ -145,23 +146,21 @@ class Transform(Spec):
             )
 
 
-class Aligner(ABC):
-    """Finds the generator's image in photos, each by itself.
-
-    A registered aligner is built with those of ``attention=`` (an `Attention`) and ``value_range=`` (of its images)
-    that its constructor names, and with the options that the user gives it.
-    """
+class Aligner(Component, ABC):
+    """Finds the generator's image in photos, each by itself."""
 
     @abstractmethod
-    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+    def transform(
+        self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
+    ) -> Transform:
         """Where the generator's image lies in a photo.
 
         Args:
             photo: (C, H, W) from -1 to 1 with 1 or 3 channels, upright, in its full resolution and any shape, as
                 `ganenc.images.read` gives it.
             size: height and width of the generator's image.
-            context: what the caller knows besides, such as ``labels`` (1,) or ``name``, the photo's file; names that
-                mean nothing here are ignored.
+            name: the photo's file, where it has one.
+            labels: the photo's class (1,) or (1, classes), where it is known.
 
         Raises:
             ImageError: if there is nothing to be found; the photo is then left out.
@@ -171,7 +170,9 @@ class Aligner(ABC):
 class CenterAligner(Aligner):
     """The greatest crop of the generator's shape around the centre, as the fit ``cover`` takes it."""
 
-    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+    def transform(
+        self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
+    ) -> Transform:
         """The centred crop."""
         whole = (photo.shape[-2], photo.shape[-1])
         return Transform.of_box(cover_box(whole, size), size, whole)
@@ -182,71 +183,37 @@ class AttentionAligner(Aligner):
 
     It has at least as many pixels as the generator's image, where the photo has them. An attention that names no
     region is taken to look at the whole photo.
-
-    Args:
-        attention: the attention; one with `Attention.region`.
-        value_range: the values of black and white that it expects.
-        margin: how far the crop goes beyond the region on each side, as a part of the region.
-
-    Raises:
-        SpecError: if there is no attention, or the margin is negative.
     """
 
-    def __init__(
-        self, attention: Attention | None = None, value_range: Range = (-1.0, 1.0), *, margin: float = 0.15
-    ) -> None:
-        if attention is None:
-            raise SpecError("The alignment 'attention' wants an attention; name one, such as center or gradcam.")
-        if margin < 0:
-            raise SpecError(f"The margin around a region is 0 or more, not {margin}.")
-        self.attention, self.value_range, self.margin = attention, value_range, margin
+    class Options(Spec):
+        attention: Choice | None = Field(
+            None,
+            description="the attention; by default the objective's, or center",
+            json_schema_extra={"kind": "attention"},
+        )
+        margin: float = Field(
+            0.15, ge=0, description="how far the crop goes beyond the region on each side, as a part of the region"
+        )
 
-    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
+    @cached_property
+    def attention(self) -> Attention:
+        """What looks, at photos from -1 to 1."""
+        chosen = self.options.attention or self.context.attention or "center"
+        return build_attention(chosen, replace(self.context, value_range=(-1.0, 1.0)))
+
+    def transform(
+        self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
+    ) -> Transform:
         """The crop around the region."""
         whole = (photo.shape[-2], photo.shape[-1])
-        seen = convert_range(shrink(photo, LOOK)[None], (-1.0, 1.0), self.value_range)
-        if isinstance(self.attention, nn.Module):
-            weights = [*self.attention.parameters(), *self.attention.buffers()]
-            seen = seen.to(weights[0].device if weights else seen.device)
+        seen = shrink(photo, LOOK)[None].to(self.context.device)
         with torch.no_grad():
-            found = self.attention.region(seen, self.attention.prepare(seen, **context))
+            focus = self.attention.prepare(seen, **({} if labels is None else {"labels": labels}))
+            found = self.attention.region(seen, focus)
         box = (0.0, 0.0, *whole) if found is None else found[0].tolist()
         scale = [whole[axis] / seen.shape[axis - 2] for axis in (0, 1)]
         region: Box = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
-        return Transform.of_box(_around(region, size, whole, self.margin), size, whole)
-
-
-def build_aligner(
-    name: str, *, attention: Attention | None = None, value_range: Range = (-1.0, 1.0), **options: Any
-) -> Aligner:
-    """The registered aligner of that name.
-
-    Args:
-        name: ``center``, ``attention``, or a plugin's.
-        attention: for aligners that look where an attention looks.
-        value_range: the values of black and white that the attention expects.
-        options: of the aligner.
-
-    Raises:
-        UnknownNameError: if there is no such aligner.
-        SpecError: if it has no such option, or cannot be made of them.
-    """
-    factory = registry().resolve("aligner", name)
-    shared = {"attention": attention, "value_range": value_range}
-    takes = list(inspect.signature(factory).parameters)
-    known = [option for option in takes if option not in shared]
-    for option in options:
-        if option not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise SpecError(f"The alignment {name!r} has no option {option!r}{nearest(option, known)}; {has}.")
-    try:
-        made = factory(**{key: value for key, value in shared.items() if key in takes}, **options)
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{option}={value!r}" for option, value in options.items())
-        raise SpecError(f"The alignment {name!r} cannot be made of {given or 'its defaults'}: {error}.") from None
-    if not isinstance(made, Aligner):
-        raise PluginError(f"The aligner {name!r} builds a {type(made).__name__}, which is no Aligner.")
-    return made
+        return Transform.of_box(_around(region, size, whole, self.options.margin), size, whole)
 
 
 def _around(region: Box, size: Sequence[int], whole: Sequence[int], margin: float) -> Box:

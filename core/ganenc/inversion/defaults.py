@@ -1,6 +1,10 @@
 """What is taken where a user does not choose. Imports nothing."""
 
-__all__ = ["default_method"]
+__all__ = ["EDITABLE", "default_method"]
+
+EDITABLE = {"name": "optimize", "options": {"steps": 100, "rate": 0.05}}
+"""How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
+(benchmarks/results/editing.md)."""
 
 
 def default_method(has_encoder: bool) -> str:

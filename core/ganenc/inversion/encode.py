@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
-from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import Spec
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, by_size
-from ganenc.latents import Latents
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, by_size, in_parts, need_encoder
 from ganenc.objectives import Objective
 
-__all__ = ["Encode", "need_encoder"]
+__all__ = ["Encode", "channels_last"]
 
 AT_ONCE = 1 << 20
 """Pixels."""
 
 
 class Encode(Inverter):
-    """The encoder's latents as they are: milliseconds a photo.
+    """The encoder's latents as they are: milliseconds a photo."""
 
-    Args:
-        batch: how many photos go through at once; by default 16 of up to 256x256 pixels, and fewer larger ones.
-    """
+    needs_encoder, needs_objective, one_pass = True, False, True
 
-    def __init__(self, batch: int | None = None) -> None:
-        if batch is not None and batch < 1:
-            raise SpecError(f"encode: batch is above 0, not {batch}.")
-        self.batch = batch
+    class Options(Spec):
+        batch: PositiveInt | None = Field(
+            None, description="photos at a time; by default 16 of up to 256x256 pixels, and fewer larger ones"
+        )
 
     @torch.no_grad()
     def invert(
@@ -45,29 +41,22 @@ class Encode(Inverter):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """See :meth:`Inverter.invert`; objective and seed play no part."""
-        encoder = need_encoder(encoder, "encode").eval()
+        encoder = need_encoder(encoder).eval()
         generator.freeze()
-        found, made, seconds = [], [], []
-        size = self.at_once(generator, encoder)
-        if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
-            images = images.contiguous(memory_format=torch.channels_last)
-        for first in range(0, len(images), size):
-            started = time.perf_counter()
-            some = images[first : first + size]
-            given = None if labels is None else labels[first : first + size]
+
+        def encode(some: Tensor, given: Tensor | None, first: int) -> Inversion:
             latents = generator.complete(encoder(some, labels=given), labels=given)
-            found.append(latents)
-            made.append(generator.synthesize(latents))
-            seconds += [(time.perf_counter() - started) / len(some)] * len(some)
-        return Inversion(Latents.cat(found), torch.cat(made), [[] for _ in images], {"method": "encode"}, seconds)
+            return Inversion(latents, generator.synthesize(latents), [[] for _ in some])
+
+        return in_parts(channels_last(images), labels, self.at_once(generator, encoder), encode)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""
-        return self.batch or by_size(generator, AT_ONCE)
+        return self.options.batch or by_size(generator, AT_ONCE)
 
 
-def need_encoder(encoder: Encoder | None, method: str) -> Encoder:
-    """The encoder, or one sentence about where to get one."""
-    if encoder is None:
-        raise SpecError(f"The method {method!r} needs an encoder; train one with `ganenc pretrain`, or use 'optimize'.")
-    return encoder
+def channels_last(images: Tensor) -> Tensor:
+    """Images with the channels last in memory, where convolutions are fastest so."""
+    if images.device.type in ("cpu", "cuda"):
+        return images.contiguous(memory_format=torch.channels_last)
+    return images

@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from ganenc_registry import registry
-from ganenc_registry.errors import ImageError, PluginError, SpecError, nearest
+from ganenc_registry.components import Context, build
+from ganenc_registry.errors import ImageError
 from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
 from ganenc.encoders import Encoder, check_fits
-from ganenc.generators import Generator
+from ganenc.generators import Generator, LabelsGiven
 from ganenc.inversion.defaults import default_method
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep
-from ganenc.inversion.photo_classes import LabelsGiven, find_labels, given_labels, must_find
-from ganenc.objectives import Objective, build_objective
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, need_encoder
+from ganenc.inversion.photo_classes import find_labels, must_find
+from ganenc.objectives import Objective, build_objective, context_for
 
-__all__ = ["build_inverter", "invert"]
+__all__ = ["Method", "build_inverter", "invert", "needs_objective"]
+
+Method: TypeAlias = str | Mapping[str, Any] | Choice
+"""A registered inverter: its name, or ``{"name": ..., "options": {...}}``."""
 
 
 def invert(
     images: Tensor,
     generator: Generator,
     encoder: Encoder | None = None,
+    method: Method | Inverter | None = None,
     *,
-    method: str | None = None,
     labels: LabelsGiven | str | None = None,
     candidates: Sequence[int] | Tensor | None = None,
-    objective: Objective | None = None,
-    backbone: str | Choice | None = None,
+    objective: Objective | ObjectiveSpec | Mapping[str, Any] | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
-    **options: Any,
 ) -> Inversion:
     """Images => latents that rebuild them.
 
     Args:
-        images: (N, C, H, W) in ``generator.spec.value_range``; ``ganenc.images.read`` gives one of them.
+        images: (N, C, H, W) in ``generator.spec.value_range``; `ganenc.images.read` gives one of them.
         generator: frozen here.
         encoder: the generator's encoder; only ``optimize`` can do without.
         method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
-            encoder) or ``optimize`` (the default without one).
-        labels: for generators with classes: int64 (N,) or rows (N, classes), one each or one for all; or ``predicted``,
-            by the objective's backbone; or ``searched``: of all classes or of ``candidates``, the one under which one
-            pass of the encoder comes nearest to the photo. By default predicted where that backbone has as many classes
-            as the generator, otherwise searched. See `ganenc.inversion.photo_classes.find_labels`.
+            encoder) or ``optimize`` (the default without one); or one at hand.
+        labels: for generators with classes: one each or one for all; or ``predicted``, by the objective's backbone; or
+            ``searched``: of all classes or of ``candidates``, the one under which one pass of the encoder comes nearest
+            to the photo. By default predicted where that backbone has as many classes as the generator, otherwise
+            searched. See `ganenc.inversion.find_labels`.
         candidates: the classes (K,), or (N, K), that a search tries.
-        objective: what "close" means; by default the paper's, with ``backbone`` behind lpips.
-        backbone: see there; vgg16 by default, and where that cannot be had, lpips is left out.
+        objective: what "close" means, or its spec; by default the paper's.
         seed: of whatever the method draws.
         on_step: called now and then with the terms of the objective.
-        options: of the method, such as ``steps`` or ``rate``.
 
     Raises:
         ImageError: if the images are not of the generator's size, or hold values that are not finite.
@@ -65,15 +63,22 @@ def invert(
             the classes cannot be found as asked.
 
     Returns:
-        the inversion; its settings say which classes were taken (``labels``), and how they came (``labels_from``).
+        the inversion, with the classes that were taken; ``invert(images, generator, encoder, **inversion.settings)``
+        replays it. An objective at hand that no spec describes is to be given again.
     """
     _check(images, generator, encoder)
     if labels is not None and not isinstance(labels, str):
-        labels = given_labels(labels, len(images), generator)
+        labels = generator.as_labels(labels, len(images))
     method = method or default_method(encoder is not None)
-    inverter = build_inverter(method, **options)
-    if objective is None and (method != "encode" or must_find(generator, encoder, labels, candidates)):
-        objective = build_objective(ObjectiveSpec(backbone=backbone), generator)
+    inverter = build_inverter(method, generator)
+    name = type(method).__name__ if isinstance(method, Inverter) else Choice.of(method).name
+    if inverter.needs_encoder:
+        need_encoder(encoder, name)
+    if not isinstance(objective, Objective) and needs_objective(inverter, generator, encoder, labels, candidates):
+        spec = objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
+        objective = build_objective(spec, generator)
+    elif not isinstance(objective, Objective):
+        objective = None
     images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
     started = time.perf_counter()
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
@@ -81,10 +86,38 @@ def invert(
     done = inverter.invert(
         images, generator, encoder, labels=found.labels, objective=objective, seed=seed, on_step=on_step
     )
-    if found.labels is None:
-        return done
-    settings = {**done.settings, "labels": found.labels.tolist(), "labels_from": found.source}
-    return replace(done, labels=found.labels, settings=settings, seconds=[spent + each for each in done.seconds])
+    options = {**inverter.options.to_mapping(), **done.settings}
+    settings: dict[str, Any] = {"method": {"name": name, "options": options}, "seed": seed}
+    if objective is not None and objective.spec is not None:
+        settings["objective"] = objective.spec.to_mapping()
+    if found.labels is not None:
+        settings["labels"] = found.labels.tolist()
+    seconds = [spent + each for each in done.seconds]
+    return replace(done, labels=found.labels, labels_from=found.source, settings=settings, seconds=seconds)
+
+
+def build_inverter(method: Method | Inverter, generator: Generator | None = None) -> Inverter:
+    """The inverter that a method names, with its options, for a generator.
+
+    Raises:
+        UnknownNameError: if there is none of that name.
+        SpecError: naming a wrong option, and the nearest right one.
+    """
+    if isinstance(method, Inverter):
+        return method
+    context = Context() if generator is None else context_for(None, generator.spec, device=generator.device)
+    return build("inverter", Choice.of(method, at="method"), Inverter, context, at="method")
+
+
+def needs_objective(
+    inverter: Inverter,
+    generator: Generator,
+    encoder: Encoder | None,
+    labels: LabelsGiven | str | None = None,
+    candidates: Sequence[int] | Tensor | None = None,
+) -> bool:
+    """Whether images are compared: by the method, or to find their labels."""
+    return inverter.needs_objective or must_find(generator, encoder, labels, candidates)
 
 
 def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> None:
@@ -101,24 +134,3 @@ def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> Non
         raise ImageError(f"The images {broken} (counted from 0) hold values that are not finite; leave them out.")
     if encoder is not None:
         check_fits(encoder.spec, spec)
-
-
-def build_inverter(method: str, **options: Any) -> Inverter:
-    """The registered inverter of that name with its options.
-
-    Raises:
-        SpecError: if it has no such option.
-    """
-    factory = registry().resolve("inverter", method)
-    known = list(inspect.signature(factory).parameters)
-    for name in options:
-        if name not in known:
-            raise SpecError(f"The method {method!r} has no option {name!r}{nearest(name, known)}; it has {known}.")
-    try:
-        inverter = factory(**options)
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        raise SpecError(f"The method {method!r} cannot be made of {given}: {error}.") from None
-    if not isinstance(inverter, Inverter):
-        raise PluginError(f"The inverter {method!r} builds a {type(inverter).__name__}, which is no Inverter.")
-    return inverter

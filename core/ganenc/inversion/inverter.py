@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol
 
 import torch
-from ganenc_registry.errors import ImageError
+from ganenc_registry.components import Component
+from ganenc_registry.errors import SpecError
 from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.latents import Latents
-from ganenc.objectives import Objective, ObjectiveResult
+from ganenc.objectives import Objective
 
-__all__ = ["Best", "History", "Inversion", "Inverter", "OnStep", "by_size"]
+__all__ = ["Inversion", "Inverter", "OnStep", "by_size", "in_parts", "need_encoder"]
 
 
 class OnStep(Protocol):
@@ -37,15 +39,25 @@ class Inversion:
     history: list[list[dict[str, float]]] = field(default_factory=list)
     """For each photo, for each step: ``step`` and every term of the objective by name."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """The method and its options."""
+    """What replays it, as plain data: of an inverter its options as they came out; of `ganenc.invert` the arguments,
+    ``method`` with its name and options, ``seed`` and ``labels``."""
     seconds: list[float] = field(default_factory=list)
     """The time that each photo took."""
     labels: Tensor | None = None
     """The classes that the photos were taken to be of: int64 (N,) or rows (N, classes); None where there are none."""
+    labels_from: str | None = None
+    """How these came: ``given``, ``predicted`` or ``searched``."""
 
 
-class Inverter(ABC):
-    """A way from images to latents. Its constructor takes the options of the method."""
+class Inverter(Component, ABC):
+    """A way from images to latents."""
+
+    needs_encoder: ClassVar[bool] = False
+    """Whether it cannot do without one; it is told before it is called."""
+    needs_objective: ClassVar[bool] = True
+    """Whether it compares images; then it is always given an objective."""
+    one_pass: ClassVar[bool] = False
+    """Whether it is one pass of the encoder, and no more."""
 
     @abstractmethod
     def invert(
@@ -64,19 +76,16 @@ class Inverter(ABC):
         Args:
             images: the photos, on the generator's device.
             generator: frozen by the inverter.
-            encoder: its weights stay as they are, and it is put into eval mode; None for methods that can do without.
-            labels: int64 (N,) or rows (N, classes), where they matter.
-            objective: what "close" means; the paper's by default.
+            encoder: its weights stay as they are, and it is put into eval mode.
+            labels: int64 (N,) or rows (N, classes), checked, where they matter.
+            objective: what "close" means.
             seed: of whatever the method draws.
             on_step: called now and then with the terms of the objective.
         """
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
-        """How many photos it works on at once where as many are given; more in a call gain nothing.
-
-        By default its option ``batch``, or one where it has none.
-        """
-        return getattr(self, "batch", None) or 1
+        """How many photos it works on at once where as many are given; more in a call gain nothing."""
+        return 1
 
 
 def by_size(generator: Generator, pixels: int) -> int:
@@ -85,62 +94,45 @@ def by_size(generator: Generator, pixels: int) -> int:
     return max(1, min(16, pixels // (height * width)))
 
 
-class Best:
-    """The latents of the lowest loss so far, sample by sample, kept without a transfer to the host."""
+def need_encoder(encoder: Encoder | None, method: str = "") -> Encoder:
+    """The encoder, or one sentence about where to get one.
 
-    def __init__(self) -> None:
-        self.latents: Latents | None = None
-        self.loss: Tensor | None = None
-
-    @torch.no_grad()
-    def offer(self, latents: Latents, loss: Tensor) -> None:
-        """Keep the samples whose loss (N,) is lower than before. A loss that is not finite is never lower."""
-        loss = torch.where(loss.isfinite(), loss.detach(), torch.inf)
-        if self.latents is None or self.loss is None:
-            self.latents, self.loss = latents.detach().clone(), loss
-            return
-        better = loss < self.loss
-        kept = {
-            name: torch.where(better.reshape(-1, *[1] * (old.ndim - 1)), latents[name].detach(), old)
-            for name, old in self.latents.tensors.items()
-        }
-        self.latents, self.loss = self.latents.replace(**kept), torch.where(better, loss, self.loss)
-
-    @property
-    def found(self) -> Latents:
-        """The best latents.
-
-        Raises:
-            ImageError: if not one loss was finite.
-        """
-        if self.latents is None or self.loss is None or not bool(self.loss.isfinite().all()):
-            raise ImageError("The inversion never had a finite loss; lower its rate, or check the photo's values.")
-        return self.latents
+    Raises:
+        SpecError: if there is none.
+    """
+    if encoder is None:
+        name = f"The method {method!r}" if method else "This method"
+        raise SpecError(f"{name} needs an encoder; train one with `ganenc pretrain`, or use 'optimize'.")
+    return encoder
 
 
-class History:
-    """The terms of every step, kept on the device and brought to the host in one transfer."""
+def in_parts(
+    images: Tensor,
+    labels: Tensor | None,
+    size: int,
+    work: Callable[[Tensor, Tensor | None, int], Inversion],
+    settings: Mapping[str, Any] | None = None,
+) -> Inversion:
+    """Invert images (N, C, H, W) so many at a time, and put the parts together, with the time of each.
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.rows: list[tuple[list[str], Tensor]] = []
-
-    def add(self, result: ObjectiveResult) -> None:
-        """Keep the terms (N,) of a step."""
-        self.rows.append((list(result.terms), torch.stack([term.detach() for term in result.terms.values()])))
-
-    def latest(self) -> dict[str, float]:
-        """The terms of the last step, averaged over the samples."""
-        names, values = self.rows[-1]
-        return dict(zip(names, values.mean(1).tolist()))
-
-    def per_sample(self) -> list[list[dict[str, float]]]:
-        """For each sample, for each step: ``step`` (from 1) and the terms."""
-        if not self.rows:
-            return []
-        hosted = [(names, values.cpu().T.tolist()) for names, values in self.rows]
-        count = len(hosted[0][1])
-        return [
-            [{"step": float(step), **dict(zip(names, values[i]))} for step, (names, values) in enumerate(hosted, 1)]
-            for i in range(count)
-        ]
+    Args:
+        images: the photos.
+        labels: of as many.
+        size: how many at a time.
+        work: images, their labels and the place of the first => their inversion.
+        settings: of the whole.
+    """
+    parts = []
+    for first in range(0, len(images), size):
+        started = time.perf_counter()
+        some, given = images[first : first + size], None if labels is None else labels[first : first + size]
+        part = work(some, given, first)
+        spent = (time.perf_counter() - started) / len(some)
+        parts.append(replace(part, seconds=[spent] * len(some)))
+    return Inversion(
+        Latents.cat([part.latents for part in parts]),
+        torch.cat([part.reconstructions for part in parts]),
+        [rows for part in parts for rows in part.history],
+        dict(settings or {}),
+        [spent for part in parts for spent in part.seconds],
+    )

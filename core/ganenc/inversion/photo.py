@@ -86,14 +86,14 @@ def read_photo(
         ImageError: if it cannot be read, or has nothing that the aligner looks for.
     """
     name = Path(source).name if isinstance(source, str | Path) else "photo"
-    channels, values, labelled = spec.channels, spec.value_range, {} if labels is None else {"labels": labels}
+    channels, values = spec.channels, spec.value_range
     if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):
         return Photo(source.detach().cpu(), name, source)
     picture = _decoded(source, values)
     if aligner is None:
         return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
-    known = {"name": str(source) if isinstance(source, str | Path) else name}
-    transform = aligner.transform(read(picture), spec.size, **known, **labelled)
+    file = str(source) if isinstance(source, str | Path) else ""
+    transform = aligner.transform(read(picture), spec.size, name=file, labels=labels)
     whole = read(picture, channels=channels, value_range=values)
     return Photo(transform.apply(whole), name, source, transform, picture, values)
 

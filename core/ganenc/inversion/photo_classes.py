@@ -11,7 +11,7 @@ from ganenc_registry.specs import Condition
 from torch import Tensor
 
 from ganenc.encoders import Encoder
-from ganenc.generators import Generator
+from ganenc.generators import Generator, LabelsGiven, check_labels
 from ganenc.images import convert_range
 from ganenc.latents import Latents
 from ganenc.objectives import Backbone, Objective, pool
@@ -21,11 +21,9 @@ __all__ = [
     "LIKELIEST",
     "Finding",
     "Found",
-    "LabelsGiven",
     "Source",
     "default_way",
     "find_labels",
-    "given_labels",
     "looks_at_labels",
     "must_find",
     "predict_labels",
@@ -41,8 +39,6 @@ Finding: TypeAlias = Literal["predicted", "searched"]
 """A way to find the class of a photo."""
 Source: TypeAlias = Literal["given", "predicted", "searched"]
 """How the class of a photo came."""
-LabelsGiven: TypeAlias = Tensor | Sequence[int] | int
-"""Labels, int64 (N,) or rows (N, classes), one for each photo or one for all."""
 
 
 class Found(NamedTuple):
@@ -83,34 +79,12 @@ def find_labels(
     if way is None:
         return Found(None, None)
     if labels is not None and not isinstance(labels, str):
-        return Found(given_labels(labels, len(images), generator), "given")
+        return Found(generator.as_labels(labels, len(images)), "given")
     if objective is None:
         raise SpecError(f"Labels can be {way} only with an objective; give one, or the labels.")
     if way == "predicted":
         return Found(predict_labels(images, generator, _classifier(generator, objective)), way)
     return Found(search_labels(images, generator, encoder, objective, candidates=candidates), way)
-
-
-def given_labels(labels: LabelsGiven, count: int, generator: Generator) -> Tensor:
-    """Labels as int64 (count,) or rows (count, classes), on the generator's device.
-
-    Raises:
-        LatentsError: if the generator has no classes, there is neither one label for each photo nor one for all, or one
-            is no class.
-    """
-    classes = generator.need_classes()
-    found = torch.as_tensor(labels)
-    found = found.reshape(1) if found.ndim == 0 else found
-    rows = found.ndim == 2 and found.shape[1] == classes
-    if not rows and not (found.ndim == 1 and _whole(found)):
-        shape = f"{tuple(found.shape)} of {found.dtype}"
-        raise LatentsError(f"Labels are whole numbers (N,) or rows (N, {classes}); these are {shape}.")
-    if len(found) not in (1, count):
-        raise LatentsError(f"There are {count} images and {len(found)} labels; give one for each, or one for all.")
-    if not rows:
-        found = found.long()
-        _check_range(found, generator, "Labels")
-    return found.expand(count, *found.shape[1:]).to(generator.device)
 
 
 def looks_at_labels(generator: Generator, encoder: Encoder | None) -> bool:
@@ -248,11 +222,10 @@ def _candidates(
         return predict_labels(images, generator, backbone, likeliest=LIKELIEST)
     tried = torch.as_tensor(given)
     tried = tried.expand(n, -1) if tried.ndim == 1 else tried
-    if tried.ndim != 2 or len(tried) != n or not tried.shape[1] or not _whole(tried):
-        shape = f"{tuple(tried.shape)} of {tried.dtype}"
-        raise LatentsError(f"Candidates are classes (K,), or (N, K) for {n} images; these are {shape}.")
-    _check_range(tried, generator, "Candidates")
-    return tried.long().to(images.device)
+    if tried.ndim != 2 or len(tried) != n or not tried.shape[1]:
+        raise LatentsError(f"Candidates are classes (K,), or (N, K) for {n} images; these are {tuple(tried.shape)}.")
+    flat = check_labels(tried.flatten(), classes, of=generator.spec.family, what="Candidates")
+    return flat.reshape(tried.shape).to(images.device)
 
 
 def _way(
@@ -296,14 +269,3 @@ def _classifier(generator: Generator, objective: Objective) -> Backbone:
     if not backbones:
         raise SpecError("The objective has no backbone to predict labels with; give the labels, or search them.")
     return _matching(generator, objective) or backbones[0]
-
-
-def _whole(numbers: Tensor) -> bool:
-    return not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
-
-
-def _check_range(labels: Tensor, generator: Generator, what: str) -> None:
-    classes = generator.spec.classes
-    outside = sorted({label for label in labels.flatten().tolist() if not 0 <= label < classes})
-    if outside:
-        raise LatentsError(f"{what} run from 0 to {classes - 1}; {outside} are no classes of {generator.spec.family}.")

@@ -33,6 +33,14 @@ class PhotoFolder:
     """Where the attention looked."""
     PAGE = "report.html"
 
+    @classmethod
+    def latents_file(cls, path: str | Path) -> Path | None:
+        """The file of latents that a path names, or that lies in the folder that it names; None for anything else."""
+        path = Path(path)
+        if (path / cls.LATENTS).is_file():
+            return path / cls.LATENTS
+        return path if path.suffix == ".safetensors" else None
+
     def write(
         self,
         photo: Photo,

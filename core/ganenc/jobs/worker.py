@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.specs import Choice, InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo, build_inverter, default_method, must_find
+from ganenc.inversion import Photo, default_method, must_find
 from ganenc.jobs.record import State, Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -91,13 +91,11 @@ class Worker:
                 "method.options.together: in a job each photo has an encoder of its own; for one that photos share,"
                 " fine-tune it with `ganenc finetune`, and invert with the method encode and that encoder."
             )
-        inverter = build_inverter(self.method.name, **self.method.options)  # A wrong option is told before any work.
+        inverter = model.inverter(self.method)  # A wrong option is told before any work.
         self.together = self.size = inverter.at_once(model.generator, model.encoder)
         finds = self.labels != "given" and must_find(model.generator, model.encoder, self.way, spec.candidates)
-        needed = finds or spec.align is not None or self.method.name != "encode"
-        self.objective = model.objective(spec.objective) if needed else None
-        self.attention = None if self.objective is None else self.objective.attention
-        model.aligner(spec.align, self.attention)
+        self.objective = model.objective(spec.objective) if finds or inverter.needs_objective else None
+        model.aligner(spec.align, spec.objective.attention)
 
     def settings(self) -> dict[str, Any]:
         """All that a photo's result depends on besides the photo and its label, as data."""
@@ -130,7 +128,9 @@ class Worker:
         state, spec = todo.state(), self.spec
         labels = None if todo.label is None else torch.tensor([todo.label], device=self.model.generator.device)
         try:
-            photo = self.model.read(todo.photo, fit=spec.fit, align=spec.align, labels=labels, attention=self.attention)
+            photo = self.model.read(
+                todo.photo, fit=spec.fit, align=spec.align, labels=labels, attention=spec.objective.attention
+            )
         except ImageError as error:
             return Failed(todo, state, str(error))
         return Read(todo, state, replace(photo, picture=None) if self.size > 1 else photo)
@@ -154,7 +154,7 @@ class Worker:
             note(photo + min(self.together, len(batch) - photo) * step / max(steps, 1), terms)
 
         spec = self.spec
-        given = [one.todo.label for one in batch]
+        given = [one.todo.label for one in batch if one.todo.label is not None]
         done = self.model.invert(
             [one.photo for one in batch], self.method, labels=given if self.labels == "given" else self.way,
             candidates=spec.candidates, objective=self.objective, align=spec.align, fit=spec.fit, seed=spec.seed,

@@ -110,6 +110,8 @@ class Objective(nn.Module):
         self.weights = {name: float(weight) for name, (weight, _) in used.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in used.items()})
         self.latent = latent
+        self.spec: ObjectiveSpec | None = None
+        """What builds the same again, where it was built from a spec."""
 
     @torch.no_grad()
     def prepare(self, target: Tensor, **context: Any) -> Reference:
@@ -205,7 +207,12 @@ def build_objective(
         chosen = {name: choice for name, choice in chosen.items() if name not in needing}
     losses = {name: (choice.weight, build("loss", choice, Loss, context)) for name, choice in chosen.items()}
     latent = LatentTerm(spec.latent) if spec.latent.weight else None
-    return Objective(build_attention(spec.attention, context), losses, latent).to(generator.device)
+    objective = Objective(build_attention(spec.attention, context), losses, latent).to(generator.device)
+    if isinstance(own_backbone, Backbone):
+        return objective
+    own = None if own_backbone is None or own_backbone == NO_BACKBONE else Choice.of(own_backbone)
+    objective.spec = spec.model_copy(update={"losses": chosen, "backbone": spec.backbone or own})
+    return objective
 
 
 def build_attention(choice: Choice | str, context: Context) -> Attention:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from ganenc_registry.errors import ImageError
@@ -16,13 +16,10 @@ from torch import Tensor
 
 from ganenc.files import write_text
 from ganenc.images import to_image
-from ganenc.inversion import Inversion, Photo, PhotoFolder
+from ganenc.inversion import Inversion, Parts, Photo, PhotoFolder
 from ganenc.measures import DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
 from ganenc.report.inversion import ReportedPlace, inversion_report, notebook_pictures
-
-if TYPE_CHECKING:
-    from ganenc.model import Model
 
 __all__ = ["Inverted"]
 
@@ -35,10 +32,11 @@ class Inverted(Inversion):
     """Photos that a model inverted: one, or several; ``inverted[i]`` is one of them."""
 
     photos: tuple[Photo, ...]
-    model: Model
-    method: str
-    seed: int = 0
+    model: Parts
     objective: Objective | None = None
+    """What the photos were compared by; None where the method compares none."""
+    one_pass: bool = False
+    """Whether the method is one pass of the encoder."""
     others: bool = True
     """Whether a photo that comes back badly is tried aligned otherwise."""
 
@@ -63,7 +61,12 @@ class Inverted(Inversion):
 
     def __repr__(self) -> str:
         names = ", ".join(photo.name for photo in self.photos[:3]) + (", ..." if len(self) > 3 else "")
-        return f"Inverted({names} by {self.method} of {self.model.source!r})"
+        return f"Inverted({names} by {self.method} with {self.model.source or self.model})"
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return str(self.settings["method"]["name"])
 
     @property
     def targets(self) -> Tensor:
@@ -100,7 +103,7 @@ class Inverted(Inversion):
 
         Empty where no objective saw the photo.
         """
-        if self.objective is None or self.method == "encode":
+        if self.objective is None:
             return []
         one = self._only()
         made = one.reconstructions.detach()
@@ -109,11 +112,12 @@ class Inverted(Inversion):
     @cached_property
     def check(self) -> DomainCheck | None:
         """Whether the one photo is like what the generator makes; None where there is no encoder to tell."""
-        one, judge = self._only(), self.model.judge(self.seed)
+        one, judge = self._only(), self.model.judge(self.settings["seed"])
         if judge is None:
             return None
-        once = one.reconstructions if self.method == "encode" else None
-        others = self.model.other_aligners(self.objective) if self.others else {}
+        once = one.reconstructions if self.one_pass else None
+        spec = None if self.objective is None else self.objective.spec
+        others = self.model.other_aligners(None if spec is None else spec.attention) if self.others else {}
         return judge.check(one.photos[0], self.labels, once=once, others=others)
 
     def facts(self) -> dict[str, Any]:
@@ -125,13 +129,15 @@ class Inverted(Inversion):
             "photo": str(photo.source) if isinstance(photo.source, str | Path) else photo.name,
             "model": model.source,
             "model_hash": model.hash,
+            **{name: self.settings[name] for name in ("seed", "fit", "align")},
+            "method": self.method,
             "steps": len(history),
             "metric_settings": {name: metric.words(self.targets) for name, metric in model.metrics().items()},
             "settings": self.settings,
             "space": self.latents.space,
             "transform": None if photo.transform is None else photo.transform.to_mapping(),
             "labels": None if self.labels is None else self.labels.tolist(),
-            "labels_from": self.settings.get("labels_from"),
+            "labels_from": self.labels_from,
             "backbone": None if backbone is None else backbone.name,
             "loss": history[-1] if history else None,
             "metrics": one.scores[0],
@@ -146,9 +152,7 @@ class Inverted(Inversion):
         photo, made = one.photos[0], one.reconstructions[0].detach().cpu()
         whole, place = photo.put_back(made), None
         if photo.transform is not None and photo.whole is not None and whole is not None:
-            align = str(self.settings.get("align", ""))
-            place = ReportedPlace(align, photo.whole, whole, photo.transform.corners())
-        found = self.settings.get("labels_from")
+            place = ReportedPlace(self.settings["align"]["name"], photo.whole, whole, photo.transform.corners())
         return inversion_report(
             title=photo.name,
             target=photo.target,
@@ -161,8 +165,10 @@ class Inverted(Inversion):
             history=one.history[0] if one.history else [],
             check=self.check,
             settings={
-                **{name: value for name, value in self.settings.items() if name not in ("labels", "labels_from")},
-                **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({found})"}),
+                "method": self.method,
+                **self.settings["method"]["options"],
+                **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({self.labels_from})"}),
+                "seed": self.settings["seed"],
                 "space of the latents": self.latents.space,
             },
             seconds=one.seconds[0],

@@ -55,6 +55,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
         "The best of some draws of the prior",
         "ganenc invert photo.jpg --model MODEL --method $called --set method.options.draws=256 --out inverted",
         "inverts a photo with it",
+        ("pydantic>=2.6", "torch>=2.2"),
     ),
     "metric": Scaffold(
         "Mean absolute difference of 8-bit images, in levels",
@@ -65,6 +66,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
         "The greatest crop of the generator's shape, as far up as is asked",
         "ganenc invert photo.jpg --model MODEL --align $called --set align.options.down=0.2 --out inverted",
         "inverts photos in which it says where to look",
+        ("pydantic>=2.6", "torch>=2.2"),
     ),
 }
 """By kind. A model needs no package of code: it is contributed beside its family, as the path of a model folder."""

@@ -32,6 +32,7 @@ from ganenc.testing.entry import (
     check_loss,
     check_metric,
     check_model,
+    check_operator,
 )
 from ganenc.testing.pytest_helpers import parametrize_with_checks
 from ganenc.testing.runner import Examination, checks_of, known_checks, run_checks
@@ -53,6 +54,7 @@ __all__ = [
     "check_loss",
     "check_metric",
     "check_model",
+    "check_operator",
     "checks_of",
     "find_subjects",
     "known_checks",

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError, WeightsMissingError
 from torch import Tensor
 
 from ganenc.inversion import Aligner, Transform
-from ganenc.objectives import CenterAttention
-from ganenc.testing.checks import declare, expect, fail, skip
+from ganenc.testing.checks import declare, expect, skip
 from ganenc.testing.comparing import draw, shape_text
-from ganenc.testing.subjects import Subject
+from ganenc.testing.examples import ExampleBackbone, styled_spec
+from ganenc.testing.subjects import Subject, built
 
 __all__ = ["CHECKS", "AlignerCase"]
 
@@ -24,10 +24,10 @@ SIZES = ((16, 16), (20, 12))
 
 
 class AlignerCase:
-    """An aligner to check, built with an attention where it takes one.
+    """An aligner to check.
 
     Args:
-        subject: its class, a function that builds it, or an aligner.
+        subject: its class, or an aligner.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -36,15 +36,8 @@ class AlignerCase:
     @cached_property
     def aligner(self) -> Aligner:
         """The aligner."""
-        value = self.subject.resolve()
-        if isinstance(value, Aligner):
-            return value
-        offered = {"attention": CenterAttention(), "value_range": (-1.0, 1.0)}
-        known = inspect.signature(value).parameters
-        made = value(**{name: one for name, one in offered.items() if name in known})
-        if not isinstance(made, Aligner):
-            fail(f"Building it gives a {type(made).__name__}, not an Aligner; subclass ganenc.inversion.Aligner.")
-        return made
+        context = Context(styled_spec(), load_backbone=ExampleBackbone().freeze)
+        return built(self.subject.resolve(), Aligner, context)
 
     def found(self) -> Iterator[tuple[Tensor, tuple[int, int], Transform]]:
         """A photo, the size of a generator's image, and the transform between them."""
@@ -67,8 +60,8 @@ class AlignerCase:
             skip(f"it finds nothing in a made-up photo: {error}")
 
 
-def builds_with_an_attention(case: AlignerCase) -> None:
-    """It builds, with an attention and a value_range where it names them, and takes a photo."""
+def builds_by_its_options(case: AlignerCase) -> None:
+    """It builds with its default options, and takes a photo."""
     case.transform(draw(1, *PHOTOS[0])[0], SIZES[0])
 
 
@@ -109,18 +102,18 @@ def transform_can_be_undone(case: AlignerCase) -> None:
 
 
 def same_photo_lies_the_same_twice(case: AlignerCase) -> None:
-    """The same photo gives the same transform twice, stays as it is, and unknown context is ignored."""
+    """The same photo gives the same transform twice, told its name or not, and stays as it is."""
     photo = draw(1, 3, 40, 64)[0]
     kept = photo.clone()
     one = case.transform(photo, SIZES[0])
-    other = case.transform(photo, SIZES[0], something_of_another_plugin=1)
+    other = case.transform(photo, SIZES[0], name="photo.jpg")
     near = torch.allclose(torch.tensor(one.matrix), torch.tensor(other.matrix), atol=1e-4)
     expect(near, f"The same photo gives {one.matrix} and then {other.matrix}; draw nothing.")
     expect(torch.equal(photo, kept), "It changes the photo in place; work on a copy.")
 
 
 CHECKS = (
-    *declare("aligner", builds_with_an_attention, gate=True),
+    *declare("aligner", builds_by_its_options, gate=True),
     *declare(
         "aligner",
         transform_has_both_sizes,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ganenc.encoders import EncoderBlock
     from ganenc.generators import Generator
-    from ganenc.inversion import Aligner, Inverter
+    from ganenc.inversion import Aligner, Inverter, Operator
     from ganenc.measures import Metric
     from ganenc.objectives import Attention, Backbone, Loss
 
@@ -33,6 +33,7 @@ __all__ = [
     "check_loss",
     "check_metric",
     "check_model",
+    "check_operator",
 ]
 
 OnFail = Literal["raise", "return"]
@@ -119,23 +120,24 @@ def check_backbone(
 
 
 def check_aligner(
-    aligner: type[Aligner] | Aligner | Callable[..., Aligner],
-    *,
-    only: Sequence[str] = (),
-    on_fail: OnFail = "raise",
+    aligner: type[Aligner] | Aligner, *, only: Sequence[str] = (), on_fail: OnFail = "raise"
 ) -> list[Outcome]:
     """Check an aligner: see :func:`check`."""
     return check(aligner, kind="aligner", only=only, on_fail=on_fail)
 
 
 def check_inverter(
-    inverter: type[Inverter] | Inverter | Callable[..., Inverter],
-    *,
-    only: Sequence[str] = (),
-    on_fail: OnFail = "raise",
+    inverter: type[Inverter] | Inverter, *, only: Sequence[str] = (), on_fail: OnFail = "raise"
 ) -> list[Outcome]:
     """Check an inverter: see :func:`check`."""
     return check(inverter, kind="inverter", only=only, on_fail=on_fail)
+
+
+def check_operator(
+    operator: type[Operator] | Operator, *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+) -> list[Outcome]:
+    """Check an operator: see :func:`check`."""
+    return check(operator, kind="operator", only=only, on_fail=on_fail)
 
 
 def check_metric(

@@ -130,7 +130,7 @@ def unknown_classes_are_refused(case: GeneratorCase) -> None:
         skip("it has no classes")
     try:
         with torch.no_grad():
-            generator.synthesize(generator.sample(1, labels=torch.tensor([case.spec.classes])))
+            generator.synthesize(generator.map(generator.draw(1), labels=torch.tensor([case.spec.classes])))
     except GanencError:
         return
     except Exception as error:

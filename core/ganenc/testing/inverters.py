@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
+from ganenc_registry.components import Context
 from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import GeneratorSpec, encoded
 from torch import Tensor
@@ -22,7 +22,7 @@ from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import expect_close, expect_unchanged, seeded, shape_text, state_of
 from ganenc.testing.examples import ExampleGenerator, conditional_spec, styled_spec
 from ganenc.testing.learning import train_briefly
-from ganenc.testing.subjects import Subject
+from ganenc.testing.subjects import Subject, built
 
 __all__ = ["CHECKS", "InverterCase"]
 
@@ -34,7 +34,7 @@ class InverterCase:
     """An inverter to check, on small generators with encoders that were trained for a moment.
 
     Args:
-        subject: its class, a function that builds it, or an inverter. One that names ``steps`` is given a few.
+        subject: its class, or an inverter.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -43,14 +43,17 @@ class InverterCase:
 
     @cached_property
     def inverter(self) -> Inverter:
-        """The inverter."""
+        """The inverter, with few steps where steps are an option of its."""
         value = self.subject.resolve()
-        if isinstance(value, Inverter):
-            return value
-        made = value(**({"steps": STEPS} if "steps" in inspect.signature(value).parameters else {}))
-        if not isinstance(made, Inverter):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Inverter is expected; subclass that.")
-        return made
+        inverter = built(value, Inverter, self.context)
+        if value is inverter or "steps" not in inverter.Options.model_fields:
+            return inverter
+        return type(inverter).of(self.context, steps=STEPS)
+
+    @property
+    def context(self) -> Context:
+        """What it is built for."""
+        return Context(generator=styled_spec())
 
     @cached_property
     def bench(self) -> Bench:
@@ -67,9 +70,9 @@ class InverterCase:
         key = f"{bench.spec.layout}"
         if changes or key not in self._done:
             given: dict[str, Any] = {"labels": bench.labels, "objective": bench.objective, "seed": 1, **changes}
-            images = given.pop("images", bench.images)
+            images, inverter = given.pop("images", bench.images), given.pop("inverter", self.inverter)
             encoder = given.pop("encoder", bench.encoder)
-            done = self.inverter.invert(images, bench.generator, encoder, **given)
+            done: Inversion = inverter.invert(images, bench.generator, encoder, **given)
             if changes:
                 return done
             self._done[key] = done
@@ -192,17 +195,16 @@ def labels_are_kept(case: InverterCase) -> None:
     )
 
 
-def no_encoder_works_or_is_told(case: InverterCase) -> None:
-    """Without an encoder it works, or says in a sentence that it needs one."""
-    try:
-        done = case.invert(case.bench, encoder=None)
-    except GanencError:
-        return
-    except Exception as error:
-        fail(
-            f"Without an encoder it raises {type(error).__name__}: {error}; raise a SpecError that says what it needs."
-        )
-    expect(len(done.latents) == 2, "Without an encoder it gives no latents; raise a SpecError that says what it needs.")
+def needs_are_declared(case: InverterCase) -> None:
+    """It works without an encoder unless it declares `needs_encoder`, and without an objective or `needs_objective`."""
+    lacking: dict[str, bool] = {"encoder": case.inverter.needs_encoder, "objective": case.inverter.needs_objective}
+    for what in (what for what, needed in lacking.items() if not needed):
+        mend = f"declare `needs_{what} = True`, or go without"
+        try:
+            done = case.invert(case.bench, **{what: None})
+        except Exception as error:
+            fail(f"Without an {what} it raises {type(error).__name__}: {error}; {mend}.")
+        expect(len(done.latents) == 2, f"Without an {what} it gives no latents; {mend}.")
 
 
 def one_photo_is_enough(case: InverterCase) -> None:
@@ -236,7 +238,20 @@ def settings_are_plain_data(case: InverterCase) -> None:
         json.dumps(settings)
     except (TypeError, ValueError) as error:
         fail(f"The settings cannot be written as JSON ({error}); keep names, numbers and lists.")
-    expect(settings, "The settings are empty; put the name of the method and its options there.")
+
+
+def settings_replay_it(case: InverterCase) -> None:
+    """Built anew of its options and the settings of an inversion, it gives the same latents."""
+    done, kind = case.invert(case.bench, seed=4), type(case.inverter)
+    options = {**case.inverter.options.to_mapping(), **done.settings}
+    mend = "settings are its own options as they came out, and no more"
+    try:
+        again = kind.of(case.context, **options)
+    except GanencError as error:
+        fail(f"It cannot be built of its settings ({error}); {mend}.")
+    same = case.invert(case.bench, seed=4, inverter=again).latents
+    for name, tensor in done.latents.tensors.items():
+        expect_close(same[name], tensor, f"Built of its settings it gives {name!r} that differs by {{by}}; {mend}")
 
 
 CHECKS = (
@@ -249,9 +264,10 @@ CHECKS = (
         same_seed_gives_the_same_latents,
         everything_given_stays,
         labels_are_kept,
-        no_encoder_works_or_is_told,
+        needs_are_declared,
         one_photo_is_enough,
         steps_are_told_in_order,
         settings_are_plain_data,
+        settings_replay_it,
     ),
 )

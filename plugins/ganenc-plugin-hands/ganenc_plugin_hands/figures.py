@@ -87,8 +87,9 @@ def _figures(generator: Generator, encoder: Encoder, backbone: Backbone, method:
         seconds = 0.0
     else:
         choice: Any = {"given": digits, "wrong": (digits + 5) % 10, "": None}.get(labels, labels)
-        steps = {} if method == "encode" else {"steps": STEPS}
-        done = ganenc.invert(photos, generator, encoder, method=method, labels=choice, backbone="hands", **steps)
+        options = {} if method == "encode" else {"steps": STEPS}
+        chosen = {"name": method, "options": options}
+        done = ganenc.invert(photos, generator, encoder, chosen, labels=choice, objective={"backbone": "hands"})
         made, seconds = done.reconstructions, sum(done.seconds)
     metrics = build_metrics(context=context_for(backbone))
     rows = score(photos, made.detach(), metrics).rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -16,6 +17,23 @@ class Choice(Spec):
 
     name: str = Field(description="what it is registered under")
     options: dict[str, Any] = Field(default_factory=dict, description="its options, by name")
+
+    @classmethod
+    def of(cls, named: str | Mapping[str, Any] | Choice, *, at: str = "") -> Choice:
+        """A choice as people write it.
+
+        Args:
+            named: the name, ``{"name": ..., "options": {...}}``, or a choice.
+            at: its path, for the error.
+
+        Raises:
+            SpecError: if it is none of these.
+        """
+        return (
+            named
+            if isinstance(named, Choice)
+            else cls.from_mapping({"name": named} if isinstance(named, str) else named, at=at)
+        )
 
     @model_validator(mode="before")
     @classmethod

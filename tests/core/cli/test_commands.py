@@ -285,7 +285,7 @@ class TestUsage:
     ) -> None:
         ran = run("invert", photos, "--model", model, "--out", tmp_path / "o", "--method", "encode", "--steps", 5)
         assert ran.code == 2
-        assert "'steps'" in ran.err
+        assert "method.options.steps" in ran.err
         assert not (tmp_path / "o").exists()
 
     @pytest.mark.parametrize("device", ["cuda:99", "tpu"])
@@ -347,7 +347,7 @@ class TestInvert:
             assert facts["metrics"]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
             assert set(facts["metrics"]) == {"psnr", "ssim", f"lpips-{ToyBackbone.name}"}
             assert set(facts["metric_settings"]) == set(facts["metrics"])
-            assert (facts["settings"]["method"], facts["steps"]) == (method, steps)
+            assert (facts["settings"]["method"]["name"], facts["steps"]) == (method, steps)
             assert facts["model_hash"] == told["model_hash"] == model_hash(load_generator(model))
             assert facts["seconds"] > 0
         mean = np.mean([item["metrics"]["psnr"] for item in told["photos"]])

@@ -281,12 +281,15 @@ def test_labels_become_rows(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (torch.tensor([0, 3]), r"^Labels are 0 to 2; got \[0, 3\]\.$"),
-        (torch.tensor([-1]), r"^Labels are 0 to 2; got \[-1\]\.$"),
-        (torch.tensor([0.5]), r"^Labels are int64 \(N,\) or rows \(N, 3\); got \(1,\) of torch\.float32\.$"),
-        (torch.tensor([True]), r"got \(1,\) of torch\.bool\.$"),
-        (torch.ones(2, 4), r"got \(2, 4\) of torch\.float32\.$"),
-        (torch.tensor(1), r"got \(\) of torch\.int64\.$"),
+        (torch.tensor([0, 3]), r"^Labels run from 0 to 2; \[3\] are no classes of toy\.$"),
+        (torch.tensor([-1]), r"^Labels run from 0 to 2; \[-1\] are no classes of toy\.$"),
+        (
+            torch.tensor([0.5]),
+            r"^Labels are whole numbers \(N,\) or rows \(N, 3\); these are \(1,\) of torch\.float32\.$",
+        ),
+        (torch.tensor([True]), r"these are \(1,\) of torch\.bool\.$"),
+        (torch.ones(2, 4), r"these are \(2, 4\) of torch\.float32\.$"),
+        (torch.tensor(1), r"these are \(\) of torch\.int64\.$"),
     ],
     ids=str,
 )

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from ganenc import images
-from ganenc.inversion import Aligner, AttentionAligner, CenterAligner, Transform, build_aligner
+from ganenc.inversion import Aligner, AttentionAligner, CenterAligner, Transform
 from ganenc.objectives import Attention, View
+from ganenc_registry.components import Context, build
 from ganenc_registry.errors import ImageError, SpecError, UnknownNameError
+from ganenc_registry.specs import Choice, Spec
 from PIL import Image
 from torch import Tensor
 
@@ -148,6 +150,11 @@ class Spot(Attention):
         return torch.tensor(boxes)
 
 
+@pytest.fixture(autouse=True)
+def spotting(known: Any) -> None:
+    known.add_value("attention", "spot", Spot)
+
+
 def spot(whole: tuple[int, int], top: int, left: int, height: int, width: int) -> Tensor:
     photo = torch.full((3, *whole), -1.0)
     photo[:, top : top + height, left : left + width] = 1.0
@@ -160,7 +167,7 @@ class TestAligners:
     def test_center_is_the_fit_cover(self, tmp_path: Path, whole: tuple[int, int], size: tuple[int, int]) -> None:
         images.write_png(tmp_path / "photo.png", smooth(*whole))
         photo = images.read(tmp_path / "photo.png")
-        found = build_aligner("center").transform(photo, size).apply(photo)
+        found = CenterAligner().transform(photo, size).apply(photo)
         wanted = images.read(tmp_path / "photo.png", size=size)
         assert (found - wanted).abs().max() < 3 / 255, "but for rounding to 8 bits between two passes"
 
@@ -168,7 +175,7 @@ class TestAligners:
     @pytest.mark.parametrize("whole", [(300, 900), (900, 300), (512, 512)])
     def test_attention_cuts_around_its_region(self, whole: tuple[int, int], size: tuple[int, int]) -> None:
         photo = spot(whole, 120, 90, 60, 100)
-        transform = AttentionAligner(Spot(), margin=0.1).transform(photo, size)
+        transform = AttentionAligner.of(attention="spot", margin=0.1).transform(photo, size)
         (left, top), (right, _), (_, bottom), _ = transform.corners()
         assert (bottom - top) / (right - left) == pytest.approx(size[0] / size[1], rel=0.02)
         longer = max(60 * 1.2, 100 * 1.2 * size[0] / size[1])
@@ -177,47 +184,50 @@ class TestAligners:
         assert (left + right) / 2 == pytest.approx(140, abs=5)
 
     def test_a_crop_stays_in_the_photo_and_has_pixels_enough(self) -> None:
-        small = AttentionAligner(Spot()).transform(spot((200, 300), 190, 5, 6, 6), (64, 64))
+        small = AttentionAligner.of(attention="spot").transform(spot((200, 300), 190, 5, 6, 6), (64, 64))
         assert np.allclose(small.corners(), [(0, 136), (64, 136), (64, 200), (0, 200)])
-        large = AttentionAligner(Spot()).transform(spot((100, 60), 0, 0, 100, 60), (64, 64))
+        large = AttentionAligner.of(attention="spot").transform(spot((100, 60), 0, 0, 100, 60), (64, 64))
         assert np.allclose(large.corners(), [(0, 20), (60, 20), (60, 80), (0, 80)])
-        narrow = AttentionAligner(Spot()).transform(spot((30, 40), 2, 30, 4, 4), (64, 64))
+        narrow = AttentionAligner.of(attention="spot").transform(spot((30, 40), 2, 30, 4, 4), (64, 64))
         assert np.allclose(narrow.corners(), [(10, 0), (40, 0), (40, 30), (10, 30)]), "the photo has no more"
 
     def test_an_attention_without_a_region_looks_at_the_whole(self) -> None:
         photo = torch.zeros(3, 50, 80)
-        attention = build_aligner("attention", attention=Attending())
+        attention = AttentionAligner.of(attention="none")
         assert attention.transform(photo, (16, 16)) == CenterAligner().transform(photo, (16, 16))
 
-    def test_the_attention_sees_its_own_range_and_what_the_caller_knows(self) -> None:
-        attention = Attending()
-        aligner = build_aligner("attention", attention=attention, value_range=(0.0, 255.0), margin=0)
+    def test_the_attention_sees_photos_from_black_to_white_and_their_class(self, known: Any) -> None:
+        known.add_value("attention", "attending", Attending)
+        aligner = AttentionAligner.of(Context(value_range=(0.0, 255.0)), attention="attending", margin=0)
         aligner.transform(torch.full((3, 700, 500), 1.0), (16, 16), labels=torch.tensor([3]))
-        (seen, labels) = attention.seen
-        assert (seen.min(), seen.max()) == (255, 255)
+        (seen, labels) = aligner.attention.seen
+        assert aligner.attention.context.value_range == (-1.0, 1.0)
+        assert (seen.min(), seen.max()) == (1, 1)
         assert seen.shape == (1, 3, 256, 183)
         assert labels == 3
 
     def test_names_and_options_are_checked(self, known: Any) -> None:
+        def made(name: str, **options: Any) -> Aligner:
+            return build("aligner", Choice(name=name, options=options), Aligner, at="align")
+
         with pytest.raises(UnknownNameError, match=r"did you mean 'center'"):
-            build_aligner("centre")
-        with pytest.raises(SpecError, match=r"no option 'margn' \(did you mean 'margin'\?\); it has margin"):
-            build_aligner("attention", attention=Spot(), margn=1)
-        with pytest.raises(SpecError, match="wants an attention"):
-            build_aligner("attention")
-        with pytest.raises(SpecError, match="0 or more"):
-            build_aligner("attention", attention=Spot(), margin=-1)
+            made("centre")
+        with pytest.raises(SpecError, match=r"align\.options\.margn: .* \(did you mean 'margin'\?\)"):
+            made("attention", margn=1)
+        with pytest.raises(SpecError, match="greater than or equal to 0"):
+            made("attention", margin=-1)
 
         class Corner(Aligner):
-            def __init__(self, *, side: int = 4) -> None:
-                self.side = side
+            class Options(Spec):
+                side: int = 4
 
             def transform(self, photo: Tensor, size: tuple[int, int], **context: Any) -> Transform:
-                return Transform.of_box((0, 0, self.side, self.side), size, (photo.shape[-2], photo.shape[-1]))
+                side = self.options.side
+                return Transform.of_box((0, 0, side, side), size, (photo.shape[-2], photo.shape[-1]))
 
         known.add_value("aligner", "corner", Corner)
         photo = torch.rand(3, 9, 9)
-        assert torch.allclose(build_aligner("corner", side=5).transform(photo, (5, 5)).apply(photo), photo[:, :5, :5])
+        assert torch.allclose(made("corner", side=5).transform(photo, (5, 5)).apply(photo), photo[:, :5, :5])
 
 
 class Attending(Attention):
@@ -241,7 +251,7 @@ def test_photos_turned_by_exif_are_upright_before_they_are_aligned(tmp_path: Pat
     photo.save(tmp_path / "turned.png", exif=exif)
     read = images.read(tmp_path / "turned.png")
     assert np.array_equal(images.to_uint8(read).permute(1, 2, 0).numpy(), upright)
-    transform = AttentionAligner(Spot(), margin=0).transform(read, (8, 8))
+    transform = AttentionAligner.of(attention="spot", margin=0).transform(read, (8, 8))
     assert transform.photo_size == (40, 60)
     assert np.allclose(transform.corners()[0], (40, 10))
     back = transform.undo(transform.apply(read), read)

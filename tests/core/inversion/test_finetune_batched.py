@@ -57,8 +57,8 @@ def test_at_once_each_photo_ends_where_it_would_by_itself(
     images, before = photos(5), model_hash(toy_encoder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = Finetune(steps=5, batch=2, **options).invert(images, toy, toy_encoder, objective=objective)
-    wanted = Finetune(steps=5, batch=1, **options).invert(images, toy, toy_encoder, objective=objective)
+        found = Finetune.of(steps=5, batch=2, **options).invert(images, toy, toy_encoder, objective=objective)
+    wanted = Finetune.of(steps=5, batch=1, **options).invert(images, toy, toy_encoder, objective=objective)
     check_alike(found, wanted)
     assert not torch.allclose(wanted.latents["w"], Encode().invert(images, toy, toy_encoder).latents["w"], atol=1e-3)
     assert model_hash(toy_encoder) == before
@@ -72,7 +72,7 @@ def test_encoders_of_other_kinds_are_batched_too(toy: Any, objective: Objective,
     torch.manual_seed(5)
     encoder = build_encoder(toy, **spec)
     one, both = (
-        Finetune(steps=4, batch=batch).invert(photos(2), toy, encoder, objective=objective) for batch in (1, 2)
+        Finetune.of(steps=4, batch=batch).invert(photos(2), toy, encoder, objective=objective) for batch in (1, 2)
     )
     check_alike(both, one)
 
@@ -90,7 +90,7 @@ def test_a_conditional_encoder_takes_each_photos_own_label(
     given = torch.eye(3)[labels] if rows else labels
     for options in ({}, {"latent_loss": True, "refine": 2}):
         one, three = (
-            Finetune(steps=4, batch=batch, **options).invert(
+            Finetune.of(steps=4, batch=batch, **options).invert(
                 images, generator, encoder, labels=given, objective=objective
             )
             for batch in (1, 3)
@@ -98,9 +98,9 @@ def test_a_conditional_encoder_takes_each_photos_own_label(
         check_alike(three, one)
     assert torch.equal(three.latents["c"], generator.embed(labels))
     with pytest.raises(LatentsError, match="give labels"):
-        Finetune(steps=1, batch=3).invert(images, generator, encoder, objective=objective)
-    with pytest.raises(LatentsError, match="Labels are 0 to 2"):
-        Finetune(steps=1, batch=3).invert(images, generator, encoder, labels=labels + 1, objective=objective)
+        Finetune.of(steps=1, batch=3).invert(images, generator, encoder, objective=objective)
+    with pytest.raises(LatentsError, match="Labels run from 0 to 2"):
+        Finetune.of(steps=1, batch=3).invert(images, generator, encoder, labels=labels + 1, objective=objective)
 
 
 def test_a_stack_encodes_as_its_copies_do_and_a_copys_gradient_is_its_own(toy: Any, toy_encoder: Encoder) -> None:
@@ -136,10 +136,10 @@ def test_a_photo_that_breaks_off_harms_no_other_of_its_batch(toy: Any, toy_encod
     objective.losses["mse"] = Spoiling()
     images = photos(3)
     images[1, 0, 0, 0] = 2
-    found = Finetune(steps=4, batch=3).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune.of(steps=4, batch=3).invert(images, toy, toy_encoder, objective=objective)
     assert torch.allclose(found.reconstructions[1:2], toy.synthesize(toy_encoder(images[1:2])), atol=1e-5)
     whole = [0, 2]
-    alone = Finetune(steps=4, batch=1).invert(images[whole], toy, toy_encoder, objective=objective)
+    alone = Finetune.of(steps=4, batch=1).invert(images[whole], toy, toy_encoder, objective=objective)
     assert torch.allclose(found.latents["w"][whole], alone.latents["w"], atol=1e-4)
     assert torch.allclose(found.reconstructions[whole], alone.reconstructions, atol=1e-4)
 
@@ -152,7 +152,7 @@ def test_steps_are_reported_once_a_batch(toy: Any, toy_encoder: Encoder, objecti
         calls.append((photo, step, steps))
         terms.append(values["total"])
 
-    method = FinetuneRefine(steps=14, share=0.2, batch=2)
+    method = FinetuneRefine.of(steps=14, share=0.2, batch=2)
     found = method.invert(photos(3), toy, toy_encoder, objective=objective, on_step=on_step)
     assert calls == [(0, 10, 14), (0, 12, 14), (0, 14, 14), (2, 10, 14), (2, 12, 14), (2, 14, 14)]
     assert terms[0] == pytest.approx((found.history[0][9]["total"] + found.history[1][9]["total"]) / 2)
@@ -163,18 +163,18 @@ def test_by_default_many_go_at_once_where_that_pays(
     toy: Any, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Finetune().at_once(toy, toy_encoder) == FinetuneRefine().at_once(toy, toy_encoder) == 8
-    assert Finetune(batch=3).at_once(toy, toy_encoder) == FinetuneRefine(batch=3).at_once(toy, toy_encoder) == 3
-    assert Finetune(together=True).at_once(toy, toy_encoder) == Finetune().at_once(toy, None) == 1
+    assert Finetune.of(batch=3).at_once(toy, toy_encoder) == FinetuneRefine.of(batch=3).at_once(toy, toy_encoder) == 3
+    assert Finetune.of(together=True).at_once(toy, toy_encoder) == Finetune().at_once(toy, None) == 1
     assert Finetune().at_once(toy, toy_encoder.to("meta")) == 1
-    assert (Optimize(batch=5).at_once(toy, None), Encode(batch=70).at_once(toy, None)) == (5, 70)
+    assert (Optimize.of(batch=5).at_once(toy, None), Encode.of(batch=70).at_once(toy, None)) == (5, 70)
 
     weights = sum(p.numel() for p in toy_encoder.parameters())
     monkeypatch.setattr("ganenc.inversion.stacked.MOST_WEIGHTS", weights - 1)
     toy_encoder.to_empty(device="cpu")
     assert Finetune().at_once(toy, toy_encoder) == 1
-    assert Finetune(layers="heads").at_once(toy, toy_encoder) == 8
+    assert Finetune.of(layers="heads").at_once(toy, toy_encoder) == 8
     monkeypatch.setattr("ganenc.inversion.stacked.MOST_PIXELS", 63)
-    assert Finetune(layers="heads").at_once(toy, toy_encoder) == 1
+    assert Finetune.of(layers="heads").at_once(toy, toy_encoder) == 1
 
 
 @pytest.mark.parametrize(
@@ -208,13 +208,19 @@ class OwnBlock(AdaptiveBlock):
 def test_blocks_that_cannot_be_batched_go_one_by_one_unless_asked(toy: Any, objective: Objective, known: Any) -> None:
     known.add_value("block", "own", OwnBlock)
     encoder = build_encoder(toy, block="own")
-    found = Finetune(steps=2).invert(photos(2), toy, encoder, objective=objective)
+    found = Finetune.of(steps=2).invert(photos(2), toy, encoder, objective=objective)
     assert found.reconstructions.isfinite().all()
     with pytest.raises(SpecError, match=r"blocks \('own'\) cannot be batched over their weights; take batch=1"):
-        Finetune(steps=2, batch=2).invert(photos(2), toy, encoder, objective=objective)
+        Finetune.of(steps=2, batch=2).invert(photos(2), toy, encoder, objective=objective)
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"batch": 2, "together": True}])
-def test_a_batch_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match="finetune: batch is above 0, and 1 for photos that share an encoder"):
-        Finetune(**options)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch: input should be greater than 0"),
+        ({"batch": 2, "together": True}, "batch is 1 for photos that share an encoder"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Finetune.of(**options)

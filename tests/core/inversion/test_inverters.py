@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 import torch
 from ganenc.encoders import Encoder, build_encoder
-from ganenc.inversion import Best, Encode, Finetune, Inversion, Inverter, cosine_rate, invert
+from ganenc.inversion import Best, Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize, cosine_rate, invert
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Loss, Objective
 from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Vector
+from ganenc_registry.specs import ObjectiveSpec, Spec, Vector
+from pydantic import create_model
 from torch import Tensor
 from toys import ToyConditional, make_objective, small_encoder, toy_conditional_spec
 
@@ -53,10 +55,9 @@ def check_whole(toy: Any, inversion: Inversion, steps: int) -> None:
 
 def test_encode_is_one_pass(toy: Any, toy_encoder: Encoder) -> None:
     images, before = photos(5), model_hash(toy_encoder)
-    found = Encode(batch=2).invert(images, toy, toy_encoder)
+    found = Encode.of(batch=2).invert(images, toy, toy_encoder)
     check_whole(toy, found, steps=0)
     assert torch.allclose(found.latents["w"], toy_encoder(images)["w"], atol=1e-6)
-    assert found.settings["method"] == "encode"
     assert model_hash(toy_encoder) == before
     assert torch.equal(invert(images, toy, toy_encoder, method="encode").latents["w"][:2], found.latents["w"][:2])
 
@@ -67,7 +68,7 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
     images, before = targets(toy), model_hash(toy_encoder)
     frozen = [p.requires_grad_(False) for p in toy_encoder.parameters()]
     calls: list[tuple[int, int, int]] = []
-    found = Finetune(steps=12, rate=0.02, latent_loss=True, batch=1).invert(
+    found = Finetune.of(steps=12, rate=0.02, latent_loss=True, batch=1).invert(
         images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
     check_whole(toy, found, steps=12)
@@ -79,11 +80,11 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
     assert not any(p.requires_grad or p.grad is not None for p in frozen)
     assert calls == [(0, 10, 12), (0, 12, 12), (1, 10, 12), (1, 12, 12)]
     assert {"image/mse", "at1/lpips", "at2/ssim", "latent/w/cos", "total"} < set(found.history[0][0])
-    assert found.settings | {"steps": 12, "rate": 0.02, "together": False, "method": "finetune"} == found.settings
+    assert found.settings | {"steps": 12, "rate": 0.02, "together": False} == found.settings
 
 
 def test_the_same_twice_is_the_same(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
-    for method in (Finetune(steps=3, refine=2), Finetune(steps=3, together=True)):
+    for method in (Finetune.of(steps=3, refine=2), Finetune.of(steps=3, together=True)):
         one, other = (method.invert(photos(), toy, toy_encoder, objective=objective, seed=4) for _ in range(2))
         assert torch.equal(one.latents["w"], other.latents["w"])
         assert torch.equal(one.reconstructions, other.reconstructions)
@@ -91,7 +92,7 @@ def test_the_same_twice_is_the_same(toy: Any, toy_encoder: Encoder, objective: O
 
 
 def test_one_by_one_is_each_photo_alone(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
-    images, method = photos(), Finetune(steps=4, batch=1)
+    images, method = photos(), Finetune.of(steps=4, batch=1)
     both = method.invert(images, toy, toy_encoder, objective=objective)
     for i in range(2):
         alone = method.invert(images[i : i + 1], toy, toy_encoder, objective=objective)
@@ -102,19 +103,19 @@ def test_one_by_one_is_each_photo_alone(toy: Any, toy_encoder: Encoder, objectiv
 
 def test_together_one_encoder_serves_all(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
     images = photos(3)
-    found = Finetune(steps=6, rate=0.02, together=True).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune.of(steps=6, rate=0.02, together=True).invert(images, toy, toy_encoder, objective=objective)
     assert torch.equal(toy.synthesize(found.latents), found.reconstructions)
     assert [len(rows) for rows in found.history] == [6, 6, 6]
     first = sum(rows[0]["total"] for rows in found.history)
     assert sum(rows[-1]["total"] for rows in found.history) < first
-    alone = Finetune(steps=6, rate=0.02).invert(images, toy, toy_encoder, objective=objective)
+    alone = Finetune.of(steps=6, rate=0.02).invert(images, toy, toy_encoder, objective=objective)
     assert not torch.allclose(alone.latents["w"], found.latents["w"])
 
 
 def test_each_sample_ends_where_its_own_image_loss_was_lowest(toy: Any, toy_encoder: Encoder) -> None:
     objective = make_objective({"mse": 1.0}, "none")
     # A rate so high that the loss goes up and down.
-    found = Finetune(steps=15, rate=0.6, schedule="constant", together=True).invert(
+    found = Finetune.of(steps=15, rate=0.6, schedule="constant", together=True).invert(
         photos(4), toy, toy_encoder, objective=objective
     )
     errors = (found.reconstructions - photos(4)).square().flatten(1).mean(1)
@@ -128,7 +129,7 @@ def test_each_sample_ends_where_its_own_image_loss_was_lowest(toy: Any, toy_enco
 
 def test_the_steps_are_those_of_adam_on_the_objective(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
     images, rate = photos(1), 0.01
-    found = Finetune(steps=4, rate=rate, betas=(0.0, 0.99), schedule="constant").invert(
+    found = Finetune.of(steps=4, rate=rate, betas=(0.0, 0.99), schedule="constant").invert(
         images, toy, toy_encoder, objective=objective
     )
     adam = torch.optim.Adam(toy_encoder.requires_grad_(True).parameters(), lr=rate, betas=(0.0, 0.99))
@@ -145,8 +146,8 @@ def test_the_steps_are_those_of_adam_on_the_objective(toy: Any, toy_encoder: Enc
 def test_refining_goes_on_from_the_encoder(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
     images = photos()
     calls: list[tuple[int, int, int]] = []
-    plain = Finetune(steps=5, batch=1).invert(images, toy, toy_encoder, objective=objective)
-    found = Finetune(steps=5, refine=7, batch=1).invert(
+    plain = Finetune.of(steps=5, batch=1).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune.of(steps=5, refine=7, batch=1).invert(
         images, toy, toy_encoder, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
     check_whole(toy, found, steps=12)
@@ -161,7 +162,7 @@ def test_refining_goes_on_from_the_encoder(toy: Any, toy_encoder: Encoder, objec
 
 
 def test_the_second_pass_can_be_switched_off(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
-    found = Finetune(steps=1, latent_loss=False).invert(photos(), toy, toy_encoder, objective=objective)
+    found = Finetune.of(steps=1, latent_loss=False).invert(photos(), toy, toy_encoder, objective=objective)
     assert not any(name.startswith("latent/") for name in found.history[0][0])
 
 
@@ -170,7 +171,7 @@ def test_a_conditional_encoder_needs_and_uses_labels(objective: Objective, monke
     generator = ToyConditional().freeze()
     encoder = small_encoder(generator)
     images = photos(2)
-    for method in (Encode(), Finetune(steps=2)):
+    for method in (Encode(), Finetune.of(steps=2)):
         with pytest.raises(LatentsError, match="give labels"):
             method.invert(images, generator, encoder, objective=objective)
         one, other = (
@@ -182,12 +183,12 @@ def test_a_conditional_encoder_needs_and_uses_labels(objective: Objective, monke
         assert torch.equal(one.latents["truncation"], torch.full((2,), 0.5))
         assert torch.equal(one.latents["c"], generator.embed(torch.tensor([0, 1])))
         assert torch.allclose(one.reconstructions, generator.synthesize(one.latents), atol=1e-6)
-    refined = Finetune(steps=2, refine=2).invert(
+    refined = Finetune.of(steps=2, refine=2).invert(
         images, generator, encoder, labels=torch.tensor([0, 1]), objective=objective
     )
     assert torch.equal(refined.latents["c"], generator.embed(torch.tensor([0, 1])))
     rows = torch.eye(3)[[0, 1]]
-    found = Finetune(steps=1).invert(images, generator, encoder, labels=rows, objective=objective)
+    found = Finetune.of(steps=1).invert(images, generator, encoder, labels=rows, objective=objective)
     assert found.reconstructions.shape == images.shape
 
 
@@ -210,11 +211,11 @@ def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder:
     objective.losses["mse"] = Spoiling()
     images = photos()
     images[0, 0, 0, 0] = 2
-    found = Finetune(steps=4, batch=1).invert(images, toy, toy_encoder, objective=objective)
+    found = Finetune.of(steps=4, batch=1).invert(images, toy, toy_encoder, objective=objective)
     expected = toy.synthesize(toy_encoder(images[:1]))
     assert torch.allclose(found.reconstructions[:1], expected, atol=1e-6)
     assert found.reconstructions[1].isfinite().all()
-    alone = Finetune(steps=4).invert(images[1:], toy, toy_encoder, objective=objective)
+    alone = Finetune.of(steps=4).invert(images[1:], toy, toy_encoder, objective=objective)
     assert torch.equal(alone.reconstructions[0], found.reconstructions[1])
 
 
@@ -261,7 +262,7 @@ def test_one_call_checks_what_it_is_given(toy: Any, toy_encoder: Encoder, known:
     with pytest.raises(SpecError, match=r"layout: 'z'|no part 'z'"):
         invert(photos(), toy, build_encoder(toy_conditional_spec()))
     known.add_value("inverter", "none", Best)
-    with pytest.raises(PluginError, match="builds a Best, which is no Inverter"):
+    with pytest.raises(PluginError, match="has to be a subclass of Inverter"):
         invert(photos(), toy, toy_encoder, method="none")
 
 
@@ -274,21 +275,23 @@ def test_without_an_encoder_it_says_where_to_get_one(toy: Any, objective: Object
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("finetune", {"step": 3}, r"no option 'step' \(did you mean 'steps'\?\)"),
-        ("optimize", {"spaces": "w"}, r"no option 'spaces' \(did you mean 'space'\?\)"),
-        ("encode", {"steps": 3}, r"no option 'steps'"),
-        ("finetune", {"steps": 0}, "steps, rate and refine_rate are above 0"),
-        ("finetune", {"schedule": "linear"}, "'cosine' or 'constant', not 'linear'"),
-        ("optimize", {"space": "w++"}, r"'z', 'w' or 'w\+', not 'w\+\+'"),
-        ("optimize", {"start": "mean"}, "not 'mean'"),
-        ("optimize", {"rate": 0.0}, "are above 0"),
+        ("finetune", {"step": 3}, r"method\.options\.step: .* \(did you mean 'steps'\?\)"),
+        ("optimize", {"spaces": "w"}, r"method\.options\.spaces: .* \(did you mean 'space'\?\)"),
+        ("encode", {"steps": 3}, r"method\.options\.steps: there is no such field; the fields here are batch"),
+        ("finetune", {"steps": 0}, r"method\.options\.steps: input should be greater than 0 \(got 0\)"),
+        ("finetune", {"schedule": "linear"}, r"'linear' is not allowed .*; it takes 'cosine' or 'constant'"),
+        ("finetune", {"together": True, "batch": 2}, "batch is 1 for photos that share an encoder"),
+        ("finetune+refine", {"share": 1.0}, r"method\.options\.share: input should be less than 1"),
+        ("optimize", {"space": "w++"}, r"it takes 'z', 'w' or 'w\+'"),
+        ("optimize", {"start": "mean"}, "'mean' is not allowed"),
+        ("optimize", {"rate": 0.0}, r"method\.options\.rate: input should be greater than 0"),
     ],
 )
 def test_wrong_options_are_named(
     toy: Any, toy_encoder: Encoder, objective: Objective, method: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
-        invert(photos(), toy, toy_encoder, method=method, objective=objective, **options)
+        invert(photos(), toy, toy_encoder, {"name": method, "options": options}, objective=objective)
 
 
 def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Encoder, known: Any) -> None:
@@ -296,24 +299,62 @@ def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Enco
         invert(photos(), toy, toy_encoder, method="finetun")
 
     class Own(Inverter):
-        def __init__(self, depth: int = 1) -> None:
-            self.depth = depth
+        class Options(Spec):
+            depth: int = 1
 
         def invert(self, images: Tensor, generator: Any, encoder: Any, **rest: Any) -> Inversion:
-            return Inversion(generator.center().expand(len(images)), images, settings={"depth": self.depth, **rest})
+            given.append({"depth": self.options.depth, **rest})
+            return Inversion(generator.center().expand(len(images)), images, seconds=[1.0] * len(images))
 
+    given: list[dict[str, Any]] = []
     known.add_value("inverter", "own", Own)
     objective = make_objective({"mse": 1.0}, "none")
-    found = invert(photos().double(), toy, method="own", objective=objective, seed=3, depth=2)
+    method = {"name": "own", "options": {"depth": 2}}
+    found = invert(photos().double(), toy, method=method, objective=objective, seed=3)
     assert found.reconstructions.dtype == torch.float32
-    assert (found.settings["depth"], found.settings["seed"], found.settings["objective"]) == (2, 3, objective)
+    (told,) = given
+    assert (told["depth"], told["seed"], told["objective"]) == (2, 3, objective)
+    assert found.settings["method"] == method
+    assert found.settings["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "encode",
+        {"name": "finetune", "options": {"steps": 3, "latent_loss": True, "refine": 2}},
+        {"name": "finetune+refine", "options": {"steps": 6, "share": 0.5}},
+        {"name": "optimize", "options": {"steps": 3, "space": "z", "draws": 4}},
+        {"name": "optimize", "options": {"steps": 3, "space": "w", "free": []}},
+        None,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("with_encoder", [True, False])
+def test_the_settings_replay_an_inversion(
+    toy: Any, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, method: Any, with_encoder: bool
+) -> None:
+    name = method if isinstance(method, str) else method["name"] if method else ""
+    if not with_encoder and name not in ("optimize", ""):
+        pytest.skip("needs an encoder")
+    for kind in (FinetuneRefine, Optimize):  # The defaults, with fewer steps.
+        fewer = create_model("Options", __base__=kind.Options, steps=(int, 4))
+        monkeypatch.setattr(kind, "Options", fewer)
+    encoder = toy_encoder if with_encoder else None
+    spec = ObjectiveSpec(losses={"mse": 5.0, "ssim": 1.0}, attention="none")
+    first = invert(photos(), toy, encoder, method, objective=spec, seed=6)
+    settings = json.loads(json.dumps(first.settings))
+    again = invert(photos(), toy, encoder, **settings)
+    for part, tensor in first.latents.tensors.items():
+        assert torch.equal(again.latents[part], tensor)
+    assert again.settings == first.settings
 
 
 def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
     toy: Any, toy_encoder: Encoder, objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[set[str]] = []
-    one = Finetune._one
+    one = Finetune._tuned
 
     def watched(self: Finetune, batch: Any, generator: Any, encoder: Encoder, *rest: Any) -> Inversion:
         done = one(self, batch, generator, encoder, *rest)
@@ -321,9 +362,9 @@ def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
         moved.append({name for name, value in encoder.named_parameters() if not torch.equal(value, state[name])})
         return done
 
-    monkeypatch.setattr(Finetune, "_one", watched)
-    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3, layers="heads")
-    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method="finetune", steps=3)
+    monkeypatch.setattr(Finetune, "_tuned", watched)
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method=Finetune.of(steps=3, layers="heads"))
+    invert(targets(toy)[:1], toy, toy_encoder, objective=objective, method=Finetune.of(steps=3))
     heads, everything = moved
     assert heads
     assert all(".head_" in name or name.startswith("heads.") for name in heads)

@@ -59,7 +59,7 @@ class VectorToy(Generator):
 def test_the_loss_falls_in_every_space(toy: Any, objective: Objective, space: str) -> None:
     images = targets(toy)
     calls: list[tuple[int, int, int]] = []
-    found = Optimize(
+    found = Optimize.of(
         steps=25, rate=0.2, space=space, draws=8, free=()
     ).invert(  # type: ignore[arg-type]
         images, toy, None, objective=objective, on_step=lambda *args: calls.append(args[:3])
@@ -86,16 +86,16 @@ def test_the_constant_is_free_unless_told_otherwise(toy: Any, toy_encoder: Encod
     images = targets(toy)
     with torch.no_grad():
         assert not torch.allclose(toy_encoder(images)["const"], toy.const)
-    kept = Optimize(steps=20, rate=0.05, free=()).invert(images, toy, toy_encoder, objective=objective)
+    kept = Optimize.of(steps=20, rate=0.05, free=()).invert(images, toy, toy_encoder, objective=objective)
     assert torch.equal(kept.latents["const"], toy.const.expand(2, -1, -1, -1))
-    freed = Optimize(steps=20, rate=0.05).invert(images, toy, toy_encoder, objective=objective)
-    named = Optimize(steps=20, rate=0.05, free=("const",)).invert(images, toy, toy_encoder, objective=objective)
+    freed = Optimize.of(steps=20, rate=0.05).invert(images, toy, toy_encoder, objective=objective)
+    named = Optimize.of(steps=20, rate=0.05, free=("const",)).invert(images, toy, toy_encoder, objective=objective)
     assert torch.equal(freed.latents["const"], named.latents["const"])
     assert not torch.allclose(freed.latents["const"], toy.const, atol=0.05)
     reference = objective.prepare(images)
     assert objective(freed.reconstructions, reference).total < objective(kept.reconstructions, reference).total
     with pytest.raises(LatentsError, match=r"no map or condition 'konst' to free \(did you mean 'const'\?\)"):
-        Optimize(free=("konst",)).invert(images, toy, None, objective=objective)
+        Optimize.of(free=("konst",)).invert(images, toy, None, objective=objective)
 
 
 def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
@@ -107,7 +107,7 @@ def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Enco
         before = model_hash(toy_encoder)
     starts = {}
     for name, start in (("default", None), ("encoder", "encoder"), ("center", "center"), ("draws", "draws")):
-        method = Optimize(steps=1, rate=1e-9, start=start, draws=5)  # type: ignore[arg-type]
+        method = Optimize.of(steps=1, rate=1e-9, start=start, draws=5)  # type: ignore[arg-type]
         found = method.invert(images, toy, toy_encoder, objective=objective, seed=2)
         starts[name] = found.latents["w"]
         assert found.settings["start"] == (start or "encoder")
@@ -119,11 +119,11 @@ def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Enco
     drawn = toy.map(toy.draw(5, seed=2))
     errors = torch.stack([(toy.synthesize(drawn) - image).square().flatten(1).mean(1) for image in images])
     assert torch.allclose(starts["draws"], drawn["w"][errors.argmin(1)], atol=1e-5)
-    without = Optimize(steps=1, rate=1e-9).invert(images, toy, None, objective=objective)
+    without = Optimize.of(steps=1, rate=1e-9).invert(images, toy, None, objective=objective)
     assert torch.allclose(without.latents["w"], center, atol=1e-5)
     assert without.settings["start"] == "center"
     with pytest.raises(SpecError, match="start 'encoder' needs an encoder"):
-        Optimize(start="encoder").invert(images, toy, None, objective=objective)
+        Optimize.of(start="encoder").invert(images, toy, None, objective=objective)
 
 
 def test_it_starts_at_the_center_of_each_photos_class(objective: Objective) -> None:
@@ -131,17 +131,17 @@ def test_it_starts_at_the_center_of_each_photos_class(objective: Objective) -> N
     assert generator.labels is not None
     labels = torch.tensor([2, 0])
     images = generator.synthesize(generator.sample(2, seed=3, labels=labels))
-    found = Optimize(steps=1, rate=1e-9).invert(images, generator, None, labels=labels, objective=objective)
+    found = Optimize.of(steps=1, rate=1e-9).invert(images, generator, None, labels=labels, objective=objective)
     noise = 5 * generator.mapping.weight.norm(dim=1) / math.sqrt(1000)
     for w, label in zip(found.latents["w"], labels.tolist()):
         expected = generator.mapping.bias + generator.labels.weight[:, label]
         assert bool(((w - expected).abs() < noise + 1e-5).all())
     assert torch.equal(found.latents["const"], generator.const.expand(2, -1, -1, -1))
-    rows = Optimize(steps=1, rate=1e-9).invert(
+    rows = Optimize.of(steps=1, rate=1e-9).invert(
         images, generator, None, labels=torch.eye(3)[labels], objective=objective
     )
     assert torch.allclose(rows.latents["w"], found.latents["w"], atol=1e-6)
-    without = Optimize(steps=1, rate=1e-9).invert(images, generator, None, objective=objective)
+    without = Optimize.of(steps=1, rate=1e-9).invert(images, generator, None, objective=objective)
     assert torch.allclose(without.latents["w"], generator.center()["w"].expand(2, -1, -1), atol=1e-6)
 
 
@@ -157,7 +157,7 @@ def test_a_z_that_becomes_styles_is_saved_in_the_space_of_these(objective: Objec
     for kind, space in ((ToyGenerator, "w"), (LayeredToy, "w+")):
         generator = kind(toy_spec((8, 8), dim=4)).freeze()
         images = targets(generator)
-        found = Optimize(steps=2, space="z", draws=3).invert(images, generator, None, objective=objective)
+        found = Optimize.of(steps=2, space="z", draws=3).invert(images, generator, None, objective=objective)
         found.latents.save(tmp_path / "latents.safetensors")
         loaded = Latents.load(tmp_path / "latents.safetensors")
         assert (loaded.space, found.settings["space"]) == (space, "z")
@@ -173,7 +173,9 @@ def test_a_vector_starts_at_the_best_draw(objective: Objective) -> None:
     images = generator.synthesize(generator.sample(3, seed=4))
     generator.center()
     generator.made = 0
-    found = Optimize(steps=1, rate=1e-9, draws=20, batch=7).invert(images, generator, None, objective=objective, seed=1)
+    found = Optimize.of(steps=1, rate=1e-9, draws=20, batch=7).invert(
+        images, generator, None, objective=objective, seed=1
+    )
     # The draws are painted once for each batch of photos, and each photo at each look.
     assert generator.made == 20 + 3 * 3
     drawn = generator.draw(20, seed=1)
@@ -181,17 +183,17 @@ def test_a_vector_starts_at_the_best_draw(objective: Objective) -> None:
     best = torch.stack([(made - image).square().flatten(1).mean(1).argmin() for image in images])
     assert torch.allclose(found.latents["z"], drawn[best], atol=1e-5)
     assert (found.settings["space"], found.settings["start"]) == ("z", "draws")
-    longer = Optimize(steps=40, rate=0.1, draws=20).invert(images, generator, None, objective=objective, seed=1)
+    longer = Optimize.of(steps=40, rate=0.1, draws=20).invert(images, generator, None, objective=objective, seed=1)
     errors = [(one.reconstructions - images).square().mean().item() for one in (found, longer)]
     assert errors[1] < 0.1 * errors[0]
     with pytest.raises(LatentsError, match=r"vector has no styles, so there is no space 'w'; use 'z'"):
-        Optimize(space="w").invert(images, generator, None, objective=objective)
+        Optimize.of(space="w").invert(images, generator, None, objective=objective)
 
 
 def test_the_same_seed_gives_the_same(toy: Any, objective: Objective) -> None:
     images = targets(toy)
     one, same, other = (
-        invert(images, toy, method="optimize", objective=objective, seed=seed, steps=3, space="z", draws=4)
+        invert(images, toy, method=Optimize.of(steps=3, space="z", draws=4), objective=objective, seed=seed)
         for seed in (1, 1, 8)
     )
     assert torch.equal(one.latents["w"], same.latents["w"])
@@ -201,9 +203,9 @@ def test_the_same_seed_gives_the_same(toy: Any, objective: Objective) -> None:
 
 def test_photos_do_not_touch_one_another(toy: Any, objective: Objective) -> None:
     images = targets(toy, 3)
-    together = Optimize(steps=8, rate=0.1).invert(images, toy, None, objective=objective)
+    together = Optimize.of(steps=8, rate=0.1).invert(images, toy, None, objective=objective)
     calls: list[int] = []
-    split = Optimize(steps=8, rate=0.1, batch=2).invert(
+    split = Optimize.of(steps=8, rate=0.1, batch=2).invert(
         images, toy, None, objective=objective, on_step=lambda photo, *rest: calls.append(photo)
     )
     assert torch.allclose(split.latents["w"], together.latents["w"], atol=1e-4)
@@ -214,7 +216,7 @@ def test_photos_do_not_touch_one_another(toy: Any, objective: Objective) -> None
 def test_a_sample_that_breaks_spoils_no_other(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     objective = make_objective({"mse": 1.0}, "none")
     images = targets(toy)
-    alone = Optimize(steps=6, rate=0.1).invert(images[1:], toy, None, objective=objective)
+    alone = Optimize.of(steps=6, rate=0.1).invert(images[1:], toy, None, objective=objective)
     synthesize, calls = toy.synthesize, []
 
     def breaking(latents: Latents, **rest: Any) -> Tensor:
@@ -225,7 +227,7 @@ def test_a_sample_that_breaks_spoils_no_other(toy: Any, monkeypatch: pytest.Monk
         return made
 
     monkeypatch.setattr(toy, "synthesize", breaking)
-    found = Optimize(steps=6, rate=0.1).invert(images, toy, None, objective=objective)
+    found = Optimize.of(steps=6, rate=0.1).invert(images, toy, None, objective=objective)
     assert torch.allclose(found.latents["w"][1], alone.latents["w"][0], atol=1e-5)
     assert found.reconstructions.isfinite().all()
     first = [row["total"] for row in found.history[0]]
@@ -239,19 +241,19 @@ def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
     latents = generator.sample(2, seed=3, labels=labels, truncation=0.5)
     images = generator.synthesize(latents)
     with pytest.raises(LatentsError, match="toy-conditional needs labels"):
-        Optimize(steps=1, draws=2).invert(images, generator, None, objective=objective)
-    found = Optimize(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=labels, objective=objective)
+        Optimize.of(steps=1, draws=2).invert(images, generator, None, objective=objective)
+    found = Optimize.of(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=labels, objective=objective)
     assert torch.equal(found.latents["c"], generator.embed(labels))
     assert torch.equal(found.latents["truncation"], torch.tensor([0.5, 0.5]))
     assert (found.reconstructions - images).square().mean() < 1e-3
-    freed = Optimize(steps=60, rate=0.1, draws=9, free=("c",)).invert(
+    freed = Optimize.of(steps=60, rate=0.1, draws=9, free=("c",)).invert(
         images, generator, None, labels=torch.tensor([1, 1]), objective=objective
     )
     assert not torch.allclose(freed.latents["c"], generator.embed(torch.tensor([1, 1])), atol=0.05)
     rows = torch.eye(3)[labels]
-    again = Optimize(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=rows, objective=objective)
+    again = Optimize.of(steps=60, rate=0.1, draws=9).invert(images, generator, None, labels=rows, objective=objective)
     assert torch.allclose(again.latents["z"], found.latents["z"], atol=1e-5)
-    wrong = Optimize(steps=60, rate=0.1, draws=9).invert(
+    wrong = Optimize.of(steps=60, rate=0.1, draws=9).invert(
         images, generator, None, labels=torch.tensor([1, 1]), objective=objective
     )
     assert (wrong.reconstructions - images).square().mean() > 1e-3

@@ -8,7 +8,7 @@ import ganenc
 import pytest
 import torch
 from ganenc.encoders import Encoder
-from ganenc.inversion import Found, find_labels, given_labels, looks_at_labels, predict_labels, search_labels
+from ganenc.inversion import Found, Optimize, find_labels, looks_at_labels, predict_labels, search_labels
 from ganenc.inversion import photo_classes as classes
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep, Objective
@@ -156,7 +156,7 @@ class TestSearch:
             ([0, 4], r"Candidates run from 0 to 3; \[4\] are no classes of toy-colours"),
             ([-1], r"\[-1\] are no classes"),
             ([], r"these are \(5, 0\)"),
-            ([0.5], "classes .* these are"),
+            ([0.5], "Candidates are whole numbers .* these are"),
             (torch.zeros(2, 3, dtype=torch.int64), r"\(N, K\) for 5 images; these are \(2, 3\)"),
         ],
     )
@@ -198,18 +198,18 @@ class TestPrediction:
 
 class TestGiven:
     def test_one_for_all_one_each_and_rows(self, generator: ToyColours) -> None:
-        assert given_labels(3, 2, generator).tolist() == [3, 3]
-        assert given_labels([1], 3, generator).tolist() == [1, 1, 1]
-        assert given_labels([1, 2], 2, generator).tolist() == [1, 2]
-        assert given_labels(torch.tensor([1, 2], dtype=torch.uint8), 2, generator).dtype == torch.int64
+        assert generator.as_labels(3, 2).tolist() == [3, 3]
+        assert generator.as_labels([1], 3).tolist() == [1, 1, 1]
+        assert generator.as_labels([1, 2], 2).tolist() == [1, 2]
+        assert generator.as_labels(torch.tensor([1, 2], dtype=torch.uint8), 2).dtype == torch.int64
         rows = torch.eye(4)[[1, 2]]
-        assert torch.equal(given_labels(rows, 2, generator), rows)
-        assert torch.equal(given_labels(rows[:1], 2, generator), rows[[0, 0]])
+        assert torch.equal(generator.as_labels(rows, 2), rows)
+        assert torch.equal(generator.as_labels(rows[:1], 2), rows[[0, 0]])
 
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ([0, 1, 2], "There are 5 images and 3 labels; give one for each, or one for all"),
+            ([0, 1, 2], "3 labels are given for 5 samples; give one for each, or one for all"),
             ([0, 1, 2, 4, 9], r"Labels run from 0 to 3; \[4, 9\] are no classes of toy-colours"),
             (-1, r"\[-1\] are no classes"),
             (torch.zeros(5, 3), r"rows \(N, 4\); these are \(5, 3\)"),
@@ -228,11 +228,9 @@ class TestInvert:
         self, generator: ToyColours, encoder: Encoder, objective: Objective
     ) -> None:
         images = made(generator)
-        for method, options in (("encode", {}), ("finetune", {"steps": 4})):
+        for method in ("encode", {"name": "finetune", "options": {"steps": 4}}):
             right, wrong = (
-                ganenc.invert(
-                    images, generator, encoder, method=method, labels=labels, objective=objective, **options
-                ).reconstructions
+                ganenc.invert(images, generator, encoder, method, labels=labels, objective=objective).reconstructions
                 for labels in (TRUE, (TRUE + 1) % 4)
             )
             errors = [(made - images).square().flatten(1).mean(1) for made in (right, wrong)]
@@ -252,17 +250,17 @@ class TestInvert:
         ]
         for labels, judge, source in cases:
             done = ganenc.invert(images, generator, encoder, method="encode", labels=labels, objective=judge)
-            assert (done.settings["labels"], done.settings["labels_from"]) == (TRUE.tolist(), source)
+            assert (done.settings["labels"], done.labels_from) == (TRUE.tolist(), source)
             assert done.labels is not None
             assert torch.equal(done.labels, TRUE)
             assert torch.equal(done.latents["c"], generator.embed(TRUE))
         done = ganenc.invert(images, generator, encoder, method="encode", labels=rows)
-        assert (done.settings["labels"], done.settings["labels_from"]) == (rows.tolist(), "given")
+        assert (done.settings["labels"], done.labels_from) == (rows.tolist(), "given")
         done = ganenc.invert(images, generator, encoder, method="encode", objective=seeing, candidates=[0, 1])
-        assert done.settings["labels_from"] == "searched"
+        assert done.labels_from == "searched"
         assert set(done.settings["labels"]) <= {0, 1}
-        done = ganenc.invert(images, generator, method="optimize", steps=2, draws=2, objective=objective)
-        assert (done.settings["labels"], done.settings["labels_from"]) == (TRUE.tolist(), "searched")
+        done = ganenc.invert(images, generator, method=Optimize.of(steps=2, draws=2), objective=objective)
+        assert (done.settings["labels"], done.labels_from) == (TRUE.tolist(), "searched")
 
     def test_labels_that_nothing_looks_at_are_left_out_or_predicted(
         self, objective: Objective, seeing: Objective

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from broken.generators import BROKEN_GENERATORS
 from broken.parts import BROKEN_ATTENTIONS, BROKEN_BACKBONES, BROKEN_BLOCKS, BROKEN_LOSSES
-from broken.uses import BROKEN_ALIGNERS, BROKEN_INVERTERS, BROKEN_METRICS
-from ganenc.testing import CheckFailed, check, checks_of
+from broken.uses import BROKEN_ALIGNERS, BROKEN_INVERTERS, BROKEN_METRICS, BROKEN_OPERATORS, Halved
+from ganenc.testing import CheckFailed, check, check_operator, checks_of
 
 TABLES: dict[str, list[tuple[Any, str]]] = {
     "generator": BROKEN_GENERATORS,
@@ -18,6 +18,7 @@ TABLES: dict[str, list[tuple[Any, str]]] = {
     "backbone": BROKEN_BACKBONES,
     "aligner": BROKEN_ALIGNERS,
     "inverter": BROKEN_INVERTERS,
+    "operator": BROKEN_OPERATORS,
     "metric": BROKEN_METRICS,
 }
 CASES = [
@@ -56,3 +57,7 @@ def test_failures_raise_with_one_sentence_for_each() -> None:
     ) as told:
         check(broken, only=["range-changes-nothing", "one-number-a-sample"])
     assert str(told.value).count("\n") == 0
+
+
+def test_an_operator_that_keeps_to_its_contract_passes() -> None:
+    assert all(outcome.result in ("passed", "skipped") for outcome in check_operator(Halved))

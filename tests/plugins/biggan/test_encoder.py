@@ -10,6 +10,7 @@ import ganenc
 import pytest
 import torch
 from ganenc.encoders import ConditionalBatchNorm, Encoder, build_encoder
+from ganenc.inversion import Optimize
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective
@@ -192,8 +193,8 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("method", METHODS)
 def test_inversion(generator: BigGAN, encoder: Encoder, objective: Objective, method: str, tmp_path: Path) -> None:
     some, labels = batch(generator).images[:3], LABELS[:3]
-    options = {"method": method, "objective": objective, **METHODS[method]}
-    done = ganenc.invert(some, generator, encoder, labels=labels, **options)
+    chosen = {"name": method, "options": METHODS[method]}
+    done = ganenc.invert(some, generator, encoder, chosen, labels=labels, objective=objective)
     if method != "encode":
         errors = (done.reconstructions - some).square().flatten(1).mean(1)
         first = torch.tensor([rows[0]["image/mse"] for rows in done.history])
@@ -212,9 +213,12 @@ def test_the_class_embedding_can_be_freed(generator: BigGAN, objective: Objectiv
     """A photo of a mix of two classes, of which neither rebuilds it."""
     mixed = generator.sample(1, seed=5, labels=torch.tensor([[0.5, 0.0, 0.5, 0.0, 0.0]]))
     photo, labels = generator.synthesize(mixed), torch.tensor([0])
-    options: dict[str, Any] = {"method": "optimize", "steps": 40, "draws": 10, "objective": objective}
-    held = ganenc.invert(photo, generator, labels=labels, **options)
-    freed = ganenc.invert(photo, generator, labels=labels, free=("c",), **options)
+    held, freed = (
+        ganenc.invert(
+            photo, generator, method=Optimize.of(steps=40, draws=10, free=free), labels=labels, objective=objective
+        )
+        for free in (None, ("c",))
+    )
     assert torch.equal(held.latents["c"], generator.embed(labels))
     assert not torch.allclose(freed.latents["c"], generator.embed(labels), atol=0.01)
     errors = [float((one.reconstructions - photo).square().mean()) for one in (freed, held)]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.inversion import Transform, build_aligner
+from ganenc.inversion import Transform
 from ganenc_plugin_faces.aligner import FaceAligner
 from ganenc_plugin_faces.crop import face_transform
 from ganenc_plugin_faces.detectors import Dlib, Face, YuNet, build_detector
@@ -46,14 +46,14 @@ class TestFiles:
     )
     def test_they_say_where_the_face_lies(self, tmp_path: Path, name: str, text: str) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
-        aligner = build_aligner("face", landmarks=tmp_path / name)
+        aligner = FaceAligner.of(landmarks=tmp_path / name)
         found = aligner.transform(photo(), (64, 64), name="photos/me.jpg", labels=torch.zeros(1))
         assert np.allclose(found.corners(), CORNERS)
 
     def test_the_way_back_leaves_the_face_where_it_was(self, tmp_path: Path) -> None:
         (tmp_path / "points.json").write_text(json.dumps((np.array(FOUR) / 2 + 40).tolist()))
         whole = photo(120, 140)
-        found = build_aligner("face", landmarks=str(tmp_path / "points.json")).transform(whole, (54, 54))
+        found = FaceAligner.of(landmarks=str(tmp_path / "points.json")).transform(whole, (54, 54))
         again = found.undo(found.apply(whole) * 0 + 1, whole)
         changed = (again != whole).any(0).nonzero()
         (left, top), (right, bottom) = found.corners()[0], found.corners()[2]
@@ -62,7 +62,7 @@ class TestFiles:
 
     def test_a_photo_without_landmarks_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "points.csv").write_text(f"photo1.jpg,{LINE}\n")
-        aligner = FaceAligner(tmp_path / "points.csv")
+        aligner = FaceAligner.of(landmarks=tmp_path / "points.csv")
         with pytest.raises(ImageError, match=r"no landmarks of photo2\.jpg \(did you mean 'photo1\.jpg'\?\)"):
             aligner.transform(photo(), (64, 64), name="photo2.jpg")
         with pytest.raises(ImageError, match="name is not known"):
@@ -90,7 +90,7 @@ class TestFiles:
 
     def test_a_missing_file_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(SpecError, match=r"none\.json cannot be read: No such file"):
-            build_aligner("face", landmarks=tmp_path / "none.json")
+            FaceAligner.of(landmarks=tmp_path / "none.json")
 
 
 class TestDetected:
@@ -117,18 +117,19 @@ class TestDetected:
 
     def test_a_photo_without_a_face_is_told(self, aligner: FaceAligner) -> None:
         aligner.__dict__["detector"] = lambda pixels: []
-        with pytest.raises(ImageError, match=r"No face is found in the photo.*align\.landmarks=FILE"):
+        with pytest.raises(ImageError, match=r"No face is found in the photo.*align.options.landmarks=FILE"):
             aligner.transform(photo(), (64, 64))
 
     def test_wrong_detectors_are_told_at_once(self) -> None:
-        with pytest.raises(SpecError, match=r"no detector 'dlip' \(did you mean 'dlib'\?\)"):
-            build_aligner("face", detector="dlip")
+        with pytest.raises(SpecError, match=r"detector: 'dlip' is not allowed \(did you mean 'dlib'\?\)"):
+            FaceAligner.of(detector="dlip")
         with pytest.raises(SpecError, match="'yunet' takes none"):
-            build_aligner("face", detector="yunet", model="x.dat")
+            FaceAligner.of(detector="yunet", model="x.dat")
 
     def test_where_nothing_is_installed_both_ways_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(PluginError, match=r'pip install "ganenc-plugin-faces\[dlib\]".*align\.landmarks=FILE'):
+        words = r'pip install "ganenc-plugin-faces\[dlib\]".*align.options.landmarks=FILE'
+        with pytest.raises(PluginError, match=words):
             build_detector()
 
 

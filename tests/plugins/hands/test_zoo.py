@@ -142,15 +142,15 @@ def test_fine_tuning_rebuilds_the_photos_kept_out(model, generator):
     photos, digits = kept_out()
     labels = digits if generator.spec.classes else None
     found = ganenc.invert(
-        photos, generator, ganenc.load_encoder(model), method="finetune", labels=labels, backbone="hands"
+        photos, generator, ganenc.load_encoder(model), "finetune", labels=labels, objective={"backbone": "hands"}
     )
     assert mean(psnr(photos, found.reconstructions)) >= LEAST[model]
 
 
 @pytest.mark.slow
 def test_the_default_method_rebuilds_every_photo_kept_out():
-    generator, (photos, _) = ganenc.load_generator("stylegan2-hands64"), kept_out()
-    found = ganenc.invert(photos, generator, ganenc.load_encoder("stylegan2-hands64"), backbone="hands")
+    photos, _ = kept_out()
+    found = ganenc.load("stylegan2-hands64").invert(photos)
     assert mean(psnr(photos, found.reconstructions)) >= 28
     assert mean(SSIM()(photos, found.reconstructions)) >= 0.85
 

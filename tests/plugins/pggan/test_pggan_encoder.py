@@ -10,6 +10,7 @@ import pytest
 import torch
 from ganenc import save_pretrained
 from ganenc.encoders import Encoder, build_encoder
+from ganenc.inversion import Finetune, Optimize
 from ganenc.objectives import Objective
 from ganenc_plugin_pggan.pggan import PGGAN
 from ganenc_plugin_pggan.specs import pggan_spec
@@ -140,7 +141,7 @@ def test_every_method_lowers_the_loss(
     generator: PGGAN, encoder: Encoder, objective: Objective, method: str, options: dict[str, Any]
 ) -> None:
     images = targets(generator)
-    found = ganenc.invert(images, generator, encoder, method=method, objective=objective, **options)
+    found = ganenc.invert(images, generator, encoder, {"name": method, "options": options}, objective=objective)
     check(found, generator)
     for rows in found.history:
         assert rows[-1]["total"] < 0.9 * rows[0]["total"]
@@ -148,9 +149,10 @@ def test_every_method_lowers_the_loss(
 
 def test_without_an_encoder_it_starts_at_the_best_draw(generator: PGGAN, objective: Objective) -> None:
     images = targets(generator)
-    found = ganenc.invert(images, generator, objective=objective, steps=15)
+    found = ganenc.invert(images, generator, method=Optimize.of(steps=15), objective=objective)
     check(found, generator)
-    assert (found.settings["start"], found.settings["space"]) == ("draws", "z")
+    options = found.settings["method"]["options"]
+    assert (options["start"], options["space"]) == ("draws", "z")
     assert all(rows[-1]["total"] < rows[0]["total"] for rows in found.history)
 
 
@@ -167,7 +169,7 @@ def test_a_generator_with_labels_has_them_in_its_encoder(objective: Objective) -
     encoder, labels = build_encoder(generator), torch.tensor([2, 0])
     images = generator.synthesize(generator.sample(2, seed=1, labels=labels))
     options: dict[str, Any] = {"labels": labels, "objective": objective}
-    found = ganenc.invert(images, generator, encoder, method="finetune", steps=15, **options)
+    found = ganenc.invert(images, generator, encoder, method=Finetune.of(steps=15), **options)
     check(found, generator)
     assert torch.equal(found.latents["c"], generator.embed(labels))
     assert all(rows[-1]["total"] < rows[0]["total"] for rows in found.history)

@@ -1,0 +1,131 @@
+"""Going down an objective by gradient: the steps, and the best that was found on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from einops import rearrange
+from ganenc_registry.errors import ImageError
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from ganenc.inversion.inverter import OnStep
+from ganenc.latents import Latents
+from ganenc.objectives import ObjectiveResult, make_adam
+
+__all__ = ["Best", "History", "Schedule", "cosine_rate", "descend"]
+
+REPORT_EVERY = 10
+Schedule = Literal["cosine", "constant"]
+
+
+class Best:
+    """The latents of the lowest loss so far, sample by sample, kept without a transfer to the host."""
+
+    def __init__(self) -> None:
+        self.latents: Latents | None = None
+        self.loss: Tensor | None = None
+
+    @torch.no_grad()
+    def offer(self, latents: Latents, loss: Tensor) -> None:
+        """Keep the samples whose loss (N,) is lower than before. A loss that is not finite is never lower."""
+        loss = torch.where(loss.isfinite(), loss.detach(), torch.inf)
+        if self.latents is None or self.loss is None:
+            self.latents, self.loss = latents.detach().clone(), loss
+            return
+        better = loss < self.loss
+        kept = {
+            name: torch.where(better.reshape(-1, *[1] * (old.ndim - 1)), latents[name].detach(), old)
+            for name, old in self.latents.tensors.items()
+        }
+        self.latents, self.loss = self.latents.replace(**kept), torch.where(better, loss, self.loss)
+
+    @property
+    def found(self) -> Latents:
+        """The best latents.
+
+        Raises:
+            ImageError: if not one loss was finite.
+        """
+        if self.latents is None or self.loss is None or not bool(self.loss.isfinite().all()):
+            raise ImageError("The inversion never had a finite loss; lower its rate, or check the photo's values.")
+        return self.latents
+
+
+class History:
+    """The terms of every step, kept on the device until all are done."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[list[str], Tensor]] = []
+
+    def add(self, result: ObjectiveResult) -> None:
+        """Keep the terms (N,) of a step."""
+        self.rows.append((list(result.terms), torch.stack([term.detach() for term in result.terms.values()])))
+
+    def latest(self) -> dict[str, float]:
+        """The terms of the last step, averaged over the samples."""
+        names, values = self.rows[-1]
+        return dict(zip(names, values.mean(1).tolist()))
+
+    def per_sample(self) -> list[list[dict[str, float]]]:
+        """For each sample, for each step: ``step`` (from 1) and the terms."""
+        steps = [
+            [{"step": float(step), **dict(zip(names, terms))} for terms in rearrange(values, "t n -> n t").tolist()]
+            for step, (names, values) in enumerate(self.rows, 1)
+        ]
+        return [list(rows) for rows in zip(*steps, strict=True)]
+
+
+def descend(
+    parameters: Iterable[Tensor],
+    take: Callable[[], tuple[Latents, ObjectiveResult, Tensor]],
+    *,
+    steps: int,
+    rate: float,
+    betas: tuple[float, float] = (0.9, 0.99),
+    schedule: Schedule = "cosine",
+    photo: int = 0,
+    of: int | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[Best, History]:
+    """Adam.
+
+    Args:
+        parameters: what moves.
+        take: makes a step's latents, their result, and the number whose gradient is followed.
+        steps: how many.
+        rate: the learning rate at its height.
+        betas: decay of Adam's averages.
+        schedule: of the rate, see `cosine_rate`.
+        photo: the place of the first photo, for ``on_step``.
+        of: the steps that are told of, where others follow.
+        on_step: told of every tenth step and of the last.
+
+    Returns:
+        the latents whose own image loss was lowest, and the history.
+    """
+    adam = make_adam(parameters, rate, betas)
+    rates = LambdaLR(adam, lambda step: cosine_rate(step, steps) if schedule == "cosine" else 1.0)
+    best, history = Best(), History()
+    for step in range(1, steps + 1):
+        latents, result, loss = take()
+        best.offer(latents, result.image)
+        history.add(result)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        rates.step()
+        if on_step and (step % REPORT_EVERY == 0 or step == steps):
+            on_step(photo, step, of or steps, history.latest())
+    return best, history
+
+
+def cosine_rate(step: int, steps: int, warmup: float = 0.05) -> float:
+    """The share of the full rate at a step: it rises over the first ``warmup`` of all steps, then falls to 0."""
+    rise = max(1.0, warmup * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))

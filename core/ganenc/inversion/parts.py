@@ -1,0 +1,216 @@
+"""A generator, its encoder and backbone, and what is made of them once for all photos."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from ganenc_registry import registry
+from ganenc_registry.components import Context, build
+from ganenc_registry.errors import WeightsMissingError
+from ganenc_registry.specs import Choice, ObjectiveSpec
+from torch import Tensor
+
+from ganenc.encoders import Encoder, check_fits
+from ganenc.generators import Generator, LabelsGiven
+from ganenc.images import Fit
+from ganenc.inversion.alignment import Aligner
+from ganenc.inversion.defaults import default_method
+from ganenc.inversion.entry import Method, build_inverter
+from ganenc.inversion.inverter import Inverter
+from ganenc.inversion.judging import Judge
+from ganenc.inversion.photo import Photo, PhotoSource, read_photo
+from ganenc.measures import Metric, build_metrics
+from ganenc.models import model_hash
+from ganenc.objectives import (
+    DEFAULT_BACKBONE,
+    NO_BACKBONE,
+    Backbone,
+    Objective,
+    build_objective,
+    context_for,
+    load_backbone,
+)
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """A generator with its encoder and backbone, and what is known of them.
+
+    Args:
+        generator: frozen here.
+        encoder: its encoder, if there is one.
+        source: what it was loaded from.
+        backbone: the network behind LPIPS that the user chose, ``none`` for none; by default the model's own.
+        info: what the model's config says of it, its own ``backbone`` among that.
+
+    Raises:
+        SpecError: if the encoder is another generator's.
+        UnknownNameError: if there is no such backbone.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: Encoder | None = None,
+        *,
+        source: str = "",
+        backbone: str | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        if encoder is not None:
+            check_fits(encoder.spec, generator.spec)
+        self.generator, self.encoder, self.source = generator.freeze(), encoder, source
+        self.info = dict(info or {})
+        self.chosen_backbone = backbone
+        self.backbone = backbone or str(self.info.get("backbone", DEFAULT_BACKBONE))
+        """The name of the network behind LPIPS; ``none`` for none."""
+        if self.backbone != NO_BACKBONE:
+            registry().get("backbone", self.backbone)
+        self._aligners: dict[str, Aligner] = {}
+        self._judges: dict[int, Judge] = {}
+
+    def __repr__(self) -> str:
+        spec, encoder = self.generator.spec, "with its encoder" if self.encoder else "without encoder"
+        size = "x".join(map(str, spec.size))
+        return f"{type(self).__name__}({self.source!r}: {spec.family}, {size}, {encoder}, {self.backbone})"
+
+    @cached_property
+    def hash(self) -> str:
+        """The hash of the generator's weights."""
+        return model_hash(self.generator)
+
+    @property
+    def licence(self) -> str:
+        """The licence of the weights."""
+        return self.generator.spec.licence
+
+    @property
+    def context(self) -> Context:
+        """What attentions, aligners and metrics are built for."""
+        backbone = None if self.backbone == NO_BACKBONE else self.backbone
+        return context_for(backbone, self.generator.spec, device=self.generator.device)
+
+    @cached_property
+    def mean_image(self) -> Tensor:
+        """The generator's image of its mean latents, (1, C, H, W)."""
+        with torch.no_grad():
+            return self.generator.synthesize(self.generator.center())
+
+    def read(
+        self,
+        photo: PhotoSource | Photo,
+        *,
+        fit: Fit = "cover",
+        align: Method | None = None,
+        labels: Tensor | None = None,
+        attention: Choice | None = None,
+    ) -> Photo:
+        """A photo as this generator takes it, decoded once.
+
+        Args:
+            photo: a file, its bytes, a Pillow image, an array, or a tensor (C, H, W) in the generator's range.
+            fit: ``cover``, ``contain`` or ``stretch``, where it is not aligned.
+            align: a registered aligner, or it and its options; ``none`` or None leaves it at the fit.
+            labels: the photo's class (1,) or (1, classes), where it is known.
+            attention: where the objective looks, for aligners that look there.
+
+        Raises:
+            ImageError: if it cannot be read, or has nothing that the aligner looks for.
+        """
+        if isinstance(photo, Photo):
+            return photo
+        aligner = self.aligner(align, attention)
+        return read_photo(photo, self.generator.spec, fit=fit, aligner=aligner, labels=labels)
+
+    def aligner(self, align: Method | None, attention: Choice | None = None) -> Aligner | None:
+        """A registered aligner with its options, built once; None for ``none``. See `read` for the attention.
+
+        Raises:
+            UnknownNameError: if there is none of that name.
+            SpecError: naming a wrong option, and the nearest right one.
+        """
+        if align is None or align == "none":
+            return None
+        choice = Choice.of(align, at="align")
+        key = choice.to_json() + ("" if attention is None else attention.to_json())
+        if key not in self._aligners:
+            context = replace(self.context, attention=attention)
+            self._aligners[key] = build("aligner", choice, Aligner, context, at="align")
+        return self._aligners[key]
+
+    def other_aligners(self, attention: Choice | None = None) -> dict[str, Aligner]:
+        """The alignments to try on photos that come back badly, by name."""
+        tried = {name: self.aligner(name, attention) for name in ("center", "attention")}
+        return {name: aligner for name, aligner in tried.items() if aligner is not None}
+
+    def labels(self, given: LabelsGiven | None, count: int) -> Tensor | None:
+        """Labels, one for each of ``count`` photos or one for all, as int64 (count,) or rows (count, classes).
+
+        Raises:
+            LatentsError: if the generator has no classes, or they do not fit.
+        """
+        return None if given is None else self.generator.as_labels(given, count)
+
+    def objective(self, spec: ObjectiveSpec | Mapping[str, Any] | None = None) -> Objective:
+        """The paper's objective on this model's backbone, or the one that a spec describes.
+
+        Without a backbone, or where its weights cannot be had and it was not chosen, LPIPS is left out.
+
+        Raises:
+            SpecError: if the spec is wrong.
+            WeightsMissingError: if a backbone was chosen whose weights cannot be had.
+        """
+        if not isinstance(spec, ObjectiveSpec):
+            spec = ObjectiveSpec.from_mapping(spec or {}, where="the objective")
+        if spec.backbone is None and self.chosen_backbone not in (None, NO_BACKBONE):
+            spec = spec.model_copy(update={"backbone": Choice(name=self.backbone)})
+        return build_objective(spec, self.generator, own_backbone=self.backbone)
+
+    def metric_backbone(self) -> Backbone | None:
+        """The backbone for metrics; None where there is none, or it was not chosen and its weights cannot be had.
+
+        Raises:
+            WeightsMissingError: if it was chosen and its weights cannot be had.
+        """
+        if self.backbone == NO_BACKBONE:
+            return None
+        try:
+            return load_backbone(self.backbone, device=self.generator.device)
+        except WeightsMissingError as error:
+            if self.chosen_backbone is not None:
+                raise
+            warnings.warn(f"LPIPS is left out: {error}", stacklevel=2)
+            return None
+
+    def metrics(self, choices: Iterable[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")) -> dict[str, Metric]:
+        """Metrics for this generator's images, on this model's backbone: see `ganenc.measures.build_metrics`.
+
+        Raises:
+            WeightsMissingError: if one needs the backbone, that was chosen, and its weights cannot be had.
+        """
+        named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
+        some_need_it = len(build_metrics(named)) < len(named)
+        backbone = self.metric_backbone() if some_need_it else None
+        load = None if backbone is None else lambda: backbone
+        return build_metrics(named, replace(self.context, load_backbone=load))
+
+    def inverter(self, method: Method | Inverter | None = None) -> Inverter:
+        """A method with its options; by default the best there is.
+
+        Raises:
+            UnknownNameError: if there is no such method.
+            SpecError: naming a wrong option, and the nearest right one.
+        """
+        return build_inverter(method or default_method(self.encoder is not None), self.generator)
+
+    def judge(self, seed: int = 0) -> Judge | None:
+        """What tells whether a photo is like what the generator makes; None where there is no encoder."""
+        if self.encoder is not None and seed not in self._judges:
+            self._judges[seed] = Judge(self.generator, self.encoder, self.mean_image, seed=seed)
+        return self._judges.get(seed)
