@@ -13,7 +13,7 @@ from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nea
 from ganenc_registry.loading import version_text
 
 from ganenc.cli.app import FAILED
-from ganenc.cli.console import complain, emit, plain, show, show_table
+from ganenc.cli.console import complain, emit, show, show_table
 from ganenc.cli.options import Json
 from ganenc.models import find_fault
 
@@ -81,7 +81,7 @@ def _option_lines(item: Contribution, rows: list[Any]) -> list[list[str]]:
         [
             one["name"],
             one["type"],
-            "required" if one["required"] else json.dumps(plain(one["default"])),
+            "required" if one["required"] else json.dumps(one["default"]),
             one["description"],
         ]
         for one in rows

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Sequence
+from typing import Any, TextIO
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from typing_extensions import Self
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-__all__ = ["Bar", "complain", "emit", "plain", "say", "show", "show_table"]
+__all__ = ["Bar", "complain", "emit", "say", "show", "show_table"]
 
 QUIET_SECONDS = 30.0
 WIDE = 160
@@ -28,8 +27,9 @@ def show(text: str = "") -> None:
 
 
 def emit(data: object) -> None:
-    """Print a result as JSON."""
-    show(json.dumps(plain(data), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print a result as JSON: paths become text, and numbers that JSON does not have become null."""
+    plain = json.loads(json.dumps(data, default=str), parse_constant=lambda _: None)
+    show(json.dumps(plain, indent=2, ensure_ascii=False))
 
 
 def say(text: str) -> None:
@@ -46,18 +46,7 @@ def complain(text: str) -> None:
 def show_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), last: Sequence[str] = ()
 ) -> None:
-    """Print a table.
-
-    Args:
-        columns: the names of the columns.
-        rows: the cells, row by row.
-        numeric: the columns, by position, that hold numbers.
-        last: a row of sums or means, set apart.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print a table: ``numeric`` columns, by position, hold numbers; ``last`` is a row of sums or means, set apart."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=WIDE)
@@ -71,84 +60,55 @@ def show_table(
     console.print(table)
 
 
-def plain(data: Any) -> Any:
-    """Data as JSON takes it: numbers that it does not have become null, paths become text."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple | set):
-        return [plain(value) for value in data]
-    return str(data) if isinstance(data, Path) else data
-
-
 class Bar:
     """A progress bar with the time left, on stderr; where that is no terminal, a line every half minute.
 
     Args:
         what: what is going on.
         total: how many steps there are.
-        start: how many of them were done before.
         shown: whether it is; if not, it prints its notes alone.
     """
 
-    def __init__(self, what: str, total: int, *, start: int = 0, shown: bool = True) -> None:
-        self.what, self.total, self.start, self.shown = what, max(total, 1), start, shown
+    def __init__(self, what: str, total: int, *, shown: bool = True) -> None:
+        self.what, self.total, self.shown, self.start = what, max(total, 1), shown, 0
         self.began = self.told = time.monotonic()
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._drawn = shown and sys.stderr.isatty()
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True), transient=True,
+            speed_estimate_period=300, disable=not self._drawn,
+        )  # fmt: skip
+        self._task = self._progress.add_task(what, total=self.total, note="")
 
     def __enter__(self) -> Self:
-        if self.shown and sys.stderr.isatty():
-            self._progress = _progress()
-            self._progress.start()
-            self._task = self._progress.add_task(self.what, total=self.total, completed=self.start, note="")
+        self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress:
-            self._progress.stop()
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def update(self, done: int, note: str = "", *, what: str | None = None) -> None:
         """Say how many steps are done."""
         self.what = what or self.what
+        self._progress.update(self._task, completed=done, note=note, description=self.what)
         now = time.monotonic()
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, note=note, description=self.what)
-        elif self.shown and now - self.told >= QUIET_SECONDS:
+        if self.shown and not self._drawn and now - self.told >= QUIET_SECONDS:
             self.told = now
             left = (now - self.began) / max(done - self.start, 1) * (self.total - done)
             known = f", {_time(left)} left" if done > self.start else ""
             say(f"{self.what}: {done / self.total:.0%}{known}{f', {note}' if note else ''}")
 
-    def restart(self, done: int, total: int | None = None) -> None:
-        """Count the time left from here: so many steps were done before, of ``total`` where that is known now."""
-        self.start, self.began, self.total = done, time.monotonic(), total or self.total
-        if self._progress is not None and self._task is not None:
-            self._progress.reset(self._task, completed=done, total=self.total)
+    def restart(self, done: int, total: int) -> None:
+        """Count the time left from here: so many steps of ``total`` were done before."""
+        self.start, self.began, self.total = done, time.monotonic(), max(total, 1)
+        self._progress.reset(self._task, completed=done, total=self.total)
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
-        if self._progress is None:
-            say(text)
-        else:
+        if self._drawn:
             self._progress.console.print(text, markup=False, highlight=False)
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=300)
+        else:
+            say(text)
 
 
 def _time(seconds: float) -> str:
@@ -159,8 +119,6 @@ def _time(seconds: float) -> str:
 
 def _literal(text: str) -> str:
     """Text that rich takes as it is, brackets and all."""
-    from rich.markup import escape
-
     return escape(_written(text, sys.stdout))
 
 

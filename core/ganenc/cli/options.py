@@ -6,6 +6,7 @@ looked at is an argument (``list KIND``, ``spec NAME``, ``check NAME``); a model
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -14,29 +15,10 @@ import yaml
 from ganenc_registry.errors import SpecError
 
 __all__ = [
-    "Backbone",
-    "Candidates",
-    "Device",
-    "Encoder",
-    "Json",
-    "Labels",
-    "Layers",
-    "MaybeOut",
-    "MaybePhotos",
-    "Method",
-    "Model",
-    "Out",
-    "PhotoLabels",
-    "Photos",
-    "Seed",
-    "Set",
-    "Space",
-    "Steps",
-    "TrainingLabels",
-    "integers",
-    "of_method",
+    "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeOut", "MaybePhotos", "Method",
+    "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels", "integers", "of_method",
     "read_settings",
-]
+]  # fmt: skip
 
 _PHOTOS = typer.Argument(
     metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
@@ -77,25 +59,13 @@ Labels = Annotated[
     str | None,
     typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one."),
 ]
-PhotoLabels = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="N[,N...]|WORD|FILE",
-        help="The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
-        " (3-x.jpg); a file with lines photo,class, or JSON; predicted, by the backbone; searched, by one pass for each"
-        " class. By default predicted or searched.",
-    ),
-]
-TrainingLabels = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="N[,N...]|WORD|FILE",
-        help="The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
-        " (3-x.jpg); a file with lines photo,class, or JSON.",
-    ),
-]
+_CLASSES = (
+    "The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
+    " (3-x.jpg); a file with lines photo,class, or JSON"
+)
+_WAYS = "; predicted, by the backbone; searched, by one pass for each class. By default predicted or searched"
+PhotoLabels = Annotated[str | None, typer.Option("--labels", metavar="N[,N...]|WORD|FILE", help=f"{_CLASSES}{_WAYS}.")]
+TrainingLabels = Annotated[str | None, typer.Option("--labels", metavar="N[,N...]|WORD|FILE", help=f"{_CLASSES}.")]
 Candidates = Annotated[
     str | None,
     typer.Option(
@@ -119,15 +89,11 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
     """
     if text is None:
         return None
-    try:
-        numbers = [int(word) for word in text.split(",")]
-    except ValueError:
-        numbers = [-1]
-    if min(numbers) < 0:
+    if not all(word.strip().isdecimal() for word in text.split(",")):
         raise SpecError(
             f"{option} takes whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
         )
-    return numbers
+    return [int(word) for word in text.split(",")]
 
 
 def read_settings(words: list[str] | None) -> dict[str, Any]:
@@ -173,9 +139,6 @@ def of_method(settings: list[str] | None, **given: Any) -> tuple[dict[str, Any],
 
 def _value(text: str) -> Any:
     value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML takes 1e-3 for a text.
-        try:
-            return float(value)
-        except ValueError:
-            return value
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value  # YAML takes 1e-3 for a text.
     return value

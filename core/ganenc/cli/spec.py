@@ -234,6 +234,6 @@ def _as_json(name: str, found: Described) -> dict[str, Any]:
         }
     if found.encoder is not None:
         rows = [asdict(row) for row in found.encoder.rows()]
-        data["rows"] = [{"block": row.pop("name"), "resolution": row.pop("size"), **row} for row in rows]
         data["parameters"] = sum(row["parameters"] for row in rows)
+        data["rows"] = [{"block": row.pop("name"), "resolution": row.pop("size"), **row} for row in rows]
     return data
