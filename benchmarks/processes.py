@@ -53,7 +53,7 @@ def train_here(spec: Path, folder: Path) -> None:
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})  # Before torch starts a thread.
     import torch
-    from ganenc.training import execute
+    from ganenc.jobs import execute
     from ganenc_registry.specs import RunSpec
     from torch.optim.optimizer import register_optimizer_step_post_hook
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.objectives import Batch, EncoderStep, build_objective
-from ganenc.training import RunFolder, Synthesized, Trainer
+from ganenc.objectives import Batch, build_objective
+from ganenc.training import EncoderRecipe, RecipeContext, RunFolder, Synthesized, Trainer
 from ganenc_registry.specs import RunSpec, merge
 from torch import Tensor
 
-__all__ = ["Watched", "fresh", "run_spec", "same", "trainer", "weights"]
+__all__ = ["Watched", "fresh", "recipe", "run_spec", "same", "trainer", "weights"]
 
 
 def run_spec(**fields: Any) -> RunSpec:
@@ -74,6 +74,13 @@ class Watched:
         return batch
 
 
+def recipe(run: RunSpec, generator: Generator, encoder: Encoder) -> EncoderRecipe:
+    """The recipe of a run."""
+    objective = build_objective(run.objective, generator)
+    context = RecipeContext(generator.spec, network=generator, encoder=encoder, objective=objective, run=run)
+    return EncoderRecipe(None, context)
+
+
 def trainer(
     run: RunSpec,
     folder: Path,
@@ -84,5 +91,4 @@ def trainer(
     """A trainer of a copy of the encoder, and its source."""
     encoder = copy.deepcopy(encoder)
     source = Watched(Synthesized(generator, run.batch_at(8), seed=run.seed, samples=run.data.samples), encoder, spoil)
-    step = EncoderStep(generator, encoder, build_objective(run.objective, generator))
-    return Trainer(run, RunFolder(folder, run), step, source, norm_in_training=True), source
+    return Trainer(run, RunFolder(folder), recipe(run, generator, encoder), source), source

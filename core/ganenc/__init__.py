@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganenc.inversion import Inverter as Inverter
     from ganenc.inversion import invert as invert
     from ganenc.jobs import ResultFolder as ResultFolder
+    from ganenc.jobs import execute as execute
     from ganenc.jobs import invert_folder as invert_folder
     from ganenc.latents import Latents as Latents
     from ganenc.measures import Metric as Metric
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from ganenc.objectives import build_objective as build_objective
     from ganenc.objectives import load_backbone as load_backbone
     from ganenc.report import Inverted as Inverted
-    from ganenc.training import execute as execute
     from ganenc.training import finetune as finetune
     from ganenc.training import pretrain as pretrain
 
@@ -67,14 +67,14 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
         "foreign": ["Checkpoint", "read_checkpoint"],
         "generators": ["Generator", "build_generator"],
         "inversion": ["Inversion", "Inverter", "invert"],
-        "jobs": ["ResultFolder", "invert_folder"],
+        "jobs": ["ResultFolder", "execute", "invert_folder"],
         "latents": ["Latents"],
         "measures": ["Metric"],
         "model": ["Model", "load"],
         "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
         "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],
         "report": ["Inverted"],
-        "training": ["execute", "finetune", "pretrain"],
+        "training": ["finetune", "pretrain"],
     },
 )
 

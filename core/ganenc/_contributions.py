@@ -45,6 +45,12 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
         "Latents by gradient, in z, w or w+, the constant free or not",
         "inversion.optimize:Optimize",
     ),
+    (
+        "recipe",
+        "encoder",
+        "The paper's step: one Adam of the encoder alone (Equation 6)",
+        "training.recipe:EncoderRecipe",
+    ),
     ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
     ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),
     ("metric", "lpips", "Learned perceptual distance, named with its backbone", "measures.pairs:LPIPS"),

@@ -148,7 +148,7 @@ def _with_start(spec: RunSpec) -> RunSpec:
 def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
     """Run with a progress bar; the photos that could not be read are named and returned."""
     from ganenc.files import first_process
-    from ganenc.training import execute
+    from ganenc.jobs import execute
 
     first: list[int] = []
     broken: list[Path] = []

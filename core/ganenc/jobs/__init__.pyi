@@ -17,3 +17,4 @@ from .prefetch import batches as batches
 from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names
+from .runs import execute as execute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import time
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganenc.objectives import Batch, EncoderStep
+from ganenc.objectives import Batch
+from ganenc.training.recipe import Losses, Recipe
 
 __all__ = ["Expectation", "available_memory", "expect"]
 
@@ -73,29 +75,43 @@ class Expectation:
         return self.available is None or self.memory(images) <= self.available * (1 - RESERVE)
 
 
-def expect(step: EncoderStep, batch: Batch, *, averages: int = 2) -> Expectation:
-    """Do one step on the first image of a batch, forward and backward, and count what it holds.
+def expect(recipe: Recipe, batch: Batch, *, averages: int = 2) -> Expectation:
+    """Do one step on the first image of a batch, forward and backward alone, and count what it holds.
 
-    Nothing is changed by it: the encoder is in eval mode meanwhile, and gradients are dropped.
+    Nothing is changed by it: modules are in eval mode meanwhile, and gradients are dropped.
 
     Args:
-        step: the step.
+        recipe: does the step.
         batch: a batch of it.
         averages: copies of the trained weights that the optimiser and the run keep.
     """
-    one = batch[:1]
-    training = step.encoder.training
-    step.encoder.eval()
-    held = _Held([step.encoder, step.generator, step.objective])
+    one, modules = batch[:1], list(recipe.modules.values())
+    held = _Held([*modules, recipe.context.network, recipe.context.objective])
+
+    def forward_and_backward(name: str, losses: Losses, part: Batch) -> dict[str, Tensor]:
+        for module in modules:
+            module.eval()
+        terms = losses(part)
+        terms["total"].sum().backward()
+        return {term: values.detach().sum() for term, values in terms.items()}
+
+    def once() -> None:
+        recipe.step(one, forward_and_backward)
+        for module in modules:
+            module.zero_grad(set_to_none=True)
+        gc.collect(0)
+
+    training, kept = [module.training for module in modules], copy.deepcopy(recipe.state())
     with torch.random.fork_rng(devices=[]):
-        _once(step, one)  # What is loaded or chosen on first use does not count.
+        once()  # What is loaded or chosen on first use does not count.
         started = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(held.hold, lambda tensor: tensor):
-            _once(step, one)
+            once()
         seconds = time.perf_counter() - started
-    step.encoder.zero_grad(set_to_none=True)
-    step.encoder.train(training)
-    trained = [p for p in step.encoder.parameters() if p.requires_grad]
+    recipe.restore(kept)
+    for module, mode in zip(modules, training, strict=True):
+        module.train(mode)
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
     own = _bytes(trained)
     weights = sum(_bytes([*module.parameters(), *module.buffers()]) for module in held.modules)
     free = available_memory(one.images.device)
@@ -134,12 +150,6 @@ class _Held:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
         return tensor
-
-
-def _once(step: EncoderStep, batch: Batch) -> None:
-    step(batch).result.total.backward()
-    step.encoder.zero_grad(set_to_none=True)
-    gc.collect(0)
 
 
 def _bytes(tensors: Any) -> int:

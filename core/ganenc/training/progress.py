@@ -1,19 +1,17 @@
-"""Where a training stands, what it has lately seen, and its rate at each step."""
+"""Where a training stands, and what it has lately seen."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
 from ganenc.files import Processes
 
-__all__ = ["Progress", "Window", "copied", "rate_at"]
+__all__ = ["Progress", "Window"]
 
 
 @dataclass
@@ -59,22 +57,3 @@ class Window:
         values = (processes.sum(self.total.clone()) / self.count).tolist()
         self.total = None
         return dict(zip(self.names, values))
-
-
-def copied(value: Any) -> Any:
-    """Nested dicts and lists with every tensor copied."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def rate_at(run: RunSpec, step: int) -> float:
-    """The share of the full learning rate at a step."""
-    choice = run.optimiser
-    if step < choice.warmup:
-        return (step + 1) / (choice.warmup + 1)
-    if choice.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - choice.warmup) / max(1, run.steps - choice.warmup)))

@@ -13,15 +13,18 @@ import torch
 from ganenc_registry.errors import TrainingError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
+from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.files import Interrupts, Processes
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, looks, make_adam, restore_adam
+from ganenc.objectives import Batch, looks_sheet, restore_adam, schedule
 from ganenc.training.data import Ahead, Source
 from ganenc.training.expectation import expect
-from ganenc.training.folder import RunFolder
-from ganenc.training.progress import Progress, Window, copied, rate_at
+from ganenc.training.progress import Progress, Window
+from ganenc.training.recipe import Losses, Recipe
+from ganenc.training.sinks import Sink
 
 __all__ = ["OnRow", "OnStart", "Trainer"]
 
@@ -31,47 +34,30 @@ OnStart: TypeAlias = Callable[[list[str]], None]
 """Called with sentences on what a run will take."""
 
 
-LOOKS = 4
-"""So many targets, the first of the sample grids, are shown as the attention sees them."""
-
-
 class Trainer:
-    """Trains an encoder; one optimiser step per iteration. Resumes from the newest checkpoint of its folder.
+    """Goes through the steps of a recipe, from the newest state of its sink on.
 
     Args:
         run: the run's spec.
-        folder: where it writes.
-        step: computes the loss of a batch.
+        sink: what it reports to.
+        recipe: does a step.
         source: gives the batch of a step.
-        norm_in_training: whether batch norm takes the statistics of the batch (pre-training) or its running ones.
         processes: those that train together; by default what this process was started as.
     """
 
     def __init__(
-        self,
-        run: RunSpec,
-        folder: RunFolder,
-        step: EncoderStep,
-        source: Source,
-        *,
-        norm_in_training: bool,
-        processes: Processes | None = None,
+        self, run: RunSpec, sink: Sink, recipe: Recipe, source: Source, *, processes: Processes | None = None
     ) -> None:
-        self.run, self.folder, self.step_of, self.source = run, folder, step, source
+        self.run, self.sink, self.recipe, self.source = run, sink, recipe, source
         self.processes = processes or Processes(run.device)
-        self.norm_in_training = norm_in_training
-        self.encoder: Encoder = step.encoder
-        choice = run.optimiser
-        self.adam = make_adam(self.encoder.parameters(), choice.rate, choice.betas)
         self.progress = Progress()
-        self.average: dict[str, Tensor] = {}
-        if choice.average:
-            self.average = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
+        averaged = recipe.averaged if run.optimiser.average else ()
+        self.averages = {name: _copied(dict(recipe.modules[name].named_parameters())) for name in averaged}
         self._good: dict[str, Any] = {}
         self._window = Window()
-        device = step.generator.device
-        self._finite = torch.ones((), dtype=torch.bool, device=device)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=run.speed.autocast == "fp16")
+        self.device = recipe.context.network.device
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=run.speed.autocast == "fp16")
         self._fixed: Batch | None = None
 
     def train(self, on_step: OnRow | None = None, on_start: OnStart | None = None) -> Encoder:
@@ -84,37 +70,39 @@ class Trainer:
             on_start: called with sentences on what the run will take, before its first step.
 
         Raises:
-            TrainingError: if losses that are not finite come back after every retry, the folder's checkpoint is of
-                another encoder, or another process trains there.
+            TrainingError: if losses that are not finite come back after every retry, the state that is there is of
+                another recipe or encoder, or another process trains there.
             KeyboardInterrupt: if it was asked to stop; the same run goes on from there.
         """
         source = self.source
-        self.folder.claim()
+        self.sink.begin(self.run, writes=self.processes.first)
         try:
-            state, complaints = self.folder.newest(self.processes)
+            state, complaints = self.sink.newest(self.processes)
             for complaint in complaints:
                 instead = "The run starts anew" if state is None else f"The run goes on from step {state['step']}"
                 warnings.warn(f"{complaint} {instead}.", stacklevel=2)
             if state is not None:
                 self._restore(state)
+            self._schedule()
             self._good = self._state()
             if self.progress.step < self.run.steps and not self.progress.stopped:
                 self._plan(on_start)
             if self._ahead:
-                self.source = Ahead(source, self._finite.device)
+                self.source = Ahead(source, self.device)
             with Interrupts() as interrupts:
                 self._loop(interrupts, on_step if self.processes.first else None)
         finally:
             if isinstance(self.source, Ahead):
                 self.source.close()
             self.source = source
-            self.folder.close()
-        return self._finished()
+            self.sink.close()
+        self._take(self.averages)
+        return self.recipe.encoder.eval()
 
     @property
     def _ahead(self) -> bool:
         choice = self.run.speed.prefetch
-        return choice == "on" or (choice == "auto" and self._finite.device.type == "cuda")
+        return choice == "on" or (choice == "auto" and self.device.type == "cuda")
 
     def _plan(self, on_start: OnStart | None) -> None:
         """Settle how many images go at a time, and say what the run will take."""
@@ -124,13 +112,28 @@ class Trainer:
             return
         batch = self._batch(self.progress.step)
         with self._computing():
-            expected = expect(self.step_of, batch, averages=3 if self.run.optimiser.average else 2)
+            expected = expect(self.recipe, batch, averages=3 if self.averages else 2)
         if not self.progress.micro_batch:
             micro = expected.fitting(len(batch)) if wanted == "auto" else wanted or 0
             self.progress.micro_batch = min(self.processes.told(micro), len(batch))
         if on_start is not None and self.processes.first:
             micro = self.progress.micro_batch or len(batch)
             on_start(expected.sentences(self.run.steps - self.progress.step, len(batch), micro))
+
+    def _schedule(self) -> None:
+        """The rate of every optimiser, from this step on."""
+        choice, progress = self.run.optimiser, self.progress
+        self.schedules = [
+            schedule(
+                one,
+                self.run.steps,
+                warmup=choice.warmup,
+                falls=choice.schedule == "cosine",
+                factor=progress.rate_factor,
+                done=progress.step,
+            )
+            for one in self.recipe.optimisers.values()
+        ]
 
     def _loop(self, interrupts: Interrupts, on_step: OnRow | None) -> None:
         saving, guards = self.run.saving, self.run.guards
@@ -158,57 +161,57 @@ class Trainer:
             return interrupts.asked
         if step % self.run.saving.log_every:
             return False
-        return bool(self.processes.sum(torch.tensor(float(interrupts.asked), device=self._finite.device)))
+        return bool(self.processes.sum(torch.tensor(float(interrupts.asked), device=self.device)))
 
     def _batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         batch = self.source.batch(step) if self.processes.count == 1 else self.source.batch(step, self.processes.part)
         if self.run.speed.channels_last:
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            batch = replace(batch, images=images)
+            batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
         return batch
 
     def _computing(self) -> torch.autocast:
         """The precision of the forward passes."""
         choice = self.run.speed.autocast
         kind = torch.float16 if choice == "fp16" else torch.bfloat16
-        return torch.autocast(self._finite.device.type, kind, enabled=choice != "none")
+        return torch.autocast(self.device.type, kind, enabled=choice != "none")
 
     def _one(self) -> None:
         choice, progress = self.run.optimiser, self.progress
-        for group in self.adam.param_groups:
-            group["lr"] = choice.rate * progress.rate_factor * rate_at(self.run, progress.step)
-        self.encoder.train(self.norm_in_training)
-        self.adam.zero_grad(set_to_none=True)
-        self._gradients(self._batch(progress.step))
-        self.processes.sum_gradients(self.encoder.parameters())
-        if choice.clip:
-            self._scaler.unscale_(self.adam)
-            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), choice.clip)
-        self._scaler.step(self.adam)
+        with warnings.catch_warnings():  # In half precision, the scaler may have left out the optimiser's first step.
+            warnings.simplefilter("ignore", UserWarning)
+            for one in self.schedules:
+                if one.last_epoch < progress.step:
+                    one.step()
+        self._window.add(self.recipe.step(self._batch(progress.step), self._update))
         self._scaler.update()
         progress.step += 1
-        if choice.average:
-            self._follow(min(choice.average, (1 + progress.step) / (10 + progress.step)))
+        decay = min(choice.average, (1 + progress.step) / (10 + progress.step))
+        for name, average in self.averages.items():
+            values = [p.detach() for p in self.recipe.modules[name].parameters()]
+            torch._foreach_lerp_(list(average.values()), values, 1 - decay)
 
-    def _gradients(self, batch: Batch) -> None:
-        """Sum up the gradient of a batch, so many images at a time: that of the mean over the whole step."""
+    def _update(self, name: str, losses: Losses, batch: Batch) -> dict[str, Tensor]:
+        """See `Update`: the gradient is that of the mean over the whole step, of all processes."""
+        optimiser = self.recipe.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
         size, whole = self.progress.micro_batch or len(batch), batch.of or len(batch)
         terms: dict[str, Tensor] = {}
         for first in range(0, len(batch), size):
             with self._computing():
-                result = self.step_of(batch if size >= len(batch) else batch[first : first + size]).result
-            self._scaler.scale(result.per_sample.sum() / whole).backward()
-            for name, term in result.terms.items():
-                value = term.detach().sum() / whole
-                terms[name] = terms[name] + value if name in terms else value
+                found = losses(batch if size >= len(batch) else batch[first : first + size])
+            self._scaler.scale(found["total"].sum() / whole).backward()
+            for term, values in found.items():
+                value = values.detach().sum() / whole
+                terms[term] = terms[term] + value if term in terms else value
+        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+        self.processes.sum_gradients(weights)
+        if self.run.optimiser.clip:
+            self._scaler.unscale_(optimiser)
+            torch.nn.utils.clip_grad_norm_(weights, self.run.optimiser.clip)
+        self._scaler.step(optimiser)
         self._finite &= terms["total"].isfinite()
-        self._window.add(terms)
-
-    @torch.no_grad()
-    def _follow(self, decay: float) -> None:
-        values = [p.detach() for p in self.encoder.parameters()]
-        torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
+        return terms
 
     def _check(self, on_step: OnRow | None) -> None:
         """Write a row of metrics; go back to the last good state if a loss was not finite; see whether to stop."""
@@ -220,14 +223,15 @@ class Trainer:
             self._go_back()
             return
         if terms:
-            self.folder.log(progress.step, {**terms, "rate": self.adam.param_groups[0]["lr"]})
+            self.sink.log(progress.step, {**terms, "rate": float(self.schedules[0].get_last_lr()[0])})
             if on_step:
                 on_step(progress.step, self.run.steps, terms)
             self._watch(terms["total"])
 
     def _is_finite(self) -> bool:
         """Whether every loss since the last look and every weight is finite (a gradient alone may break weights)."""
-        norms = torch.stack(torch._foreach_norm(list(self.encoder.parameters())))
+        weights: list[Tensor] = [weight for module in self.recipe.modules.values() for weight in module.parameters()]
+        norms = torch.stack(torch._foreach_norm(weights))
         broken = 1.0 - (self._finite & norms.isfinite().all()).float()
         return not bool(self.processes.sum(broken))
 
@@ -241,8 +245,9 @@ class Trainer:
         step, retries, factor = progress.step, progress.retries + 1, progress.rate_factor / 2
         self._restore(self._good)
         self.progress.step, self.progress.retries, self.progress.rate_factor = step, retries, factor
+        self._schedule()
         self._window = Window()
-        self.folder.log(step, {"returned_to_good_state": 1.0, "rate_factor": factor})
+        self.sink.log(step, {"returned_to_good_state": 1.0, "rate_factor": factor})
 
     def _watch(self, loss: float) -> None:
         """Stop on a plateau of the smoothed loss."""
@@ -259,9 +264,9 @@ class Trainer:
         if self.run.saving.best and progress.smooth_loss < progress.best_kept:
             progress.best_kept = progress.smooth_loss
             with self._averaged():
-                self.folder.keep_best(progress.step, progress.smooth_loss, self.encoder)
+                self.sink.keep_best(self.recipe.encoder, {"step": progress.step, "loss": progress.smooth_loss})
         self._good = self._state()
-        self.folder.save(progress.step, self._good)
+        self.sink.save(progress.step, self._good)
 
     @torch.no_grad()
     def _grid(self) -> None:
@@ -269,74 +274,71 @@ class Trainer:
             return
         if self._fixed is None:
             self._fixed = _first(self.source, self.run.saving.grid)
-        batch = self._fixed
-        encoder, generator = self.encoder.eval(), self.step_of.generator
-        latents = encoder(batch.images, labels=batch.labels)
-        made = generator.synthesize(self.step_of.completed(latents, batch))
-        value_range = generator.spec.value_range
-        self.folder.grid(self.progress.step, batch.images, made, value_range)
-        if self.step_of.image_gradient or self.step_of.log_images:
-            few, attention = batch[:LOOKS], self.step_of.objective.attention
-            found = looks(attention, few.images, made[:LOOKS], labels=few.labels)
-            self.folder.attention(self.progress.step, found, value_range)
+        batch, step, value_range = self._fixed, self.progress.step, self.recipe.context.value_range
+        made = self.recipe.rebuild(batch)
+        self.sink.picture("grid", step, images.grid(torch.cat([batch.images, made]), len(made), value_range))
+        found = self.recipe.looks(batch, made)
+        if len(found) > 1:
+            self.sink.picture("attention", step, looks_sheet(found, value_range))
 
     def _state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as a copy."""
-
-        window = {"names": self._window.names, "total": self._window.total, "count": self._window.count}
+        recipe = self.recipe
         state = {
-            "encoder": dict(self.encoder.state_dict()),
-            "optimiser": self.adam.state_dict(),
-            "average": self.average,
-            "progress": vars(self.progress),
-            "window": window,
+            "modules": {name: dict(module.state_dict()) for name, module in recipe.modules.items()},
+            "optimisers": {name: one.state_dict() for name, one in recipe.optimisers.items()},
+            "recipe": recipe.state(),
+            "averages": self.averages,
+            "progress": dict(vars(self.progress)),
+            "window": dict(vars(self._window)),
             "scaler": self._scaler.state_dict(),
             "random": torch.get_rng_state(),
         }
-        copy: dict[str, Any] = copied(state)
-        return copy
+        return _copied(state)
 
     @torch.no_grad()
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state; it shares no memory with what goes on from it."""
         try:
-            self.encoder.load_state_dict(state["encoder"])
-        except RuntimeError:
+            for name, module in self.recipe.modules.items():
+                module.load_state_dict(state["modules"][name])
+        except (RuntimeError, KeyError):
             raise TrainingError(
-                f"The checkpoint of step {state['progress']['step']} in {self.folder.path} is of another encoder; name"
-                " another folder."
+                f"The checkpoint of step {state['progress']['step']} in {self.sink} is of another encoder or recipe;"
+                " name another folder."
             ) from None
-        restore_adam(self.adam, copied(state["optimiser"]))
-        weights = dict(self.encoder.named_parameters())
-        self.average = {name: torch.empty_like(weights[name]).copy_(value) for name, value in state["average"].items()}
+        for name, optimiser in self.recipe.optimisers.items():
+            restore_adam(optimiser, _copied(state["optimisers"][name]))
+        for name, average in self.averages.items():
+            for weight, value in state["averages"][name].items():
+                average[weight].copy_(value)
+        self.recipe.restore(_copied(state["recipe"]))
         self.progress = Progress(**state["progress"])
-        window, total = state["window"], state["window"]["total"]
-        total = None if total is None else total.to(self._finite.device)
-        self._window = Window(window["names"], total, window["count"])
+        self._window = Window(**state["window"])
+        if self._window.total is not None:
+            self._window.total = self._window.total.to(self.device)
         self._scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in the encoder, where they are kept; then its own again."""
-        if not self.average:
-            yield
-            return
-        with torch.no_grad():
-            own = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
-            self._take(self.average)
-            yield
-            self._take(own)
+        """The averaged weights in the modules, where they are kept; then their own again."""
+        own = _copied({name: dict(self.recipe.modules[name].named_parameters()) for name in self.averages})
+        self._take(self.averages)
+        yield
+        self._take(own)
 
-    def _take(self, weights: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.encoder.named_parameters():
-            parameter.copy_(weights[name])
+    @torch.no_grad()
+    def _take(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for name, values in weights.items():
+            for weight, parameter in self.recipe.modules[name].named_parameters():
+                parameter.copy_(values[weight])
 
-    def _finished(self) -> Encoder:
-        if self.run.optimiser.average:
-            with torch.no_grad():
-                self._take(self.average)
-        return self.encoder.eval()
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts and lists with every tensor copied."""
+    copy: dict[str, Any] = tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), state)
+    return copy
 
 
 def _first(source: Source, count: int) -> Batch:

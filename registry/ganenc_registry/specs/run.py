@@ -196,6 +196,9 @@ class RunSpec(Spec):
     generator: str = Field("", description="a shipped model, a model folder or a checkpoint")
     encoder: EncoderChoice = EncoderChoice()
     objective: ObjectiveSpec = ObjectiveSpec()
+    recipe: Choice = Field(
+        Choice(name="encoder"), description="what one training step does", json_schema_extra={"kind": "recipe"}
+    )
     optimiser: OptimiserSpec = OptimiserSpec()
     data: DataChoice = DataChoice()
     steps: NonNegativeInt = Field(0, description="steps in all; by default as many as `epochs` take")

@@ -14,12 +14,12 @@ import torch
 from ganenc.encoders import Encoder
 from ganenc.files import load_state
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, build_objective
-from ganenc.training import Expectation, Mixture, Photos, Synthesized, expect, pretrain
+from ganenc.objectives import Batch
+from ganenc.training import Expectation, Mixture, Photos, Recipe, RecipeContext, Synthesized, expect, pretrain
 from ganenc_registry.errors import TrainingError
-from ganenc_registry.specs import RunSpec
-from runs import fresh, run_spec, weights
+from runs import fresh, recipe, run_spec, weights
 from servers import serving
+from torch import Tensor
 
 TOGETHER = """
 import sys, torch
@@ -59,8 +59,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     for alone, together in zip(one, two, strict=True):
         assert together == pytest.approx(alone, rel=2e-5, abs=1e-6)
     states = [load_state(tmp_path / name / "checkpoints" / "step-0000004.safetensors") for name in ("one", "two")]
-    for name, weight in states[0]["encoder"].items():
-        torch.testing.assert_close(states[1]["encoder"][name], weight, rtol=1e-4, atol=1e-5)
+    for name, weight in states[0]["modules"]["encoder"].items():
+        torch.testing.assert_close(states[1]["modules"]["encoder"][name], weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [0, 7])
@@ -120,16 +120,11 @@ def test_half_precision_keeps_its_scale(toy: Any, toy_encoder: Encoder, tmp_path
     torch.testing.assert_close(weights(trained), weights(exact), rtol=0.2, atol=0.02)
 
 
-def step_of(toy: Any, encoder: Encoder, **options: Any) -> EncoderStep:
-    run: RunSpec = run_spec()
-    return EncoderStep(toy, encoder, build_objective(run.objective, toy), **options)
-
-
 def test_what_a_step_takes_is_counted(toy: Any, toy_encoder: Encoder) -> None:
     batch = Synthesized(toy, 4).batch(0)
     before = weights(toy_encoder)
     drawn = torch.get_rng_state()
-    found = expect(step_of(toy, toy_encoder), batch)
+    found = expect(recipe(run_spec(), toy, toy_encoder), batch)
     assert torch.equal(weights(toy_encoder), before)
     assert torch.equal(torch.get_rng_state(), drawn)
     assert all(parameter.grad is None for parameter in toy_encoder.parameters())
@@ -138,30 +133,26 @@ def test_what_a_step_takes_is_counted(toy: Any, toy_encoder: Encoder) -> None:
     buffers = sum(t.numel() * t.element_size() for t in toy_encoder.buffers())
     assert found.fixed == frozen + buffers + 4 * found.parameters * 4
     assert found.each > batch.images[:1].numel() * 4
-    anew = expect(step_of(toy, toy_encoder, checkpointing=True), batch)
+    anew = expect(recipe(run_spec(speed={"checkpointing": True}), toy, toy_encoder), batch)
     assert anew.each < found.each / 2
 
 
 def test_the_bytes_of_a_graph_are_those_of_the_tensors_it_holds(toy: Any) -> None:
-    class Square(torch.nn.Module):
-        spec = None
+    square = torch.nn.Linear(1, 1, bias=False)
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.ones(1))
+    class Squares(Recipe):
+        def step(self, batch: Batch, update: Any) -> dict[str, Tensor]:
+            def losses(part: Batch) -> dict[str, Tensor]:
+                hidden = part.images * square.weight  # Holds the images, which it needs for the weight's gradient.
+                return {"total": hidden.square().flatten(1).sum(1)}  # Holds what was made before it.
 
-    class Step:
-        encoder, generator, objective = Square(), torch.nn.Module(), torch.nn.Module()
+            return update("square", losses, batch)
 
-        def __call__(self, batch: Batch) -> Any:
-            from types import SimpleNamespace
-
-            hidden = batch.images * self.encoder.weight  # Holds the images, which it needs for the weight's gradient.
-            total = hidden.square().sum()  # Holds what was made before it.
-            return SimpleNamespace(result=SimpleNamespace(total=total))
-
+    empty: Any = torch.nn.Module()
+    squares = Squares(None, RecipeContext(network=empty, encoder=empty, objective=empty, run=run_spec()))
+    squares.own("square", square, torch.optim.SGD(square.parameters()))
     images = torch.ones(3, 2, 5, 5)
-    found = expect(Step(), Batch(images))  # type: ignore[arg-type]
+    found = expect(squares, Batch(images))
     own = images[:1].numel() * 4
     assert found.each - own == pytest.approx(own + images.numel() * 4, abs=own), "one storage of the images, one result"
 

@@ -81,16 +81,15 @@ def test_a_full_disk_costs_no_run_and_no_older_checkpoint(
     assert [path.stem for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000008"]
 
 
+@pytest.mark.filterwarnings("ignore:.*best encoder")
 def test_a_disk_that_stays_full_is_told_at_the_end(
     toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ganenc.training import entry
-
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(entry, "save_pretrained", full)
+        patch.setattr(folder_module, "save_pretrained", full)
         with pytest.raises(TrainingError, match=r"cannot be written: No space left on device\. Make room"):
             pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
     trained = pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder, other=True))

@@ -27,13 +27,14 @@ def rows(folder: Path) -> list[dict[str, float]]:
 
 def test_there_is_one_optimiser_step_an_iteration(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
     made, source = trainer(run_spec(steps=5), tmp_path, toy, toy_encoder)
-    stepped, step = [], made.adam.step
-    made.adam.step = lambda *args: stepped.append(made.progress.step) or step(*args)  # type: ignore[method-assign]
+    stepped: list[int] = []
+    adam = made.recipe.optimisers["encoder"]
+    adam.register_step_post_hook(lambda *_: stepped.append(made.progress.step))
     before = model_hash(toy)
     made.train()
     assert stepped == [0, 1, 2, 3, 4]
     assert all(source.training)
-    assert not made.encoder.training
+    assert not made.recipe.encoder.training
     assert model_hash(toy) == before
     assert all((source.before[i] != source.before[i + 1]).any() for i in range(4))
 
@@ -46,9 +47,9 @@ def test_the_steps_are_those_of_adam_on_the_total(toy: Any, toy_encoder: Encoder
     for step in range(4):
         batch = source.source.batch(step)
         latents = toy_encoder(batch.images)
-        result = made.step_of.objective(
+        result = made.recipe.context.objective(
             toy.synthesize(latents),
-            made.step_of.objective.prepare(batch.images),
+            made.recipe.context.objective.prepare(batch.images),
             latents=latents,
             latents_reference=toy.complete(batch.latents),
         )
@@ -63,7 +64,9 @@ def test_the_gradient_can_be_clipped(toy: Any, toy_encoder: Encoder, tmp_path: P
     for clip in (0.0, 1e-3):
         made, _ = trainer(run_spec(steps=1, optimiser={"clip": clip}), tmp_path / str(clip), toy, toy_encoder)
         made.train()
-        norms[clip] = torch.cat([p.grad.flatten() for p in made.encoder.parameters() if p.grad is not None]).norm()
+        norms[clip] = torch.cat(
+            [p.grad.flatten() for p in made.recipe.encoder.parameters() if p.grad is not None]
+        ).norm()
     assert norms[0.0] > 1e-2
     assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
 
@@ -88,7 +91,7 @@ def test_the_averaged_weights_are_what_is_given_back(toy: Any, toy_encoder: Enco
     after[-1] = torch.cat(
         [
             t.flatten()
-            for name, t in load_state(made.folder.checkpoints()[-1])["encoder"].items()
+            for name, t in load_state(made.sink.checkpoints()[-1])["modules"]["encoder"].items()
             if "offset" not in name
         ]
     )
@@ -103,7 +106,7 @@ def test_the_averaged_weights_are_what_is_given_back(toy: Any, toy_encoder: Enco
 def test_nothing_is_kept_of_an_average_that_nobody_wants(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
     made, _ = trainer(run_spec(steps=1), tmp_path, toy, toy_encoder)
     made.train()
-    assert load_state(made.folder.checkpoints()[-1])["average"] == {}
+    assert load_state(made.sink.checkpoints()[-1])["averages"] == {}
 
 
 def test_a_loss_that_is_no_number_leads_back_at_half_the_rate(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
@@ -129,13 +132,13 @@ def test_the_last_good_state_stays_good_through_several_returns(toy: Any, toy_en
     assert torch.equal(source.before[5], source.before[3])
     assert made.progress.retries == 2
     assert weights(trained).isfinite().all()
-    assert all(m.isfinite().all() for state in made.adam.state.values() for m in state.values())
+    assert all(m.isfinite().all() for state in made.recipe.optimisers["encoder"].state.values() for m in state.values())
 
 
 def test_a_gradient_that_is_no_number_is_seen_in_the_weights(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
     run = run_spec(steps=6, saving={"log_every": 1}, guards={"good_every": 1})
     made, source = trainer(run, tmp_path, toy, toy_encoder)
-    first = next(made.encoder.parameters())
+    first = next(made.recipe.encoder.parameters())
     first.register_hook(lambda grad: grad * torch.nan if made.progress.step == 2 else grad)
     trained = made.train()
     assert torch.equal(source.before[3], source.before[2])
@@ -147,9 +150,9 @@ def test_a_checkpoint_never_holds_a_broken_state(toy: Any, toy_encoder: Encoder,
     run = run_spec(saving={"log_every": 4, "checkpoint_every": 3, "keep": 9})
     made, _ = trainer(run, tmp_path, toy, toy_encoder, spoil=lambda step: step == 2)
     made.train()
-    states = [load_state(path) for path in made.folder.checkpoints()]
+    states = [load_state(path) for path in made.sink.checkpoints()]
     assert [state["step"] for state in states] == [3, 6, 8]
-    assert all(t.isfinite().all() for state in states for t in state["encoder"].values())
+    assert all(t.isfinite().all() for state in states for t in state["modules"]["encoder"].values())
     assert states[0]["progress"]["retries"] == 1
 
 
@@ -158,7 +161,7 @@ def test_it_gives_up_after_the_last_retry(toy: Any, toy_encoder: Encoder, tmp_pa
     made, _ = trainer(run, tmp_path, toy, toy_encoder, spoil=lambda step: step >= 1)
     with pytest.raises(TrainingError, match=r"not finite at step 4, after 2 returns .* lower optimiser\.rate"):
         made.train()
-    assert made.folder._trackers is None
+    assert made.sink._trackers is None
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
 
 
@@ -183,7 +186,7 @@ def test_a_plateau_ends_the_run(toy: Any, toy_encoder: Encoder, tmp_path: Path) 
     made.train()
     assert made.progress.step == 6
     assert "not fallen by 1.00% for 4 steps" in made.progress.stopped
-    assert [path.name for path in made.folder.checkpoints()] == ["step-0000006.safetensors"]
+    assert [path.name for path in made.sink.checkpoints()] == ["step-0000006.safetensors"]
     again, source = trainer(run, tmp_path, toy, toy_encoder)
     again.train()
     assert not source.before
@@ -207,7 +210,6 @@ def test_a_run_leaves_its_folder_in_order(toy: Any, toy_encoder: Encoder, tmp_pa
         "best/model.safetensors",
         "run.yaml",
         "metrics.jsonl",
-        "report.html",
         "checkpoints/step-0000006.safetensors",
         "checkpoints/step-0000008.safetensors",
         *(f"grids/step-000000{step}.png" for step in (1, 4, 8)),
@@ -263,7 +265,7 @@ def test_what_the_attention_sees_of_the_first_targets_is_shown(toy: Any, toy_enc
     assert np.abs(np.asarray(Image.open(tmp_path / "center" / "attention.png")).astype(int) - wanted).max() <= 1
     trainer(run_spec(steps=1, objective={"attention": "none"}), tmp_path / "none", toy, toy_encoder)[0].train()
     latent_only, _ = trainer(run_spec(steps=1), tmp_path / "latent", toy, toy_encoder)
-    latent_only.step_of.image_gradient = False
+    latent_only.recipe.losses.image_gradient = False
     latent_only.train()
     for name in ("none", "latent"):
         assert (tmp_path / name / "grids").is_dir()
