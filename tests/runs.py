@@ -61,14 +61,12 @@ class Watched:
     def __init__(self, source: Any, encoder: Encoder, spoil: Callable[[int], bool] = lambda step: False) -> None:
         self.source, self.encoder, self.spoil = source, encoder, spoil
         self.before: dict[int, Tensor] = {}
-        self.training: list[bool] = []
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; its images are no numbers where it is spoiled. Only the first look at a step counts."""
         batch: Batch = self.source.batch(step)
         if step not in self.before:
             self.before[step] = weights(self.encoder)
-            self.training.append(self.encoder.training)
         if self.spoil(step):
             return Batch(batch.images * torch.nan, batch.labels, batch.latents)
         return batch
