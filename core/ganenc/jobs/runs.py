@@ -107,13 +107,12 @@ def _photos(
 
 def _write_page(sink: RunFolder, seconds: float | None) -> None:
     assert sink.run is not None
-    seen = sink.path / "attention.png"
     page = run_report(
         title=f"{sink.run.task} {sink.path.resolve().name}",
         run=sink.run,
         history=sink.metrics(),
-        grids=sink.grids(),
-        attention=seen.read_bytes() if seen.is_file() else None,
+        grids=sink.grids,
+        attention=sink.attention,
         seconds=seconds,
         stopped=str(sink.info["stopped"]),
         generator_hash=str(sink.info["generator"]),

@@ -161,10 +161,18 @@ class RunFolder(Sink):
             if may:
                 images.write_png(self.path / ("attention.png" if name == "attention" else _grid(step)), image)
 
-    def grids(self) -> list[tuple[int, bytes]]:
-        """The PNG files of the sample grids, each with its step, oldest first."""
+    @property
+    def grids(self) -> dict[int, Tensor]:
+        """The first sample grid and the last one, uint8 (C, H, W), by step."""
         found = sorted((self.path / "grids").glob("step-*.png"))
-        return [(int(path.stem.removeprefix("step-")), path.read_bytes()) for path in found]
+        ends = (*found[:1], *found[1:][-1:])
+        return {int(path.stem.removeprefix("step-")): images.to_uint8(images.read(path)) for path in ends}
+
+    @property
+    def attention(self) -> Tensor | None:
+        """Where the attention looks, uint8 (C, H, W)."""
+        path = self.path / "attention.png"
+        return images.to_uint8(images.read(path)) if path.is_file() else None
 
     def close(self) -> None:
         """Write out what the trackers hold back, and let others into the folder."""
