@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
+from ganenc.models import save_pretrained
 from ganenc.objectives import Attention, View
 from ganenc_registry.specs import Spec
 from PIL import Image
 from torch import Tensor
+from toys import ColourBackbone, ToyGenerator
 
 
 class Bare(Attention):
@@ -140,6 +142,27 @@ def test_a_broken_photo_is_named_and_the_rest_go_on(run: Any, photos: Path) -> N
     assert out.count("\n") == 2
     assert "Skipped" in err
     assert "1 of 3 photos failed" in err
+
+
+class Counts(Bare):
+    """Looks for a class by the name of the number of classes that its backbone knows."""
+
+    def classes(self, target: Tensor, focus: Any) -> Tensor:
+        return torch.full((len(target),), self.context.backbone.classes)
+
+
+def test_a_model_gives_its_own_backbone_where_none_is_named(
+    run: Any, photos: Path, known: Any, toy: Any, tmp_path: Path
+) -> None:
+    known.add_value("attention", "counts", Counts)
+    known.add_value("generator", "toy", ToyGenerator)
+    known.add_value("backbone", ColourBackbone.name, ColourBackbone)
+    save_pretrained(toy, tmp_path / "model", info={"backbone": ColourBackbone.name})
+    words = (photos / "4" / "one.png", "-a", "counts")
+    _, out, _ = run(*words, "--model", tmp_path / "model")
+    assert out.startswith("one.png: class 4 (predicted)")
+    code, _, err = run(*words, "--model", tmp_path / "model", "--backbone", "no-such")
+    assert (code, "no backbone 'no-such'" in err) == (2, True)
 
 
 def test_what_is_called_wrongly_is_told(run: Any, photos: Path) -> None:
