@@ -30,7 +30,7 @@ class Edges(ganenc.Loss):
 
     def differences(self, images):
         """Along the height and along the width, on the scale from -1 to 1."""
-        images, reach = ganenc.images.convert_range(images, self.value_range, (-1.0, 1.0)), self.options.reach
+        images, reach = self.scaled(images), self.options.reach
         return images[:, :, reach:] - images[:, :, :-reach], images[..., reach:] - images[..., :-reach]
 
 

@@ -74,6 +74,7 @@ class Component:
     Options: ClassVar[type[Spec]] = NoOptions
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
+        super().__init__()  # Of the other bases, such as torch's modules.
         self.options: Any = self.Options() if options is None else options
         self.context = context or Context()
 

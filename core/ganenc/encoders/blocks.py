@@ -43,8 +43,7 @@ class EncoderBlock(Component, nn.Module, ABC):
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
-        nn.Module.__init__(self)
-        Component.__init__(self, options, context)
+        super().__init__(options, context)
         if self.context.block is None:
             raise SpecError(f"{type(self).__name__} is built for a place: Context(block=encoder_spec.block_spec(0)).")
         self.spec: BlockSpec = self.context.block

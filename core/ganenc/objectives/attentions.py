@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from ganenc_registry.components import Component, Context
+from ganenc_registry.components import Component
 from ganenc_registry.specs import Spec
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
@@ -41,10 +41,6 @@ class Attention(Component, nn.Module, ABC):
     one needs; the other methods show people and aligners where it looks. All take images (N, C, H, W), and ``focus``,
     what `prepare` returned for the target.
     """
-
-    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
-        nn.Module.__init__(self)
-        Component.__init__(self, options, context)
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
         """Compute what the views need to know of the target, once per target batch.

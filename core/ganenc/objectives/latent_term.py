@@ -34,11 +34,7 @@ class LatentTerm:
     def __call__(
         self, latents: Latents | Mapping[str, Tensor], reference: Latents | Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare latents with their reference.
-
-        Args:
-            latents: tensors (N, ...) by the name of the part.
-            reference: tensors of the same shapes.
+        """Compare latents with their reference: tensors (N, ...) by the name of the part.
 
         Returns:
             the weighed sum (N,), epsilon included, and the terms (N,) by name, not weighed: ``latent/<part>/mse`` and
@@ -48,12 +44,8 @@ class LatentTerm:
             LatentsError: if a part is missing or has another shape on the other side.
         """
         mine, wanted = _named(latents), _named(reference)
-        options = self.options
-        parts = (
-            options.parts
-            if options.parts is not None
-            else dict.fromkeys((name for name in wanted if name in mine), 1.0)
-        )
+        chosen = self.options
+        parts = chosen.parts or dict.fromkeys((name for name in wanted if name in mine), 1.0)
         sums: list[Tensor] = []
         terms: dict[str, Tensor] = {}
         for name, weight in parts.items():
@@ -64,17 +56,19 @@ class LatentTerm:
                 raise LatentsError(
                     f"Part {name!r} is {tuple(a.shape)} in the latents and {tuple(b.shape)} in their reference."
                 )
-            if options.mse:
-                terms[f"latent/{name}/mse"] = (a - b).square().flatten(1).mean(1)
-                sums.append(weight * options.mse * terms[f"latent/{name}/mse"])
-            if options.cos:
-                terms[f"latent/{name}/cos"] = cosine_distance(a, b)
-                sums.append(weight * options.cos * terms[f"latent/{name}/cos"])
+            for kind, factor, distance in (("mse", chosen.mse, _mean_square), ("cos", chosen.cos, cosine_distance)):
+                if factor:
+                    terms[f"latent/{name}/{kind}"] = term = distance(a, b)
+                    sums.append(weight * factor * term)
         if not sums:
             raise LatentsError(
                 f"The latents hold {sorted(mine)} and their reference {sorted(wanted)}; they share no part."
             )
-        return options.weight * torch.stack(sums).sum(0), terms
+        return chosen.weight * torch.stack(sums).sum(0), terms
+
+
+def _mean_square(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().flatten(1).mean(1)
 
 
 def _named(latents: Latents | Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from ganenc_registry.components import Component, Context
-from ganenc_registry.specs import Spec
+from ganenc_registry.components import Component
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,9 +22,7 @@ class BackboneOutput:
 
     Args:
         features: the features of each layer that LPIPS compares, (N, C, h, w).
-        logits: the scores of the classes (N, classes); None if the network is no classifier; or a function that
-            finishes the pass, called at most once and only if the logits are read, as LPIPS does not need the last
-            layers.
+        logits: as the property; or a function that finishes the pass, called once and only if they are read.
     """
 
     def __init__(self, features: list[Tensor], logits: Tensor | Callable[[], Tensor] | None = None) -> None:
@@ -41,8 +38,7 @@ class BackboneOutput:
 
 
 class Backbone(Component, nn.Module, ABC):
-    """One frozen network. It takes images (N, 3, H, W) from -1 to 1; once frozen it stays in eval mode, and its weights
-    take no gradient.
+    """One frozen network; once frozen it stays in eval mode, and its weights take no gradient.
 
     A subclass sets `name`, `classes` and `last_convolution`, implements `forward`, and may give `linear_weights`; one
     whose weights may be absent says so in `available`. `load_backbone` builds and freezes it.
@@ -59,10 +55,6 @@ class Backbone(Component, nn.Module, ABC):
     smallest: int = 64
     """The shorter side, in pixels, to which smaller images are enlarged."""
 
-    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
-        nn.Module.__init__(self)
-        Component.__init__(self, options, context)
-
     @classmethod
     def available(cls) -> bool:
         """Whether the weights are on disk, told without loading them."""
@@ -70,27 +62,15 @@ class Backbone(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> BackboneOutput:
-        """Run the network once.
-
-        Args:
-            images: (N, 3, H, W) from -1 to 1, as `fit` gives them.
-
-        Returns:
-            the features and the logits.
-        """
+        """Run the network once on images (N, 3, H, W) from -1 to 1, as `fit` gives them."""
 
     def linear_weights(self) -> list[Tensor] | None:
         """The weights (C,) by which LPIPS weighs the channels of each feature, on its own device; None: all alike."""
         return None
 
     def fit(self, images: Tensor) -> Tensor:
-        """Bring images to what `forward` takes: grey repeated to three channels, small ones enlarged bilinearly.
-
-        Args:
-            images: (N, 1 or 3, H, W).
-
-        Returns:
-            (N, 3, H', W'), the shorter side at least `smallest`.
+        """Bring images (N, 1 or 3, H, W) to what `forward` takes: grey repeated to three channels, small ones enlarged
+        bilinearly until the shorter side has `smallest` pixels.
         """
         if images.shape[1] == 1:
             images = images.expand(-1, 3, -1, -1)

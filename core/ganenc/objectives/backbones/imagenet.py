@@ -66,11 +66,8 @@ class ImageNetBackbone(Backbone):
             reason = str(error).splitlines()[-1].strip()
             raise CheckpointError(f"{source} do not fit {self.architecture}: {reason}") from None
         self.features: nn.Sequential = model.features
-        self.tail = nn.Sequential(
-            *([model.avgpool, nn.Flatten()] if hasattr(model, "avgpool") else []), model.classifier
-        )
-        if not hasattr(model, "avgpool"):
-            self.tail.append(nn.Flatten())
+        model.features = nn.Identity()
+        self.tail = model
         # Not as a second submodule, which would hold its weights twice in the state.
         object.__setattr__(self, "last_convolution", self.features[self.convolution])
         for module in self.features[self.convolution + 1 :]:

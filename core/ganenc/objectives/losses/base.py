@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from ganenc_registry.components import Component, Context
-from ganenc_registry.specs import Spec
+from ganenc_registry.components import Component
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.images import Range
+from ganenc.images import Range, convert_range
 
 __all__ = ["LARGEST", "Loss", "pool", "precise"]
 
@@ -24,42 +23,32 @@ class Loss(Component, nn.Module, ABC):
 
     Views are (N, C, H, W) in ``value_range``. What the target needs is computed once, by `prepare`; `forward` is
     called at every step and lets the gradient through to the view alone. A loss has no weights that train.
-
-    What it is built for is in ``context``: the ``value_range`` of the images and, for one that says that it needs one,
-    the ``backbone``.
     """
 
     needs_backbone: ClassVar[bool] = False
     """Whether it asks its context for the backbone. Where none is at hand, such a loss may be left out."""
 
-    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
-        nn.Module.__init__(self)
-        Component.__init__(self, options, context)
-        self.value_range: Range = self.context.value_range
+    @property
+    def value_range(self) -> Range:
+        """The values of black and white in the images."""
+        return self.context.value_range
 
     @abstractmethod
     def prepare(self, target_view: Tensor) -> Any:
         """Compute what `forward` needs of the target, without gradient.
 
-        Args:
-            target_view: (N, C, H, W).
-
         Returns:
-            the reference: a tensor, or tuples, lists and mappings of tensors, each with the sample as its first
+            the reference: a tensor, or tuples, lists and dictionaries of tensors, each with the sample as its first
             dimension, so that a part of the batch can be selected.
         """
 
     @abstractmethod
     def forward(self, view: Tensor, reference: Any) -> Tensor:
-        """Compare a view with what `prepare` returned for the same view of the target.
+        """Compare a view with the reference of a target view of the same shape: (N,), float32 (float64 for float64)."""
 
-        Args:
-            view: (N, C, H, W), of the shape that the target view had.
-            reference: what `prepare` returned.
-
-        Returns:
-            (N,), float32 (float64 for float64 images).
-        """
+    def scaled(self, images: Tensor, to: Range = (-1.0, 1.0)) -> Tensor:
+        """Images in `precise` numbers on a scale that is the same for every generator, so that a weight is, too."""
+        return convert_range(precise(images), self.value_range, to)
 
 
 def precise(images: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
-from ganenc.images import convert_range
 from ganenc.objectives.backbones.base import Backbone
 from ganenc.objectives.losses.base import Loss, pool, precise
 
@@ -55,7 +54,7 @@ class LPIPS(Loss):
             return torch.stack([each.mean((1, 2, 3)) for each in maps]).sum(0)
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        scaled = pool(convert_range(images, self.value_range, (-1.0, 1.0)))
+        scaled = pool(self.scaled(images))
         features = [precise(feature) for feature in self.backbone(self.backbone.fit(scaled)).features]
         # As lpips.normalize_tensor, whose gradient is not a number where all channels are 0.
         return [each / (torch.linalg.vector_norm(each, dim=1, keepdim=True) + _EPSILON) for each in features]

@@ -9,8 +9,7 @@ from kornia.filters import get_gaussian_kernel1d
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganenc.images import convert_range
-from ganenc.objectives.losses.base import Loss, pool, precise
+from ganenc.objectives.losses.base import Loss, pool
 
 __all__ = ["SSIM"]
 
@@ -51,7 +50,7 @@ class SSIM(Loss):
             return 1.0 - (luminance * structure).mean((1, 2, 3))
 
     def _intensities(self, images: Tensor) -> Tensor:
-        return pool(convert_range(precise(images), self.value_range, (0.0, 1.0))).contiguous()
+        return pool(self.scaled(images, (0.0, 1.0))).contiguous()
 
 
 def _blur(maps: Tensor) -> Tensor:
