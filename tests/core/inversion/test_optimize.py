@@ -16,7 +16,7 @@ from ganenc.models import model_hash
 from ganenc.objectives import Objective
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
-from rounding import close
+from rounding import close, tolerance
 from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
 
@@ -64,11 +64,12 @@ def test_the_loss_falls_in_every_space(toy: Any, objective: Objective, space: st
     ).invert(  # type: ignore[arg-type]
         images, toy, None, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
-    assert torch.equal(toy.synthesize(found.latents), found.reconstructions)
+    close(toy.synthesize(found.latents), found.reconstructions, terms=36, depth=10)
     losses = objective(found.reconstructions, objective.prepare(images)).image
+    rounding = 9 * tolerance(torch.float32, terms=192)  # Of losses that weigh 9, over 192 values.
     for loss, rows in zip(losses, found.history):
         assert [row["step"] for row in rows] == list(range(1, 26))
-        assert loss <= min(row["total"] for row in rows) + 1e-6
+        assert loss <= min(row["total"] for row in rows) + rounding
         assert loss < 0.9 * rows[0]["total"]
     assert calls == [(0, 10, 25), (0, 20, 25), (0, 25, 25)]
     assert torch.equal(found.latents["const"], toy.const.expand(2, -1, -1, -1))
@@ -202,13 +203,13 @@ def test_the_same_seed_gives_the_same(toy: Any, objective: Objective) -> None:
 
 
 def test_photos_do_not_touch_one_another(toy: Any, objective: Objective) -> None:
-    images = targets(toy, 3)
+    images = targets(toy.double(), 3)  # So that no rounding grows from step to step.
     together = Optimize.of(steps=8, rate=0.1).invert(images, toy, None, objective=objective)
     calls: list[int] = []
     split = Optimize.of(steps=8, rate=0.1, batch=2).invert(
         images, toy, None, objective=objective, on_step=lambda photo, *rest: calls.append(photo)
     )
-    assert torch.allclose(split.latents["w"], together.latents["w"], atol=1e-4)
+    assert torch.allclose(split.latents["w"], together.latents["w"], atol=1e-8)
     assert calls == [0, 2]
     assert len(split.history) == len(split.seconds) == 3
 
