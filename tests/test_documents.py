@@ -73,14 +73,27 @@ def test_python_is_python_and_imports_what_is_there(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_word_for_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "count", "left"),
+    [
+        ("README.md", 1, {"inverted/report.html", "inverted/latents.safetensors", "edited/strip.png"}),
+        ("docs/tutorial.md", 2, {"samples.png", "again.png", "inverted/report.html"}),
+    ],
+)
+def test_first_snippets_run_word_for_word(tmp_path: Path, document: str, count: int, left: set[str]) -> None:
     from ganenc_plugin_hands.models import PHOTOS
 
     (tmp_path / "photo.jpg").write_bytes(next(PHOTOS.glob("*.jpg")).read_bytes())
-    for block in blocks(ROOT / "docs" / "tutorial.md", "python"):
+    for block in blocks(ROOT / document, "python")[:count]:
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} >= {"samples.png", "again.png", "latents.safetensors"}
+    assert left <= {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+
+
+def test_the_first_snippet_is_short_and_names_no_option() -> None:
+    lines = [line for line in blocks(ROOT / "README.md", "python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 6
+    assert not [line for line in lines if re.search(r"\w=", line.split("#")[0].replace(" = ", " "))]
 
 
 @pytest.mark.slow
