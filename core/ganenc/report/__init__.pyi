@@ -8,7 +8,6 @@ from .inverted import Inverted as Inverted
 from .pictures import amplification as amplification
 from .pictures import difference as difference
 from .run import run_report as run_report
-from .run import write_run_report as write_run_report
 from .summary import THUMBNAIL as THUMBNAIL
 from .summary import ReportedPhoto as ReportedPhoto
 from .summary import Totals as Totals

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
-from ganenc.files import write_text
-from ganenc.images import read, to_uint8
-from ganenc.models import read_config
 from ganenc.report.chart import curves_of, panels
 from ganenc.report.pages import render
 from ganenc.report.texts import duration
 
-__all__ = ["run_report", "write_run_report"]
+__all__ = ["run_report"]
 
 NO_TERMS = ("step", "rate", "rate_factor", "returned_to_good_state")
 """What rows hold besides the terms of the objective."""
@@ -64,46 +58,3 @@ def run_report(
         panels=panels(curves_of(history, ignore=NO_TERMS)),
         settings={**settings, **{name: text for name, text in said.items() if text}},
     )
-
-
-def write_run_report(folder: str | Path, *, seconds: float | None = None) -> Path:
-    """Read what a run left in its folder and write ``report.html`` beside it, atomically.
-
-    Raises:
-        SpecError: if the folder holds no run.
-        GanencError: if the page cannot be written.
-    """
-    folder = Path(folder)
-    run = RunSpec.from_file(folder / "run.yaml")
-    pictures = sorted((folder / "grids").glob("step-*.png"))
-    seen = folder / "attention.png"
-    grids = {int(path.stem.partition("-")[2]): path for path in (*pictures[:1], *pictures[-1:])}
-    try:
-        info = read_config(folder / "encoder").get("info", {})
-    except GanencError:
-        info = {}
-    html = run_report(
-        title=f"{run.task} {folder.resolve().name}",
-        run=run,
-        history=_rows(folder / "metrics.jsonl"),
-        grids={step: to_uint8(read(path)) for step, path in grids.items()},
-        attention=to_uint8(read(seen)) if seen.is_file() else None,
-        seconds=seconds,
-        stopped=str(info.get("stopped", "")),
-        generator_hash=str(info.get("generator", "")),
-    )
-    write_text(folder / "report.html", html)
-    return folder / "report.html"
-
-
-def _rows(path: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.jsonl``, without what an interruption left half written."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

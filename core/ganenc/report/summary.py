@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganenc.images import Range
-from ganenc.measures import Metric, mean_std
+from ganenc.measures import Metric
 from ganenc.report.pages import render
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
@@ -44,19 +44,12 @@ class Totals:
     means: Mapping[str, float]
     seconds: float
 
-    @classmethod
-    def of(cls, photos: Sequence[ReportedPhoto], failed: int = 0) -> Totals:
-        """Of these photos alone."""
-        names = list(dict.fromkeys(name for photo in photos for name in photo.metrics))
-        means = {name: mean_std([p.metrics[name] for p in photos if name in p.metrics])[0] for name in names}
-        return cls(len(photos), failed, means, mean_std([photo.seconds for photo in photos])[0])
-
 
 def summary_report(
     *,
     title: str,
     photos: Sequence[ReportedPhoto],
-    totals: Totals | None = None,
+    totals: Totals,
     failures: Sequence[tuple[str, str]] = (),
     baseline: Mapping[str, float] | None = None,
     value_range: Range = (-1.0, 1.0),
@@ -69,7 +62,7 @@ def summary_report(
     Args:
         title: what was done.
         photos: one row each.
-        totals: over all photos, where more were inverted, or failed, than are given here.
+        totals: over all photos, also where more were inverted, or failed, than are given here.
         failures: photos that could not be inverted, with the reason.
         baseline: the metrics of the mean image against the same photos, for comparison.
         value_range: the values of black and white.
@@ -77,7 +70,6 @@ def summary_report(
         metric_settings: how each metric was taken, by name.
         taken: the metrics themselves, by name, for their units.
     """
-    totals = totals or Totals.of(photos, len(failures))
     taken = taken or {}
     numbers = {f"mean {metric_name(key)}": metric_text(mean, taken.get(key)) for key, mean in totals.means.items()}
     return render(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.encoders import build_encoder
-from ganenc.files import write_text
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.measures import PSNR, SSIM, Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
@@ -25,6 +22,7 @@ from ganenc.report import (
     MOST_POINTS,
     ReportedPhoto,
     ReportedPlace,
+    Totals,
     amplification,
     chart,
     curves_of,
@@ -34,9 +32,7 @@ from ganenc.report import (
     panels,
     run_report,
     summary_report,
-    write_run_report,
 )
-from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector, preset
 from PIL import Image
 from torch import Tensor
@@ -219,6 +215,7 @@ def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
         summary_report(
             title=bad, photos=[ReportedPhoto(bad, {bad: 1.0}, 1.0, link=bad, label=bad)], failures=[(bad, bad)],
             baseline={bad: 0.0}, settings={bad: {bad: [bad]}}, metric_settings={bad: bad},
+            totals=Totals(1, 1, {bad: 1.0}, 1.0),
         ),
         run_report(title=bad, run=run, history=rows, stopped=bad, generator_hash=bad),
     ]  # fmt: skip
@@ -376,6 +373,7 @@ class TestSummary:
         html = summary_report(
             title="all",
             photos=photos,
+            totals=Totals(2, 1, {"psnr": 25.0, "ssim": 0.6}, 4.0),
             taken=TAKEN,
             failures=[("bad.jpg", "it is <broken>")],
             baseline={"psnr": 17.0, "ssim": 0.4},
@@ -388,7 +386,17 @@ class TestSummary:
         assert [a["href"] for tag, a in page.tags if tag == "a"] == ["a%20b/report.html"]
 
     def test_nothing_but_failures_is_shown_too(self) -> None:
-        assert "bad.jpg" in Page(summary_report(title="all", photos=[], failures=[("bad.jpg", "broken")])).text
+        none = Totals(0, 1, {}, math.nan)
+        page = Page(summary_report(title="all", photos=[], totals=none, failures=[("bad.jpg", "broken")]))
+        assert "bad.jpg" in page.text
+        assert "0 inverted, 1 failed" in page.text
+
+    def test_it_says_when_it_shows_some_of_many(self) -> None:
+        some = [ReportedPhoto(f"{place}.png", {"psnr": 20.0 + place}, 1.0) for place in range(3)]
+        totals = Totals(12345, 7, {"psnr": 22.5}, 1.0)
+        page = Page(summary_report(title="all", photos=some, totals=totals, failures=[("bad.jpg", "broken")]))
+        for words in ("12,345 inverted, 7 failed", "The 3 of lowest PSNR", "The first 1.", "22.500"):
+            assert words in page.text
 
 
 class TestRunReport:
@@ -402,23 +410,12 @@ class TestRunReport:
         assert list(page.images()) == ["Step 1", "Step 29"]
         assert np.array_equal(page.images()["Step 1"], grid.permute(1, 2, 0))
 
-    def test_it_reads_what_a_run_left_with_a_torn_last_line(self, tmp_path: Path, pair: tuple[Tensor, Tensor]) -> None:
-        write_text(tmp_path / "run.yaml", preset("pretrain", generator="a-model", steps=40).to_yaml())
-        write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, HISTORY)) + '\n{"step": 3')
-        images.write_png(tmp_path / "grids" / "step-0000020.png", pair[0])
-        path = write_run_report(tmp_path)
-        page = Page(path.read_text())
-        assert "29 of 40" in page.text
-        assert "Step 20" in page.images()
-        assert "Where the attention looks" not in page.text
-        images.write_png(tmp_path / "attention.png", pair[1])
-        page = Page(write_run_report(tmp_path).read_text())
+    def test_it_shows_where_the_attention_looks_if_that_is_known(self, pair: tuple[Tensor, Tensor]) -> None:
+        run, seen = preset("finetune", generator="a-model"), images.to_uint8(pair[1])
+        assert "Where the attention looks" not in Page(run_report(title="t", run=run, history=[])).text
+        page = Page(run_report(title="t", run=run, history=[], attention=seen))
         assert "Where the attention looks" in page.text
-        assert any(np.array_equal(one, images.to_uint8(pair[1]).permute(1, 2, 0)) for one in page.images().values())
-
-    def test_a_folder_without_a_run_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(SpecError, match=r"run\.yaml"):
-            write_run_report(tmp_path)
+        assert np.array_equal(page.images()["The first targets"], seen.permute(1, 2, 0))
 
 
 def test_means_and_texts() -> None:
