@@ -12,6 +12,7 @@ from ganenc.inversion import Inversion, Inverter
 from ganenc.latents import Latents
 from ganenc_registry.specs import Spec
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 __all__ = ["Paints", "calls", "faults", "grey", "grey_photos", "rows", "seen"]
@@ -27,7 +28,7 @@ class Paints(Inverter):
     """Gives the mean latents; takes some photos at once."""
 
     class Options(Spec):
-        batch: int = BATCH
+        batch: int = Field(BATCH, json_schema_extra={"speed": True})
         fails: bool = False
 
     def at_once(self, generator: Any, encoder: Any) -> int:

@@ -18,7 +18,16 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockSpec
 from ganenc_registry.specs.generator import GeneratorSpec
 
-__all__ = ["Component", "Context", "NoOptions", "build", "component_class", "option_rows", "read_options"]
+__all__ = [
+    "Component",
+    "Context",
+    "NoOptions",
+    "build",
+    "component_class",
+    "option_rows",
+    "read_options",
+    "speed_options",
+]
 
 C = TypeVar("C", bound="Component")
 
@@ -137,6 +146,13 @@ def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | No
     """
     name = choice if isinstance(choice, str) else choice.name
     return component_class(kind, name, base)(read_options(kind, choice, base, at=at), context)
+
+
+def speed_options(options: type[Spec]) -> set[str]:
+    """The options that change how fast it goes, and results not beyond rounding; their fields say so, by
+    ``json_schema_extra={"speed": True}``."""
+    extras = {name: field.json_schema_extra for name, field in options.model_fields.items()}
+    return {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("speed")}
 
 
 def option_rows(options: type[Spec]) -> list[Mapping[str, Any]]:

@@ -25,7 +25,9 @@ class Encode(Inverter):
 
     class Options(Spec):
         batch: PositiveInt | None = Field(
-            None, description="photos at a time; by default 16 of up to 256x256 pixels, and fewer larger ones"
+            None,
+            description="photos at a time; by default 16 of up to 256x256 pixels, and fewer larger ones",
+            json_schema_extra={"speed": True},
         )
 
     @torch.no_grad()

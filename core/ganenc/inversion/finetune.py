@@ -60,7 +60,9 @@ class Finetune(Inverter):
             0, description="so many steps more, on the latents themselves (not in the paper)"
         )
         refine_rate: PositiveFloat = Field(0.02, description="learning rate of these")
-        batch: PositiveInt | None = Field(None, description="photos whose encoders are fine-tuned at once")
+        batch: PositiveInt | None = Field(
+            None, description="photos whose encoders are fine-tuned at once", json_schema_extra={"speed": True}
+        )
 
         @model_validator(mode="after")
         def _apart(self) -> Self:
@@ -100,6 +102,11 @@ class Finetune(Inverter):
             return self._refined(Batch(some, given), generator, objective, tuned, first, on_step)
 
         return in_parts(channels_last(images), labels, size, tune, self.options.to_mapping())
+
+    @property
+    def shares(self) -> bool:
+        """See :meth:`Inverter.shares`."""
+        return bool(self.options.together)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`; photos that share an encoder do so within one call, whatever this says."""
@@ -185,7 +192,9 @@ class FinetuneRefine(Inverter):
         share: float = Field(0.75, ge=0, lt=1, description="the share of the steps that go on the latents")
         refine_rate: PositiveFloat = Field(0.2, description="learning rate of the latents at its height")
         batch: PositiveInt | None = Field(
-            None, description="photos at once, first their encoders and then their latents, as in finetune"
+            None,
+            description="photos at once, first their encoders and then their latents, as in finetune",
+            json_schema_extra={"speed": True},
         )
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:

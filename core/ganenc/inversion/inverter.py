@@ -83,6 +83,11 @@ class Inverter(Component, ABC):
             on_step: called now and then with the terms of the objective.
         """
 
+    @property
+    def shares(self) -> bool:
+        """Whether the photos of a call share what is trained, so that the result of one depends on the others."""
+        return False
+
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """How many photos it works on at once where as many are given; more in a call gain nothing."""
         return 1

@@ -52,7 +52,9 @@ class Optimize(Inverter):
             None, description="center: the mean latents, of the class where it is given; draws: the best of some"
         )
         batch: PositiveInt | None = Field(
-            None, description="photos at a time; by default 16 of up to 128x128 pixels, and fewer larger ones"
+            None,
+            description="photos at a time; by default 16 of up to 128x128 pixels, and fewer larger ones",
+            json_schema_extra={"speed": True},
         )
         draws: PositiveInt = Field(100, description="how many draws the best is of")
 

@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
-from ganenc_registry import registry
-from ganenc_registry.errors import SpecError
-from ganenc_registry.fields import choices
+from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import Interrupts, Processes
@@ -21,11 +19,12 @@ from ganenc.inversion import read_labels
 from ganenc.jobs.events import BatchBegun, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
 from ganenc.jobs.job_result import LISTED, JobResult
 from ganenc.jobs.prefetch import ahead, batches
-from ganenc.jobs.record import Record
+from ganenc.jobs.record import Record, Todo
 from ganenc.jobs.result_folder import DONE, FAILED, ResultFolder
 from ganenc.jobs.summary import Pictures, summary_page
-from ganenc.jobs.worker import Failed, Read, Result, Worker
+from ganenc.jobs.worker import Read, Worker, row_facts
 from ganenc.model import Model, load
+from ganenc.report import Inverted
 
 __all__ = ["invert_folder"]
 
@@ -75,9 +74,7 @@ def invert_folder(
         KeyboardInterrupt: if SIGINT or SIGTERM came; what was done is kept, and the same call goes on.
     """
     spec = spec or InvertSpec()
-    for _, kind, choice in choices(spec):
-        if choice is not None:
-            registry().get(kind, choice.name)
+    check_choices(spec)
     device = str(model.generator.device) if isinstance(model, Model) else spec.device
     processes = processes or Processes(device, patience=PATIENCE)
     folder = ResultFolder(out)
@@ -126,7 +123,6 @@ class _Work:
     budget: float
     pictures: Pictures = field(default_factory=Pictures)
     begun: list[Future[PhotoDone | None]] = field(default_factory=list)
-    turn: Lock = field(default_factory=Lock)
 
     def run(self) -> None:
         """Do it, or what there is time for."""
@@ -148,7 +144,7 @@ class _Work:
                 self._finish()
 
     def _invert(
-        self, batch: Sequence[Read | Failed], before: int, total: int, interrupts: Interrupts, pool: ThreadPoolExecutor
+        self, batch: Sequence[Read], before: int, total: int, interrupts: Interrupts, pool: ThreadPoolExecutor
     ) -> None:
         """Invert some photos, and begin to write what they leave once all before them are written."""
 
@@ -157,18 +153,16 @@ class _Work:
                 raise KeyboardInterrupt
             self.tell(Stepped(before + photos, total, terms))
 
-        self.tell(BatchBegun(tuple(one.todo.photo for one in batch), before, total))
+        self.tell(BatchBegun(tuple(todo.photo for todo, _ in batch), before, total))
         note(0, {})
-        good = [one for one in batch if isinstance(one, Read)]
-        done: list[Result | Failed] = [one for one in batch if isinstance(one, Failed)]
-        done += self.worker.invert(good, note) if good else []
-        for one in done:
-            if isinstance(one, Result):
-                self.pictures.add(one.todo.name, one.inverted)
+        done = self.worker.invert(batch, note)
+        for todo, found in done:
+            if isinstance(found, ImageError):
+                self.tell(PhotoFailed(todo.photo, str(found)))
             else:
-                self.tell(PhotoFailed(one.todo.photo, one.error))
+                self.pictures.add(todo.name, found)
         self._finish()
-        self.begun = [pool.submit(self._write, one) for one in done]
+        self.begun = [pool.submit(self._write, *one) for one in done]
         self.tell(Stepped(before + len(batch), total, {}))
 
     def _finish(self) -> None:
@@ -179,15 +173,12 @@ class _Work:
             if (done := one.result()) is not None:
                 self.tell(done)
 
-    def _write(self, done: Result | Failed) -> PhotoDone | None:
-        if isinstance(done, Failed):
-            self._add(done, FAILED, {"error": done.error})
+    def _write(self, todo: Todo, found: Inverted | ImageError) -> PhotoDone | None:
+        if isinstance(found, ImageError):
+            self.record.add(todo, FAILED, {"error": str(found)})
             return None
-        done.write(self.record.folder.path)
-        facts = done.facts()
-        self._add(done, DONE, facts)
-        return PhotoDone(done.todo.photo, self.record.folder.path / done.todo.name, facts)
-
-    def _add(self, done: Result | Failed, status: str, facts: Mapping[str, object]) -> None:
-        with self.turn:
-            self.record.add(done.todo, done.state, status, facts)
+        folder = self.record.folder.path / todo.name
+        found.save(folder, pages=self.worker.pages)
+        facts = row_facts(found)
+        self.record.add(todo, DONE, facts)
+        return PhotoDone(todo.photo, folder, facts)

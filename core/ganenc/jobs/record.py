@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,7 +20,7 @@ from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import PhotoIndex
 from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, ResultFolder, key_of
 
-__all__ = ["Record", "State", "Todo"]
+__all__ = ["Record", "Todo"]
 
 LOCK = ".lock"
 """Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
@@ -40,14 +41,16 @@ class Todo:
     """By what it is known in the index."""
     label: int | None = None
     """The class that it is said to have."""
+    state: State = (None, None)
+    """What told whether it was changed, when it was read."""
 
-    def state(self) -> State:
-        """What tells whether the photo was changed."""
+    def as_it_is(self) -> Todo:
+        """The same with its state as it is now."""
         try:
             stat = self.photo.stat()
         except OSError:
-            return None, None
-        return stat.st_size, stat.st_mtime_ns
+            return replace(self, state=(None, None))
+        return replace(self, state=(stat.st_size, stat.st_mtime_ns))
 
 
 class _Before(NamedTuple):
@@ -97,6 +100,7 @@ class Record:
         self._settings = json.loads(json.dumps(settings, default=str))
         self._digest = _digest(self._settings)
         self._lock: FileLock | None = None
+        self._turn = Lock()
         self.todo: list[Todo] = []
         self.skipped = 0
 
@@ -134,16 +138,10 @@ class Record:
         index, count = self.processes.part
         return self.todo[index::count]
 
-    def add(self, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> None:
-        """Add a photo to the index.
-
-        Args:
-            todo: the photo.
-            state: that it had before it was read.
-            status: ``done`` or ``failed``.
-            facts: what else is to be said.
-        """
-        self.index.add(self._row(todo, state, status, facts))
+    def add(self, todo: Todo, status: str, facts: Mapping[str, Any]) -> None:
+        """Add a photo to the index: ``done`` or ``failed``, and what else is to be said of it."""
+        with self._turn:
+            self.index.add(self._row(todo, status, facts))
 
     def finish(self) -> None:
         """Put the rows of all processes together, those of the photos asked for last and in their order."""
@@ -211,7 +209,7 @@ class Record:
     def _begin_anew(self, before: Mapping[str, _Before]) -> None:
         """Forget what became of the photos, but for the names of their folders."""
         known = [Todo(Path(key), before[key].folder, key) for key in dict.fromkeys(self.keys) if key in before]
-        self.index.add(*(self._row(one, (None, None), AGAIN, {}) for one in known))
+        self.index.add(*(self._row(one, AGAIN, {}) for one in known))
         self.index.gather()
 
     def _overwriting(self) -> list[str]:
@@ -254,21 +252,21 @@ class Record:
         """Whether a photo has to be inverted: it never was, or it has changed since, or it is asked for again."""
         if before is None or before.status == AGAIN:
             return True
-        if (before.bytes, before.modified, before.given_label) != (*todo.state(), todo.label):
+        if (before.bytes, before.modified, before.given_label) != (*todo.as_it_is().state, todo.label):
             return True
         if before.status == FAILED:
             return self.retry_failed
         return not PhotoFolder(self.folder.path / todo.name).is_done
 
-    def _row(self, todo: Todo, state: State, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, todo: Todo, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """The line of the index for a photo."""
         return {
             "photo": todo.key,
             "status": status,
             "folder": todo.name,
             **facts,
-            "bytes": state[0],
-            "modified": state[1],
+            "bytes": todo.state[0],
+            "modified": todo.state[1],
             "given_label": todo.label,
             "settings": self._digest,
         }

@@ -48,11 +48,13 @@ class Inverted(Inversion):
 
     def __getitem__(self, place: int) -> Inverted:
         place = range(len(self))[place]
-        some = slice(place, place + 1)
+        some, settings = slice(place, place + 1), self.settings
+        if "labels" in settings:
+            settings = {**settings, "labels": settings["labels"][some]}
         one = replace(
             self, latents=self.latents[some], reconstructions=self.reconstructions[some], history=self.history[some],
             seconds=self.seconds[some], labels=None if self.labels is None else self.labels[some],
-            photos=self.photos[some],
+            photos=self.photos[some], settings=settings,
         )  # fmt: skip
         for name in ("scores", "mean_scores"):  # What was computed for all at once stands for each.
             if name in self.__dict__:

@@ -215,6 +215,7 @@ def test_what_is_called_wrongly_is_told(run: Any, tmp_path: Path) -> None:
     for words, said in (
         (("--align", "centre"), "did you mean 'center'"),
         (("--align", "attention", "--set", "align.options.margn=1"), "did you mean 'margin'?"),
+        (("--align", "attention", "--set", "margin=1"), "did you mean 'align.options.margin'?"),
         (("--set", "align.options.margin=1"), "align.name: this field is required"),
         (("--align", "center", "--set", "align=1"), "align"),
     ):

@@ -381,6 +381,8 @@ class TestInvert:
         for wrong, said in (
             ("objective.attention.nam=none", "did you mean 'name'"),
             ("objective=3", "mapping of fields"),
+            ("rate=0.02", "did you mean 'method.options.rate'"),
+            ("method.options.rat=0.02", "method.options.rat: there is no such field (did you mean 'rate'?)"),
         ):
             ran = run(*words, tmp_path / "c", "--set", wrong)
             assert ran.code == 2

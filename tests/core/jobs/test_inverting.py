@@ -134,7 +134,7 @@ def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None
     with Record(folder, photos[:2], {}, labels=[1, 2]) as record:
         assert [one.photo for one in record.todo] == photos[:2]
         for one in record.todo:
-            record.add(one, one.state(), "done", {})
+            record.add(one.as_it_is(), "done", {})
             (job.out / one.name).mkdir()
             (job.out / one.name / "latents.safetensors").touch()
     with Record(folder, photos[:2], {}, labels=[1, 3]) as record:
@@ -351,7 +351,7 @@ def test_a_retry_keeps_the_class_that_was_given(job: Job, photos: list[Path]) ->
     folder = ResultFolder(job.out)
     with Record(folder, photos[:2], {"labels": "given"}, labels=[3, 4]) as record:
         for one in record.todo:
-            record.add(one, one.state(), "failed", {"error": "it was broken"})
+            record.add(one.as_it_is(), "failed", {"error": "it was broken"})
         assert folder.failed() == (photos[:2], [3, 4])
     with pytest.raises(SpecError, match="labels: given there, None here"):
         invert(photos[:2], job)
