@@ -10,11 +10,11 @@ from __future__ import annotations
 import pickletools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, TypeVar, cast
 
 from ganenc_registry.errors import CheckpointError
 
-__all__ = ["Budget", "Buildable", "Name", "PickleDamaged", "PickleRefused", "PickleSource", "Record", "read_pickle"]
+__all__ = ["Buildable", "Name", "PickleDamaged", "PickleRefused", "PickleSource", "Record", "read_pickle"]
 
 _FEW = 64  # how many characters of a strange name an error quotes
 _MOST_STEPS = 1_000_000  # an empty set takes 200 bytes of memory and one byte of a file
@@ -40,23 +40,6 @@ class PickleRefused(CheckpointError):
 
 class PickleDamaged(PickleRefused):
     """A file was cut short or changed on its way."""
-
-
-class Budget:
-    """Bytes that decoding may still produce, so that a small file cannot fill the memory.
-
-    Args:
-        limit: the number of bytes allowed in all.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def spend(self, count: int) -> None:
-        """Take ``count`` bytes; raises `PickleRefused` when they exceed what is left."""
-        self._left -= count
-        if self._left < 0:
-            raise PickleRefused("it unpacks to far more data than the file holds")
 
 
 class Name:
@@ -136,6 +119,24 @@ def read_pickle(source: PickleSource, makers: Makers, *, persistent: Callable[[A
         raise PickleDamaged("it is truncated or is no sound pickle") from error
 
 
+_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    f"TUPLE{size}": lambda machine, _, size=size: machine._short_tuple(size)  # type: ignore[misc]
+    for size in (1, 2, 3)
+}
+"""What the machine does, by the name of the opcode."""
+_Action = TypeVar("_Action", bound=Callable[..., None])
+
+
+def _on(*opcodes: str) -> Callable[[_Action], _Action]:
+    """Say which opcodes a method carries out."""
+
+    def keep(action: _Action) -> _Action:
+        _ACTIONS.update(dict.fromkeys(opcodes, action))
+        return action
+
+    return keep
+
+
 class _Machine:
     """The stack machine of the pickle format, with plain values and records only."""
 
@@ -171,34 +172,43 @@ class _Machine:
         self._stack = self._marked.pop()
         return items
 
+    @_on("MARK")
     def _mark(self, _: Any) -> None:
         self._marked.append(self._stack)
         self._stack = []
 
+    @_on("PROTO", "FRAME", "STOP")
     def _skip(self, _: Any) -> None:
         """Framing says nothing about the content."""
 
+    @_on("POP")
     def _pop(self, _: Any) -> None:
         if self._stack:
             self._stack.pop()
         else:
             self._pop_mark()
 
+    @_on("POP_MARK")
     def _discard_mark(self, _: Any) -> None:
         self._pop_mark()
 
+    @_on("DUP")
     def _duplicate(self, _: Any) -> None:
         self._stack.append(self._stack[-1])
 
+    @_on("GET", "BINGET", "LONG_BINGET")
     def _get(self, index: Any) -> None:
         self._stack.append(self._memo[index])
 
+    @_on("PUT", "BINPUT", "LONG_BINPUT")
     def _put(self, index: Any) -> None:
         self._memo[index] = self._stack[-1]
 
+    @_on("MEMOIZE")
     def _memoize(self, _: Any) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
 
+    @_on("TUPLE")
     def _tuple(self, _: Any) -> None:
         items = self._pop_mark()
         self._stack.append(tuple(items))
@@ -209,41 +219,51 @@ class _Machine:
             raise IndexError(size)
         self._stack[-size:] = [tuple(items)]
 
+    @_on("LIST")
     def _list(self, _: Any) -> None:
         items = self._pop_mark()
         self._stack.append(items)
 
+    @_on("FROZENSET")
     def _frozenset(self, _: Any) -> None:
         items = self._pop_mark()
         self._stack.append(frozenset(_key(item) for item in items))
 
+    @_on("DICT")
     def _dict(self, _: Any) -> None:
         items = self._pop_mark()
         self._stack.append(dict(_pairs(items)))
 
+    @_on("APPEND")
     def _append(self, _: Any) -> None:
         item = self._stack.pop()
         _exactly(self._stack[-1], list).append(item)
 
+    @_on("APPENDS")
     def _appends(self, _: Any) -> None:
         items = self._pop_mark()
         _exactly(self._stack[-1], list).extend(items)
 
+    @_on("ADDITEMS")
     def _add(self, _: Any) -> None:
         items = self._pop_mark()
         _exactly(self._stack[-1], set).update(_key(item) for item in items)
 
+    @_on("SETITEM")
     def _set_item(self, _: Any) -> None:
         value, key = self._stack.pop(), self._stack.pop()
         _exactly(self._stack[-1], dict)[_key(key)] = value
 
+    @_on("SETITEMS")
     def _set_items(self, _: Any) -> None:
         items = self._pop_mark()
         _exactly(self._stack[-1], dict).update(_pairs(items))
 
+    @_on("GLOBAL")
     def _global(self, argument: Any) -> None:
         self._stack.append(self._name(".".join(argument.split(" ", 1))))
 
+    @_on("STACK_GLOBAL")
     def _stack_global(self, _: Any) -> None:
         attribute, module = self._stack.pop(), self._stack.pop()
         if not isinstance(module, str) or not isinstance(attribute, str):
@@ -261,27 +281,33 @@ class _Machine:
             raise PickleRefused("it calls something that is not a name this format uses")
         self._stack.append(self._makers[name.text](*arguments))
 
+    @_on("REDUCE", "NEWOBJ")
     def _reduce(self, _: Any) -> None:
         arguments, name = self._stack.pop(), self._stack.pop()
         self._make(name, arguments)
 
+    @_on("NEWOBJ_EX")
     def _new_object_with_keywords(self, _: Any) -> None:
         keywords, arguments, name = self._stack.pop(), self._stack.pop(), self._stack.pop()
         self._make(name, arguments, keywords)
 
+    @_on("INST")
     def _old_instance(self, argument: Any) -> None:
         items = self._pop_mark()
         self._make(self._name(".".join(argument.split(" ", 1))), tuple(items))
 
+    @_on("OBJ")
     def _old_object(self, _: Any) -> None:
         items = self._pop_mark()
         self._make(items[0], tuple(items[1:]))
 
+    @_on("BINPERSID")
     def _persistent_id(self, _: Any) -> None:
         if self._persistent is None:
             raise PickleRefused("it uses the pickle opcode BINPERSID, which reaches outside the file")
         self._stack.append(self._persistent(self._stack.pop()))
 
+    @_on("BUILD")
     def _build(self, _: Any) -> None:
         state = self._stack.pop()
         target = self._stack[-1]
@@ -309,42 +335,3 @@ def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:
     if len(items) % 2:
         raise ValueError("keys and values come in pairs")
     return zip(map(_key, items[::2]), items[1::2])
-
-
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _Machine._skip,
-    "FRAME": _Machine._skip,
-    "STOP": _Machine._skip,
-    "MARK": _Machine._mark,
-    "POP": _Machine._pop,
-    "POP_MARK": _Machine._discard_mark,
-    "DUP": _Machine._duplicate,
-    "GET": _Machine._get,
-    "BINGET": _Machine._get,
-    "LONG_BINGET": _Machine._get,
-    "PUT": _Machine._put,
-    "BINPUT": _Machine._put,
-    "LONG_BINPUT": _Machine._put,
-    "MEMOIZE": _Machine._memoize,
-    "TUPLE": _Machine._tuple,
-    "TUPLE1": lambda machine, _: machine._short_tuple(1),
-    "TUPLE2": lambda machine, _: machine._short_tuple(2),
-    "TUPLE3": lambda machine, _: machine._short_tuple(3),
-    "LIST": _Machine._list,
-    "DICT": _Machine._dict,
-    "FROZENSET": _Machine._frozenset,
-    "APPEND": _Machine._append,
-    "APPENDS": _Machine._appends,
-    "ADDITEMS": _Machine._add,
-    "SETITEM": _Machine._set_item,
-    "SETITEMS": _Machine._set_items,
-    "GLOBAL": _Machine._global,
-    "STACK_GLOBAL": _Machine._stack_global,
-    "REDUCE": _Machine._reduce,
-    "NEWOBJ": _Machine._reduce,
-    "NEWOBJ_EX": _Machine._new_object_with_keywords,
-    "INST": _Machine._old_instance,
-    "OBJ": _Machine._old_object,
-    "BINPERSID": _Machine._persistent_id,
-    "BUILD": _Machine._build,
-}

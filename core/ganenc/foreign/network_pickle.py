@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganenc.foreign.inert_pickle import Budget, Buildable, Name, PickleRefused, Record, read_pickle
+from ganenc.foreign.inert_pickle import Buildable, Name, PickleRefused, Record, read_pickle
+from ganenc.foreign.plain_makers import Budget, never_called
 from ganenc.foreign.torch_files import check_tensor, load_tensor_file, tensor_from_storage
 
 __all__ = ["Module", "Network", "NumpyArray", "read_network_pickle"]
 
 _NUMBERS = re.compile(r"[?bBhHiIlLqQefd]|b1|[iu][1248]|f[248]")
-_ENTRY = 100  # what a copied entry of a container may take, in bytes
 _LARGE = 1 << 12
 _RAW_BYTES = b"B\x8e\x96"  # the opcodes whose argument may stay what it is; texts are decoded
 _MOST_AXES, _MOST_ELEMENTS = 32, 1 << 40
@@ -160,17 +160,15 @@ def read_network_pickle(data: bytes | mmap.mmap) -> Any:
     Raises:
         PickleRefused: it names anything that such files do not need, at any depth, or is damaged.
     """
-    return read_pickle(_Views(data), _makers(Budget(4 * len(data) + (1 << 20))))
+    return read_pickle(_Views(data), _makers(Budget(len(data))))
 
 
 def _makers(budget: Budget) -> dict[str, Callable[..., Any]]:
     makers: dict[str, Callable[..., Any]] = {
-        "collections.OrderedDict": functools.partial(_mapping, budget),
-        "dnnlib.util.EasyDict": functools.partial(_mapping, budget),
-        "dnnlib.EasyDict": functools.partial(_mapping, budget),
+        **budget.makers(),
+        **dict.fromkeys(("dnnlib.util.EasyDict", "dnnlib.EasyDict"), budget.mapping),
+        **dict.fromkeys(("dnnlib.tflib.network.Network", "tfutil.Network"), lambda: Network("Network")),
         "torch_utils.persistence._reconstruct_persistent_obj": _module,
-        "dnnlib.tflib.network.Network": lambda: Network("Network"),
-        "tfutil.Network": lambda: Network("Network"),
         "torch._utils._rebuild_parameter": lambda data, *_: _is_tensor(data),
         "torch._utils._rebuild_parameter_with_state": lambda data, *_: _is_tensor(data),
         "torch._utils._rebuild_tensor": tensor_from_storage,
@@ -178,39 +176,18 @@ def _makers(budget: Budget) -> dict[str, Callable[..., Any]]:
             storage, offset, size, stride
         ),
         "torch.storage._load_from_bytes": functools.partial(_storage, budget),
-        "_codecs.encode": functools.partial(_encode, budget),
         "numpy.dtype": _Dtype,
-        "numpy.ndarray": _never_called,
+        "numpy.ndarray": never_called,
     }
     for package in ("numpy.core", "numpy._core"):
         makers[f"{package}.multiarray._reconstruct"] = lambda *_: NumpyArray(budget)
         makers[f"{package}.multiarray.scalar"] = functools.partial(_scalar, budget)
         makers[f"{package}.numeric._frombuffer"] = functools.partial(_from_buffer, budget)
     for package in ("builtins", "__builtin__"):
-        makers[f"{package}.set"] = lambda items=(): set(_plain(budget, items))
-        makers[f"{package}.frozenset"] = lambda items=(): frozenset(_plain(budget, items))
+        makers[f"{package}.frozenset"] = lambda items=(): frozenset(budget.entries(items))
         makers[f"{package}.bytes"] = _no_bytes
-        makers[f"{package}.object"] = _never_called
-    for package in ("copyreg", "copy_reg"):
-        makers[f"{package}._reconstructor"] = _reconstructor
-    return makers
-
-
-def _mapping(budget: Budget, items: Any = ()) -> dict[Any, Any]:
-    """Return the dictionary that an ordered or attribute-style dictionary stands for."""
-    budget.spend(_ENTRY * len(items))
-    if isinstance(items, dict):
-        return dict(items)
-    if any(not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str) for pair in items):
-        raise PickleRefused("it holds a dictionary that is malformed")
-    return {pair[0]: pair[1] for pair in items}
-
-
-def _plain(budget: Budget, items: Any) -> Any:
-    budget.spend(_ENTRY * len(items))
-    if not isinstance(items, (list, tuple)) or any(type(item) not in (str, int, float, bool) for item in items):
-        raise PickleRefused("it holds a set that is malformed")
-    return items
+        makers[f"{package}.object"] = never_called
+    return makers | dict.fromkeys(("copyreg._reconstructor", "copy_reg._reconstructor"), _reconstructor)
 
 
 def _module(meta: Any) -> Module:
@@ -241,13 +218,6 @@ def _storage(budget: Budget, raw: Any) -> Any:
     return storage
 
 
-def _encode(budget: Budget, text: Any, encoding: Any) -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise PickleRefused("it holds bytes in an encoding that such files do not use")
-    budget.spend(len(text))
-    return text.encode("latin1")
-
-
 def _no_bytes(*arguments: Any) -> bytes:
     if arguments:
         raise PickleRefused("it builds bytes in a way that such files do not need")
@@ -270,7 +240,3 @@ def _reconstructor(name: Any, *_: Any) -> Network:
     if not isinstance(name, Name) or not name.text.endswith(".Network"):
         raise PickleRefused("it builds an object that such files do not need")
     return Network("Network")
-
-
-def _never_called(*_: Any) -> Any:
-    raise PickleRefused("it calls something that such files only mention")

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 import torch
 
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
-from ganenc.foreign.vetting import SLACK, Vetting, check_view
+from ganenc.foreign.plain_makers import SLACK
+from ganenc.foreign.vetting import Vetting, check_view
 
 __all__ = ["LEGACY_MAGIC", "check_tensor", "load_tensor_file", "tensor_from_storage"]
 

@@ -14,14 +14,11 @@ from typing import Any
 
 import torch
 
-from ganenc.foreign.inert_pickle import Budget, Buildable, Name, PickleRefused, PickleSource, read_pickle
+from ganenc.foreign.inert_pickle import Buildable, Name, PickleRefused, PickleSource, read_pickle
+from ganenc.foreign.plain_makers import SLACK, Budget, never_called
 
-__all__ = ["SLACK", "Vetting", "check_view"]
+__all__ = ["Vetting", "check_view"]
 
-SLACK = 1 << 20
-"""How many bytes more than it holds a small file may take in memory."""
-
-_ENTRY = 100  # what an entry of a container may take, in bytes
 _MOST_AXES = 32
 
 
@@ -84,8 +81,7 @@ class Vetting:
         self._limit = limit + SLACK
         self._storages: dict[str, int] = {}
         self._described = 0
-        self._budget = Budget(4 * limit + SLACK)
-        self._makers = self._table()
+        self._makers = self._table(Budget(limit))
 
     def walk(self, source: PickleSource) -> Any:
         """Read one pickle, as inert data, and leave ``source`` behind it.
@@ -96,25 +92,22 @@ class Vetting:
         """
         return read_pickle(source, self._makers, persistent=self._storage)
 
-    def _table(self) -> dict[str, Callable[..., Any]]:
-        table: dict[str, Callable[..., Any]] = {
-            "argparse.Namespace": lambda *_: _Opaque(),
-            "collections.Counter": self._mapping,
-            "collections.OrderedDict": self._mapping,
-            "torch.Size": self._entries,
-            "torch.device": lambda *_: _Opaque(),
-            "torch.nn.parameter.Parameter": lambda *_: _Opaque(),
-            "torch._utils._rebuild_parameter": lambda *_: _Opaque(),
-            "torch._utils._rebuild_parameter_with_state": lambda *_: _Opaque(),
+    def _table(self, budget: Budget) -> dict[str, Callable[..., Any]]:
+        opaque = (
+            "argparse.Namespace", "torch.device", "torch.nn.parameter.Parameter", "torch._utils._rebuild_parameter",
+            "torch._utils._rebuild_parameter_with_state",
+        )  # fmt: skip
+        return {
+            **dict.fromkeys(opaque, lambda *_: _Opaque()),
+            **dict.fromkeys((*_storage_widths(), *_dtype_widths()), never_called),
+            **dict.fromkeys(("builtins.complex", "__builtin__.complex"), lambda *_: 0),
+            **budget.makers(),
+            "collections.Counter": budget.mapping,
+            "torch.Size": budget.entries,
             "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_tensor_v3": self._tensor_of_dtype,
-            "_codecs.encode": self._encode,
         }
-        for package in ("builtins", "__builtin__"):
-            table[f"{package}.set"] = lambda items=(): set(self._entries(items))
-            table[f"{package}.complex"] = lambda *_: 0
-        return table | dict.fromkeys((*_storage_widths(), *_dtype_widths()), _never_called)
 
     def _storage(self, identity: Any) -> _Storage:
         """Return what stands for the storage that an id names: (kind, type, key, place, numbers), and maybe a view."""
@@ -155,32 +148,6 @@ class Vetting:
         if width is None:
             raise PickleRefused("it describes a tensor that is malformed")
         return self._tensor(storage, offset, size, stride, width=width)
-
-    def _entries(self, items: Any = ()) -> tuple[Any, ...]:
-        if not isinstance(items, (list, tuple)) or any(type(item) not in (str, int, float, bool) for item in items):
-            raise PickleRefused("it holds a set or a shape that is malformed")
-        self._budget.spend(_ENTRY * len(items))
-        return tuple(items)
-
-    def _mapping(self, items: Any = ()) -> dict[Any, Any]:
-        if not isinstance(items, (dict, list, tuple)):
-            raise PickleRefused("it holds a dictionary that is malformed")
-        self._budget.spend(_ENTRY * len(items))
-        if not isinstance(items, dict) and any(
-            not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str) for pair in items
-        ):
-            raise PickleRefused("it holds a dictionary that is malformed")
-        return dict(items)
-
-    def _encode(self, text: Any, encoding: Any = "") -> bytes:
-        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-            raise PickleRefused("it holds bytes in an encoding that such files do not use")
-        self._budget.spend(len(text))
-        return text.encode("latin1")
-
-
-def _never_called(*_: Any) -> Any:
-    raise PickleRefused("it calls something that such files only mention")
 
 
 @functools.cache
