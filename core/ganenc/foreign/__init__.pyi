@@ -1,5 +1,4 @@
-from .authors import load_encoder as load_encoder
-from .authors import published_spec as published_spec
+from . import authors as authors
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import Container as Container
 from .checkpoint import read_checkpoint as read_checkpoint

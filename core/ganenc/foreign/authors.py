@@ -7,7 +7,6 @@ already by the factor of the equalised learning rate; ours are stored unscaled, 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,25 +15,13 @@ from ganenc_registry.specs import BlockShape, EncoderSpec, Map, Styles
 from torch import nn
 
 from ganenc.encoders import AdaptiveBlock, Conv, Encoder, FixedNoise, Linear
-from ganenc.foreign.checkpoint import Checkpoint, read_checkpoint
+from ganenc.foreign.checkpoint import Checkpoint
 
-__all__ = ["from_checkpoint", "load_encoder", "published_spec", "recognises"]
+__all__ = ["from_checkpoint", "recognises"]
 
 _PATTERN = re.compile(r"(?:FromRGB\.from_rgb|decode_block\.\d+\.inver_mod[12])\.")
 STRIDED_BLOCKS = 4
 """How many of the first blocks of a file with a blur halve by stride, whatever the size of its images."""
-
-
-def load_encoder(path: str | Path) -> Encoder:
-    """Build the encoder that a file of the paper's authors holds, with its weights, in eval mode.
-
-    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset.
-    The published encoder draws its noise anew each time; here it is fixed.
-
-    Raises:
-        CheckpointError: if the file cannot be read, or does not hold such an encoder.
-    """
-    return from_checkpoint(read_checkpoint(path))
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -43,12 +30,15 @@ def recognises(checkpoint: Checkpoint) -> bool:
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
-    """Build the encoder that a file of the paper's authors holds: see :func:`load_encoder`.
+    """Build the encoder that a file of the paper's authors holds, with its weights, in eval mode.
+
+    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset.
+    The published encoder draws its noise anew each time; here it is fixed.
 
     Raises:
         CheckpointError: if it does not hold such an encoder.
     """
-    encoder = Encoder(published_spec(checkpoint))
+    encoder = Encoder(_spec(checkpoint))
     with torch.no_grad():
         _fill(encoder.from_image, checkpoint, "FromRGB.from_rgb")
         for index, block in enumerate(encoder.blocks):
@@ -57,12 +47,8 @@ def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
     return encoder.eval()
 
 
-def published_spec(checkpoint: Checkpoint) -> EncoderSpec:
-    """The spec of the encoder in a file of the paper's authors, from the names and shapes in it.
-
-    Raises:
-        CheckpointError: if it holds no such encoder.
-    """
+def _spec(checkpoint: Checkpoint) -> EncoderSpec:
+    """The spec of the encoder in a file, from the names and shapes in it."""
     count = _count_blocks(checkpoint)
     blurred = "decode_block.0.blur.weight" in checkpoint.tensors
     size = 4 * 2 ** (count - 1)

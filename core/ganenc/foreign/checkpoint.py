@@ -61,11 +61,11 @@ class Checkpoint:
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def subset(self, prefix: str) -> dict[str, torch.Tensor]:
-        """Return the tensors whose names start with ``prefix``, which is cut off."""
+        """The tensors whose names start with ``prefix``, which is cut off."""
         return {name[len(prefix) :]: self.tensors[name] for name in self.tensors if name.startswith(prefix)}
 
     def meta(self, name: str, default: Any = None) -> Any:
-        """Return the metadata at a dotted name such as ``G_ema.init_kwargs.z_dim``, or ``default``."""
+        """The metadata at a dotted name such as ``G_ema.init_kwargs.z_dim``, or ``default``."""
         node: Any = self.metadata
         for key in name.split("."):
             if not isinstance(node, dict) or key not in node:
@@ -74,11 +74,7 @@ class Checkpoint:
         return node
 
     def tensor(self, name: str, shape: Sequence[int | None] | None = None) -> torch.Tensor:
-        """Return one tensor in float32, certain to be there, of the shape asked for, and finite.
-
-        Args:
-            name: its full name in ``tensors``.
-            shape: the shape it must have; None leaves an axis, or the whole shape, free.
+        """The tensor of that full name in float32, of the shape asked for (None leaves an axis, or all, free).
 
         Raises:
             CheckpointError: it is missing, empty, of another shape, not numbers, or holds NaN or infinity.
@@ -101,10 +97,7 @@ class Checkpoint:
         return number
 
     def averaged(self, prefixes: Sequence[str]) -> str:
-        """Return the prefix of the network to take, where a file holds several copies of one: the averaged copy.
-
-        Args:
-            prefixes: what the names of each copy's tensors start with; the names say which is averaged.
+        """Of the prefixes of several copies of one network, that of the averaged copy, as the names say.
 
         Raises:
             CheckpointError: there are several, and none or more than one of them is averaged.
@@ -116,9 +109,7 @@ class Checkpoint:
         return chosen[0]
 
     def beside(self, *names: str) -> tuple[Path, Any]:
-        """Return the first JSON file of these names that lies with the weights, and what it holds.
-
-        That is in the folder that was read, or next to the file.
+        """The first JSON file of these names in the folder that was read, or next to the file, and what it holds.
 
         Raises:
             CheckpointError: there is none, or it is not JSON.
@@ -140,13 +131,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a file or folder of weights, as data.
-
-    Args:
-        path: a safetensors file, a torch file, an NVIDIA network pickle, or a folder of weights and JSON files.
-
-    Returns:
-        Its tensors and its metadata.
+    """Read a safetensors file, a torch file, an NVIDIA network pickle, or a folder of weights and JSON files, as data.
 
     Raises:
         CheckpointError: it is missing, empty, damaged, of an unknown format, or holds anything but data.

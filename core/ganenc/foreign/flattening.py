@@ -43,18 +43,15 @@ class Tensors(Mapping[str, torch.Tensor]):
 
 
 def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[Tensors, dict[str, Any]]:
-    """Return the tensors of a tree by dotted name, and the rest of it as plain data.
+    """The tensors of a tree that a reader returned, by dotted name, and the rest as nested plain data.
 
     Dictionaries, lists and modules join their keys with dots. The variables of a TensorFlow network keep their own
     names, which use slashes, after ``network.``. A tuple of three networks is named G, D, Gs, the order of such files.
 
     Args:
-        tree: what a reader of this package returned.
+        tree: what to flatten.
         limit: the most bytes that one tensor may take.
         name: the name of the whole; a bare tensor takes it.
-
-    Returns:
-        Tensors by name, and a nested dictionary of numbers, texts, lists and None.
 
     Raises:
         PickleRefused: the tree refers to itself, is nested or repeated without bound, or names two tensors alike.

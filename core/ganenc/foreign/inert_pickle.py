@@ -92,10 +92,10 @@ class PickleSource(Protocol):
 
 
 def read_pickle(source: PickleSource, makers: Makers, *, persistent: Callable[[Any], Any] | None = None) -> Any:
-    """Return the tree of plain values and records that a pickle describes.
+    """The tree of plain values and records that a pickle describes.
 
     Args:
-        source: where the pickle begins, any protocol; it is left where the pickle ends.
+        source: where the pickle begins, of any protocol; it is left where the pickle ends.
         makers: for each global name that the format may use, ``"module.attribute"``, the function of ours that is
             called in its place with the arguments found in the file.
         persistent: returns what stands for an object that lies outside the pickle, from the id that the pickle gives;

@@ -149,13 +149,10 @@ class _Views:
 
 
 def read_network_pickle(data: bytes | mmap.mmap) -> Any:
-    """Return the tree of a network pickle: plain values, tensors, `Module`, `Network` and `NumpyArray`.
+    """The tree of a network pickle, given whole: plain values, tensors, `Module`, `Network` and `NumpyArray`.
 
     The numbers of an array are left where they are until they are asked for, so that networks which nobody wants cost
     nothing; what is returned keeps ``data`` open.
-
-    Args:
-        data: the whole file.
 
     Raises:
         PickleRefused: it names anything that such files do not need, at any depth, or is damaged.

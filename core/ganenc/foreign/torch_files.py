@@ -30,10 +30,7 @@ _FOREIGN = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function|unsupp
 
 
 def load_tensor_file(file: BinaryIO) -> Any:
-    """Return what a tensor file holds, on the CPU: tensors in plain containers.
-
-    Args:
-        file: a seekable binary file at its start, in the zip or the older format.
+    """What a seekable tensor file, zip or older, holds: tensors on the CPU in plain containers.
 
     Raises:
         PickleRefused: it names anything but tensors and plain data, or is damaged.
@@ -126,11 +123,7 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def check_tensor(tensor: torch.Tensor, limit: int) -> torch.Tensor:
-    """Return a tensor detached, once it is sure that it holds its numbers in memory.
-
-    Args:
-        tensor: any tensor that came from a file of ``limit`` bytes.
-        limit: the most bytes its storage or its elements may take.
+    """A tensor, detached, once it is sure that it holds its numbers in memory, in at most ``limit`` bytes and a few.
 
     Raises:
         PickleRefused: it is sparse, quantised, without data, or larger than the file.
@@ -144,13 +137,7 @@ def check_tensor(tensor: torch.Tensor, limit: int) -> torch.Tensor:
 
 
 def tensor_from_storage(storage: Any, offset: Any, size: Any, stride: Any) -> torch.Tensor:
-    """Return the tensor that views a storage, as the format of pickled tensors describes it.
-
-    Args:
-        storage: a typed storage read by `load_tensor_file`.
-        offset: the first element.
-        size: the shape, a tuple of integers.
-        stride: the step along each axis, a tuple of integers.
+    """The tensor that views a typed storage from ``offset`` on, in steps of ``stride``, as pickled tensors have it.
 
     Raises:
         PickleRefused: the shape does not fit into the storage.

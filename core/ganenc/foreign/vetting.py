@@ -23,13 +23,7 @@ _MOST_AXES = 32
 
 
 def check_view(count: int, offset: Any, size: Any, stride: Any) -> int:
-    """Return how many elements a tensor has that views ``count`` numbers.
-
-    Args:
-        count: the numbers of its storage.
-        offset: the first element.
-        size: the shape, a tuple of integers.
-        stride: the step along each axis, a tuple of integers.
+    """How many elements a tensor has that views a storage of ``count`` numbers from ``offset`` on.
 
     Raises:
         PickleRefused: this is not of the right kind, or reaches beyond the storage.

@@ -16,7 +16,7 @@ from ganenc.models.releases import check_release, fetch_release
 from ganenc.models.resolving import read_spec, resolve
 from ganenc.models.weights import build_with_weights
 
-__all__ = ["load_encoder", "load_generator", "load_model"]
+__all__ = ["from_checkpoint", "load_encoder", "load_generator", "load_model"]
 
 
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
@@ -42,7 +42,7 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     if found.release is not None:
         fetch_release(found.name, found.release)
     if found.folder is None:
-        generator = _from_checkpoint(read_checkpoint(str(found.path)))
+        generator = _claimed(read_checkpoint(str(found.path)))
     else:
         spec = read_spec(found.folder, "generator")
         generator = build_with_weights(lambda: build_generator(spec), found.folder)
@@ -68,7 +68,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     check_device(device)
     found = resolve(source)
     if found.kind == "file":
-        return authors.load_encoder(source).to(device)
+        return authors.from_checkpoint(read_checkpoint(source)).to(device)
     folder = found.encoder
     if folder is None:
         raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
@@ -85,15 +85,23 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
     found = resolve(source)
     if found.kind == "file":
         check_device(device)
-        checkpoint = read_checkpoint(source)
-        if authors.recognises(checkpoint):
-            return authors.from_checkpoint(checkpoint).to(device)
-        return _from_checkpoint(checkpoint).freeze().to(device)
+        return from_checkpoint(read_checkpoint(source)).to(device)
     encodes = found.kind == "run" or found.config.get("kind") == "encoder"
     return load_encoder(source, device=device) if encodes else load_generator(source, device=device)
 
 
-def _from_checkpoint(checkpoint: Checkpoint) -> Generator:
+def from_checkpoint(checkpoint: Checkpoint) -> Generator | Encoder:
+    """The frozen generator, or the encoder of the paper's authors, that a foreign file holds.
+
+    Raises:
+        GanencError: if no family recognises the file, or several do, or it is damaged.
+    """
+    if authors.recognises(checkpoint):
+        return authors.from_checkpoint(checkpoint)
+    return _claimed(checkpoint).freeze()
+
+
+def _claimed(checkpoint: Checkpoint) -> Generator:
     """Ask every family whether the file is one of its own, and let the one that claims it build the generator."""
     claims: dict[str, Any] = {}
     silent: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganenc.foreign import load_encoder, published_spec, read_checkpoint
+from ganenc.models import load_encoder
 from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def test_recorded_outputs_are_reproduced(folder: Path) -> None:
 
 
 def test_spec_is_found_in_the_file(folder: Path) -> None:
-    spec = published_spec(read_checkpoint(folder / "encoder.pth"))
+    spec = load_encoder(folder / "encoder.pth").spec
     assert spec.size == (128, 128)
     assert [block.in_channels for block in spec.blocks] == [4, 8, 16, 32, 32, 32]
     assert (spec.residual, spec.start, spec.head_gain, spec.map_gain) == (0.111, "zero", 1.0, 1.0)

@@ -23,10 +23,8 @@ import fuzzing
 import pytest
 from fuzzing import networks
 from fuzzing.memory import peak_megabytes
-from ganenc.foreign import authors as published
 from ganenc.foreign import read_checkpoint
-from ganenc.models import load_model
-from ganenc.models import loading as models
+from ganenc.models import from_checkpoint, load_model
 from ganenc_registry.errors import GanencError
 
 SECONDS = 10.0
@@ -190,10 +188,8 @@ def damage_networks(first: int, count: int, sources: dict[str, Path]) -> collect
         rng = random.Random(number)
         name = rng.choice(sorted(sound))
         done, checkpoint = networks.damaged(rng, sound[name])
-        encodes = published.recognises(checkpoint)
-        read = published.from_checkpoint if encodes else models._from_checkpoint
         where = f"network {number} ({name}: {done})"
-        outcomes[outcome_of(functools.partial(read, checkpoint), where, str(checkpoint.path))] += 1
+        outcomes[outcome_of(functools.partial(from_checkpoint, checkpoint), where, str(checkpoint.path))] += 1
     return outcomes
 
 
