@@ -175,7 +175,7 @@ def make_spec(task: str, steps: int, quick: bool, folder: Path, place: str = "")
     """The run: the shipped generator of hands, with all that a run keeps; a small one for a quick look."""
     fields: dict[str, Any] = {
         "task": task,
-        "generator": "stylegan2-hands64",
+        "model": "stylegan2-hands64",
         "objective": {"backbone": "hands"},
         "optimiser": {"average": 0.99, "schedule": "cosine", "warmup": 3, "clip": 1.0},
         "data": {"batch": 2, "photos": [str(folder / "photos")] if task == "finetune" else []},
@@ -183,7 +183,7 @@ def make_spec(task: str, steps: int, quick: bool, folder: Path, place: str = "")
         "saving": {"checkpoint_every": 2, "log_every": 1, "grid_every": 3, "grid": 2},
     }
     if quick:
-        small = {"generator": str(folder / "small"), "objective": {"losses": {"mse": 5.0, "cos": 3.0}}}
+        small = {"model": str(folder / "small"), "objective": {"losses": {"mse": 5.0, "cos": 3.0}}}
         fields = merge(fields, small)
     if task == "finetune":
         start_from = folder / "pretrain" / "undisturbed" / "encoder"

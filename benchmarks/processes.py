@@ -97,7 +97,7 @@ def make_run(network: str, batch: int, steps: int, folder: Path, **others: Any) 
     small = {"losses": {"mse": 5.0, "cos": 3.0, "ssim": 1.0}}
     fields: dict[str, Any] = {
         "task": "pretrain",
-        "generator": model,
+        "model": model,
         "objective": {"backbone": "hands"} if spec.resolution == 64 else small,
         "data": {"batch": batch},
         "steps": steps,

@@ -38,7 +38,7 @@ def main(steps: int) -> None:
     """Train an encoder towards it for a moment, and print how the terms fell."""
     run = ganenc.preset(
         "pretrain",
-        generator="stylegan2-hands64",
+        model="stylegan2-hands64",
         encoder={"overrides": {"map_gain": 0.1}},
         objective={
             "losses": {"mse": 5.0, "cos": 3.0, "edges": {"weight": 2.0, "options": {"reach": 2}}},

@@ -1,6 +1,6 @@
 """A whole run from one file: ``python examples/from_spec.py``. Stopped and started again, it goes on where it was.
 
-The same from the command line: ``ganenc pretrain examples/run.yaml --out runs/from-spec``.
+The same from the command line: ``ganenc pretrain --run examples/run.yaml --out runs/from-spec``.
 """
 
 import sys

@@ -51,7 +51,7 @@ def test_from_the_spec_to_a_photo_in_the_shell(model: str, tmp_path: Path, capsy
     drawn = ganenc.Latents.load(tmp_path / "made" / "latents.safetensors", model=ganenc.model_hash(generator))
     assert len(drawn) == 2
     run = tmp_path / "run"
-    call("pretrain", "--generator", model, "--out", run, "--steps", 2, "--set", "data.batch=2", *FAST)
+    call("pretrain", "--model", model, "--out", run, "--steps", 2, "--set", "data.batch=2", *FAST)
     assert (run / "encoder" / "model.safetensors").is_file()
     photo = tmp_path / "made" / "0000.png"
     options: list[Any] = ["--encoder", run, "--method", "finetune", "--steps", 2, "--backbone", "none", *labels]

@@ -485,7 +485,7 @@ def test_a_network_in_memory_is_a_model_by_a_function(own: Registry, tmp_path: P
         ganenc.load_encoder("from-memory")
     blocks = [{"size": (8, 8), "in_channels": 4, "out_channels": 4}]
     plain = {"losses": {"mse": 1.0}, "attention": {"name": "none"}}
-    fields = {"task": "pretrain", "generator": "from-memory", "objective": plain, "data": {"batch": 1}, "steps": 1}
+    fields = {"task": "pretrain", "model": "from-memory", "objective": plain, "data": {"batch": 1}, "steps": 1}
     run = RunSpec.from_mapping({**fields, "encoder": {"overrides": {"blocks": blocks}}})
     assert ganenc.execute(run, tmp_path / "run").spec.size == (8, 8)
     ganenc.register("model", "no-generator")(lambda: 3)

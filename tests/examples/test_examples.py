@@ -156,7 +156,7 @@ def test_a_run_from_one_file(tmp_path: Path) -> None:
 
 def test_what_the_file_of_a_run_names_is_there() -> None:
     written, known = RunSpec.from_file(EXAMPLES / "run.yaml"), ganenc.registry()
-    assert written.generator in known.names("model")
+    assert written.model in known.names("model")
     assert written.objective.backbone.name in known.names("backbone")
     assert written.objective.attention.name in known.names("attention")
     assert set(written.objective.losses) <= set(known.names("loss"))

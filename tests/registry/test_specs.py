@@ -56,7 +56,7 @@ GENERATOR = GeneratorSpec(
 RUN = RunSpec.from_mapping(
     {
         "task": "finetune",
-        "generator": "models/my gan",
+        "model": "models/my gan",
         "encoder": {"weights": "runs/a/encoder", "overrides": {"blur": True, "residual": "sum"}},
         "objective": {
             "losses": {"mse": 1.0, "lpips": {"weight": 0.5, "options": {"side": 3}}, "other": {"name": "mse"}},
@@ -104,7 +104,7 @@ def test_a_run_is_written_whole() -> None:
     assert written["optimiser"]["clip"] == 0
     assert written["data"]["photos"] == ["fotos/ä*.jpg", "b"]
     assert "fotos/ä*.jpg" in RUN.to_yaml()
-    assert list(written)[:3] == ["task", "generator", "encoder"]
+    assert list(written)[:3] == ["task", "model", "encoder"]
 
 
 def generator(**fields: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ganenc.cli.options import (
     Candidates,
     Encoder,
     Json,
+    MaybeModel,
     MaybePhotos,
     Method,
     Out,
@@ -23,6 +24,7 @@ from ganenc.cli.options import (
     Set,
     Space,
     Steps,
+    given_fields,
     integers,
     read_settings,
 )
@@ -35,10 +37,7 @@ __all__ = ["invert", "read_spec"]
 def invert(
     photos: MaybePhotos = None,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="An installed model, a model folder, a checkpoint, or user/name."),
-    ] = None,
+    model: MaybeModel = None,
     out: Out,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
@@ -119,7 +118,7 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     from ganenc.models import resolve
 
     spec = InvertSpec() if config is None else InvertSpec.from_file(config)
-    told, over = _given(given), read_settings(settings)
+    told, over = given_fields(given), read_settings(settings)
     if not {**spec.to_mapping(), **told, **over}.get("model"):
         raise SpecError("No model is named; give --model.")
     if isinstance(over.get("method"), dict):
@@ -128,12 +127,6 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
         known = told.get("encoder", spec.encoder) or resolve(told.get("model", spec.model)).encoder
         told["method"] = {"name": default_method(known is not None), **told["method"]}
     return changed(changed(spec, told, where="--"), over)
-
-
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are not None, nested ones too."""
-    kept = {name: _given(value) if isinstance(value, dict) else value for name, value in fields.items()}
-    return {name: value for name, value in kept.items() if value is not None and value != {}}
 
 
 def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:

@@ -6,6 +6,7 @@ looked at is an argument (``list KIND``, ``spec NAME``, ``check NAME``); a model
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -15,9 +16,9 @@ import yaml
 from ganenc_registry.errors import SpecError
 
 __all__ = [
-    "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeOut", "MaybePhotos", "Method",
-    "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels", "integers", "of_method",
-    "read_settings",
+    "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeModel", "MaybeOut", "MaybePhotos",
+    "Method", "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels",
+    "given_fields", "integers", "of_method", "read_settings",
 ]  # fmt: skip
 
 _PHOTOS = typer.Argument(
@@ -34,6 +35,10 @@ Model = Annotated[
         help="An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub.",
     ),
 ]
+MaybeModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="An installed model, a model folder, a checkpoint, or user/name.")
+]
+"""For commands whose spec may name it."""
 Encoder = Annotated[
     str | None,
     typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own."),
@@ -94,6 +99,12 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
             f"{option} takes whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
         )
     return [int(word) for word in text.split(",")]
+
+
+def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not None, nested ones too."""
+    kept = {name: given_fields(value) if isinstance(value, Mapping) else value for name, value in fields.items()}
+    return {name: value for name, value in kept.items() if value is not None and value != {}}
 
 
 def read_settings(words: list[str] | None) -> dict[str, Any]:

@@ -139,11 +139,11 @@ def _spec_file(path: Path) -> Described:
 
 
 def _run(run: RunSpec, title: str) -> Described:
-    if not run.generator:
+    if not run.model:
         return Described(title, run=run)
-    named = describe(run.generator)
+    named = describe(run.model)
     if named.generator is None:
-        raise SpecError(f"generator: {run.generator} is no generator.")
+        raise SpecError(f"model: {run.model} is no generator.")
     return Described(title, named.generator, EncoderSpec.mirror(named.generator, **run.encoder.overrides), run)
 
 

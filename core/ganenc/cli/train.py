@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
-from ganenc_registry.errors import SpecError, UnknownNameError, nearest
-from ganenc_registry.specs import PRESETS, RunSpec, merge, read_mapping
+from ganenc_registry.errors import SpecError
+from ganenc_registry.fields import changed
+from ganenc_registry.specs import PRESETS, RunSpec, preset, read_mapping
 
+from ganenc import images
 from ganenc.cli.app import FAILED
-from ganenc.cli.console import Bar, say, show
-from ganenc.cli.options import Out, Set, TrainingLabels, read_settings
-from ganenc.models import resolve
+from ganenc.cli.console import Bar, complain, say, show
+from ganenc.cli.options import MaybeModel, MaybePhotos, Out, Set, TrainingLabels, given_fields, read_settings
+from ganenc.files import first_process
+from ganenc.inversion import written_labels
+from ganenc.jobs import execute
 
 __all__ = ["finetune", "pretrain"]
 
-Task = Literal["pretrain", "finetune"]
-Generator = Annotated[
-    str | None, typer.Option("--generator", "--model", "-m", help="An installed model, a model folder or a checkpoint.")
+Run = Annotated[
+    str,
+    typer.Option("--run", "-r", help=f"A run's YAML or JSON file, or a preset: {', '.join(PRESETS)}."),
 ]
 Start = Annotated[str | None, typer.Option("--encoder", "-e", help="The encoder to start from.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps in all.")]
@@ -27,138 +31,74 @@ Place = Annotated[str | None, typer.Option("--device", "-d", help="cpu, cuda, cu
 
 
 def pretrain(
-    run: Annotated[str, typer.Argument(help="A run's YAML or JSON file, or a preset.")] = "pretrain",
     *,
+    model: MaybeModel = None,
     out: Out,
-    generator: Generator = None,
+    run: Run = "pretrain",
     encoder: Start = None,
     steps: Steps = None,
     device: Place = None,
     settings: Set = None,
 ) -> None:
-    """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted."""
-    fields = _given(generator, encoder, steps, device)
-    _carry_out(_resolve(run, "pretrain", merge(fields, read_settings(settings))), out)
+    """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted.
+
+    --set reaches every field of the run by its path, as in --set optimiser.rate=0.01 or --set
+    objective.attention.name=center; `ganenc spec PRESET` shows them.
+    """
+    given = {"model": model, "encoder": {"weights": encoder}, "steps": steps, "device": device}
+    _carry_out(_spec("pretrain", run, given, settings), out)
 
 
 def finetune(
-    run: Annotated[str, typer.Argument(help="A run's YAML or JSON file, or a preset.")] = "finetune",
+    photos: MaybePhotos = None,
     *,
+    model: MaybeModel = None,
     out: Out,
-    photos: Annotated[
-        list[str] | None, typer.Option("--photos", "-p", help="Files, folders or patterns; may be given again.")
-    ] = None,
-    generator: Generator = None,
+    run: Run = "finetune",
     encoder: Start = None,
     labels: TrainingLabels = None,
     steps: Steps = None,
     device: Place = None,
     settings: Set = None,
 ) -> None:
-    """Fine-tune an encoder on photos. The same command resumes a run that was interrupted."""
-    fields = _given(generator, encoder, steps, device)
-    fields["data"] = {"photos": list(photos)} if photos else {}
-    if labels is not None:
-        fields["data"]["labels"] = _classes(labels, merge(fields, read_settings(settings)), run)
-    spec = _with_start(_resolve(run, "finetune", merge(fields, read_settings(settings))))
-    if not spec.data.photos:
-        raise SpecError("The run names no photos; give --photos, a folder, files or a pattern.")
-    broken = _carry_out(spec, out)
-    if broken:
-        say(f"Error: {len(broken)} photos could not be read and were left out: {', '.join(map(str, broken))}.")
-        raise typer.Exit(FAILED)
+    """Fine-tune an encoder on photos. The same command resumes a run that was interrupted.
 
-
-def _classes(labels: str, fields: Mapping[str, Any], run: str) -> list[int]:
-    """The classes of the run's photos, in their order.
-
-    Raises:
-        SpecError: if they are to be found instead of given.
+    It starts from the model's own encoder, best before it saw photos. --set reaches every field of the run by its
+    path, as `ganenc pretrain` does.
     """
-    from ganenc import images
-    from ganenc.inversion import written_labels
-
-    photos = _resolve(run, "finetune", fields).data.photos
-    return written_labels(labels, images.find(photos) if photos else [])
-
-
-def _given(generator: str | None, encoder: str | None, steps: int | None, device: str | None) -> dict[str, Any]:
-    """The fields of the spec that options give."""
-    fields = {"generator": generator, "steps": steps, "device": device}
-    given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
-    if encoder is not None:
-        given["encoder"] = {"weights": encoder}
-    return given
+    given: dict[str, Any] = {"model": model, "encoder": {"weights": encoder}, "steps": steps, "device": device}
+    given["data"] = {"photos": photos}
+    spec = _spec("finetune", run, given, settings)
+    if labels is not None:
+        classes = written_labels(labels, images.find(spec.data.photos) if spec.data.photos else [])
+        spec = changed(spec, {"data.labels": classes}, where="--labels")
+    _carry_out(spec, out)
 
 
-def _resolve(run: str, task: Task, over: Mapping[str, Any]) -> RunSpec:
+def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | None) -> RunSpec:
     """A file or preset, with what options say => the run's spec.
 
     Raises:
-        UnknownNameError: if it is neither.
-        SpecError: if a field is wrong, or the run is of the other task.
+        SpecError: if it is neither, a field is wrong, or the run is of the other task.
     """
-    if Path(run).is_file():
-        base: Mapping[str, Any] = read_mapping(run)
-        where = run
-    elif run in PRESETS:
-        base, where = PRESETS[run], f"the preset {run}"
-    else:
-        raise UnknownNameError(
-            f"There is no file or preset {run!r}{nearest(run, PRESETS)}; presets are {', '.join(PRESETS)}."
-        )
-    fields = merge(base, over)
-    if fields.get("task", task) != task:
-        raise SpecError(f"{where} is a run of the task {fields['task']!r}; use `ganenc {fields['task']}`.")
-    fields["task"] = task
-    spec = RunSpec.from_mapping(_with_backbone(fields), where=where)
-    if not spec.generator:
-        raise SpecError(
-            "The run names no generator; give --generator, an installed model, a model folder or a checkpoint."
-        )
-    return spec
+    file = Path(run).is_file()
+    spec = RunSpec.from_mapping({"task": task, **read_mapping(run)}, where=run) if file else preset(run)
+    if spec.task != task:
+        raise SpecError(f"--run {run} is a run of the task {spec.task!r}; use `ganenc {spec.task}`.")
+    return changed(changed(spec, given_fields(given), where="--"), read_settings(settings))
 
 
-def _with_backbone(fields: dict[str, Any]) -> dict[str, Any]:
-    """The backbone that the model's config names, where the run names none."""
-    objective = fields.get("objective", {})
-    if not fields.get("generator") or not isinstance(objective, Mapping) or "backbone" in objective:
-        return fields
-    own = resolve(str(fields["generator"])).info.get("backbone")
-    return merge(fields, {"objective": {"backbone": own}}) if own else fields
-
-
-def _with_start(spec: RunSpec) -> RunSpec:
-    """The encoder to fine-tune, where the run names none: the model's, best before it saw photos.
-
-    Raises:
-        SpecError: if the model has none.
-    """
-    if spec.encoder.weights:
-        return spec
-    found = resolve(spec.generator)
-    own = found.inside("encoder-pretrained") or found.encoder
-    if own is None:
-        raise SpecError(
-            f"{spec.generator} has no encoder to fine-tune; train one with `ganenc pretrain`, give --encoder."
-        )
-    return spec.model_copy(update={"encoder": spec.encoder.model_copy(update={"weights": str(own)})})
-
-
-def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
-    """Run with a progress bar; the photos that could not be read are named and returned."""
-    from ganenc.files import first_process
-    from ganenc.jobs import execute
-
-    first: list[int] = []
+def _carry_out(spec: RunSpec, out: Path) -> None:
+    """Run with a progress bar; photos that cannot be read are named."""
     broken: list[Path] = []
+    begun = False
 
     def on_step(step: int, steps: int, terms: Mapping[str, float]) -> None:
-        if not first:
-            first.append(step)
+        nonlocal begun
+        if not begun:
             bar.restart(max(step - spec.saving.log_every, 0), steps)
-        loss = f", loss {terms['total']:.4g}" if "total" in terms else ""
-        bar.update(step, f"step {step} of {steps}{loss}")
+        begun = True
+        bar.update(step, f"step {step} of {steps}, loss {terms['total']:.4g}")
 
     def on_start(sentences: Sequence[str]) -> None:
         for sentence in sentences:
@@ -178,4 +118,6 @@ def _carry_out(spec: RunSpec, out: Path) -> list[Path]:
         raise typer.Exit(FAILED) from None
     if first_process():
         show(f"Encoder: {out / 'encoder'}\nReport: {out / 'report.html'}")
-    return broken
+    if broken:
+        complain(f"{len(broken)} photos could not be read and were left out: {', '.join(map(str, broken))}.")
+        raise typer.Exit(FAILED)

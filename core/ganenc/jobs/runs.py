@@ -47,11 +47,11 @@ def execute(
     Raises:
         GanencError: if something that the spec names is not there, or does not fit.
     """
-    if not run.generator:
-        raise SpecError("generator: this run names none; give a shipped model, a model folder or a checkpoint.")
+    if not run.model:
+        raise SpecError("model: this run names none; give a shipped model, a model folder or a checkpoint.")
     processes = Processes(run.device)
-    generator = load_generator(run.generator, device=check_device(processes.device))
-    own = resolve(run.generator).info.get("backbone")
+    generator = load_generator(run.model, device=check_device(processes.device))
+    own = resolve(run.model).info.get("backbone")
     sink, started = RunFolder(folder), time.monotonic()
     resumed = bool(sink.checkpoints())
     if run.task == "pretrain":
@@ -70,12 +70,11 @@ def execute(
 def _with_encoder(run: RunSpec) -> RunSpec:
     if run.encoder.weights:
         return run
-    found = resolve(run.generator)
+    found = resolve(run.model)
     own = found.inside("encoder-pretrained") or found.encoder
     if own is None:
         raise SpecError(
-            f"encoder.weights: {run.generator} has no encoder to fine-tune; train one with `ganenc pretrain`, or name"
-            " one."
+            f"encoder.weights: {run.model} has no encoder to fine-tune; train one with `ganenc pretrain`, or name one."
         )
     return run.model_copy(update={"encoder": run.encoder.model_copy(update={"weights": str(own)})})
 

@@ -46,7 +46,7 @@ def run_report(
         numbers["loss at the end"] = f"{last['total']:.4g}"
     if seconds is not None:
         numbers["time"] = duration(seconds)
-    settings = {"generator": run.generator, "task": run.task, "device": run.device, "seed": run.seed}
+    settings = {"model": run.model, "task": run.task, "device": run.device, "seed": run.seed}
     said = {"hash of the generator's weights": generator_hash, "ended early": stopped}
     return render(
         "run.html",

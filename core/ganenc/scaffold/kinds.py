@@ -32,7 +32,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
     ),
     "block": Scaffold(
         "Two convolutions beside a shortcut, with group norm",
-        "ganenc pretrain pretrain --generator MODEL --set encoder.overrides.block=$called --out runs/$called",
+        "ganenc pretrain --model MODEL --set encoder.overrides.block=$called --out runs/$called",
         "trains an encoder that is built of it",
     ),
     "attention": Scaffold(

@@ -17,7 +17,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ganenc.Generator,
     folder = tmp_path_factory.mktemp("runs") / "ripples"
     run = ganenc.RunSpec.from_file(Path(__file__).parents[1] / "run.yaml")
     encoder = ganenc.execute(run.model_copy(update={"steps": STEPS}), folder)
-    return ganenc.load_generator(run.generator), encoder, folder
+    return ganenc.load_generator(run.model), encoder, folder
 
 
 def test_the_encoder_mirrors_the_generator(trained: tuple[ganenc.Generator, ganenc.Encoder, Path]) -> None:

@@ -122,7 +122,7 @@ def encoders(
     generator = load_generator(folder)
     training, _ = split_kept_out(photos)
     fields: dict[str, Any] = {
-        "generator": model,
+        "model": model,
         "objective": {"backbone": "hands", "attention": {"name": "none"}},  # Two views more take twice the time.
         "saving": {"grid": 12, "checkpoint_every": 250},
     }

@@ -193,7 +193,7 @@ class RunSpec(Spec):
     """A run, whole."""
 
     task: Literal["pretrain", "finetune"] = Field(description="train on synthesized images, or on photos")
-    generator: str = Field("", description="a shipped model, a model folder or a checkpoint")
+    model: str = Field("", description="a shipped model, a model folder, a checkpoint or user/name on the Hub")
     encoder: EncoderChoice = EncoderChoice()
     objective: ObjectiveSpec = ObjectiveSpec()
     recipe: Choice = Field(

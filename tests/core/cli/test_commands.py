@@ -21,7 +21,7 @@ from ganenc.latents import Latents
 from ganenc.models import load_generator, model_hash, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry import Contribution, PluginStatus, Registry, registry
-from ganenc_registry.specs import Choice, EncoderSpec, GeneratorSpec, InvertSpec, Map, Prior, RunSpec, Styles
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec, InvertSpec, Map, Prior, RunSpec, Styles
 from PIL import Image
 from torch import Tensor, nn
 
@@ -251,7 +251,7 @@ class TestSpec:
         assert run("spec", "paper-finetune", "--json").json()["run"]["steps"] == 3500
         assert "steps: 3500" in run("spec", "paper-finetune").out
         path = tmp_path / "run.yaml"
-        spec = RunSpec(task="pretrain", generator=str(model), steps=3, encoder={"overrides": {"blur": True}})
+        spec = RunSpec(task="pretrain", model=str(model), steps=3, encoder={"overrides": {"blur": True}})
         path.write_text(spec.to_yaml())
         found = run("spec", path, "--json").json()
         assert found["run"]["steps"] == 3
@@ -466,13 +466,13 @@ def test_generate_writes_images_and_latents_that_make_them_again(run: Any, model
 class TestTraining:
     def test_pretrain_leaves_an_encoder_and_a_report_and_resumes(self, run: Any, model: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
-        words = ("pretrain", "--generator", model, "--out", out, "--steps", 4, "--set", "data.batch=2")
+        words = ("pretrain", "--model", model, "--out", out, "--steps", 4, "--set", "data.batch=2")
         words += ("--set", "saving.log_every=2", "--set", "saving.checkpoint_every=2", "--set", "optimiser.rate=1e-3")
         ran = run(*words)
         assert ran.code == 0, ran.err
         spec = RunSpec.from_file(out / "run.yaml")
         assert (spec.steps, spec.data.batch, spec.optimiser.rate) == (4, 2, 0.001)
-        assert spec.objective.backbone == Choice(name=ToyBackbone.name)
+        assert spec.objective.backbone is None, "the model's own, wherever it is carried out"
         assert (out / "encoder" / "model.safetensors").is_file()
         assert "4 of 4" in (out / "report.html").read_text()
         before = (out / "encoder" / "model.safetensors").read_bytes()
@@ -489,7 +489,7 @@ class TestTraining:
     ) -> None:
         (photos / "broken.png").write_text("no photo")
         out = tmp_path / "run"
-        words = ("finetune", "--generator", model, "--photos", photos, "--out", out, "--steps", 2)
+        words = ("finetune", photos, "--model", model, "--out", out, "--steps", 2)
         ran = run(*words, "--set", "saving.log_every=1")
         assert ran.code == 1
         assert "broken.png" in ran.err
@@ -497,12 +497,12 @@ class TestTraining:
         assert (out / "encoder" / "model.safetensors").is_file()
 
     def test_wrong_settings_are_told(self, run: Any, model: Path, tmp_path: Path) -> None:
-        words = ("pretrain", "--generator", model, "--out", tmp_path / "run")
+        words = ("pretrain", "--model", model, "--out", tmp_path / "run")
         ran = run(*words, "--set", "optimiser.rte=1")
         assert ran.code == 2
         assert "'rate'" in ran.err
         assert run(*words, "--set", "optimiser").code == 2
-        ran = run("finetune", "paper-pretrain-s1", "--generator", model, "--out", tmp_path / "run")
+        ran = run("finetune", "--run", "paper-pretrain-s1", "--model", model, "--out", tmp_path / "run")
         assert ran.code == 2
         assert "ganenc pretrain" in ran.err
         assert not (tmp_path / "run").exists()

@@ -241,7 +241,7 @@ class TestEvaluate:
 
 
 def test_a_training_takes_classes_from_folders(run: Any, photos: Path, model: Path, tmp_path: Path) -> None:
-    words = ("finetune", "--generator", model, "--photos", photos, "--out", tmp_path / "run", "--steps", 1)
+    words = ("finetune", photos, "--model", model, "--out", tmp_path / "run", "--steps", 1)
     code, _, err = run(*words, "--labels", "folders")
     assert code == 0, err
     assert RunSpec.from_file(tmp_path / "run" / "run.yaml").data.labels == tuple(TRUE.values())

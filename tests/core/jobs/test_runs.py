@@ -60,7 +60,7 @@ def rows(folder: Path) -> list[dict[str, float]]:
 def test_a_spec_in_a_file_is_carried_out_whole(model: str, photos: Path, tmp_path: Path) -> None:
     spec = f"""
 task: finetune
-generator: {model}
+model: {model}
 encoder: {{weights: {model}}}
 objective: {{backbone: tiny}}
 data: {{photos: [{photos}], batch: 2}}
@@ -89,7 +89,7 @@ saving: {{log_every: 1}}
 
 @pytest.mark.parametrize("name", ["paper-pretrain-s1", "paper-pretrain-s2", "paper-finetune"])
 def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"generator": model, "steps": 2, "saving": SAVING, "objective": {"backbone": "tiny"}}
+    fields: dict[str, Any] = {"model": model, "steps": 2, "saving": SAVING, "objective": {"backbone": "tiny"}}
     if name == "paper-finetune":
         fields |= {"data": {"photos": [str(photos)]}, "encoder": {"weights": model}}
     trained = execute(preset(name, **fields), tmp_path / "out")
@@ -113,7 +113,7 @@ def test_the_presets_of_the_paper_run(name: str, model: str, photos: Path, tmp_p
 
 
 def test_strategy_1_loads_a_backbone_only_to_log_images(model: str, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"generator": model, "steps": 1, "saving": SAVING}
+    fields: dict[str, Any] = {"model": model, "steps": 1, "saving": SAVING}
     run = preset("paper-pretrain-s1", **fields, objective={"backbone": "not-there"})
     quiet = execute(run, tmp_path / "quiet")
     logging = {"log_images": True, "backbone": "tiny"}
@@ -127,7 +127,7 @@ def test_the_seed_decides_weights_and_data(model: str, tmp_path: Path) -> None:
     hashes = []
     for i, seed in enumerate((1, 1, 2)):
         torch.manual_seed(i)
-        hashes.append(model_hash(execute(run_spec(generator=model, seed=seed, steps=1), tmp_path / str(i))))
+        hashes.append(model_hash(execute(run_spec(model=model, seed=seed, steps=1), tmp_path / str(i))))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -164,9 +164,7 @@ def test_epochs_are_passes_over_the_photos(
 
 def test_photos_and_synthesized_images_can_take_turns(model: str, photos: Path, tmp_path: Path) -> None:
     data = {"photos": [str(photos)], "photo_share": 0.5, "batch": 2}
-    run = run_spec(
-        task="finetune", generator=model, data=data, saving=SAVING, objective={"latent": {"on_photos": False}}
-    )
+    run = run_spec(task="finetune", model=model, data=data, saving=SAVING, objective={"latent": {"on_photos": False}})
     execute(run, tmp_path / "out")
     # A photo has no true latents, so here it has no latent terms.
     assert ["latent/w/mse" in row for row in rows(tmp_path / "out")] == [True, False] * 4
@@ -184,54 +182,50 @@ def test_broken_photos_are_named_and_their_labels_left_out(
     monkeypatch.setattr(runs_module, "finetune", caught)
     monkeypatch.setattr(runs_module, "_write_page", lambda *_: None)
     for labels in ([5, 6, 7, 8], [3]):
-        run = run_spec(task="finetune", generator=model, data={"photos": [str(photos)], "labels": labels})
+        run = run_spec(task="finetune", model=model, data={"photos": [str(photos)], "labels": labels})
         with pytest.warns(UserWarning, match=r"1\.png"):
             execute(run, tmp_path / "out")
     assert given == [(3, [5, 7, 8]), (3, [3])]
     # Three photos are left, but which labels are theirs?
-    run = run_spec(task="finetune", generator=model, data={"photos": [str(photos)], "labels": [5, 6, 7]})
+    run = run_spec(task="finetune", model=model, data={"photos": [str(photos)], "labels": [5, 6, 7]})
     with pytest.warns(UserWarning, match=r"1\.png"), pytest.raises(TrainingError, match="4 photos and 3 labels"):
         execute(run, tmp_path / "out")
 
 
 def test_what_a_spec_lacks_is_named(model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SpecError, match="generator: this run names none"):
+    with pytest.raises(SpecError, match="model: this run names none"):
         execute(run_spec(), tmp_path / "out")
     with pytest.raises(SpecError, match="a 'finetune' run needs photos"):
-        execute(run_spec(task="finetune", generator=model), tmp_path / "out")
+        execute(run_spec(task="finetune", model=model), tmp_path / "out")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="'cuda' is not here"):
-        execute(run_spec(generator=model, device="cuda"), tmp_path / "out")
+        execute(run_spec(model=model, device="cuda"), tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="no photo in"):
-        execute(
-            run_spec(task="finetune", generator=model, data={"photos": [str(tmp_path / "empty")]}), tmp_path / "out"
-        )
+        execute(run_spec(task="finetune", model=model, data={"photos": [str(tmp_path / "empty")]}), tmp_path / "out")
     (tmp_path / "empty" / "a.png").write_bytes(b"")
     with (
         pytest.warns(UserWarning, match=r"a\.png"),
         pytest.raises(TrainingError, match=r"None of the photos in .*empty could be read"),
     ):
-        execute(
-            run_spec(task="finetune", generator=model, data={"photos": [str(tmp_path / "empty")]}), tmp_path / "out"
-        )
+        execute(run_spec(task="finetune", model=model, data={"photos": [str(tmp_path / "empty")]}), tmp_path / "out")
     labels = {"photos": [str(photos)], "labels": [1, 2]}
     with pytest.raises(TrainingError, match="4 photos and 2 labels"):
-        execute(run_spec(task="finetune", generator=model, data=labels), tmp_path / "out")
+        execute(run_spec(task="finetune", model=model, data=labels), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_overrides_build_an_encoder_or_must_agree_with_its_weights(model: str, tmp_path: Path) -> None:
     blocks = [{"size": [8, 8], "in_channels": 5, "out_channels": 5, "convolutions": 1, "downscale": "none"}]
     overrides = {"blocks": blocks, "noise": "none"}
-    made = execute(run_spec(generator=model, steps=1, encoder={"overrides": overrides}), tmp_path / "made")
+    made = execute(run_spec(model=model, steps=1, encoder={"overrides": overrides}), tmp_path / "made")
     assert made.spec.blocks == (
         BlockShape(size=(8, 8), in_channels=5, out_channels=5, convolutions=1, downscale="none"),
     )
     start = str(tmp_path / "made" / "encoder")
-    agreeing = run_spec(generator=model, steps=1, encoder={"weights": start, "overrides": overrides})
+    agreeing = run_spec(model=model, steps=1, encoder={"weights": start, "overrides": overrides})
     assert execute(agreeing, tmp_path / "agreeing").spec == made.spec
-    wrong = run_spec(generator=model, steps=1, encoder={"weights": start, "overrides": {**overrides, "blur": True}})
+    wrong = run_spec(model=model, steps=1, encoder={"weights": start, "overrides": {**overrides, "blur": True}})
     with pytest.raises(SpecError, match=r"encoder\.overrides\.blur: the weights .* have another; drop one"):
         execute(wrong, tmp_path / "wrong")
 

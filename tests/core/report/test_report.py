@@ -205,7 +205,7 @@ def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
     target, made = pair
     place = ReportedPlace(bad, target, made, [(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)])
     rows = [{"step": step, f"{bad}/{bad}": 1.0 + step, "total": 1.0} for step in range(3)]
-    run = preset("pretrain", generator=bad, steps=4)
+    run = preset("pretrain", model=bad, steps=4)
     pages = [
         inversion_report(
             title=bad, target=target, reconstruction=made, metrics={bad: 1.0},
@@ -329,7 +329,7 @@ class TestCharts:
     )
     def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
         rows = [{"step": step, "<x>": value} for step, value in enumerate(values)]
-        html = run_report(title="x", run=preset("pretrain", generator="a-model", steps=40), history=rows)
+        html = run_report(title="x", run=preset("pretrain", model="a-model", steps=40), history=rows)
         page = Page(html)
         assert html.count("<svg") == (2 if min(values) > 0 else 1)
         assert "<x>" in page.text
@@ -402,7 +402,7 @@ class TestSummary:
 class TestRunReport:
     def test_it_shows_curves_grids_and_the_spec(self, pair: tuple[Tensor, Tensor]) -> None:
         grid = images.to_uint8(pair[0])
-        run = preset("pretrain", generator="a-model", steps=40)
+        run = preset("pretrain", model="a-model", steps=40)
         page = Page(run_report(title="t", run=run, history=HISTORY, grids={9: grid, 29: grid, 1: grid}))
         page.assert_alone()
         assert "29 of 40" in page.text
@@ -411,7 +411,7 @@ class TestRunReport:
         assert np.array_equal(page.images()["Step 1"], grid.permute(1, 2, 0))
 
     def test_it_shows_where_the_attention_looks_if_that_is_known(self, pair: tuple[Tensor, Tensor]) -> None:
-        run, seen = preset("finetune", generator="a-model"), images.to_uint8(pair[1])
+        run, seen = preset("finetune", model="a-model"), images.to_uint8(pair[1])
         assert "Where the attention looks" not in Page(run_report(title="t", run=run, history=[])).text
         page = Page(run_report(title="t", run=run, history=[], attention=seen))
         assert "Where the attention looks" in page.text

@@ -239,7 +239,7 @@ def test_execute_resumes_the_run_of_a_folder(
     monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
     known.add_value("generator", "toy", ToyGenerator)
     save_pretrained(toy, tmp_path / "toy")
-    run = run_spec(generator=str(tmp_path / "toy"), seed=3)
+    run = run_spec(model=str(tmp_path / "toy"), seed=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         whole = execute(run, tmp_path / "whole")
