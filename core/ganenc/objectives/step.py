@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import cast
 
 import torch
@@ -53,39 +53,28 @@ class StepOutcome:
     """(N, C, H, W), not clamped; None where the step did not make it."""
 
 
+@dataclass(eq=False)
 class EncoderStep:
-    """Computes the loss of a batch. The generator and the objective are frozen; gradients reach the encoder alone.
+    """Computes the loss of a batch. The generator and the objective are frozen; gradients reach the encoder alone."""
 
-    Args:
-        generator: frozen here.
-        encoder: what is trained.
-        objective: what it is trained towards.
-        image_gradient: whether image losses reach the encoder. Without them (strategy 1 of section 4.3, as its
-            published code has it) the latent loss alone does, and the generator does not run.
-        log_images: where image losses reach nothing, whether to compute them for the log.
-        latent_on_photos: on photos, compare E(y) with E(G(E(y))), gradient on both sides.
-        checkpointing: keep nothing of the passes of encoder and generator and do them anew for the gradient, so that
-            the memory of one of them is held at a time. An encoder whose norm gathers statistics is not done anew.
-    """
+    generator: Generator
+    encoder: Encoder
+    objective: Objective
+    _: KW_ONLY
+    image_gradient: bool = True
+    """Whether image losses reach the encoder. Without them (strategy 1 of section 4.3, as its published code has it)
+    the latent loss alone does, and the generator does not run."""
+    log_images: bool = False
+    """Where image losses reach nothing, whether to compute them for the log."""
+    latent_on_photos: bool = True
+    """On photos, compare E(y) with E(G(E(y))), gradient on both sides."""
+    checkpointing: bool = False
+    """Keep nothing of the passes of encoder and generator and do them anew for the gradient, so that the memory of one
+    of them is held at a time. An encoder whose norm gathers statistics is not done anew."""
 
-    def __init__(
-        self,
-        generator: Generator,
-        encoder: Encoder,
-        objective: Objective,
-        *,
-        image_gradient: bool = True,
-        log_images: bool = False,
-        latent_on_photos: bool = True,
-        checkpointing: bool = False,
-    ) -> None:
-        self.generator = generator.freeze()
-        self.encoder = encoder
-        self.objective = objective.requires_grad_(False)
-        self.image_gradient = image_gradient
-        self.log_images = log_images
-        self.latent_on_photos = latent_on_photos
-        self.checkpointing = checkpointing
+    def __post_init__(self) -> None:
+        self.generator.freeze()
+        self.objective.requires_grad_(False)
 
     def __call__(self, batch: Batch, reference: Reference | None = None) -> StepOutcome:
         """The loss of a batch.

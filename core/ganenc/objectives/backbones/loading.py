@@ -22,11 +22,7 @@ _loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by cla
 
 
 def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
-    """Load a registered backbone, frozen; asked for again on the same device, it is the same one.
-
-    Args:
-        choice: a registered name, with its options if it has any, or a backbone at hand, which is frozen and moved.
-        device: where it is to be.
+    """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device.
 
     Raises:
         UnknownNameError: if no backbone has that name.
