@@ -16,6 +16,7 @@ from ganenc_registry.errors import GanencError, SpecError
 from ganenc_registry.registry import registry
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
+from ganenc_registry.specs.presets import merge
 
 __all__ = ["changed", "check_choices", "choices", "field_paths"]
 
@@ -63,6 +64,7 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
     Args:
         spec: as it was.
         values: by path, or nested as fields are; what has no place yet, such as an option that was not given, gets one.
+            They are merged as `merge` does it: with another name, a component loses the options of the former.
         where: where they come from, for errors.
 
     Raises:
@@ -73,14 +75,17 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
         *above, last = path.split(".")
         if (above or [last])[0] not in type(spec).model_fields:
             raise SpecError(f"{where} {path}: there is no such field{_nearest(path, field_paths(spec))}.")
-        node = tree
+        node: Any = tree
         for step in above:
-            if node.get(step) is None:
-                node[step] = {}
-            node = node[step]
-            if not isinstance(node, dict):
+            if not isinstance(node, Mapping):
+                break
+            node = node.get(step)
+            if not isinstance(node, Mapping | None):
                 raise SpecError(f"{where} {path}: {step!r} is a value, so it has no fields.")
-        node[last] = value
+        over = {last: value}
+        for step in reversed(above):
+            over = {step: over}
+        tree = merge(tree, over)
     return type(spec).from_mapping(tree, where=where)
 
 

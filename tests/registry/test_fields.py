@@ -10,7 +10,7 @@ from ganenc_registry import registry
 from ganenc_registry.components import Component
 from ganenc_registry.errors import SpecError, UnknownNameError
 from ganenc_registry.fields import changed, check_choices, choices, field_paths
-from ganenc_registry.specs import Choice, InvertSpec, Spec
+from ganenc_registry.specs import Choice, InvertSpec, ObjectiveSpec, Spec
 from pydantic import Field
 
 
@@ -100,3 +100,12 @@ def test_paths_name_the_options_of_what_is_chosen_or_else_of_all_that_could_be()
         ("method", "inverter"),
         ("align", "aligner"),
     ]
+
+
+def test_another_name_takes_other_options_and_a_number_is_a_weight() -> None:
+    losses = {"mse": {"weight": 2, "options": {}}, "again": {"name": "mse", "weight": 3}}
+    spec = ObjectiveSpec(losses=losses, attention={"name": "center", "options": {"weights": [5, 9]}})
+    found = changed(spec, {"attention.name": "none", "losses.again": 7})
+    assert found.attention == Choice(name="none")
+    assert (found.losses["again"].name, found.losses["again"].weight) == ("mse", 7.0)
+    assert changed(spec, {"attention.options.weights": [1, 2]}).attention.options == {"weights": [1, 2]}
