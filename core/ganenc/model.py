@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import Choice, ObjectiveSpec
+from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
 from ganenc.editing import Direction, Edited, edit_along, edit_between, edit_by_mixing, load_direction, read_boundary
@@ -134,8 +134,7 @@ class Model(Parts):
             targets, self.generator, self.encoder, method, labels=given, candidates=candidates, objective=objective,
             seed=seed, on_step=on_step,
         )  # fmt: skip
-        align = None if align is None or align == "none" else Choice.of(align).to_mapping()
-        done = replace(done, settings={**done.settings, "fit": fit, "align": align})
+        done = replace(done, settings={**done.settings, **read[0].read_with})
         compared = objective if inverter.needs_objective else None
         return Inverted(**vars(done), photos=tuple(read), model=self, objective=compared, one_pass=inverter.one_pass)
 

@@ -132,7 +132,8 @@ class Encoder(nn.Module):
         if labels is None:
             wanted = f"int64 (N,) below {classes} or rows (N, {classes})"
             raise LatentsError(f"This encoder is conditional: give labels, {wanted}.")
-        found = check_labels(labels, classes, len(images), of="this encoder").to(self.embedding.device)
+        found = check_labels(labels, classes, len(images), shared=False, of="this encoder")
+        found = found.to(self.embedding.device)
         return self.embedding[found] if found.ndim == 1 else found.to(self.embedding) @ self.embedding
 
 

@@ -26,7 +26,13 @@ def need_classes(classes: int, of: str) -> None:
 
 
 def check_labels(
-    given: LabelsGiven, classes: int, count: int | None = None, *, of: str = "the model", what: str = "Labels"
+    given: LabelsGiven,
+    classes: int,
+    count: int | None = None,
+    *,
+    shared: bool = True,
+    of: str = "the model",
+    what: str = "Labels",
 ) -> Tensor:
     """Labels as int64 (N,), or as rows (N, classes) if they were given so.
 
@@ -36,6 +42,7 @@ def check_labels(
         given: one for each sample or one for all.
         classes: how many there are.
         count: N, where it is known.
+        shared: whether one may stand for all.
         of: whose classes they are.
         what: they are called.
 
@@ -50,10 +57,9 @@ def check_labels(
     if not rows and not (found.ndim == 1 and whole):
         shape = f"{tuple(found.shape)} of {found.dtype}"
         raise LatentsError(f"{what} are whole numbers (N,) or rows (N, {classes}); these are {shape}.")
-    if count is not None and len(found) not in (1, count):
-        raise LatentsError(
-            f"{len(found)} {what.lower()} are given for {count} samples; give one for each, or one for all."
-        )
+    if count is not None and len(found) != count and not (shared and len(found) == 1):
+        remedy = "give one for each, or one for all" if shared else "give one for each"
+        raise LatentsError(f"{len(found)} {what.lower()} are given for {count} samples; {remedy}.")
     if not rows:
         found = found.long()
         outside = sorted({label for label in found.tolist() if not 0 <= label < classes}) if found.is_cpu else []

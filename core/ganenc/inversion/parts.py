@@ -126,7 +126,9 @@ class Parts:
         if isinstance(photo, Photo):
             return photo
         aligner = self.aligner(align, attention)
-        return read_photo(photo, self.generator.spec, fit=fit, aligner=aligner, labels=labels)
+        found = read_photo(photo, self.generator.spec, fit=fit, aligner=aligner, labels=labels)
+        chosen = None if align is None or aligner is None else Choice.of(align).to_mapping()
+        return replace(found, read_with={"fit": fit, "align": chosen})
 
     def aligner(self, align: Method | None, attention: Choice | None = None) -> Aligner | None:
         """A registered aligner with its options, built once; None for ``none``. See `read` for the attention.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ganenc_registry.errors import ImageError
 from ganenc_registry.specs import GeneratorSpec
@@ -41,6 +42,8 @@ class Photo:
     picture: Image.Image | None = field(default=None, repr=False)
     """The whole photo, decoded, where there is a transform; where it was let go, it is read again."""
     value_range: Range = (-1.0, 1.0)
+    read_with: Mapping[str, Any] = field(default_factory=lambda: {"fit": "cover", "align": None})
+    """How it was brought to size, as plain data: ``fit``, and ``align`` with its name and options or None."""
 
     @cached_property
     def whole(self) -> Tensor | None:

@@ -131,8 +131,9 @@ class Inverted(Inversion):
             "photo": str(photo.source) if isinstance(photo.source, str | Path) else photo.name,
             "model": model.source,
             "model_hash": model.hash,
-            **{name: self.settings[name] for name in ("seed", "fit", "align")},
             "method": self.method,
+            "seed": self.settings["seed"],
+            **photo.read_with,
             "steps": len(history),
             "metric_settings": {name: metric.words(self.targets) for name, metric in model.metrics().items()},
             "settings": self.settings,
@@ -154,7 +155,8 @@ class Inverted(Inversion):
         photo, made = one.photos[0], one.reconstructions[0].detach().cpu()
         whole, place = photo.put_back(made), None
         if photo.transform is not None and photo.whole is not None and whole is not None:
-            place = ReportedPlace(self.settings["align"]["name"], photo.whole, whole, photo.transform.corners())
+            align = photo.read_with["align"] or {"name": "a transform"}
+            place = ReportedPlace(align["name"], photo.whole, whole, photo.transform.corners())
         return inversion_report(
             title=photo.name,
             target=photo.target,

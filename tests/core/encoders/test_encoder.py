@@ -273,9 +273,9 @@ def test_labels_without_a_condition_are_one_hot() -> None:
         (None, "give labels"),
         (torch.tensor([0, 3]), "from 0 to 2"),
         (torch.tensor([-1, 0]), "from 0 to 2"),
-        (torch.tensor([0]), r"int64 \(2,\)"),
-        (torch.zeros(2, 4), r"rows \(2, 3\)"),
-        (torch.zeros(2), r"int64 \(2,\)"),
+        (torch.tensor([0]), r"1 labels are given for 2 samples; give one for each\."),
+        (torch.zeros(2, 4), r"rows \(N, 3\); these are \(2, 4\)"),
+        (torch.zeros(2), r"whole numbers \(N,\) .* these are \(2,\) of torch\.float32"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels: Tensor | None, words: str) -> None:
