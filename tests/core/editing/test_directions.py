@@ -27,6 +27,7 @@ from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Map, Styles, Vector
 from PIL import Image
+from rounding import close
 from safetensors.torch import load_file, save_file
 from toys import ToyColours, ToyConditional, ToyGenerator, toy_spec
 
@@ -258,7 +259,7 @@ def test_draws_are_labelled_as_drawn_or_as_the_encoder_finds_them(toy: Any, toy_
     drawn, logits = label_draws(toy, Brightness(), 10, batch=4)
     made = toy.synthesize(toy.sample(10)).clamp(-1, 1)
     assert torch.allclose(logits[:, 1], made.flatten(1).mean(1), atol=1e-5)
-    assert torch.equal(drawn["w"], toy.sample(10)["w"])
+    close(drawn["w"], toy.sample(10)["w"], terms=6)
     assert torch.allclose(margin(logits, 1), logits[:, 1] - logits[:, 0])
     found, same = label_draws(toy, Brightness(), 10, encoder=toy_encoder, batch=10)
     with torch.no_grad():

@@ -218,7 +218,7 @@ def test_conditional_batch_norm_gathers_statistics_that_normalise() -> None:
     norm.eval()
     out = norm(batch(), condition)
     torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=0.2)
-    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), rtol=0.1, atol=0)
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), rtol=0.2, atol=0)
     one = batch()[:1]
     torch.testing.assert_close(
         norm(one, condition[:1]), norm(torch.cat([one, batch()]), condition[[0, *range(16)]])[:1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ganenc.encoders import Conv, FixedNoise, activate_halve, channel_dot, halve, standardize
 from ganenc.encoders import fused as _fused
+from rounding import tolerance
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -86,8 +87,9 @@ def test_the_deviation_is_exact_where_the_mean_is_far_larger(parts: str) -> None
     x = (features(1, 2, 8, 6) + 300 + torch.arange(8.0)[:, None]).detach().float()
     found = standardize(x)
     wanted = plainly_scaled(x.double(), 1.0)
-    torch.testing.assert_close(found[2].double(), wanted[2], rtol=1e-6, atol=0)
-    torch.testing.assert_close(found[0].double(), wanted[0], rtol=0, atol=3e-5)
+    torch.testing.assert_close(found[2].double(), wanted[2], rtol=tolerance(torch.float32, terms=48), atol=0)
+    # The mean, 308 at most, is rounded once, and deviations of about 2 are taken from it.
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=0, atol=tolerance(torch.float32) * 308 / 2)
 
 
 def test_a_convolution_of_features_that_are_scaled_already() -> None:

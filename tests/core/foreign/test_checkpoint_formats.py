@@ -90,8 +90,10 @@ def test_what_is_converted_gives_what_was_published(
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
     model = load_model(tmp_path / "model")
     assert told["hash"] == model_hash(model)
+    model = model.double()  # What is left is the rounding of the published outputs, on any machine.
     with np.load(folder / "expected.npz") as recorded:
         expected = {name: torch.from_numpy(recorded[name]) for name in recorded.files}
+    expected = {name: one.double() if one.is_floating_point() else one for name, one in expected.items()}
     about = json.loads((folder / "about.json").read_text())["outputs"]
     with torch.no_grad():
         found = encoded(model, expected) if isinstance(model, Encoder) else generated(model, expected, about)

@@ -16,6 +16,7 @@ from ganenc.objectives import Loss, Objective
 from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import ObjectiveSpec, Spec, Vector
 from pydantic import create_model
+from rounding import close
 from torch import Tensor
 from toys import ToyConditional, make_objective, small_encoder, toy_conditional_spec
 
@@ -39,11 +40,16 @@ def targets(toy: Any) -> Tensor:
     return images
 
 
+def same_image(found: Tensor, wanted: Tensor) -> None:
+    """The toy's images are the same to rounding: ten layers with those of the styles, of 4 x 3 x 3 terms."""
+    close(found, wanted, terms=36, depth=10)
+
+
 def check_whole(toy: Any, inversion: Inversion, steps: int) -> None:
     """What holds for every inversion: complete latents that give the reconstructions again, and a history."""
     count = len(inversion.reconstructions)
     for i, latents in enumerate(inversion.latents):
-        assert torch.allclose(toy.synthesize(latents)[0], inversion.reconstructions[i], rtol=0, atol=1e-6)
+        same_image(toy.synthesize(latents)[0], inversion.reconstructions[i])
     assert "const" in inversion.latents
     assert not inversion.latents["w"].requires_grad
     assert not inversion.reconstructions.requires_grad
@@ -57,7 +63,7 @@ def test_encode_is_one_pass(toy: Any, toy_encoder: Encoder) -> None:
     images, before = photos(5), model_hash(toy_encoder)
     found = Encode.of(batch=2).invert(images, toy, toy_encoder)
     check_whole(toy, found, steps=0)
-    assert torch.allclose(found.latents["w"], toy_encoder(images)["w"], atol=1e-6)
+    close(found.latents["w"], toy_encoder(images)["w"].detach(), terms=36, depth=10)
     assert model_hash(toy_encoder) == before
     assert torch.equal(invert(images, toy, toy_encoder, method="encode").latents["w"][:2], found.latents["w"][:2])
 
@@ -73,7 +79,7 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
     )
     check_whole(toy, found, steps=12)
     for i, rows in enumerate(found.history):
-        assert torch.equal(toy.synthesize(found.latents[i]), found.reconstructions[i : i + 1])
+        same_image(toy.synthesize(found.latents[i]), found.reconstructions[i : i + 1])
         best = objective(found.reconstructions[i : i + 1], objective.prepare(images[i : i + 1])).image.item()
         assert best < 0.95 * rows[0]["total"]
     assert model_hash(toy_encoder) == before
@@ -104,7 +110,7 @@ def test_one_by_one_is_each_photo_alone(toy: Any, toy_encoder: Encoder, objectiv
 def test_together_one_encoder_serves_all(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
     images = photos(3)
     found = Finetune.of(steps=6, rate=0.02, together=True).invert(images, toy, toy_encoder, objective=objective)
-    assert torch.equal(toy.synthesize(found.latents), found.reconstructions)
+    same_image(toy.synthesize(found.latents), found.reconstructions)
     assert [len(rows) for rows in found.history] == [6, 6, 6]
     first = sum(rows[0]["total"] for rows in found.history)
     assert sum(rows[-1]["total"] for rows in found.history) < first
@@ -213,7 +219,7 @@ def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder:
     images[0, 0, 0, 0] = 2
     found = Finetune.of(steps=4, batch=1).invert(images, toy, toy_encoder, objective=objective)
     expected = toy.synthesize(toy_encoder(images[:1]))
-    assert torch.allclose(found.reconstructions[:1], expected, atol=1e-6)
+    same_image(found.reconstructions[:1], expected.detach())
     assert found.reconstructions[1].isfinite().all()
     alone = Finetune.of(steps=4).invert(images[1:], toy, toy_encoder, objective=objective)
     assert torch.equal(alone.reconstructions[0], found.reconstructions[1])

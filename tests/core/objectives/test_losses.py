@@ -63,7 +63,7 @@ def test_ssim_is_that_of_kornia() -> None:
 
     target, view = pair(2, 3, 40, 40)
     wanted = 1 - ssim((view + 1) / 2, (target + 1) / 2, window_size=11, max_val=1.0, padding="valid").mean((1, 2, 3))
-    assert torch.allclose(value(SSIM(), target, view), wanted, atol=2e-6)
+    assert torch.allclose(value(SSIM(), target, view), wanted, atol=1e-5)  # 4e-7 was measured.
 
 
 def test_ssim_of_images_smaller_than_the_window() -> None:

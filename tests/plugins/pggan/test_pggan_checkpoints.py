@@ -65,9 +65,10 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_published_outputs(shared: Path, name: str) -> None:
     generator = ganenc.load_generator(shared / "checkpoints" / name / FILES[name][0])
     assert isinstance(generator, PGGAN)
+    generator = generator.double()  # What is left is the rounding of the published outputs, on any machine.
     expected = np.load(shared / "checkpoints" / name / "expected.npz")
     assert set(expected.files) == {"z", "img"}
-    assert_matches(generator.synthesize(generator.map(torch.from_numpy(expected["z"]))), expected["img"])
+    assert_matches(generator.synthesize(generator.map(torch.from_numpy(expected["z"]).double())), expected["img"])
 
 
 def test_architecture_comes_from_the_shapes(shared: Path, name: str) -> None:

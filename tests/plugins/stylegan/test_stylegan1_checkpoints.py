@@ -57,7 +57,8 @@ def test_published_outputs(shared: Path, name: str, memory: torch.memory_format)
     generator = ganenc.load_generator(shared / "checkpoints" / name / FILES[name]).to(memory_format=memory)
     assert isinstance(generator, StyleGAN1)
     expected = np.load(shared / "checkpoints" / name / "expected.npz")
-    z = torch.from_numpy(expected["z"])
+    generator = generator.double()  # What is left is the rounding of the published outputs, on any machine.
+    z = torch.from_numpy(expected["z"]).double()
     latents = generator.map(z)
     layers = 5 if name == "stylegan1_gs_gm_dir" else 8
     truncated = generator.map(z, truncation=0.7, truncation_layers=layers)
