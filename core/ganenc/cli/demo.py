@@ -13,7 +13,7 @@ from ganenc.cli.console import say
 from ganenc.cli.invert import read_spec
 from ganenc.cli.options import Device, Json, Method, Set, Steps
 from ganenc.cli.outcome import carry_out, show_result
-from ganenc.models import check_model, registered
+from ganenc.models import check_whole, registered
 
 __all__ = ["demo"]
 
@@ -52,7 +52,7 @@ def _model() -> tuple[str, Path, dict[str, Any]]:
         try:
             found = registered(name)
             if found.folder is not None and found.info.get("demo"):
-                check_model(name)
+                check_whole(name)
                 return name, found.folder, dict(found.info)
         except GanencError as error:
             say(f"Passed over: {error}")

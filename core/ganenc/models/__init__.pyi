@@ -1,5 +1,5 @@
 from .converting import convert as convert
-from .faults import check_model as check_model
+from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
 from .hub import is_hub_id as is_hub_id
 from .loading import from_checkpoint as from_checkpoint

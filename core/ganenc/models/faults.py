@@ -9,7 +9,7 @@ from ganenc_registry.specs import GeneratorSpec
 
 from ganenc.models.resolving import CONFIG, ENCODER, WEIGHTS, read_spec, registered
 
-__all__ = ["check_model", "find_fault"]
+__all__ = ["check_whole", "find_fault"]
 
 
 def find_fault(item: Contribution, *, resolve: bool = False) -> str:
@@ -26,7 +26,7 @@ def find_fault(item: Contribution, *, resolve: bool = False) -> str:
         return f"The {item.kind} {item.name!r} cannot be imported from {item.target}: {fault}."
     try:
         if item.kind == "model":
-            check_model(item.name)
+            check_whole(item.name)
         elif resolve:
             registry().resolve(item.kind, item.name)
     except GanencError as error:
@@ -34,7 +34,7 @@ def find_fault(item: Contribution, *, resolve: bool = False) -> str:
     return ""
 
 
-def check_model(name: str) -> None:
+def check_whole(name: str) -> None:
     """Check that an installed model is whole: config, specs and weights are there, and its family is known.
 
     A release whose files have yet to be fetched has a spec alone; a model that a function makes is taken on trust.

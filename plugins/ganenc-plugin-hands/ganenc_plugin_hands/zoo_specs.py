@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganenc_plugin_biggan.specs import biggan_spec
+from ganenc_plugin_pggan.specs import pggan_spec
+from ganenc_plugin_stylegan.specs import stylegan1_spec, stylegan2_spec
 from ganenc_registry.errors import UnknownNameError, nearest
 from ganenc_registry.specs import GeneratorSpec
 
@@ -25,7 +27,7 @@ def zoo_spec(model: str) -> GeneratorSpec:
     Raises:
         UnknownNameError: if the zoo has no such model.
     """
-    return _recipe(model).spec()
+    return _recipe(model).spec
 
 
 def zoo_training(model: str) -> GanTraining:
@@ -39,7 +41,7 @@ def zoo_training(model: str) -> GanTraining:
 
 @dataclass(frozen=True)
 class _Recipe:
-    spec: Callable[[], GeneratorSpec]
+    spec: GeneratorSpec
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
@@ -49,43 +51,16 @@ def _recipe(model: str) -> _Recipe:
     return _RECIPES[model]
 
 
-def _stylegan1() -> GeneratorSpec:
-    from ganenc_plugin_stylegan.specs import stylegan1_spec
-
-    return stylegan1_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
-
-
-def _stylegan2() -> GeneratorSpec:
-    from ganenc_plugin_stylegan.specs import stylegan2_spec
-
-    return stylegan2_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)
-
-
-def _pggan() -> GeneratorSpec:
-    from ganenc_plugin_pggan.specs import pggan_spec
-
-    return pggan_spec(SIZE, CHANNELS, z_dim=256, licence=LICENCE)
-
-
-def _biggan() -> GeneratorSpec:
-    from ganenc_plugin_biggan.specs import biggan_spec
-
-    return biggan_spec(
-        RESOLUTION,
-        channel_width=16,
-        attention=4,
-        z_dim=160,
-        c_dim=32,
-        classes=10,
-        reduction=2,
-        n_stats=1,
-        licence=LICENCE,
-    )
-
-
+_BIGGAN = {"channel_width": 16, "attention": 4, "z_dim": 160, "c_dim": 32, "classes": 10, "reduction": 2, "n_stats": 1}
 _RECIPES = {
-    "stylegan1-hands64": _Recipe(_stylegan1, {"decoder_images": 12_800, "recall": 50.0}),
-    "stylegan2-hands64": _Recipe(_stylegan2),
-    "pggan-hands64": _Recipe(_pggan, {"decoder_images": 12_800, "recall": 50.0, "generator_rate": 0.001}),
-    "biggan-hands64": _Recipe(_biggan, {"generator_rate": 0.0005}),
+    "stylegan1-hands64": _Recipe(
+        stylegan1_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE),
+        {"decoder_images": 12_800, "recall": 50.0},
+    ),
+    "stylegan2-hands64": _Recipe(stylegan2_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE)),
+    "pggan-hands64": _Recipe(
+        pggan_spec(SIZE, CHANNELS, z_dim=256, licence=LICENCE),
+        {"decoder_images": 12_800, "recall": 50.0, "generator_rate": 0.001},
+    ),
+    "biggan-hands64": _Recipe(biggan_spec(RESOLUTION, **_BIGGAN, licence=LICENCE), {"generator_rate": 0.0005}),
 }
