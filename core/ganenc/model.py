@@ -13,7 +13,16 @@ from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
-from ganenc.editing import Direction, Edited, edit_along, edit_between, edit_by_mixing, load_direction, read_boundary
+from ganenc.editing import (
+    STRENGTHS,
+    Direction,
+    Edited,
+    edit_along,
+    edit_between,
+    edit_by_mixing,
+    load_direction,
+    read_boundary,
+)
 from ganenc.files import check_device
 from ganenc.generators import LabelsGiven
 from ganenc.images import Fit
@@ -28,7 +37,6 @@ from ganenc.inversion import (
     PhotoSource,
     default_method,
     invert,
-    needs_objective,
 )
 from ganenc.latents import Latents
 from ganenc.measures import HELD_OUT, Scores, default_metrics, score, split_folds
@@ -44,7 +52,6 @@ Photos: TypeAlias = "PhotoSource | Photo | Sequence[PhotoSource | Photo]"
 """One photo, or several; a tensor (N, C, H, W) holds N."""
 Start: TypeAlias = "Latents | Inverted | PhotoSource | Photo"
 """One sample to edit: its latents or their file, its inversion or the folder that one left, or a photo."""
-STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 class Generated(NamedTuple):
@@ -121,8 +128,7 @@ class Model(Parts):
         method = method or default_method(self.encoder is not None)
         inverter, spec = self.inverter(method), _spec_of(objective)
         if not isinstance(objective, Objective):
-            needed = needs_objective(inverter, self.generator, self.encoder, given, candidates)
-            objective = self.objective(spec) if needed else None
+            objective = self.objective(spec) if self.needs_objective(inverter, given, candidates) else None
         looking = None if spec is None else spec.attention
         known = given.split(1) if isinstance(given, Tensor) else [None] * len(many)
         read = [

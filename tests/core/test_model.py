@@ -60,7 +60,7 @@ class TestRead:
         self, model: ganenc.Model, picture: Image.Image, tmp_path: Path
     ) -> None:
         (tmp_path / "photo.png").write_bytes(png(picture))
-        tensor = torch.from_numpy(np.asarray(picture)).permute(2, 0, 1)
+        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
         sources: list[Any] = [
             tmp_path / "photo.png", str(tmp_path / "photo.png"), png(picture), picture, np.asarray(picture), tensor,
             tensor / 127.5 - 1,

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from ganenc_registry.errors import SpecError
 
+from ganenc import images
 from ganenc.cli.console import Bar, emit, say, show, show_table
-from ganenc.cli.options import Backbone, Device, Encoder, Json, Labels, Model, Seed, integers
-from ganenc.cli.sources import layer_numbers
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ganenc.cli.session import Session
-    from ganenc.editing import Direction
-    from ganenc.latents import Latents
+from ganenc.cli.options import (
+    Backbone,
+    Device,
+    Encoder,
+    Json,
+    Labels,
+    Layers,
+    MaybeOut,
+    Model,
+    Seed,
+    Space,
+    integers,
+    layer_numbers,
+)
+from ganenc.editing import (
+    STRENGTHS,
+    Direction,
+    between_classes,
+    direction_sheet,
+    find_by_classes,
+    find_by_pca,
+    of_model,
+)
+from ganenc.latents import Latents
+from ganenc.model import Model as Loaded
+from ganenc.model import load
 
 __all__ = ["directions"]
 
 SHOWN = 4
 """Samples in the picture of a direction."""
-STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 def directions(
     *,
     model: Model,
-    out: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = None,
+    out: MaybeOut = None,
     classes: Annotated[
         str | None,
         typer.Option("--class", metavar="N[,N...]", help="Towards what the backbone takes for these of its classes."),
@@ -39,17 +57,12 @@ def directions(
         str | None, typer.Option("--between", metavar="N,N", help="From one class of the model's to another.")
     ] = None,
     boundary: Annotated[Path | None, typer.Option("--boundary", help="From InterFaceGAN's file (.npy).")] = None,
-    space: Annotated[str | None, typer.Option("--space", help="Of a boundary that does not say: z or w.")] = None,
+    space: Space = None,
     beside: Annotated[
         list[str] | None,
         typer.Option("--beside", help="A direction, by file or name, whose trait is to stay; may be given again."),
     ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            "--layers", metavar="N[-N][,...]", help="The layers of styles to move, as in 0-5; by default all."
-        ),
-    ] = None,
+    layers: Layers = None,
     n: Annotated[int, typer.Option("--n", "-n", min=100, help="How many draws to learn from.")] = 2000,
     encoded: Annotated[
         bool | None,
@@ -71,113 +84,71 @@ def directions(
     Ways: --class by what a backbone sees in draws (a linear SVM, as InterFaceGAN), --pca by principal components (as
     GANSpace), --between the classes of a conditional model, --boundary from InterFaceGAN's file.
     """
-    ways = [way is not None for way in (classes, pca, between, boundary)]
-    if not any(ways):
+    ways = sum(way is not None for way in (classes, pca, between, boundary))
+    if not ways:
         _list(model, as_json)
         return
-    if sum(ways) > 1 or out is None:
+    if ways > 1 or out is None:
         raise SpecError("Give one of --class, --pca, --between and --boundary, and --out for the folder to write to.")
-    from ganenc.cli.edit import find_direction
-    from ganenc.cli.session import open_session
-    from ganenc.editing import between_classes, find_by_pca, read_boundary
-
-    session = open_session(
-        model,
-        encoder=encoder,
-        device=device,
-        backbone=backbone,
-        seek_encoder=classes is not None and encoded is not False,
-    )
-    kept = [find_direction(word, session, None) for word in beside or []]
-    given = None if labels is None else session.labels(integers(labels), n)
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    kept = [loaded.direction(word) for word in beside or []]
+    given = loaded.labels(integers(labels), n)
+    shown = None if given is None else given[:SHOWN]
+    samples: Latents | None = None
     if classes is not None:
-        samples, found = _by_classes(session, integers(classes, option="--class") or [], n, given, seed, encoded)
+        found, samples = _by_classes(loaded, integers(classes, option="--class") or [], n, given, seed, encoded)
     elif pca is not None:
-        found = find_by_pca(session.generator, pca, n=n, labels=given, seed=seed)
-        samples = _samples(session, seed, given)
+        found = find_by_pca(loaded.generator, pca, n=n, labels=given, seed=seed)
     elif between is not None:
         ends = integers(between, option="--between") or []
         if len(ends) != 2:
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
-        found = [between_classes(session.generator, *ends)]
-        samples = _samples(session, seed, session.labels(ends[:1], SHOWN))
+        found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
     else:
-        found = [read_boundary(Path(str(boundary)), session.generator, space=space)]
-        samples = _samples(session, seed, given)
-    _finish(session, found, samples, kept, layer_numbers(layers), out, as_json)
+        found = [loaded.direction(str(boundary), space=space)]
+    drawn = loaded.generate(SHOWN, seed=seed, labels=shown).latents if samples is None else samples[:SHOWN]
+    found = [one.orthogonal_to(*kept) if kept else one for one in found]
+    found = found if layers is None else [one.on_layers(layer_numbers(layers)) for one in found]
+    _write(loaded, found, drawn.to("cpu"), out, as_json)
 
 
 def _list(model: str, as_json: bool) -> None:
     """What lies with the model."""
-    from ganenc.editing import Direction, of_model
-
-    found = {name: Direction.load(path) for name, path in of_model(model).items()}
+    found = [Direction.load(path) for path in of_model(model).values()]
     if as_json:
-        emit([_facts(direction) for direction in found.values()])
+        emit([_facts(direction) for direction in found])
     elif found:
-        _table(list(found.values()))
+        _table(found)
     else:
         say(f"No directions lie with {model}; find some with --class, --pca, --between or --boundary.")
 
 
 def _by_classes(
-    session: Session, classes: list[int], n: int, labels: Tensor | None, seed: int, encoded: bool | None
-) -> tuple[Latents, list[Direction]]:
-    """Directions towards classes of the backbone's, and the latents that they were found among."""
-    from ganenc.editing import find_by_labels, label_draws, margin
-
-    backbone = session.metric_backbone()
+    model: Loaded, classes: Sequence[int], n: int, labels: Any, seed: int, encoded: bool | None
+) -> tuple[list[Direction], Latents]:
+    backbone = model.metric_backbone()
     if backbone is None:
         raise SpecError("Directions by class need a backbone that knows classes; name one with --backbone.")
-    if encoded and session.encoder is None:
-        raise SpecError(f"{session.source} has no encoder for --encoded; train one with `ganenc pretrain`.")
+    if encoded and model.encoder is None:
+        raise SpecError(f"{model.source} has no encoder for --encoded; train one with `ganenc pretrain`.")
+    encoder = None if encoded is False else model.encoder
     with Bar("labelling draws", n) as bar:
-        latents, logits = label_draws(
-            session.generator, backbone, n, encoder=session.encoder, labels=labels, seed=seed, on_step=bar.update
+        return find_by_classes(
+            model.generator, backbone, classes, n, encoder=encoder, labels=labels, seed=seed, on_step=bar.update
         )
-    found = [
-        find_by_labels(session.generator, latents, margin(logits, one), name=f"class-{one}", seed=seed)
-        for one in classes
-    ]
-    return latents[:SHOWN], found
 
 
-def _samples(session: Session, seed: int, labels: Tensor | None) -> Latents:
-    generator = session.generator
-    drawn = generator.sample(SHOWN, seed=seed, labels=None if labels is None else labels[:SHOWN])
-    return generator.complete(drawn).to("cpu")
-
-
-def _finish(
-    session: Session,
-    found: list[Direction],
-    samples: Latents,
-    kept: list[Direction],
-    layers: list[int] | None,
-    out: Path,
-    as_json: bool,
-) -> None:
-    """Write each direction and a picture of what it does to some samples."""
-    import torch
-
-    from ganenc import editing, images
-
-    written = []
-    values = session.generator.spec.value_range
+def _write(model: Loaded, found: Sequence[Direction], samples: Latents, out: Path, as_json: bool) -> None:
+    """Write each direction, and a picture of what it does to some samples where it lies in their space."""
     for one in found:
-        direction = one.orthogonal_to(*kept) if kept else one
-        direction = direction if layers is None else direction.on_layers(layers)
-        path = out / f"{direction.name}.safetensors"
-        direction.save(path)
-        if direction.space == samples.space or "z" not in (direction.space, samples.space):
-            rows = [direction.apply(sample.expand(len(STRENGTHS)), STRENGTHS) for sample in samples]
-            made = torch.cat([editing.render(session.generator, row) for row in rows])
-            images.write_png(path.with_suffix(".png"), images.grid(made, len(STRENGTHS), values))
-        written.append(direction)
+        path = out / f"{one.name}.safetensors"
+        one.save(path)
+        if one.space == samples.space or "z" not in (one.space, samples.space):
+            images.write_png(path.with_suffix(".png"), direction_sheet(model.generator, one, samples))
     if as_json:
-        emit([{**_facts(one), "file": out / f"{one.name}.safetensors"} for one in written])
+        emit([{**_facts(one), "file": out / f"{one.name}.safetensors"} for one in found])
         return
-    _table(written)
+    _table(found)
     show(f"Directions: {out}; the pictures go from {STRENGTHS[0]:g} to {STRENGTHS[-1]:g} deviations.")
 
 
@@ -187,7 +158,7 @@ def _facts(direction: Direction) -> dict[str, Any]:
     return {**known, "model_hash": direction.model, **direction.info}
 
 
-def _table(found: list[Direction]) -> None:
+def _table(found: Sequence[Direction]) -> None:
     rows = []
     for one in found:
         accuracy, variance = one.info.get("accuracy"), one.info.get("variance")

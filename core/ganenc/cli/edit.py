@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
 from ganenc_registry.errors import SpecError
+from ganenc_registry.fields import changed
+from ganenc_registry.specs import InvertSpec
 
-from ganenc.cli.console import emit, show
-from ganenc.cli.options import Backbone, Device, Encoder, Json, Model, Out, PhotoLabels, Seed, Set, read_settings
-from ganenc.cli.sources import Source, layer_numbers, load_sources
-from ganenc.inversion import PhotoFolder
-
-if TYPE_CHECKING:
-    from ganenc.cli.session import Session
-    from ganenc.editing import Direction
-    from ganenc.latents import Latents
+from ganenc import images
+from ganenc.cli.console import Bar, emit, show
+from ganenc.cli.options import (
+    Backbone,
+    Device,
+    Encoder,
+    Json,
+    Layers,
+    Model,
+    Out,
+    PhotoLabels,
+    Seed,
+    Set,
+    Space,
+    layer_numbers,
+    read_settings,
+)
+from ganenc.editing import Edited
+from ganenc.inversion import EDITABLE, PhotoFolder, default_method, read_labels
+from ganenc.jobs import unique_names
+from ganenc.latents import Latents
+from ganenc.model import Model as Loaded
+from ganenc.model import load
+from ganenc.report import Inverted
 
 __all__ = ["edit", "interpolate", "mix"]
-
-FRAMES = 24
-"""Frames of an animation on its way to the end; it goes back by them too."""
 
 Inputs = Annotated[
     list[str], typer.Argument(help="Latents files, folders that `ganenc invert` left, or photos to invert first.")
 ]
 One = Annotated[str, typer.Argument(help="Latents, a folder that `ganenc invert` left, or a photo to invert first.")]
-Layers = Annotated[str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +75,7 @@ def edit(
     ] = "-3..3",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Images in the strip.")] = 7,
     layers: Layers = None,
-    space: Annotated[str | None, typer.Option("--space", help="Of a boundary that does not say: z or w.")] = None,
+    space: Space = None,
     gif: Gif = False,
     webp: Webp = False,
     method: Method = None,
@@ -74,31 +89,17 @@ def edit(
 ) -> None:
     """Move photos along a direction. Each leaves a folder in OUT with a strip, the edited latents and what was done.
 
-    --set takes options of the method by which photos are inverted.
+    --set reaches what photos are inverted by, as in --set method.options.steps=200.
     """
-    import torch
-
     low, high = _ends(strength)
     chosen = layer_numbers(layers)
-    session = _open(model, encoder, device, backbone)
-    way = find_direction(direction, session, space)
-    strengths = torch.linspace(low, high, steps) if steps > 1 else torch.tensor([high])
-    fine = torch.linspace(low, high, FRAMES)
-    written = []
-    for source in load_sources(
-        inputs, session, method=method, options=read_settings(settings), labels=labels, seed=seed
-    ):
-        start = float(way.position(source.latents))
-        facts = {
-            "direction": way.name,
-            "space": way.space,
-            "strengths": [round(one, 4) for one in strengths.tolist()],
-            "layers": chosen or (list(way.layers) if way.layers else None),
-            "position": start,
-        }
-        edited, frames = (way.apply(source.latents.expand(len(s)), s, layers=chosen) for s in (strengths, fine))
-        written.append(_write(source, edited, frames, session, out, gif, webp, facts))
-    _tell(written, as_json)
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    way = loaded.direction(direction, space=space)
+    strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
+    _Leaving(out, gif, webp, as_json).write(
+        (start, loaded.edit(start.what, way, strengths, layers=chosen))
+        for start in _starts(inputs, loaded, method, settings, labels, seed)
+    )
 
 
 def mix(
@@ -120,16 +121,10 @@ def mix(
     as_json: Json = False,
 ) -> None:
     """Give one photo the styles of another on some layers: low ones hold shape and pose, high ones colour."""
-    from ganenc import editing
-    from ganenc.latents import Latents
-
-    chosen = layer_numbers(layers) or []
-    session = _open(model, encoder, device, backbone)
-    a, b = _pair(first, second, session, method=method, options=read_settings(settings), labels=labels, seed=seed)
-    mixed = editing.mix(a.latents, b.latents, chosen)
-    shown = Latents.cat([a.latents, b.latents, mixed])
-    facts = {"first": str(a.origin), "second": str(b.origin), "layers": chosen}
-    _tell([_write(_both(a, b), mixed, None, session, out, False, False, facts, strip=shown)], as_json)
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    a, b = _pair(first, second, loaded, method, settings, labels, seed)
+    mixed = loaded.mix(a.what, b.what, layer_numbers(layers) or [])
+    _Leaving(out, as_json=as_json).write([_of_both(a, b, mixed)])
 
 
 def interpolate(
@@ -151,45 +146,74 @@ def interpolate(
     as_json: Json = False,
 ) -> None:
     """Go from one photo to another through their latents."""
-    from ganenc import editing
-
-    session = _open(model, encoder, device, backbone)
-    a, b = _pair(first, second, session, method=method, options=read_settings(settings), labels=labels, seed=seed)
-    way, frames = (editing.interpolate(a.latents, b.latents, count) for count in (steps, max(steps, FRAMES)))
-    facts = {"first": str(a.origin), "second": str(b.origin)}
-    _tell([_write(_both(a, b), way, frames, session, out, gif, webp, facts)], as_json)
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    a, b = _pair(first, second, loaded, method, settings, labels, seed)
+    _Leaving(out, gif, webp, as_json).write([_of_both(a, b, loaded.interpolate(a.what, b.what, steps))])
 
 
-def find_direction(word: str, session: Session, space: str | None) -> Direction:
-    """The direction that a word on the command line stands for.
+@dataclass(frozen=True)
+class _Start:
+    """A sample to edit, the name of the folder that it leaves, and where it comes from."""
 
-    Raises:
-        GanencError: if there is none, or it is another model's.
-    """
-    from ganenc.editing import load_direction, read_boundary
+    what: Latents | Inverted
+    name: str
+    source: Path
 
-    if Path(word).suffix == ".npy":
-        return read_boundary(word, session.generator, space=space)
-    if space is not None:
-        raise SpecError(f"--space is for boundaries (.npy); {word} knows its own space, so leave it out.")
-    return load_direction(word, session.source, model=session.hash)
-
-
-def _open(model: str, encoder: str | None, device: str, backbone: str | None) -> Session:
-    from ganenc.cli.session import open_session
-
-    return open_session(model, encoder=encoder, device=device, backbone=backbone)
+    @property
+    def method(self) -> str | None:
+        """How the photo was inverted; None for latents that were there."""
+        return self.what.method if isinstance(self.what, Inverted) else None
 
 
-def _pair(first: str, second: str, session: Session, **how: Any) -> tuple[Source, Source]:
-    found = load_sources([first], session, **how) + load_sources([second], session, **how)
+def _starts(
+    words: Sequence[str], model: Loaded, method: str | None, settings: list[str] | None, labels: str | None, seed: int
+) -> list[_Start]:
+    """The samples that words stand for: those of latents files, and photos (also folders and patterns of them)."""
+    files = {word: PhotoFolder.latents_file(word) for word in words}
+    found = []
+    for file in filter(None, files.values()):
+        latents = Latents.load(file, model=model.hash, device=model.generator.device)
+        name = file.resolve().parent.name if file.name == PhotoFolder.LATENTS else file.stem
+        several = len(latents) > 1
+        found += [_Start(one, f"{name}-{at:04d}" if several else name, file) for at, one in enumerate(latents)]
+    photos = [word for word, file in files.items() if file is None]
+    found += _inverted(images.find(photos), model, method, settings, labels, seed) if photos else []
+    names = unique_names([Path(f"{one.name}.png") for one in found])
+    return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
+
+
+def _inverted(
+    photos: Sequence[Path], model: Loaded, method: str | None, settings: list[str] | None, labels: str | None, seed: int
+) -> list[_Start]:
+    gently = EDITABLE if model.encoder is not None else {"name": default_method(has_encoder=False)}
+    spec = InvertSpec.from_mapping({"method": {"name": method} if method else gently})
+    spec = changed(spec, read_settings(settings))
+    given = None if labels is None else read_labels(labels, photos, classes=model.generator.spec.classes)
+    objective = model.objective(spec.objective) if model.needs_objective(spec.method, given) else None
+    found = []
+    with Bar("inverting", 100 * len(photos)) as bar:
+        for index, path in enumerate(photos):
+
+            def on_step(photo: int, step: int, steps: int, terms: Mapping[str, float], before: int = index) -> None:
+                bar.update(100 * before + 100 * step // max(steps, 1))
+
+            label = given if given is None or isinstance(given, str) else given[index]
+            done = model.invert(path, spec.method, labels=label, objective=objective, seed=seed, on_step=on_step)
+            found.append(_Start(done, path.stem, path))
+            bar.update(100 * (index + 1))
+    return found
+
+
+def _pair(first: str, second: str, *how: Any) -> tuple[_Start, _Start]:
+    found = _starts([first], *how) + _starts([second], *how)
     if len(found) != 2:
         raise SpecError(f"{first} and {second} hold {len(found)} samples; name two that hold one each.")
     return found[0], found[1]
 
 
-def _both(a: Source, b: Source) -> Source:
-    return Source(f"{a.name}-{b.name}", a.latents, a.origin, a.method or b.method)
+def _of_both(a: _Start, b: _Start, edited: Edited) -> tuple[_Start, Edited]:
+    facts = {**edited.facts, "first": str(a.source), "second": str(b.source)}
+    return replace(a if a.method else b, name=f"{a.name}-{b.name}", source=a.source), replace(edited, facts=facts)
 
 
 def _ends(text: str) -> tuple[float, float]:
@@ -201,47 +225,23 @@ def _ends(text: str) -> tuple[float, float]:
         raise SpecError(f"--strength takes two numbers, such as -3..3, or one; got {text!r}.") from None
 
 
-def _write(
-    source: Source,
-    latents: Latents,
-    frames: Latents | None,
-    session: Session,
-    out: Path,
-    gif: bool,
-    webp: bool,
-    facts: dict[str, Any],
-    *,
-    strip: Latents | None = None,
-) -> dict[str, Any]:
-    """Write what one edit leaves, and say what that is."""
-    import torch
+@dataclass(frozen=True)
+class _Leaving:
+    """Where edits go, and how it is told what they leave."""
 
-    from ganenc import editing, images
-    from ganenc.files import write_json
+    out: Path
+    gif: bool = False
+    webp: bool = False
+    as_json: bool = False
 
-    folder, values = out / source.name, session.generator.spec.value_range
-    made = editing.render(session.generator, strip or latents)
-    row = made if source.target is None else torch.cat([source.target.to(made), made])
-    images.write_png(folder / "strip.png", images.grid(row, len(row), values))
-    latents.save(folder / PhotoFolder.LATENTS, model=session.hash)
-    written: dict[str, Any] = {"strip": folder / "strip.png", "latents": folder / PhotoFolder.LATENTS}
-    wanted = [suffix for suffix, asked in (("gif", gif), ("webp", webp)) if asked]
-    if wanted and frames is not None:
-        moving = editing.there_and_back(editing.render(session.generator, frames))
-        for suffix in wanted:
-            written[suffix] = folder / f"edit.{suffix}"
-            editing.write_animation(written[suffix], moving, value_range=values)
-    whence = {"source": str(source.origin), "method": source.method}
-    model = {"model": session.source, "model_hash": session.hash}
-    write_json(folder / "edit.json", {**facts, **whence, **model})
-    return {**facts, **whence, **written}
-
-
-def _tell(written: Sequence[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        emit(written)
-        return
-    for one in written:
-        for kind in ("strip", "gif", "webp", "latents"):
-            if kind in one:
-                show(f"{one[kind]}")
+    def write(self, made: Any) -> None:
+        animations = [kind for kind, asked in (("gif", self.gif), ("webp", self.webp)) if asked]
+        told = []
+        for start, edited in made:
+            facts = {**edited.facts, "source": str(start.source), "method": start.method}
+            written = replace(edited, facts=facts).save(self.out / start.name, animations=animations)
+            told.append({**facts, **written})
+            if not self.as_json:
+                show("\n".join(str(path) for path in written.values()))
+        if self.as_json:
+            emit(told)

@@ -18,7 +18,7 @@ from ganenc_registry.errors import SpecError
 __all__ = [
     "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeModel", "MaybeOut", "MaybePhotos",
     "Method", "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels",
-    "given_fields", "integers", "of_method", "read_settings",
+    "given_fields", "integers", "layer_numbers", "of_method", "read_settings",
 ]  # fmt: skip
 
 _PHOTOS = typer.Argument(
@@ -99,6 +99,22 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
             f"{option} takes whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
         )
     return [int(word) for word in text.split(",")]
+
+
+def layer_numbers(text: str | None) -> list[int] | None:
+    """Layers as they are written, such as ``0-3,7``, as numbers.
+
+    Raises:
+        SpecError: if they cannot be read.
+    """
+    numbers: list[int] = []
+    for word in [] if text is None else text.split(","):
+        low, dash, high = word.strip().partition("-")
+        ends = integers(f"{low},{high}" if dash else low, option="--layers") or []
+        if ends[-1] < ends[0]:
+            raise SpecError(f"--layers: {word} runs backwards; write {ends[-1]}-{ends[0]}.")
+        numbers += range(ends[0], ends[-1] + 1)
+    return None if text is None else numbers
 
 
 def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from ganenc.images import grid, png_bytes, to_image, write_png
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
-__all__ = ["Edited", "edit_along", "edit_between", "edit_by_mixing"]
+__all__ = ["STRENGTHS", "Edited", "direction_sheet", "edit_along", "edit_between", "edit_by_mixing"]
 
+STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+"""How far a direction is followed by default, in deviations of the model's own latents."""
 FRAMES = 24
 """Frames of an animation on its way to the end; it goes back by them too."""
 
@@ -87,6 +89,18 @@ class Edited:
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.strip)
+
+
+def direction_sheet(
+    generator: Generator, way: Direction, samples: Latents, strengths: Sequence[float] = STRENGTHS
+) -> Tensor:
+    """What a direction does to samples, each a row from weak to strong: uint8 (C, height, width).
+
+    Raises:
+        LatentsError: if the samples do not fit the direction.
+    """
+    rows = [render(generator, way.apply(sample.expand(len(strengths)), strengths)) for sample in samples]
+    return grid(torch.cat(rows), len(strengths), generator.spec.value_range)
 
 
 def edit_along(

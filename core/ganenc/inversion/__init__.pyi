@@ -11,7 +11,6 @@ from .encode import Encode as Encode
 from .entry import Method as Method
 from .entry import build_inverter as build_inverter
 from .entry import invert as invert
-from .entry import needs_objective as needs_objective
 from .finetune import Finetune as Finetune
 from .finetune import FinetuneRefine as FinetuneRefine
 from .inverter import Inversion as Inversion

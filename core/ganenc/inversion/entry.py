@@ -20,7 +20,7 @@ from ganenc.inversion.inverter import Inversion, Inverter, OnStep, need_encoder
 from ganenc.inversion.photo_classes import find_labels, must_find
 from ganenc.objectives import Objective, build_objective, context_for
 
-__all__ = ["Method", "build_inverter", "invert", "needs_objective"]
+__all__ = ["Method", "build_inverter", "invert"]
 
 Method: TypeAlias = str | Mapping[str, Any] | Choice
 """A registered inverter: its name, or ``{"name": ..., "options": {...}}``."""
@@ -74,7 +74,9 @@ def invert(
     name = type(method).__name__ if isinstance(method, Inverter) else Choice.of(method).name
     if inverter.needs_encoder:
         need_encoder(encoder, name)
-    if not isinstance(objective, Objective) and needs_objective(inverter, generator, encoder, labels, candidates):
+    if not isinstance(objective, Objective) and (
+        inverter.needs_objective or must_find(generator, encoder, labels, candidates)
+    ):
         spec = objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
         objective = build_objective(spec, generator)
     elif not isinstance(objective, Objective):
@@ -107,17 +109,6 @@ def build_inverter(method: Method | Inverter, generator: Generator | None = None
         return method
     context = Context() if generator is None else context_for(None, generator.spec, device=generator.device)
     return build("inverter", Choice.of(method, at="method"), Inverter, context, at="method")
-
-
-def needs_objective(
-    inverter: Inverter,
-    generator: Generator,
-    encoder: Encoder | None,
-    labels: LabelsGiven | str | None = None,
-    candidates: Sequence[int] | Tensor | None = None,
-) -> bool:
-    """Whether images are compared: by the method, or to find their labels."""
-    return inverter.needs_objective or must_find(generator, encoder, labels, candidates)
 
 
 def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from ganenc.inversion.entry import Method, build_inverter
 from ganenc.inversion.inverter import Inverter
 from ganenc.inversion.judging import Judge
 from ganenc.inversion.photo import Photo, PhotoSource, read_photo
+from ganenc.inversion.photo_classes import must_find
 from ganenc.measures import Metric, build_metrics
 from ganenc.models import model_hash
 from ganenc.objectives import (
@@ -189,6 +190,16 @@ class Parts:
                 raise
             warnings.warn(f"LPIPS is left out: {error}", stacklevel=2)
             return None
+
+    def needs_objective(
+        self,
+        method: Method | Inverter | None = None,
+        labels: LabelsGiven | str | None = None,
+        candidates: Sequence[int] | Tensor | None = None,
+    ) -> bool:
+        """Whether inverting compares images: by the method, or to find their labels."""
+        find = must_find(self.generator, self.encoder, labels, candidates)
+        return find or self.inverter(method).needs_objective
 
     def metrics(self, choices: Iterable[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")) -> dict[str, Metric]:
         """Metrics for this generator's images, on this model's backbone: see `ganenc.measures.build_metrics`.

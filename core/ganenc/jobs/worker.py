@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.specs import Choice, InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo, default_method, needs_objective
+from ganenc.inversion import Photo, default_method
 from ganenc.jobs.record import Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -58,7 +58,7 @@ class Worker:
             )
         self.decides = set(self.method.options) - speed_options(type(inverter.options))
         self.together = self.size = inverter.at_once(model.generator, model.encoder)
-        compares = needs_objective(inverter, model.generator, model.encoder, labels, spec.candidates)
+        compares = model.needs_objective(self.method, labels, spec.candidates)
         self.objective = model.objective(spec.objective) if compares else None
 
     def settings(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.cli.sources import layer_numbers
+from ganenc.cli.options import layer_numbers
 from ganenc.editing import Direction
 from ganenc.latents import Latents
 from ganenc.models import model_hash, save_pretrained

@@ -19,7 +19,7 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone
 
-__all__ = ["as_draws", "between_classes", "find_by_labels", "label_draws", "margin"]
+__all__ = ["as_draws", "between_classes", "find_by_classes", "find_by_labels", "label_draws", "margin"]
 
 SOFTNESS = 0.3
 """The SVM's C, for latents of which the variances of all coordinates sum to 1."""
@@ -163,6 +163,26 @@ def find_by_labels(
         info=facts,
     )
     return found.measured(latents)
+
+
+def find_by_classes(
+    generator: Generator,
+    backbone: Backbone,
+    classes: Sequence[int],
+    n: int = 2000,
+    *,
+    encoder: Encoder | None = None,
+    labels: Tensor | None = None,
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[list[Direction], Latents]:
+    """Directions ``class-N`` towards what a backbone takes for some of its classes, and the draws they were found in.
+
+    See `label_draws` and `find_by_labels`.
+    """
+    latents, logits = label_draws(generator, backbone, n, encoder=encoder, labels=labels, seed=seed, on_step=on_step)
+    named = [(f"class-{one}", margin(logits, one)) for one in classes]
+    return [find_by_labels(generator, latents, scores, name=name, seed=seed) for name, scores in named], latents
 
 
 def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
