@@ -37,7 +37,6 @@ ORDER = (
     "editing", "training", "export", "report", "model", "jobs", "testing", "scaffold", "cli",
 )  # fmt: skip
 """The rooms of the core. Each imports only from those before it."""
-OUT_OF_ORDER = {("training", "report")}
 STILL_DEEP = ("tests/",)
 MOST_ENTRIES = 20
 MOST_INNER_IMPORTS = 200
@@ -174,8 +173,7 @@ def room(module: str) -> str:
 
 def test_a_room_imports_only_from_rooms_above_it() -> None:
     pairs = {(room(module), room(target)) for module, targets in edges().items() for target in targets}
-    wrong = {(own, other) for own, other in pairs if own and other and ORDER.index(own) < ORDER.index(other)}
-    assert wrong <= OUT_OF_ORDER
+    assert not {(own, other) for own, other in pairs if own and other and ORDER.index(own) < ORDER.index(other)}
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:

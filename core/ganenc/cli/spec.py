@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, PluginError, SpecError, UnknownNameError, nearest
+from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, RunSpec, preset, preset_text, read_mapping
 from ganenc_registry.specs.layout import shape_text
 
@@ -65,7 +66,10 @@ def spec(
     if overrides:
         if found.generator is None:
             raise SpecError(f"--set changes the encoder of a generator, and {name} names none.")
-        found = replace(found, encoder=EncoderSpec.mirror(found.generator, **overrides))
+        encoder = EncoderSpec.mirror(found.generator, **overrides)
+        if "block" in overrides:
+            check_choices(encoder)
+        found = replace(found, encoder=encoder)
     if as_json:
         emit(_as_json(name, found))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -74,7 +75,11 @@ class EncoderSpec(Spec):
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
     blocks: tuple[BlockShape, ...] = Field(description="the blocks, from full resolution down")
-    block: Choice = Field(Choice(name="adaptive"), description="the registered block that all of them are made of")
+    block: Choice = Field(
+        Choice(name="adaptive"),
+        description="the registered block that all of them are made of",
+        json_schema_extra={"kind": "block"},
+    )
     norm: Norm = Field("instance", description="normalisation before a convolution")
     residual: float | Literal["sum"] = Field(
         "sum",
@@ -160,6 +165,8 @@ class EncoderSpec(Spec):
         Raises:
             SpecError: if an override is no field, or does not fit.
         """
+        if isinstance(overrides.get("block"), Mapping):  # Its options alone may be given.
+            overrides["block"] = {"name": cls.model_fields["block"].default.name, **overrides["block"]}
         condition = next((part.dim for part in generator.layout if isinstance(part, Condition)), 0)
         norm = overrides.get("norm", "conditional-batch" if condition and generator.classes else "instance")
         fields: dict[str, Any] = {

@@ -247,6 +247,21 @@ class TestSpec:
         assert ran.code == 2
         assert "'residual'" in ran.err
 
+    @pytest.mark.parametrize(
+        ("setting", "told"),
+        [
+            ("block=adaptiv", "did you mean 'adaptive'"),
+            ("block.nam=adaptive", "did you mean 'name'"),
+            ("block.options.rate=1", "block.options.rate: there is no such field"),
+        ],
+    )
+    def test_a_wrong_block_or_option_of_it_is_named_by_its_path(
+        self, run: Any, model: Path, setting: str, told: str
+    ) -> None:
+        ran = run("spec", model, "--set", setting)
+        assert ran.code == 2
+        assert told in ran.err
+
     def test_a_run_and_a_preset_and_an_encoder_are_shown(self, run: Any, tmp_path: Path, model: Path) -> None:
         assert run("spec", "paper-finetune", "--json").json()["run"]["steps"] == 3500
         assert "steps: 3500" in run("spec", "paper-finetune").out
