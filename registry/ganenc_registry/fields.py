@@ -71,7 +71,7 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
         SpecError: if a path leads nowhere, with the nearest that leads somewhere, or a value is wrong.
     """
     tree = spec.to_mapping()
-    for path, value in _flat(values):
+    for path, value in sorted(_flat(values), key=lambda item: item[0].rpartition(".")[2] != "name"):  # Names first.
         *above, last = path.split(".")
         if (above or [last])[0] not in type(spec).model_fields:
             raise SpecError(f"{where} {path}: there is no such field{_nearest(path, field_paths(spec))}.")

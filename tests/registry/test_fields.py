@@ -80,6 +80,13 @@ def test_a_wrong_path_is_answered_with_the_nearest(path: str, said: str) -> None
     assert said in str(told.value)
 
 
+def test_another_name_leaves_the_options_of_the_former_behind() -> None:
+    spec = changed(STROLL, {"method": {"options": {"pace": 3.0}}})
+    assert changed(spec, {"method.name": "stroll"}).method == spec.method
+    for values in ({"method": {"options": {"x": 1}, "name": "run"}}, {"method.options.x": 1, "method.name": "run"}):
+        assert changed(spec, values).method == Choice(name="run", options={"x": 1})
+
+
 def test_options_are_checked_by_their_whole_path_with_nothing_built() -> None:
     check_choices(STROLL)
     for options, said in (

@@ -37,7 +37,7 @@ def demo(
     found = images.find((folder / str(info.get("photos", "photos"))).resolve())[:n]
     given = {"model": name, "device": device, "method": {"name": method, "options": {"steps": steps}}}
     spec = read_spec(None, given, settings)
-    say(f"{name}: {len(found)} photos that no training has seen{f', method {method}' if method else ''}.")
+    say(f"{name}: {len(found)} photos that no training has seen, method {spec.method and spec.method.name}.")
     result = carry_out(name, found, out, spec, budget=BUDGET, overwrite=True)
     show_result(result, as_json=as_json)
 

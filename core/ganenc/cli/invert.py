@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.fields import changed
-from ganenc_registry.specs import InvertSpec
+from ganenc_registry.specs import InvertSpec, merge
 
 from ganenc.cli.console import Bar, emit, show
 from ganenc.cli.options import (
@@ -118,15 +118,17 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     from ganenc.models import resolve
 
     spec = InvertSpec() if config is None else InvertSpec.from_file(config)
-    told, over = given_fields(given), read_settings(settings)
-    if not {**spec.to_mapping(), **told, **over}.get("model"):
+    over = read_settings(settings)
+    if isinstance(over.get("method"), str):
+        over["method"] = {"name": over["method"]}
+    told = merge(given_fields(given), over)
+    model = told.get("model", spec.model)
+    if not model:
         raise SpecError("No model is named; give --model.")
-    if isinstance(over.get("method"), dict):
-        told.setdefault("method", {})
-    if spec.method is None and "name" not in told.get("method", {"name": None}):  # Its options alone are given.
-        known = told.get("encoder", spec.encoder) or resolve(told.get("model", spec.model)).encoder
-        told["method"] = {"name": default_method(known is not None), **told["method"]}
-    return changed(changed(spec, told, where="--"), over)
+    if spec.method is None and "name" not in told.setdefault("method", {}):
+        encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
+        told["method"]["name"] = default_method(encoder is not None)
+    return changed(spec, told)
 
 
 def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:

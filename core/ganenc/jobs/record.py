@@ -17,8 +17,8 @@ from typing_extensions import Self
 
 from ganenc.files import Processes, drop_leftovers
 from ganenc.inversion import PhotoFolder
-from ganenc.jobs.photo_index import PhotoIndex
-from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, ResultFolder, key_of
+from ganenc.jobs.photo_index import INDEX, PhotoIndex
+from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, SETTINGS, SUMMARY, ResultFolder, key_of, unique_names
 
 __all__ = ["Record", "Todo"]
 
@@ -230,18 +230,17 @@ class Record:
         )
 
     def _plan(self, before: Mapping[str, _Before]) -> list[Todo]:
-        places = {key: place for place, key in reversed(list(enumerate(self.keys)))}  # Of a photo named twice, one.
-        asked = sorted(places.values())
-        known = [before.get(self.keys[place]) for place in asked]
-        names = self.folder.names(
-            [self.photos[place] for place in asked],
-            [None if one is None else one.folder for one in known],
-            [one.folder for key, one in before.items() if key not in places],
-        )
+        labels: Sequence[int | None] = self.labels or [None] * len(self.keys)
+        asked: dict[str, tuple[Path, int | None]] = {}  # A photo named twice is there once.
+        for key, photo, label in zip(self.keys, self.photos, labels, strict=True):
+            asked.setdefault(key, (photo, label))
+        taken = [INDEX, SUMMARY, SETTINGS, *(one.folder for key, one in before.items() if key not in asked)]
+        taken += [path.name for path in self.folder.path.iterdir() if not path.is_dir()]
+        kept = [before[key].folder if key in before else None for key in asked]
+        names = unique_names([photo for photo, _ in asked.values()], taken=taken, kept=kept)
         todo = []
-        for place, name, one in zip(asked, names, known, strict=True):
-            label = None if self.labels is None else self.labels[place]
-            task = Todo(self.photos[place], name, self.keys[place], label)
+        for name, (key, (photo, label)) in zip(names, asked.items(), strict=True):
+            task, one = Todo(photo, name, key, label), before.get(key)
             if self._wanted(task, one):
                 todo.append(task)
             else:

@@ -15,7 +15,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc.files import write_json, write_text
 from ganenc.images import find
 from ganenc.inversion import PhotoFolder
-from ganenc.jobs.photo_index import INDEX, PhotoIndex
+from ganenc.jobs.photo_index import PhotoIndex
 
 __all__ = ["AGAIN", "DONE", "FAILED", "SETTINGS", "SUMMARY", "ResultFolder", "key_of", "unique_names"]
 
@@ -110,17 +110,6 @@ class ResultFolder:
     def write_summary(self, page: str) -> None:
         """Replace the page of all photos."""
         write_text(self.summary, page)
-
-    def names(self, photos: Sequence[Path], kept: Sequence[str | None], taken: Sequence[str]) -> list[str]:
-        """A name for the folder of each photo, that no file here has.
-
-        Args:
-            photos: the files.
-            kept: the name that each has already, if any.
-            taken: the names of other photos' folders.
-        """
-        files = [path.name for path in self.path.iterdir() if not path.is_dir()]
-        return unique_names(photos, taken=[INDEX, SUMMARY, SETTINGS, *taken, *files], kept=kept)
 
 
 def key_of(photo: str | Path) -> str:
