@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -37,9 +37,10 @@ from ganenc.inversion import (
     PhotoSource,
     default_method,
     invert,
+    rebuild,
 )
 from ganenc.latents import Latents
-from ganenc.measures import HELD_OUT, Scores, default_metrics, score, split_folds
+from ganenc.measures import HELD_OUT, Evaluation, Metric, default_metrics, evaluate, split_folds
 from ganenc.models import ENCODER, load_encoder, load_generator, resolve, save_pretrained
 from ganenc.objectives import Objective
 from ganenc.report import Inverted
@@ -210,45 +211,75 @@ class Model(Parts):
         photos: Photos | None = None,
         *,
         samples: int | None = None,
-        method: Method = "encode",
-        metrics: Sequence[str] | None = None,
+        method: Method | Inverter = "encode",
+        metrics: Iterable[str] | Mapping[str, Any] | None = None,
         folds: int | None = None,
-        labels: LabelsGiven | str | None = None,
+        labels: LabelsGiven | None = None,
+        find: str | None = None,
+        candidates: Sequence[int] | Tensor | None = None,
+        objective: Towards | None = None,
+        truncation: float = 1.0,
         seed: int = 0,
-    ) -> Scores:
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
         """How well photos, or images that the generator makes, are rebuilt.
 
         Args:
             photos: see `invert`.
             samples: or so many synthesized images, drawn where no training draws.
             method: a registered inverter.
-            metrics: registered ones; by default those of the paper's tables.
+            metrics: see `ganenc.measures.build_metrics`; by default those of the paper's tables.
             folds: split the images at random into so many, see `ganenc.measures.split_folds`.
-            labels: see `invert`.
+            labels: the classes that are known, one each or one for all; those of samples by default.
+            find: how classes are found besides, ``predicted`` or ``searched``; by default the best way there is. The
+                numbers of known and found classes are told apart.
+            candidates: the classes among which to search.
+            objective: see `invert`.
+            truncation: of samples.
             seed: of what is drawn.
+            on_step: called with the images that are rebuilt, and all that are to be.
 
         Raises:
-            SpecError: if there are neither photos nor samples, or both.
+            SpecError: if there are neither photos nor samples, or both, a metric cannot be had, or folds are too small.
         """
         if (photos is None) == (samples is None):
             raise SpecError("Give photos, or the number of samples to synthesize; one of the two.")
         if samples is not None:
-            drawn = self.generator.draw_labels(samples, seed=seed, first=HELD_OUT)
-            labels = drawn if labels is None or isinstance(labels, str) else labels
-            photos = self.generate(samples, seed=seed, labels=labels, first=HELD_OUT).images
+            if labels is None:
+                labels = self.generator.draw_labels(samples, seed=seed, first=HELD_OUT)
+            drawn = self.generate(samples, seed=seed, labels=labels, truncation=truncation, first=HELD_OUT)
+            photos = drawn.images
         assert photos is not None
-        done = self.invert(photos, method, labels=labels, seed=seed)
-        taken = self.metrics(metrics or default_metrics())
-        taken = {name: one for name, one in taken.items() if metrics or one.least <= len(done)}
+        targets = torch.stack([self.read(one).target.cpu() for one in _several(photos)])
+        taken = self._taken(metrics, len(targets))
         least = max(one.least for one in taken.values())
-        parts = None if folds is None else split_folds(len(done), folds, seed=seed, least=least)
-        return score(done.targets, done.reconstructions, taken, folds=parts)
+        parts = None if folds is None else split_folds(len(targets), folds, seed=seed, least=least)
+        noted = self.generator.spec.truncation_settings if samples else ()
+        with self.generator.using(**dict.fromkeys(noted, truncation)):
+            made = rebuild(
+                self, targets, self.inverter(method), labels=self.labels(labels, len(targets)), find=find,
+                candidates=candidates, seed=seed, on_step=on_step,
+                objective=lambda: objective if isinstance(objective, Objective) else self.objective(objective),
+            )  # fmt: skip
+        return evaluate(targets, made, taken, mean_image=self.mean_image, folds=parts)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write a model folder, the encoder inside it; `load` takes it."""
         save_pretrained(self.generator, folder, info=self.info, half=half)
         if self.encoder is not None:
             save_pretrained(self.encoder, Path(folder) / ENCODER, info={"generator": self.hash}, half=half)
+
+    def _taken(self, choices: Iterable[str] | Mapping[str, Any] | None, count: int) -> dict[str, Metric]:
+        """The metrics of so many images: all that are asked for, or what can be had of the default."""
+        named = choices if choices is None or isinstance(choices, Mapping) else list(choices)
+        found = self.metrics(named or default_metrics())
+        if named and len(found) < len(named):
+            (first, *_) = [name for name in named if not any(name == one.partition("-")[0] for one in found)]
+            raise SpecError(f"The metric {first} is taken on a backbone, and there is none; name one.")
+        few = [name for name, metric in found.items() if metric.least > count and not named]
+        for name in few:
+            warnings.warn(f"{name} is left out: it takes {found.pop(name).least} images or more.", stacklevel=3)
+        return found
 
     def _start(self, start: Start) -> tuple[Latents, Tensor | None]:
         """The latents of one sample, and the photo (1, C, H, W) that they come from, where there is one."""

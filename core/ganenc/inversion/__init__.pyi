@@ -32,6 +32,7 @@ from .photo_classes import must_find as must_find
 from .photo_classes import predict_labels as predict_labels
 from .photo_classes import search_labels as search_labels
 from .photo_folder import PhotoFolder as PhotoFolder
+from .rebuilding import rebuild as rebuild
 from .stacked import StackedEncoder as StackedEncoder
 from .written_labels import folder_labels as folder_labels
 from .written_labels import read_labels as read_labels

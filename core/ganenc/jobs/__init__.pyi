@@ -1,3 +1,4 @@
+from .evaluating import evaluate_photos as evaluate_photos
 from .events import BatchBegun as BatchBegun
 from .events import Event as Event
 from .events import Finished as Finished

@@ -9,8 +9,11 @@ from .domain import domain_warning as domain_warning
 from .domain import judge as judge
 from .domain import measure_baseline as measure_baseline
 from .domain import one_pass as one_pass
+from .evaluation import Evaluation as Evaluation
+from .evaluation import Measured as Measured
 from .evaluation import Scores as Scores
 from .evaluation import default_metrics as default_metrics
+from .evaluation import evaluate as evaluate
 from .evaluation import mean_std as mean_std
 from .evaluation import score as score
 from .evaluation import split_folds as split_folds

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ganenc_registry.errors import ImageError, SpecError
@@ -14,7 +15,7 @@ from torch import Tensor
 from ganenc.measures.distances import has_inception
 from ganenc.measures.metric import Metric
 
-__all__ = ["Scores", "default_metrics", "mean_std", "score", "split_folds"]
+__all__ = ["Evaluation", "Measured", "Scores", "default_metrics", "evaluate", "mean_std", "score", "split_folds"]
 
 
 def default_metrics() -> list[str]:
@@ -48,6 +49,101 @@ class Scores:
             name: mean_std([row[name] for row in self.rows]) if name in told else (value, None)
             for name, value in whole.items()
         }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well images were rebuilt, with labels that came one way."""
+
+    scores: Scores
+    seconds: float
+    """The time that one image took."""
+    labels: list[Any] | None
+    """The classes that the images were taken to be of."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well images were rebuilt, apart by how their labels came."""
+
+    metrics: Mapping[str, Metric]
+    """What was taken, by the names of its numbers."""
+    ways: Mapping[str, Measured]
+    """By ``given``, ``predicted`` and ``searched``, as far as labels came so; without labels the one name is empty."""
+    mean_image: Scores
+    """The same of the generator's mean image in place of every image."""
+    settings: Mapping[str, str]
+    """How each metric was taken, in words."""
+
+    def table(self) -> dict[str, tuple[float, float | None]]:
+        """Mean and deviation of every metric, the first way that there is; see `Scores.table`."""
+        return next(iter(self.ways.values())).scores.table()
+
+    @property
+    def agreement(self) -> tuple[str, int] | None:
+        """The way by which labels were found, and for how many images they are the given ones."""
+        given = self.ways.get("given")
+        for way, found in self.ways.items():
+            if given is not None and way != "given":
+                return way, sum(a == b for a, b in zip(given.labels or (), found.labels or (), strict=True))
+        return None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All of it as data: the numbers of the first way at the top, and where there are labels those of every way."""
+        first, *_ = self.ways.values()
+        told = {"metric_settings": dict(self.settings), "seconds_each": first.seconds, **self._numbers(first.scores)}
+        if "" in self.ways:
+            return told
+        told["by_labels"] = {
+            way: {**self._numbers(one.scores), "labels": one.labels, "seconds_each": one.seconds}
+            for way, one in self.ways.items()
+        }
+        share = {} if self.agreement is None else {"agreement": self.agreement[1] / len(first.scores.rows)}
+        return {**told, **share}
+
+    def _numbers(self, scores: Scores) -> dict[str, Any]:
+        base, apart = self.mean_image.table(), len(scores.folds) > 1
+        metrics = {
+            name: {
+                "mean": mean,
+                "std": std,
+                "mean_image": base[name][0],
+                **({"folds": [fold[name] for fold in scores.folds]} if apart else {}),
+            }
+            for name, (mean, std) in scores.table().items()
+        }
+        return {"metrics": metrics, "per_image": scores.rows}
+
+
+def evaluate(
+    targets: Tensor,
+    made: Mapping[str, tuple[Tensor, Sequence[float], Tensor | None]],
+    metrics: Mapping[str, Metric],
+    *,
+    mean_image: Tensor,
+    folds: Sequence[Sequence[int]] | None = None,
+) -> Evaluation:
+    """Take metrics of what was made of N targets.
+
+    Args:
+        targets: (N, C, H, W).
+        made: by how the labels came: what was made of the targets (N, C, H, W), the seconds of each, and the labels.
+        metrics: as `build_metrics` gives them.
+        mean_image: the generator's, (1, C, H, W), which is compared with every target, too.
+        folds: see `score`.
+    """
+    ways = {
+        way: Measured(
+            score(targets, rebuilt.to(targets), metrics, folds=folds),
+            statistics.fmean(seconds),
+            None if labels is None else labels.tolist(),
+        )
+        for way, (rebuilt, seconds, labels) in made.items()
+    }
+    base = score(targets, mean_image.to(targets).expand_as(targets), metrics, folds=folds)
+    count = min(len(places) for places in folds or [range(len(targets))])
+    settings = {name: metric.words(targets[:count]) for name, metric in metrics.items()}
+    return Evaluation(metrics, ways, base, settings)
 
 
 def score(

@@ -59,7 +59,7 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
     ),
     "metric": Scaffold(
         "Mean absolute difference of 8-bit images, in levels",
-        "ganenc evaluate --photos photos --model MODEL --metric $called",
+        "ganenc evaluate photos --model MODEL --metric $called",
         "takes it of photos and what is rebuilt of them",
     ),
     "aligner": Scaffold(

@@ -3,6 +3,7 @@
 from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec
+from ganenc_registry.specs.evaluate import EvaluateSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.invert import InvertSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
@@ -18,6 +19,7 @@ __all__ = [
     "Choice",
     "Condition",
     "EncoderSpec",
+    "EvaluateSpec",
     "GeneratorSpec",
     "InvertSpec",
     "LatentLoss",

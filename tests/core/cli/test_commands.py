@@ -525,7 +525,7 @@ class TestTraining:
 
 class TestEvaluate:
     def test_photos_give_means_and_deviations(self, run: Any, model: Path, photos: Path) -> None:
-        ran = run("evaluate", "--model", model, "--photos", photos, "--json")
+        ran = run("evaluate", photos, "--model", model, "--json")
         assert ran.code == 0, ran.err
         told = ran.json()
         values = [row["psnr"] for row in told["per_image"]]
@@ -536,7 +536,7 @@ class TestEvaluate:
 
     def test_it_takes_photos_or_samples(self, run: Any, model: Path, photos: Path) -> None:
         assert run("evaluate", "--model", model).code == 2
-        assert run("evaluate", "--model", model, "--photos", photos, "--samples", 2).code == 2
+        assert run("evaluate", photos, "--model", model, "--samples", 2).code == 2
 
 
 def test_convert_checks_its_pixels(run: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from ganenc.measures import Frechet, Metric, split_folds
 from ganenc.models import load_encoder, load_generator, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.components import Context
-from ganenc_registry.specs import Spec
+from ganenc_registry.specs import EvaluateSpec, Spec
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
@@ -105,7 +105,7 @@ def evaluate(model: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> A
 
     def called(*words: object, photos: Path = photos) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in ("evaluate", "--model", model, "--photos", photos, *words)])
+            main([str(word) for word in ("evaluate", photos, "--model", model, *words)])
         told = capsys.readouterr()
         return int(ended.value.code or 0), told.out, told.err
 
@@ -132,7 +132,7 @@ def test_the_default_has_one_frechet_distance_over_all_images(evaluate: Any, reb
     assert facts["metrics"][name]["mean_image"] > 0
     assert all(name not in row and len(row) == 3 for row in facts["per_image"])
     assert f"{COUNT} images a side" in facts["metric_settings"][name]
-    assert facts["folds"] is None
+    assert facts["spec"]["folds"] is None
     assert all("folds" not in numbers for numbers in facts["metrics"].values())
 
 
@@ -192,11 +192,11 @@ def test_options_of_a_metric_are_set_by_their_path(evaluate: Any, rebuilt: tuple
         ),
         (("--folds", 8), "7 images do not go into 8 folds"),
         (("--folds", 4), "4 folds of 7 images leave 1 image in some"),
-        (("--folds", 1), "2"),
+        (("--folds", 1), "folds: input should be greater than or equal to 2"),
         (("--metric", "maee"), "did you mean 'mae'"),
-        (("--metric", "lpips", "--backbone", "none"), "--metric lpips is taken on a backbone"),
+        (("--metric", "lpips", "--backbone", "none"), "metric lpips is taken on a backbone"),
         (("--metric", "fid"), "weights of Inception"),
-        (("--set", "objective=3"), "takes fields"),
+        (("--set", "objective=3"), "takes a mapping of fields"),
         (("--set", "objective.attention.nam=none", "--method", "finetune"), "did you mean 'name'"),
     ],
 )
@@ -233,10 +233,26 @@ def test_without_a_backbone_the_default_is_what_needs_none(evaluate: Any) -> Non
 def test_the_objective_can_be_chosen(evaluate: Any, photos: Path) -> None:
     words = ("--method", "finetune", "--steps", 2, "--metric", "mae", "--json")
     first = json.loads(evaluate(*words, photos=photos / "0.png")[1])
-    code, told, err = evaluate(*words, "--set", "objective.losses.mse=1", photos=photos / "0.png")
+    code, told, err = evaluate(*words, "--set", "objective.losses.mse.weight=1", photos=photos / "0.png")
     assert code == 0, err
     other = json.loads(told)
-    assert first["objective"] == {}
-    assert other["objective"] == {"losses": {"mse": 1}}
-    assert other["options"] == {"steps": 2}
+    assert first["spec"]["objective"]["losses"]["mse"]["weight"] == 5
+    assert other["spec"]["objective"]["losses"]["mse"]["weight"] == 1
+    assert other["spec"]["method"] == {"name": "finetune", "options": {"steps": 2}}
     assert other["per_image"] != first["per_image"]
+
+
+def test_it_is_written_where_it_is_told_to_and_its_spec_gives_it_again(
+    evaluate: Any, photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--metric", "mae", "--set", "metrics.mae.options.power=2", "--out", tmp_path / "out", "--json")
+    code, told, err = evaluate(*words)
+    assert code == 0, err
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert written["metrics"] == json.loads(told)["metrics"]
+    spec = EvaluateSpec.from_mapping(written["spec"])
+    assert (spec.model, spec.photos) == (str(model), (str(photos),))
+    (tmp_path / "evaluate.yaml").write_text(spec.to_yaml())
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--config", str(tmp_path / "evaluate.yaml"), "--json"])
+    assert json.loads(capsys.readouterr().out)["metrics"] == written["metrics"]

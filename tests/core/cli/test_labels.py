@@ -172,7 +172,7 @@ class TestInvert:
 
 class TestEvaluate:
     def test_given_and_predicted_are_told_apart(self, run: Any, photos: Path, model: Path) -> None:
-        words = ("evaluate", "--model", model, "--photos", photos, "--backbone", WrongBackbone.name)
+        words = ("evaluate", photos, "--model", model, "--backbone", WrongBackbone.name)
         code, told, err = run(*words, "--json")
         assert code == 0, err
         facts = json.loads(told)
@@ -195,20 +195,20 @@ class TestEvaluate:
         self, run: Any, photos: Path, model: Path, tmp_path: Path
     ) -> None:
         (photos / "3").rename(photos / "unknown")
-        code, told, err = run("evaluate", "--model", model, "--photos", photos, "--json")
+        code, told, err = run("evaluate", photos, "--model", model, "--json")
         assert code == 0, err
         facts = json.loads(told)
         assert list(facts["by_labels"]) == ["predicted"]
         assert facts["by_labels"]["predicted"]["labels"] == list(TRUE.values())
         assert "agreement" not in facts
         (tmp_path / "labels.csv").write_text("a.png,0\nb.png,3\n2/a.png,2\n")
-        words = ("evaluate", "--model", model, "--photos", photos, "--labels", tmp_path / "labels.csv", "--json")
+        words = ("evaluate", photos, "--model", model, "--labels", tmp_path / "labels.csv", "--json")
         facts = json.loads(run(*words)[1])
         assert facts["by_labels"]["given"]["labels"] == list(TRUE.values())
         assert facts["agreement"] == 1
 
     def test_the_way_can_be_chosen_and_samples_know_their_labels(self, run: Any, photos: Path, model: Path) -> None:
-        words = ("evaluate", "--model", model, "--photos", photos, "--json", "--labels", "searched")
+        words = ("evaluate", photos, "--model", model, "--json", "--labels", "searched")
         assert list(json.loads(run(*words)[1])["by_labels"]) == ["given", "searched"]
         facts = json.loads(run("evaluate", "--model", model, "--samples", 5, "--json")[1])
         assert list(facts["by_labels"]) == ["given", "predicted"]
@@ -229,13 +229,12 @@ class TestEvaluate:
         words = ("evaluate", "--model", model, "--samples", 3, "--truncation", 0.25, "--labels", "0,1,2", "--json")
         code, _, err = run(*words)
         assert code == 0, err
-        whole = [truncation for count, truncation in seen if count == 3]
-        assert len(whole) >= 2  # The samples, and what the encoder made of them.
-        assert whole == [[0.25] * 3] * len(whole)
+        assert [truncation for _, truncation in seen[:3]] == [[0.25]] * 3, "the samples, one by one"
+        assert [truncation for count, truncation in seen if count == 3] == [[0.25] * 3] * 2, "what the encoder made"
 
     def test_a_broken_photo_takes_its_label_with_it(self, run: Any, photos: Path, model: Path) -> None:
         (photos / "2" / "a.png").write_text("no photo")
-        code, told, _ = run("evaluate", "--model", model, "--photos", photos, "--json")
+        code, told, _ = run("evaluate", photos, "--model", model, "--json")
         assert code == 1
         assert json.loads(told)["by_labels"]["given"]["labels"] == [0, 3]
 

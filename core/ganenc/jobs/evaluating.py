@@ -1,0 +1,89 @@
+"""An evaluation carried out whole: what its spec names is loaded, rebuilt and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.fields import check_choices
+from ganenc_registry.specs import EvaluateSpec
+from torch import Tensor
+
+from ganenc import images
+from ganenc.inversion import folder_labels, read_labels
+from ganenc.measures import Evaluation
+from ganenc.model import Model, load
+
+__all__ = ["evaluate_photos"]
+
+
+def evaluate_photos(
+    spec: EvaluateSpec,
+    model: Model | None = None,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+    on_error: Callable[[Path, ImageError], None] | None = None,
+) -> Evaluation:
+    """Measure how well photos, or images that the generator makes, are rebuilt: `Model.evaluate` from its spec.
+
+    Args:
+        spec: what is taken of which. Where it says nothing of labels, those of photos are read from the names of their
+            folders, if they all lie in such.
+        model: the one to take in place of the spec's.
+        on_step: called with the images that are rebuilt, and all that are to be.
+        on_error: called with each photo that cannot be read, which is left out.
+
+    Raises:
+        GanencError: if something that the spec names is not there, or does not fit, or no photo can be read.
+    """
+    check_choices(spec)
+    if bool(spec.photos) == bool(spec.samples):
+        raise SpecError("Name photos, or samples for synthesized images; one of the two.")
+    model = model or load(spec.model, device=spec.device, encoder=spec.encoder, backbone=spec.backbone)
+    files = images.find(spec.photos) if spec.photos else [Path(str(place)) for place in range(spec.samples or 0)]
+    classes = model.generator.spec.classes
+    said = None if spec.labels is None else read_labels(spec.labels, files, classes=classes)
+    find, labels = (said, None) if isinstance(said, str) else (None, said)
+    photos: Tensor | None = None
+    if spec.photos:
+        if labels is None and classes:
+            labels = folder_labels(files, classes)
+        photos, kept = _read(model, spec, files, on_error)
+        labels = None if labels is None else [labels[place] for place in kept]
+    choices: Any = spec.metrics or None
+    return model.evaluate(
+        photos,
+        samples=spec.samples,
+        method=spec.method,
+        metrics=choices,
+        folds=spec.folds,
+        labels=labels,
+        find=find,
+        candidates=spec.candidates,
+        objective=spec.objective,
+        truncation=spec.truncation,
+        seed=spec.seed,
+        on_step=on_step,
+    )
+
+
+def _read(
+    model: Model, spec: EvaluateSpec, files: list[Path], on_error: Callable[[Path, ImageError], None] | None
+) -> tuple[Tensor, list[int]]:
+    """The photos that can be read (N, C, H, W), and their places."""
+    targets, kept = [], []
+    for place, file in enumerate(files):
+        try:
+            read = model.read(file, fit=spec.fit, align=spec.align, attention=spec.objective.attention)
+        except ImageError as error:
+            if on_error is not None:
+                on_error(file, error)
+        else:
+            targets.append(read.target)
+            kept.append(place)
+    if not targets:
+        raise ImageError(f"None of the photos in {', '.join(spec.photos)} could be read.")
+    return torch.stack(targets), kept

@@ -1,0 +1,37 @@
+"""The spec of an evaluation: one file holds all that decides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, field_validator
+
+from ganenc_registry.specs.choice import Choice
+from ganenc_registry.specs.invert import InvertSpec
+
+__all__ = ["EvaluateSpec"]
+
+
+class EvaluateSpec(InvertSpec):
+    """How photos, or images that the generator makes, are rebuilt, and what is measured of them, whole."""
+
+    samples: PositiveInt | None = Field(None, description="so many synthesized images in place of photos")
+    truncation: float = Field(1.0, ge=0, description="of synthesized images")
+    method: Choice = Field(Choice(name="encode"), description="the inverter", json_schema_extra={"kind": "inverter"})
+    metrics: dict[str, Choice] = Field(
+        default_factory=dict,
+        description="metrics by the names to report them under; none for those of the paper's tables",
+        json_schema_extra={"kind": "metric"},
+    )
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="split the images at random into so many, and give the mean and the deviation over these"
+    )
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _by_key(cls, metrics: Any) -> Any:
+        if not isinstance(metrics, Mapping):
+            return {name: name for name in metrics} if isinstance(metrics, list | tuple) else metrics
+        given = {name: {} if each is None else each for name, each in metrics.items()}
+        return {name: {"name": name, **each} if isinstance(each, Mapping) else each for name, each in given.items()}
