@@ -37,9 +37,12 @@ ORDER = (
     "editing", "training", "export", "report", "model", "jobs", "testing", "scaffold", "cli",
 )  # fmt: skip
 """The rooms of the core. Each imports only from those before it."""
-STILL_DEEP = ("tests/",)
+STILL_DEEP = (
+    "tests/broken/", "tests/core/cli/test_edit.py", "tests/core/measures/test_distances.py", "tests/core/testing/",
+    "tests/core/objectives/test_backbones.py", "tests/core/training/test_data.py",
+)  # fmt: skip
 MOST_ENTRIES = 20
-MOST_INNER_IMPORTS = 200
+MOST_INNER_IMPORTS = 150
 """Import statements inside functions, in all packages: for what is heavy and seldom needed."""
 CARRYING = {"torch", "pluggy", "pydantic", "safetensors", "einops", "kornia", "captum"}
 """What the code that runs is made of; see DESIGN.md."""
