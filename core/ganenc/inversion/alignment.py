@@ -23,7 +23,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ganenc.images import cover_box, shrink
-from ganenc.inversion.warping import NEAR, covered, warp
+from ganenc.inversion.warping import NEAR, covered, undone, warp
 from ganenc.objectives import Attention, build_attention
 
 __all__ = ["Aligner", "AttentionAligner", "Box", "CenterAligner", "Transform"]
@@ -61,46 +61,28 @@ class Transform(Spec):
 
     @classmethod
     def of_box(cls, box: Box, size: tuple[int, int], photo_size: tuple[int, int]) -> Transform:
-        """The transform that cuts a box out of a photo and brings it to ``size``, both (height, width).
-
-        Args:
-            box: top, left, height and width in pixels of the photo.
-            size: of the generator's image.
-            photo_size: of the photo.
-        """
+        """The transform that cuts a box out of a photo and brings it to ``size``; sizes are (height, width)."""
         top, left, height, width = box
         x, y = size[1] / width, size[0] / height
         return cls(matrix=((x, 0.0, -left * x), (0.0, y, -top * y)), size=size, photo_size=photo_size)
 
     def apply(self, photo: Tensor) -> Tensor:
-        """The photo => the generator's image.
+        """The photo (C, H, W), floats of any range => the generator's image (C, h, w) in the same range.
 
         Antialiased where it shrinks: Lanczos, for a turned image with bicubic places; what lies outside the photo is
         mirrored from inside; values stay within those of the photo.
 
-        Args:
-            photo: (C, H, W) of `photo_size`, floats of any range.
-
-        Returns:
-            (C, h, w) of `size`, in the same range.
-
         Raises:
-            ImageError: if the photo has another size.
+            ImageError: if the photo has another size than `photo_size`.
         """
         self._check("photo", photo, self.photo_size)
         return warp(photo, self._array(), self.size)
 
     def undo(self, reconstruction: Tensor, photo: Tensor, *, feather: float = 0.0) -> Tensor:
-        """The photo with the generator's image put back in its place.
+        """The photo (C, H, W) with the generator's image (C, h, w), in its range, put back in its place.
 
-        Args:
-            reconstruction: (C, h, w) of `size`, in the range of the photo.
-            photo: (C, H, W) of `photo_size`.
-            feather: over so many pixels of the photo the two are blended at the border; not where that is the
-                photo's own border.
-
-        Returns:
-            (C, H, W): the photo itself outside, the reconstruction alone further inside than the border.
+        Over ``feather`` pixels of the photo the two are blended at the border, but not where that is the photo's own:
+        outside is the photo itself, further inside the reconstruction alone.
 
         Raises:
             ImageError: if a size is another one.
@@ -112,8 +94,7 @@ class Transform(Spec):
             return photo.clone()
         matrix = self._array()
         matrix[:, 2] += matrix[:, :2] @ (left, top)
-        back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
-        part = warp(reconstruction.to(photo), back, (bottom - top, right - left))
+        part = warp(reconstruction.to(photo), undone(matrix)[:2], (bottom - top, right - left))
         share = covered(self._array(), self.size, self.photo_size, (top, left, bottom, right), feather).to(photo)
         whole = photo.clone()
         inside = whole[:, top:bottom, left:right]
@@ -122,9 +103,8 @@ class Transform(Spec):
 
     def corners(self) -> list[tuple[float, float]]:
         """Where in the photo the corners (x, y) of the generator's image lie: left upper, right upper, then below."""
-        back = np.linalg.inv(np.vstack([self._array(), (0, 0, 1)]))
         height, width = self.size
-        places = back @ np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)]).T
+        places = undone(self._array()) @ np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)]).T
         return [(float(x), float(y)) for x, y in places[:2].T]
 
     def _frame(self) -> tuple[int, int, int, int]:

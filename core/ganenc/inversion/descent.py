@@ -91,21 +91,18 @@ def descend(
     of: int | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Best, History]:
-    """Adam.
+    """Adam => the latents whose own image loss was lowest, and the history.
 
     Args:
         parameters: what moves.
         take: makes a step's latents, their result, and the number whose gradient is followed.
         steps: how many.
-        rate: the learning rate at its height.
+        rate: the learning rate at its height, see `cosine_rate`.
         betas: decay of Adam's averages.
-        schedule: of the rate, see `cosine_rate`.
+        schedule: of the rate.
         photo: the place of the first photo, for ``on_step``.
         of: the steps that are told of, where others follow.
         on_step: told of every tenth step and of the last.
-
-    Returns:
-        the latents whose own image loss was lowest, and the history.
     """
     adam = make_adam(parameters, rate, betas)
     rates = LambdaLR(adam, lambda step: cosine_rate(step, steps) if schedule == "cosine" else 1.0)

@@ -47,9 +47,7 @@ def invert(
         method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
             encoder) or ``optimize`` (the default without one); or one at hand.
         labels: for generators with classes: one each or one for all; or ``predicted``, by the objective's backbone; or
-            ``searched``: of all classes or of ``candidates``, the one under which one pass of the encoder comes nearest
-            to the photo. By default predicted where that backbone has as many classes as the generator, otherwise
-            searched. See `ganenc.inversion.find_labels`.
+            ``searched``. By default the best there is, see `ganenc.inversion.find_labels`.
         candidates: the classes (K,), or (N, K), that a search tries.
         objective: what "close" means, or its spec; by default the paper's.
         seed: of whatever the method draws.
@@ -74,13 +72,10 @@ def invert(
     name = type(method).__name__ if isinstance(method, Inverter) else Choice.of(method).name
     if inverter.needs_encoder:
         need_encoder(encoder, name)
-    if not isinstance(objective, Objective) and (
-        inverter.needs_objective or must_find(generator, encoder, labels, candidates)
-    ):
+    if not isinstance(objective, Objective):
         spec = objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
-        objective = build_objective(spec, generator)
-    elif not isinstance(objective, Objective):
-        objective = None
+        needed = inverter.needs_objective or must_find(generator, encoder, labels, candidates)
+        objective = build_objective(spec, generator) if needed else None
     images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
     started = time.perf_counter()
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)

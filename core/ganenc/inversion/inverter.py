@@ -71,10 +71,10 @@ class Inverter(Component, ABC):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Inversion:
-        """Images (N, C, H, W) in ``generator.spec.value_range`` => latents that rebuild them.
+        """Images (N, C, H, W) => latents that rebuild them.
 
         Args:
-            images: the photos, on the generator's device.
+            images: in ``generator.spec.value_range``, on the generator's device.
             generator: frozen by the inverter.
             encoder: its weights stay as they are, and it is put into eval mode.
             labels: int64 (N,) or rows (N, classes), checked, where they matter.
@@ -118,14 +118,9 @@ def in_parts(
     work: Callable[[Tensor, Tensor | None, int], Inversion],
     settings: Mapping[str, Any] | None = None,
 ) -> Inversion:
-    """Invert images (N, C, H, W) so many at a time, and put the parts together, with the time of each.
+    """Invert images (N, C, H, W) ``size`` at a time, and put the parts together, with the time of each.
 
-    Args:
-        images: the photos.
-        labels: of as many.
-        size: how many at a time.
-        work: images, their labels and the place of the first => their inversion.
-        settings: of the whole.
+    ``work`` makes an inversion of some images, their labels and the place of the first.
     """
     parts = []
     for first in range(0, len(images), size):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
@@ -17,18 +17,9 @@ from ganenc.latents import Latents
 from ganenc.objectives import Backbone, Objective, pool
 
 __all__ = [
-    "FEW",
-    "LIKELIEST",
-    "Finding",
-    "Found",
-    "Source",
-    "default_way",
-    "find_labels",
-    "looks_at_labels",
-    "must_find",
-    "predict_labels",
-    "search_labels",
-]
+    "FEW", "LIKELIEST", "Finding", "Found", "Source", "default_way", "find_labels", "looks_at_labels", "must_find",
+    "predict_labels", "search_labels",
+]  # fmt: skip
 
 FEW = 32
 """Up to so many classes a search tries all of them."""
@@ -66,9 +57,7 @@ def find_labels(
         generator: whose classes they are.
         encoder: its encoder, where there is one.
         objective: its backbone predicts, and it judges a search.
-        labels: the classes themselves, ``predicted`` or ``searched``. By default (None) they are predicted where the
-            objective has a backbone with as many classes as the generator, and otherwise searched, if the encoder or
-            the latents look at them at all.
+        labels: the classes, ``predicted`` or ``searched``; by default as `default_way` says.
         candidates: the classes among which to search; they make a search the default.
 
     Raises:
@@ -83,7 +72,10 @@ def find_labels(
     if objective is None:
         raise SpecError(f"Labels can be {way} only with an objective; give one, or the labels.")
     if way == "predicted":
-        return Found(predict_labels(images, generator, _classifier(generator, objective)), way)
+        backbone = _classifier(generator, objective)
+        if backbone is None:
+            raise SpecError("The objective has no backbone to predict labels with; give the labels, or search them.")
+        return Found(predict_labels(images, generator, backbone), way)
     return Found(search_labels(images, generator, encoder, objective, candidates=candidates), way)
 
 
@@ -94,7 +86,8 @@ def looks_at_labels(generator: Generator, encoder: Encoder | None) -> bool:
 
 
 def default_way(generator: Generator, encoder: Encoder | None, objective: Objective | None) -> Finding | None:
-    """How `find_labels` finds labels that are not given; None where there are none, or nothing looks at them."""
+    """How labels are found that are not given: predicted where the objective has a backbone with as many classes as the
+    generator, otherwise searched; None where there are none, or nothing looks at them."""
     if not generator.spec.classes:
         return None
     if objective is not None and _matching(generator, objective) is not None:
@@ -118,17 +111,9 @@ def must_find(
 def predict_labels(
     images: Tensor, generator: Generator, backbone: Backbone, *, likeliest: int | None = None, batch: int = 16
 ) -> Tensor:
-    """The classes to which a backbone gives the highest scores.
+    """The classes to which a backbone gives the highest scores: int64 (N,), or the first ``likeliest``, (N, likeliest).
 
-    Args:
-        images: (N, C, H, W) in the generator's value range, on the backbone's device.
-        generator: whose classes they are.
-        backbone: a classifier of the same classes.
-        likeliest: how many for each image, the likeliest first; by default the likeliest alone.
-        batch: how many images go through at once.
-
-    Returns:
-        int64 (N,), or (N, likeliest).
+    Images (N, C, H, W) are in the generator's range, on the backbone's device.
 
     Raises:
         SpecError: if the backbone has another number of classes than the generator.
@@ -160,22 +145,12 @@ def search_labels(
     candidates: Sequence[int] | Tensor | None = None,
     batch: int = 16,
 ) -> Tensor:
-    """For each image the class under which one pass of the encoder rebuilds it best.
+    """For each image (N, C, H, W) the class under which one pass of the encoder rebuilds it best, int64 (N,).
 
-    Each candidate conditions the encoder and the generator; the objective compares what comes out with the image. Where
-    there is no encoder, or one that does not look at the class, the mean latents of the class stand in for its pass.
-
-    Args:
-        images: (N, C, H, W) in the generator's value range, on its device.
-        generator: frozen here.
-        encoder: put into eval mode.
-        objective: the image losses of it decide.
-        candidates: classes (K,) for all images, or (N, K); by default all of up to 32 classes, and of more the 8
-            likeliest of the objective's backbone.
-        batch: how many pairs of image and class go through at once.
-
-    Returns:
-        int64 (N,).
+    Each candidate conditions the encoder and the generator; the objective's image losses decide. Where there is no
+    encoder, or one that does not look at the class, the mean latents of the class stand in for its pass. Candidates are
+    classes (K,) for all images, or (N, K); by default all of up to 32 classes, and of more the 8 likeliest of the
+    objective's backbone. ``batch`` pairs of image and class go through at once.
 
     Raises:
         SpecError: if there are many classes, no candidates, and no backbone with the generator's classes.
@@ -239,33 +214,24 @@ def _way(
     if not generator.spec.classes and labels is None and candidates is None:
         return None
     generator.need_classes()
-    way: Source | None
-    if isinstance(labels, str):
-        way = next((one for one in get_args(Finding) if one == labels), None)
-        if way is None:
-            known = get_args(Finding)
-            raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
-    elif labels is not None:
-        way = "given"
-    else:
-        way = default_way(generator, encoder, objective) if candidates is None else "searched"
+    known, way = get_args(Finding), cast("Source | None", labels)
+    if not isinstance(labels, str):
+        way = "searched" if candidates is not None else default_way(generator, encoder, objective)
+        way = way if labels is None else "given"
+    elif labels not in known:
+        raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
     if candidates is not None and way != "searched":
         raise SpecError(f"Candidates are for labels that are searched; these are {way}. Leave the candidates out.")
     return way
 
 
-def _backbones(objective: Objective) -> list[Backbone]:
-    return [module for module in objective.modules() if isinstance(module, Backbone)]
-
-
 def _matching(generator: Generator, objective: Objective) -> Backbone | None:
     """The objective's backbone, if it has one with the generator's number of classes."""
-    return next((one for one in _backbones(objective) if one.classes == generator.spec.classes), None)
+    found = _classifier(generator, objective)
+    return found if found is not None and found.classes == generator.spec.classes else None
 
 
-def _classifier(generator: Generator, objective: Objective) -> Backbone:
-    """The backbone to predict with: the matching one, or one to complain about."""
-    backbones = _backbones(objective)
-    if not backbones:
-        raise SpecError("The objective has no backbone to predict labels with; give the labels, or search them.")
-    return _matching(generator, objective) or backbones[0]
+def _classifier(generator: Generator, objective: Objective) -> Backbone | None:
+    """The objective's backbone, the matching one first."""
+    backbones = [module for module in objective.modules() if isinstance(module, Backbone)]
+    return min(backbones, key=lambda one: one.classes != generator.spec.classes, default=None)

@@ -70,18 +70,17 @@ class PhotoFolder:
         drop_leftovers(self.path)
         if photo.transform is not None:
             latents.info["transform"] = photo.transform.to_mapping()
-        whole = photo.put_back(reconstruction)
-        pictures = {self.RECONSTRUCTION: reconstruction, self.TARGET: photo.target, self.PHOTO: whole}
-        pictures[self.ATTENTION] = looks_sheet(looks, value_range) if len(looks) > 1 else None
+        seen = looks_sheet(looks, value_range) if len(looks) > 1 else None
+        pictures = {self.RECONSTRUCTION: reconstruction, self.TARGET: photo.target, self.ATTENTION: seen}
+        pictures[self.PHOTO] = photo.put_back(reconstruction)
+        written: dict[str, Any] = {**pictures, self.PAGE: page or None}
+        for name in (name for name, data in written.items() if data is None):
+            (self.path / name).unlink(missing_ok=True)
         for name, picture in pictures.items():
-            if picture is None:
-                (self.path / name).unlink(missing_ok=True)
-            else:
+            if picture is not None:
                 write_png(self.path / name, picture, value_range=value_range)
         if page:
             write_text(self.path / self.PAGE, page)
-        else:
-            (self.path / self.PAGE).unlink(missing_ok=True)
         write_json(self.path / self.FACTS, facts)
         latents.save(self.path / self.LATENTS, model=model)
 

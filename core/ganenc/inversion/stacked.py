@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 import torch
 from ganenc_registry.errors import SpecError
@@ -61,10 +62,9 @@ class StackedEncoder(nn.Module):
         if torch.is_grad_enabled():
             tensors = self._at_once(images, rows)
         else:  # What saves time and memory then writes in place, which vmap does not take.
-            each = [
-                self._encode([one[i] for one in self.stacked], images[i], _row(rows, i)) for i in range(len(images))
-            ]
-            tensors = {name: torch.cat([found[name] for found in each]) for name in each[0]}
+            each = zip(zip(*self.stacked, strict=True), images, rows if rows is not None else repeat(None))
+            found = [self._encode(*one) for one in each]
+            tensors = {name: torch.cat([one[name] for one in found]) for name in found[0]}
         return Latents(shared.spec.layout, tensors)
 
     def _at_once(self, images: Tensor, rows: Tensor | None) -> dict[str, Tensor]:
@@ -85,17 +85,9 @@ class StackedEncoder(nn.Module):
         return latents.tensors
 
 
-def _row(rows: Tensor | None, place: int) -> Tensor | None:
-    return None if rows is None else rows[place]
-
-
 def pays_at_once(encoder: Encoder, trained: Sequence[Tensor]) -> int:
-    """How many photos' encoders are best fine-tuned at once, as far as was measured: on processors, with our own block.
-
-    Args:
-        encoder: the encoder.
-        trained: those of its weights that move.
-    """
+    """How many photos' encoders, of which these weights move, are best fine-tuned at once, as far as was measured: on
+    processors, with our own block."""
     small = encoder.spec.size[0] * encoder.spec.size[1] <= MOST_PIXELS
     light = sum(weight.numel() for weight in trained) <= MOST_WEIGHTS
     ours = all(type(block) is AdaptiveBlock for block in encoder.blocks)
