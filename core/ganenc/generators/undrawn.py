@@ -19,6 +19,9 @@ __all__ = ["fill", "undrawn"]
 M = TypeVar("M", bound=nn.Module)
 
 _DRAWN = {torch.empty, torch.empty_like, torch.rand, torch.rand_like, torch.randn, torch.randn_like, torch.normal}
+_REDRAWN = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_}
+_REDRAWN |= {nn.init.kaiming_normal_, nn.init.kaiming_uniform_}
+_SCALED = {Tensor.__truediv__, Tensor.div, Tensor.__mul__, Tensor.__rmul__, Tensor.mul}
 _DEPTH = 4
 _FEW_CALLS, _CALLS_EACH = 10_000, 1000  # of functions of torch, for each weight, until a network is built
 _FEW_VALUES, _TIMES = 1 << 24, 8  # what it may draw and hold besides its weights, such as filters, and how often
@@ -49,13 +52,29 @@ class _NoDraws(TorchFunctionMode):
         if draws:
             options.pop("generator", None)
             options["device"] = "meta"
-        made = function(*args, **options)
+        made = _unmade(function, args, options)
+        if made is None:
+            made = function(*args, **options)
         self._calls_left -= 1
         if isinstance(made, Tensor) and (draws or not made.is_meta):
             self._values_left -= made.numel()
         if self._calls_left < 0 or self._values_left < 0:
             raise _TooLarge
         return made
+
+
+def _unmade(function: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor | None:
+    """What a tensor of the meta device is after it is drawn anew or scaled; None where torch must say.
+
+    Torch itself takes longer for it than for reading the weights, and imports its compiler first.
+    """
+    held = args[0] if args else options.get("tensor")
+    if not isinstance(held, Tensor) or not held.is_meta:
+        return None
+    if function in _REDRAWN:
+        return held
+    scaled = function in _SCALED and held.is_floating_point() and isinstance(args[-1], int | float)
+    return torch.empty(held.shape, dtype=held.dtype, device="meta") if scaled else None
 
 
 def undrawn(build: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
