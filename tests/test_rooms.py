@@ -44,7 +44,7 @@ STILL_DEEP = (
 MOST_ENTRIES = 20
 MOST_INNER_IMPORTS = 150
 """Import statements inside functions, in all packages: for what is heavy and seldom needed."""
-CARRYING = {"torch", "pluggy", "pydantic", "safetensors", "einops", "kornia", "captum"}
+CARRYING = {"torch", "pluggy", "pydantic", "safetensors", "einops", "kornia", "lpips", "captum"}
 """What the code that runs is made of; see DESIGN.md."""
 
 
