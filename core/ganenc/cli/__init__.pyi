@@ -1,2 +1,3 @@
 from .app import main as main
 from .table import COMMANDS as COMMANDS
+from .table import Command as Command

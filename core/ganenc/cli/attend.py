@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
@@ -11,12 +11,16 @@ from ganenc_registry.errors import ImageError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import ObjectiveSpec
 
+from ganenc import images
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
 from ganenc.cli.options import Backbone, Device, Json, MaybeOut, Photos, Set, read_settings
-
-if TYPE_CHECKING:
-    from ganenc.objectives import Attention, PhotoLook
+from ganenc.files import check_device
+from ganenc.images import sheet
+from ganenc.inversion import written_labels
+from ganenc.jobs import unique_names
+from ganenc.models import resolve
+from ganenc.objectives import Attention, PhotoLook, build_attention, context_for, look_at
 
 __all__ = ["attend"]
 
@@ -58,12 +62,6 @@ def attend(
     --out it leaves a PNG file of each photo, and one of them all. A broken photo is named and skipped, and the exit
     code is then 1.
     """
-    from ganenc import images
-    from ganenc.images import sheet
-    from ganenc.inversion import written_labels
-    from ganenc.jobs import unique_names
-    from ganenc.objectives import look_at
-
     registry().get("attention", attention)
     found = images.find(photos)
     classes = [None] * len(found) if labels is None else written_labels(labels, found)
@@ -102,10 +100,6 @@ def attend(
 
 def _build(chosen: ObjectiveSpec, backbone: str | None, model: str | None, device: str) -> Attention:
     """The attention by itself, on the backbone that is named, or else the model's own."""
-    from ganenc.files import check_device
-    from ganenc.models import resolve
-    from ganenc.objectives import build_attention, context_for
-
     taken = backbone or chosen.backbone or (None if model is None else resolve(model).info.get("backbone"))
     return build_attention(chosen.attention, context_for(taken, device=check_device(device)))
 

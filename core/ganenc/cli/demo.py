@@ -9,6 +9,7 @@ import typer
 from ganenc_registry import registry
 from ganenc_registry.errors import GanencError, PluginError
 
+from ganenc import images
 from ganenc.cli.console import say
 from ganenc.cli.invert import read_spec
 from ganenc.cli.options import Device, Json, Method, Set, Steps
@@ -32,8 +33,6 @@ def demo(
 ) -> None:
     """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
     name, folder, info = _model()
-    from ganenc import images
-
     found = images.find((folder / str(info.get("photos", "photos"))).resolve())[:n]
     given = {"model": name, "device": device, "method": {"name": method, "options": {"steps": steps}}}
     spec = read_spec(None, given, settings)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import InvertSpec, merge
 
+from ganenc import images, load
 from ganenc.cli.console import Bar, emit, show
 from ganenc.cli.options import (
     Backbone,
@@ -30,6 +32,9 @@ from ganenc.cli.options import (
 )
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.inversion import default_method
+from ganenc.jobs import unique_names
+from ganenc.latents import Latents
+from ganenc.models import resolve
 
 __all__ = ["invert", "read_spec"]
 
@@ -115,8 +120,6 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     Raises:
         SpecError: if a field is wrong, or no model is named.
     """
-    from ganenc.models import resolve
-
     spec = InvertSpec() if config is None else InvertSpec.from_file(config)
     over = read_settings(settings)
     if isinstance(over.get("method"), str):
@@ -133,12 +136,6 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
 
 def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:
     """Saved latents => the same pixels again, a picture of each sample."""
-    import torch
-
-    from ganenc import images, load
-    from ganenc.jobs import unique_names
-    from ganenc.latents import Latents
-
     model = load(spec.model, device=spec.device)
     generator = model.generator
     samples = []

@@ -18,7 +18,7 @@ from ganenc_registry.errors import SpecError
 __all__ = [
     "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeModel", "MaybeOut", "MaybePhotos",
     "Method", "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels",
-    "given_fields", "integers", "layer_numbers", "of_method", "read_settings",
+    "given_fields", "integers", "layer_numbers", "read_settings",
 ]  # fmt: skip
 
 _PHOTOS = typer.Argument(
@@ -145,23 +145,6 @@ def read_settings(words: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             raise SpecError(f"--set {path}: the value {text!r} cannot be read.") from None
     return tree
-
-
-def of_method(settings: list[str] | None, **given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``key.path=value`` words for an inversion => the options of its method, and the fields of the objective's spec.
-
-    Args:
-        settings: the words of ``--set``.
-        given: options of the method that have an option of the command line; None where they were not given.
-
-    Raises:
-        SpecError: as `read_settings` does, or if the objective is given a value in place of fields.
-    """
-    chosen = read_settings(settings)
-    towards = chosen.pop("objective", {})
-    if not isinstance(towards, dict):
-        raise SpecError("--set objective: it takes fields, as in --set objective.attention.name=none.")
-    return {**chosen, **{key: value for key, value in given.items() if value is not None}}, towards
 
 
 def _value(text: str) -> Any:

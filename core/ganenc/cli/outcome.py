@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
+from ganenc_registry.specs import InvertSpec
 
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
 from ganenc.files import first_process
-
-if TYPE_CHECKING:
-    from ganenc_registry.specs import InvertSpec
-
-    from ganenc.jobs import Event, JobResult
-    from ganenc.model import Model
+from ganenc.jobs import BatchBegun, Event, JobResult, PhotoFailed, Started, Stepped, invert_folder
+from ganenc.model import Model
+from ganenc.report import metric_text, seconds_text
 
 __all__ = ["carry_out", "show_result"]
 
@@ -30,8 +28,6 @@ def carry_out(model: Model | str, photos: Sequence[str | Path], out: Path, spec:
     Raises:
         Exit: if it was interrupted.
     """
-    from ganenc.jobs import invert_folder
-
     try:
         with Bar("inverting", EACH, shown=first_process()) as bar:
             return invert_folder(model, photos, out, spec, on_event=lambda event: _draw(event, bar), **job)
@@ -41,8 +37,6 @@ def carry_out(model: Model | str, photos: Sequence[str | Path], out: Path, spec:
 
 
 def _draw(event: Event, bar: Bar) -> None:
-    from ganenc.jobs import BatchBegun, PhotoFailed, Started, Stepped
-
     if isinstance(event, Started):
         bar.restart(0, EACH * event.todo)
     elif isinstance(event, BatchBegun):
@@ -105,8 +99,6 @@ def _complain(result: JobResult, again: str) -> None:
 
 
 def _show_rows(result: JobResult) -> None:
-    from ganenc.report import seconds_text
-
     rows = result.rows
     labelled = bool(rows[0].get("labels_from"))
     blank = [""] * labelled
@@ -124,7 +116,5 @@ def _show_rows(result: JobResult) -> None:
 
 
 def _texts(metrics: Mapping[str, float], result: JobResult) -> list[str]:
-    from ganenc.report import metric_text
-
     taken = result.taken
     return [metric_text(metrics[name], taken.get(name)) if name in metrics else "" for name in result.metrics]

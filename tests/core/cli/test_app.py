@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from ganenc.cli import COMMANDS, main
+from ganenc.cli import COMMANDS, Command, main
 from ganenc_registry import Contribution, Registry, registry
 from ganenc_registry.errors import NameTakenError
 
@@ -48,15 +50,27 @@ def test_help_shows_every_command_under_its_purpose_with_examples(capsys: pytest
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_a_command_shows_its_example(command: object, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = words(capsys, command.name, "--help")  # type: ignore[attr-defined]
+def test_a_command_shows_its_example(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = words(capsys, command.name, "--help")
     assert code == 0
-    assert command.example in " ".join(out.split())  # type: ignore[attr-defined]
+    assert command.example in " ".join(out.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_an_example_is_what_its_command_takes(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Registry()
+    function, called = registry().resolve("command", command.name), []
+    found.add_value("command", command.name, functools.wraps(function)(lambda **given: called.append(given)))
+    monkeypatch.setattr("ganenc.cli.app.registry", lambda: found)
+    code, _, err = words(capsys, *shlex.split(command.example)[1:])
+    assert (code, len(called)) == (0, 1), err
 
 
 def test_no_module_of_a_command_is_imported_for_the_help() -> None:
     code = (
-        "import sys; from ganenc.cli import COMMANDS, main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from ganenc.cli import COMMANDS, Command, main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "print({one.target.split(':')[0] for one in COMMANDS} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
