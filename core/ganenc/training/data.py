@@ -31,14 +31,10 @@ class Source(Protocol):
 
 
 class Synthesized:
-    """Images that the generator makes from its prior, with their true latents.
+    """Images that the generator makes from its prior, ``batch`` a step, with their true latents, and labels if any.
 
-    Args:
-        generator: what makes them.
-        batch: images a step.
-        seed: of the draws.
-        samples: how many different images there are, gone through in a new order each time; 0 never repeats one.
-        truncation: below 1 for images nearer to the mean.
+    There are ``samples`` different ones, gone through in a new order each time; 0 never repeats one. A ``truncation``
+    below 1 keeps them nearer to the mean.
     """
 
     def __init__(
@@ -49,7 +45,7 @@ class Synthesized:
 
     @torch.no_grad()
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
-        """The batch of a step: images (N, C, H, W), their latents, and labels where they matter."""
+        """The batch of a step."""
         generator, mine = self.generator, _mine(self.size, part)
         if self.samples:
             places = _places(self.samples, self.size, step, self.seed)[mine].tolist()
@@ -67,14 +63,9 @@ class Synthesized:
 
 
 class Photos:
-    """Photos, gone through in a new order each time.
+    """Photos (M, C, H, W), gone through in a new order each time, ``batch`` a step or all of them if there are fewer.
 
-    Args:
-        photos: (M, C, H, W) in the generator's value range; they stay where they are and are moved batch by batch.
-        batch: images a step; all of them if there are fewer.
-        labels: int64 (M,) or rows (M, classes), where they matter.
-        seed: of the order.
-        device: where batches go.
+    They and their labels, int64 (M,) or rows (M, classes), stay where they are; batches go to ``device``.
     """
 
     def __init__(
@@ -96,7 +87,7 @@ class Photos:
             self.labels = labels.expand(len(photos), *labels.shape[1:])
 
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
-        """The batch of a step: photos (N, C, H, W), and labels where they matter."""
+        """The batch of a step."""
         places = _places(len(self.photos), self.size, step, self.seed)[_mine(self.size, part)]
         labels = None if self.labels is None else self.labels[places].to(self.device)
         return Batch(self.photos[places].to(self.device), labels, None, self.size)
@@ -115,12 +106,7 @@ class Mixture:
 
 
 class Ahead:
-    """Makes the next batch while a step runs, in a thread, on a GPU in a stream of its own.
-
-    Args:
-        source: gives the batches.
-        device: where they are made.
-    """
+    """Makes the next batch of a source while a step runs, in a thread, on a GPU in a stream of its own."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
         self.source = source
@@ -164,11 +150,7 @@ def check_labels(photos: int, labels: Tensor) -> None:
 
 
 def _mine(size: int, part: Part) -> slice:
-    """Which of ``size`` samples a part has: sizes differ by one at most.
-
-    Raises:
-        TrainingError: if there are more parts than samples.
-    """
+    """Which of ``size`` samples a part has: sizes differ by one at most."""
     index, count = part
     if count > size:
         raise TrainingError(f"A step of {size} images cannot be shared by {count} processes; raise data.batch.")

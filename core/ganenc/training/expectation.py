@@ -50,13 +50,7 @@ class Expectation:
         return fitting
 
     def sentences(self, steps: int, batch: int, micro: int) -> list[str]:
-        """What to tell before the run starts; a warning last, if it does not fit.
-
-        Args:
-            steps: that are to be done.
-            batch: images a step, of this process.
-            micro: images at a time.
-        """
+        """What to tell before so many steps of ``batch`` images, ``micro`` at a time; a warning last if it may not fit."""
         hours = self.seconds * batch * steps / 3600
         took = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
         memory = self.memory(micro)
@@ -78,12 +72,8 @@ class Expectation:
 def expect(recipe: Recipe, batch: Batch, *, averages: int = 2) -> Expectation:
     """Do one step on the first image of a batch, forward and backward alone, and count what it holds.
 
-    Nothing is changed by it: modules are in eval mode meanwhile, and gradients are dropped.
-
-    Args:
-        recipe: does the step.
-        batch: a batch of it.
-        averages: copies of the trained weights that the optimiser and the run keep.
+    Nothing is changed by it: modules are in eval mode meanwhile, and gradients are dropped. Besides the weights and
+    their gradient so many ``averages`` of them are kept, by the optimiser and the run.
     """
     one, modules = batch[:1], list(recipe.modules.values())
     held = _Held([*modules, recipe.context.network, recipe.context.objective])

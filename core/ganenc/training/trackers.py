@@ -14,13 +14,10 @@ __all__ = ["start_trackers"]
 
 
 def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mapping[str, Any]) -> list[Any]:
-    """Trackers of a run, ready for ``log`` and ``finish``.
+    """Trackers of the run in a folder, as accelerate has them, ready for ``log`` and ``finish``.
 
-    Args:
-        names: as accelerate has them: ``tensorboard``, ``wandb``, ``trackio`` and others.
-        folder: of the run; its name is the run's.
-        step: the first step that will be told; what an interrupted run told TensorBoard beyond it is dropped.
-        config: the run's spec as plain data.
+    What an interrupted run told TensorBoard from ``step`` on, the first that will be told, is dropped. ``config`` is
+    the run's spec as plain data.
 
     Raises:
         SpecError: if there is no such tracker, or it is not installed.

@@ -35,14 +35,9 @@ OnStart: TypeAlias = Callable[[list[str]], None]
 
 
 class Trainer:
-    """Goes through the steps of a recipe, from the newest state of its sink on.
+    """Goes through the steps of a recipe on the batches of a source, from the newest state of its sink on.
 
-    Args:
-        run: the run's spec.
-        sink: what it reports to.
-        recipe: does a step.
-        source: gives the batch of a step.
-        processes: those that train together; by default what this process was started as.
+    The processes that train together are, by default, what this one was started as.
     """
 
     def __init__(
@@ -64,10 +59,6 @@ class Trainer:
         """Go through all steps that are left, and return the encoder (its averaged copy where one is kept).
 
         SIGINT and SIGTERM end it after the step that runs, once that is saved.
-
-        Args:
-            on_step: called with the step, all steps and the mean terms, whenever a row of metrics is written.
-            on_start: called with sentences on what the run will take, before its first step.
 
         Raises:
             TrainingError: if losses that are not finite come back after every retry, the state that is there is of
@@ -123,15 +114,9 @@ class Trainer:
     def _schedule(self) -> None:
         """The rate of every optimiser, from this step on."""
         choice, progress = self.run.optimiser, self.progress
+        falls, factor, done = choice.schedule == "cosine", progress.rate_factor, progress.step
         self.schedules = [
-            schedule(
-                one,
-                self.run.steps,
-                warmup=choice.warmup,
-                falls=choice.schedule == "cosine",
-                factor=progress.rate_factor,
-                done=progress.step,
-            )
+            schedule(one, self.run.steps, warmup=choice.warmup, falls=falls, factor=factor, done=done)
             for one in self.recipe.optimisers.values()
         ]
 
@@ -344,10 +329,11 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
 def _first(source: Source, count: int) -> Batch:
     """The first ``count`` images of a source."""
     batches: list[Batch] = []
-    while sum(len(batch.images) for batch in batches) < count:
+    while sum(map(len, batches)) < count:
         batches.append(source.batch(len(batches)))
-    labels = [batch.labels for batch in batches if batch.labels is not None]
-    together = torch.cat(labels)[:count] if len(labels) == len(batches) else None
-    latents = [batch.latents for batch in batches if batch.latents is not None]
-    true = Latents.cat(latents)[:count] if len(latents) == len(batches) else None
-    return Batch(torch.cat([batch.images for batch in batches])[:count], together, true)
+    labels, latents = ([getattr(batch, name) for batch in batches] for name in ("labels", "latents"))
+    return Batch(
+        torch.cat([batch.images for batch in batches])[:count],
+        None if any(one is None for one in labels) else torch.cat(labels)[:count],
+        None if any(one is None for one in latents) else Latents.cat(latents)[:count],
+    )
