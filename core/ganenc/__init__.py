@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ganenc.objectives import build_objective as build_objective
     from ganenc.objectives import load_backbone as load_backbone
     from ganenc.report import Inverted as Inverted
+    from ganenc.training import Recipe as Recipe
     from ganenc.training import finetune as finetune
     from ganenc.training import pretrain as pretrain
 
@@ -74,7 +75,7 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
         "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
         "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],
         "report": ["Inverted"],
-        "training": ["finetune", "pretrain"],
+        "training": ["Recipe", "finetune", "pretrain"],
     },
 )
 

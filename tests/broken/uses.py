@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Operator, Optimize, Transform
 from ganenc.measures import PSNR, Metric
+from ganenc.objectives import Batch
+from ganenc.training import EncoderRecipe
 from torch import Tensor, nn
 
-__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS", "BROKEN_OPERATORS"]
+__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS", "BROKEN_OPERATORS", "BROKEN_RECIPES"]
 
 
 class FewerHistories(Encode):
@@ -152,6 +154,66 @@ BROKEN_INVERTERS: list[tuple[type, str]] = [
     (KeepsTensorsInSettings, "settings-are-plain-data"),
     (TellsAnotherStep, "settings-replay-it"),
     (TellsNoOption, "settings-replay-it"),
+]
+
+
+class OwnsNothing(EncoderRecipe):
+    def own(self, *_: Any) -> None:
+        return
+
+
+class TellsNoTotal(EncoderRecipe):
+    def step(self, batch: Batch, update: Any) -> dict[str, Tensor]:
+        terms = super().step(batch, update)
+        return {name: value for name, value in terms.items() if name != "total"}
+
+
+class TrainsTheNetwork(EncoderRecipe):
+    def step(self, batch: Batch, update: Any) -> dict[str, Tensor]:
+        terms = super().step(batch, update)
+        with torch.no_grad():
+            next(self.context.network.parameters()).mul_(1.001)
+        return terms
+
+
+class StepsByItself(EncoderRecipe):
+    def step(self, batch: Batch, update: Any) -> dict[str, Tensor]:
+        self.losses(batch)["total"].mean().backward()
+        self.optimisers["encoder"].step()
+        return super().step(batch, update)
+
+
+class ForgetsItsCount(EncoderRecipe):
+    count = 1.0
+
+    def step(self, batch: Batch, update: Any) -> dict[str, Tensor]:
+        self.count += 1
+        return super().step(batch, update)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {name: value * self.count**2 for name, value in super().losses(batch).items()}
+
+
+class MixesSamples(EncoderRecipe):
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        terms, apart = super().losses(batch), (batch.images - batch.images.mean(0)).square().mean()
+        return {**terms, "total": terms["total"] * (1 + apart)}
+
+
+class RebuildsSmall(EncoderRecipe):
+    def rebuild(self, batch: Batch) -> Tensor:
+        return super().rebuild(batch)[..., ::2, ::2]
+
+
+BROKEN_RECIPES: list[tuple[type, str]] = [
+    (object, "builds-for-a-run"),
+    (OwnsNothing, "builds-for-a-run"),
+    (TellsNoTotal, "terms-are-finite-and-named"),
+    (TrainsTheNetwork, "step-changes-only-what-it-owns"),
+    (StepsByItself, "nothing-moves-without-updates"),
+    (ForgetsItsCount, "state-round-trips-to-the-bit"),
+    (MixesSamples, "batches-go-in-parts"),
+    (RebuildsSmall, "rebuilds-images"),
 ]
 
 

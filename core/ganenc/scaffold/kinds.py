@@ -57,6 +57,12 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
         "inverts a photo with it",
         ("pydantic>=2.6", "torch>=2.2"),
     ),
+    "recipe": Scaffold(
+        "The paper's step, and a pull towards the generator's mean latents",
+        "ganenc pretrain --model MODEL --set recipe.name=$called --set recipe.options.pull=0.1 --out runs/$called",
+        "trains an encoder by it",
+        ("pydantic>=2.6", "torch>=2.2"),
+    ),
     "metric": Scaffold(
         "Mean absolute difference of 8-bit images, in levels",
         "ganenc evaluate photos --model MODEL --metric $called",

@@ -33,6 +33,7 @@ from ganenc.testing.entry import (
     check_metric,
     check_model,
     check_operator,
+    check_recipe,
 )
 from ganenc.testing.pytest_helpers import parametrize_with_checks
 from ganenc.testing.runner import Examination, checks_of, known_checks, run_checks
@@ -55,6 +56,7 @@ __all__ = [
     "check_metric",
     "check_model",
     "check_operator",
+    "check_recipe",
     "checks_of",
     "find_subjects",
     "known_checks",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ganenc.inversion import Aligner, Inverter, Operator
     from ganenc.measures import Metric
     from ganenc.objectives import Attention, Backbone, Loss
+    from ganenc.training import Recipe
 
 __all__ = [
     "check",
@@ -34,6 +35,7 @@ __all__ = [
     "check_metric",
     "check_model",
     "check_operator",
+    "check_recipe",
 ]
 
 OnFail = Literal["raise", "return"]
@@ -138,6 +140,11 @@ def check_operator(
 ) -> list[Outcome]:
     """Check an operator: see :func:`check`."""
     return check(operator, kind="operator", only=only, on_fail=on_fail)
+
+
+def check_recipe(recipe: type[Recipe], *, only: Sequence[str] = (), on_fail: OnFail = "raise") -> list[Outcome]:
+    """Check a recipe: see :func:`check`."""
+    return check(recipe, kind="recipe", only=only, on_fail=on_fail)
 
 
 def check_metric(

@@ -28,6 +28,7 @@ _CASES: dict[Scope, tuple[str, str]] = {
     "aligner": ("aligners", "AlignerCase"),
     "inverter": ("inverters", "InverterCase"),
     "operator": ("operators", "OperatorCase"),
+    "recipe": ("recipes", "RecipeCase"),
     "metric": ("metrics", "MetricCase"),
     "model": ("models", "ModelCase"),
 }

@@ -37,6 +37,7 @@ BASES: tuple[tuple[Kind, str, str], ...] = (
     ("aligner", "ganenc.inversion", "Aligner"),
     ("inverter", "ganenc.inversion", "Inverter"),
     ("operator", "ganenc.inversion", "Operator"),
+    ("recipe", "ganenc.training", "Recipe"),
     ("metric", "ganenc.measures", "Metric"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),

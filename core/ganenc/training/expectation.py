@@ -50,7 +50,7 @@ class Expectation:
         return fitting
 
     def sentences(self, steps: int, batch: int, micro: int) -> list[str]:
-        """What to tell before so many steps of ``batch`` images, ``micro`` at a time; a warning last if it may not fit."""
+        """What to tell before so many steps of ``batch`` images, ``micro`` at a time; last a warning, if need be."""
         hours = self.seconds * batch * steps / 3600
         took = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
         memory = self.memory(micro)

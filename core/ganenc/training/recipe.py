@@ -87,7 +87,7 @@ class EncoderRecipe(Recipe):
         super().__init__(options, context)
         run, encoder = self.context.run, self.encoder.requires_grad_(True)
         choice = run.objective
-        self.losses = EncoderStep(
+        self.encoder_step = EncoderStep(
             self.context.network,
             encoder,
             self.context.objective,
@@ -101,16 +101,20 @@ class EncoderRecipe(Recipe):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Batch norm takes the statistics of the batch in pre-training, and its running ones in fine-tuning."""
         self.encoder.train(self.context.run.task == "pretrain")
-        return update("encoder", lambda part: self.losses(part).result.terms, batch)
+        return update("encoder", self.losses, batch)
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Every term (N,) of the objective; a recipe that adds some to ``total`` begins here."""
+        return self.encoder_step(batch).result.terms
 
     def rebuild(self, batch: Batch) -> Tensor:
         """As in a step: under the settings of the batch's true latents."""
         latents = self.encoder.eval()(batch.images, labels=batch.labels)
-        return self.context.network.synthesize(self.losses.completed(latents, batch))
+        return self.context.network.synthesize(self.encoder_step.completed(latents, batch))
 
     def looks(self, batch: Batch, made: Tensor) -> list[Look]:
         """Where the attention of the objective looks in the first targets."""
-        if not (self.losses.image_gradient or self.losses.log_images):
+        if not (self.encoder_step.image_gradient or self.encoder_step.log_images):
             return []
         few, attention = batch[:LOOKS], self.context.objective.attention
         return looks(attention, few.images, made[:LOOKS], labels=few.labels)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from broken.generators import BROKEN_GENERATORS
 from broken.parts import BROKEN_ATTENTIONS, BROKEN_BACKBONES, BROKEN_BLOCKS, BROKEN_LOSSES
-from broken.uses import BROKEN_ALIGNERS, BROKEN_INVERTERS, BROKEN_METRICS, BROKEN_OPERATORS, Halved
+from broken.uses import BROKEN_ALIGNERS, BROKEN_INVERTERS, BROKEN_METRICS, BROKEN_OPERATORS, BROKEN_RECIPES, Halved
 from ganenc.testing import CheckFailed, check, check_operator, checks_of
 
 TABLES: dict[str, list[tuple[Any, str]]] = {
@@ -19,6 +19,7 @@ TABLES: dict[str, list[tuple[Any, str]]] = {
     "aligner": BROKEN_ALIGNERS,
     "inverter": BROKEN_INVERTERS,
     "operator": BROKEN_OPERATORS,
+    "recipe": BROKEN_RECIPES,
     "metric": BROKEN_METRICS,
 }
 CASES = [

@@ -48,7 +48,7 @@ class Adversarial(EncoderRecipe):
 
     def _fooling(self, part: Batch) -> dict[str, Tensor]:
         self.encoder.train()
-        outcome = self.losses(part)
+        outcome = self.encoder_step(part)
         assert outcome.reconstruction is not None
         fooled = F.softplus(-self.critic(outcome.reconstruction)).flatten()
         total = outcome.result.per_sample + self.options.weight * fooled

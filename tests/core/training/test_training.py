@@ -264,7 +264,7 @@ def test_what_the_attention_sees_of_the_first_targets_is_shown(toy: Any, toy_enc
     assert np.abs(np.asarray(Image.open(tmp_path / "center" / "attention.png")).astype(int) - wanted).max() <= 1
     trainer(run_spec(steps=1, objective={"attention": "none"}), tmp_path / "none", toy, toy_encoder)[0].train()
     latent_only, _ = trainer(run_spec(steps=1), tmp_path / "latent", toy, toy_encoder)
-    latent_only.recipe.losses.image_gradient = False
+    latent_only.recipe.encoder_step.image_gradient = False
     latent_only.train()
     for name in ("none", "latent"):
         assert (tmp_path / name / "grids").is_dir()
