@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import ganenc
@@ -27,13 +27,26 @@ needs_hands = pytest.mark.skipif(
 )
 
 
-def run(name: str, folder: Path) -> str:
-    """What the example prints when it is run from ``folder``, quickly and on one thread."""
-    command = [sys.executable, str(EXAMPLES / name), "--quick"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Run = Callable[[str], str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs an example from the test's folder, quickly, and gives what it prints.
+
+    It is the main module of this process, where torch is imported already; what it registers is gone afterwards.
+    """
+    known = ganenc.registry()
+
+    def run(name: str) -> str:
+        monkeypatch.setattr(known, "_entries", dict(known._entries))
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), "--quick"])
+        monkeypatch.syspath_prepend(EXAMPLES)
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 def assert_rebuilt(png: Path, latents: ganenc.Latents, generator: ganenc.Generator) -> None:
@@ -49,8 +62,8 @@ def test_every_example_is_run_here() -> None:
     assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in text] == []
 
 
-def test_a_gan_of_ones_own(tmp_path: Path) -> None:
-    printed = run("custom_gan.py", tmp_path)
+def test_a_gan_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_gan.py")
     average, inverted = map(float, re.findall(r"([\d.]+) dB", printed))
     assert inverted > average + 1, printed
     encoder = ganenc.load_encoder(tmp_path / "runs" / "my-gan-20" / "encoder")
@@ -67,8 +80,8 @@ def test_a_gan_of_ones_own_takes_under_twenty_lines() -> None:
 
 
 @needs_hands
-def test_a_block_of_ones_own(tmp_path: Path) -> None:
-    printed = run("custom_block.py", tmp_path)
+def test_a_block_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_block.py")
     losses = dict(re.findall(r"^(\w+): [\d,]+ parameters, a mean loss of ([\d.]+)", printed, re.MULTILINE))
     assert losses.keys() == {"adaptive", "separable"}, printed
     assert all(0 < float(loss) < 20 for loss in losses.values()), printed
@@ -81,8 +94,8 @@ def test_a_block_of_ones_own(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_an_attention_of_ones_own(tmp_path: Path) -> None:
-    printed = run("custom_attention.py", tmp_path)
+def test_an_attention_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_attention.py")
     found = re.findall(r"^(\w+): mean square error ([\d.]+), where there is detail ([\d.]+)$", printed, re.MULTILINE)
     plain, own = ({"all": float(all_), "detail": float(detail)} for _, all_, detail in found)
     assert [name for name, *_ in found] == ["none", "detail"], printed
@@ -93,8 +106,8 @@ def test_an_attention_of_ones_own(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_a_loss_of_ones_own(tmp_path: Path) -> None:
-    printed = run("custom_loss.py", tmp_path)
+def test_a_loss_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_loss.py")
     edges = [float(value) for value in re.findall(r"image/edges ([\d.]+)", printed)]
     assert len(edges) == 4, printed
     assert edges[-1] < edges[0], printed
@@ -108,8 +121,8 @@ def test_a_loss_of_ones_own(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_a_metric_of_ones_own(tmp_path: Path) -> None:
-    printed = run("custom_metric.py", tmp_path)
+def test_a_metric_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_metric.py")
     found = re.findall(r"^(\w+) ([\d.]+) ± ([\d.]+): (.+)$", printed, re.MULTILINE)
     assert [name for name, *_ in found] == ["psnr", "sharpness"], printed
     assert 0 < float(found[1][1]) < 0.1
@@ -117,8 +130,8 @@ def test_a_metric_of_ones_own(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_a_photo_inverted(tmp_path: Path) -> None:
-    run("invert_photo.py", tmp_path)
+def test_a_photo_inverted(run: Run, tmp_path: Path) -> None:
+    run("invert_photo.py")
     generator = ganenc.load_generator("stylegan2-hands64")
     folder = PhotoFolder(tmp_path / "inverted")
     assert_rebuilt(folder.path / "reconstruction.png", folder.latents(model=ganenc.model_hash(generator)), generator)
@@ -127,8 +140,8 @@ def test_a_photo_inverted(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_a_photo_edited(tmp_path: Path) -> None:
-    printed = run("edit.py", tmp_path)
+def test_a_photo_edited(run: Run, tmp_path: Path) -> None:
+    printed = run("edit.py")
     assert float(re.findall(r"right for ([\d.]+)%", printed)[0]) > 50, printed
     generator = ganenc.load_generator("stylegan2-hands64")
     for name, space in (("open-hand", "w+"), ("pca-0", "w")):
@@ -141,8 +154,8 @@ def test_a_photo_edited(tmp_path: Path) -> None:
 
 
 @needs_hands
-def test_a_run_from_one_file(tmp_path: Path) -> None:
-    run("from_spec.py", tmp_path)
+def test_a_run_from_one_file(run: Run, tmp_path: Path) -> None:
+    run("from_spec.py")
     folder = tmp_path / "runs" / "from-spec-4"
     resolved = RunSpec.from_file(folder / "run.yaml")
     assert resolved == RunSpec.from_file(EXAMPLES / "run.yaml").model_copy(update={"steps": 4})
