@@ -46,7 +46,7 @@ def main(steps: int) -> None:
     """Train an encoder of each block, and print what they reached."""
     declared = read_mapping(Path(__file__).with_suffix(".yaml"))
     declared = merge(declared, {"steps": steps, "saving": {"log_every": steps}})
-    generator = ganenc.load_generator(declared["generator"])
+    generator = ganenc.load_generator(declared["model"])
     for name in ("adaptive", "separable"):
         run = ganenc.RunSpec.from_mapping(merge(declared, {"encoder": {"overrides": {"block": name}}}))
         losses = {}
