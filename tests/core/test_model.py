@@ -270,8 +270,10 @@ class TestGenerateAndEvaluate:
         photos = torch.rand(4, 3, 16, 24) * 2 - 1
         found = model.evaluate(photos, metrics=["psnr"])
         made = model.invert(photos, "encode").reconstructions
-        assert [row["psnr"] for row in found.rows] == pytest.approx(PSNR()(photos, made))
-        assert len(model.evaluate(samples=4, metrics=["psnr"], folds=2).folds) == 2
+        (measured,) = found.ways.values()
+        assert [row["psnr"] for row in measured.scores.rows] == pytest.approx(PSNR()(photos, made), abs=1e-4)
+        (measured,) = model.evaluate(samples=4, metrics=["psnr"], folds=2).ways.values()
+        assert len(measured.scores.folds) == 2
         with pytest.raises(SpecError, match="one of the two"):
             model.evaluate()
 

@@ -48,12 +48,7 @@ def mix(a: Latents, b: Latents, layers: Iterable[int]) -> Latents:
     """The first latents with the styles of the second on some layers (style mixing, Karras et al., 2019, section 3.1).
 
     Low layers hold shape and pose, high ones colour and texture. Whoever gives layer 0 gives the maps, such as the
-    constant, too: it is what that layer begins with.
-
-    Args:
-        a: of N samples.
-        b: of as many samples, or of one.
-        layers: those that come from ``b``, counted from 0.
+    constant, too: it is what that layer begins with. The second are of as many samples, or of one.
 
     Raises:
         LatentsError: if the latents are of different models, have no styles, or not these layers.
@@ -115,13 +110,9 @@ def there_and_back(images: Tensor) -> Tensor:
 def animation_bytes(
     images: Tensor, format: str = "GIF", *, seconds: float = 3.0, value_range: Range = (-1.0, 1.0)
 ) -> bytes:
-    """Images as an animation that loops; small ones are enlarged.
+    """Images (N, C, H, W), C 1 or 3, as an animation, ``GIF`` or ``WEBP``, that loops; small ones are enlarged.
 
-    Args:
-        images: (N, C, H, W) in ``value_range``, C 1 or 3.
-        format: ``GIF`` or ``WEBP``.
-        seconds: of one round.
-        value_range: the values of black and white.
+    ``seconds`` are those of one round.
 
     Raises:
         ImageError: if there is no image, or the shape or the format is another.
@@ -137,16 +128,8 @@ def animation_bytes(
         frame = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
         frames.append(frame.resize(size, Image.Resampling.BICUBIC) if factor > 1 else frame)
     options = {"lossless": False, "quality": 90} if format == "WEBP" else {"disposal": 2}
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer,
-        format,
-        save_all=True,
-        append_images=frames[1:],
-        duration=max(20, round(1000 * seconds / len(frames))),
-        loop=0,
-        **options,
-    )
+    buffer, each = io.BytesIO(), max(20, round(1000 * seconds / len(frames)))
+    frames[0].save(buffer, format, save_all=True, append_images=frames[1:], duration=each, loop=0, **options)
     return buffer.getvalue()
 
 

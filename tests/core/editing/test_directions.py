@@ -310,7 +310,7 @@ def test_from_one_class_to_another() -> None:
     assert torch.allclose(moved["c"], torch.stack([ends[0], ends.mean(0), ends[1]]), atol=1e-5)
     assert torch.equal(moved["z"], start["z"])
     assert torch.allclose(way.position(moved), torch.tensor([0.0, 0.5, 1.0]), atol=1e-5)
-    with pytest.raises(LatentsError, match="3 classes"):
+    with pytest.raises(LatentsError, match=r"run from 0 to 2; \[3\] are no classes"):
         between_classes(generator, 0, 3)
     styled = ToyGenerator(toy_spec((8, 8), dim=4, classes=3)).freeze()
     across = between_classes(styled, 1, 2)

@@ -26,15 +26,13 @@ def read_boundary(
     """Read a direction that InterFaceGAN wrote: an array (1, dim) of floats.
 
     Such a file says neither its space nor its model: that it is this generator's is taken on trust. Its scale is
-    measured on draws.
+    measured on ``n`` draws; its name is by default the file's, without ``boundary``.
 
     Args:
         path: the file.
         generator: whose direction it is.
         space: ``z`` or ``w``. By default what the length allows; where it allows both, what the file's name says, as
             InterFaceGAN's do (``age_w_boundary.npy``, or a folder that ends in ``_w`` or ``_z``).
-        name: of the direction; by default the file's, without ``boundary``.
-        n: how many draws the scale is measured on.
 
     Raises:
         LatentsError: if the file cannot be read, holds something else, fits no space of the generator's, or fits two

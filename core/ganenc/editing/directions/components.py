@@ -33,16 +33,9 @@ def find_by_pca(
     GANSpace looks at the features of a first layer; that of some generators turns all axes alike, so we look at the
     images, made small. Where a class is a condition, each class's mean is taken off before.
 
-    Args:
-        generator: to draw from.
-        components: how many.
-        n: how many draws.
-        labels: the classes of the draws int64 (n,), where they matter; drawn if left out.
-        seed: of the draws.
-
-    Returns:
-        the directions, named ``pca-0`` and so on. The largest number of each is above 0, as a sign of its own it has
-        not; ``info`` has the share of the variance that it explains.
+    They are named ``pca-0`` and so on; the largest number of each is above 0, as a sign of its own it has not, and its
+    ``info`` has the share of the variance that it explains. ``labels`` are the classes of the ``n`` draws int64 (n,),
+    where they matter; drawn if left out.
 
     Raises:
         LatentsError: if there are not so many components.

@@ -78,16 +78,12 @@ class Direction:
     def apply(
         self, latents: Latents, strength: float | Sequence[float] | Tensor = 1.0, *, layers: Iterable[int] | None = None
     ) -> Latents:
-        """Latents, moved along the direction; parts that it does not name stay as they are.
+        """Latents of N samples, moved along the direction, in ``w+`` unless all layers of latents in ``w`` moved alike.
 
         Args:
-            latents: of N samples.
+            latents: parts that the direction does not name stay as they are.
             strength: how far, in deviations of the model's latents: one number for all samples, or one each (N,).
-            layers: the layers of styles to move, in place of the direction's own; maps move with layer 0, which begins
-                with them.
-
-        Returns:
-            the moved latents, in ``w+`` unless all layers of latents in ``w`` moved alike.
+            layers: in place of the direction's own; maps move with layer 0, which begins with them.
 
         Raises:
             LatentsError: if the latents are another model's, lie in another space or hold other parts.
@@ -152,9 +148,8 @@ class Direction:
 
     def orthogonal_to(self, *others: Direction) -> Direction:
         """The direction without what others have of it: moving along it leaves their traits (conditional manipulation,
-        section 3.2 of InterFaceGAN: n1 - (n1.n2) n2, for several the part that is orthogonal to all).
-
-        Name, scale and layers stay; the intercept goes, as the hyperplane is another. `measured` takes the scale anew.
+        section 3.2 of InterFaceGAN: n1 - (n1.n2) n2, for several the part that is orthogonal to all). Its intercept
+        goes, as the hyperplane is another; `measured` takes the scale anew.
 
         Raises:
             LatentsError: if others lie in another space, belong to another model, or leave nothing of it.
@@ -205,11 +200,7 @@ class Direction:
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "") -> Direction:
-        """Read a direction from a file that ``save`` wrote.
-
-        Args:
-            path: the file.
-            model: where given, the hash that the direction must belong to.
+        """Read a direction from a file that ``save`` wrote, which belongs to ``model``, a hash, where that is given.
 
         Raises:
             LatentsError: if the file is not there, is no direction's or damaged, or belongs to another model.

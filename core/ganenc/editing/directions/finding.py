@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import Condition, Part, Styles, Vector, encoded
+from ganenc_registry.specs import Condition, Map, Styles, Vector, encoded
 from torch import Tensor
 
 from ganenc.editing.directions.direction import Direction
@@ -24,6 +24,7 @@ __all__ = ["as_draws", "between_classes", "find_by_classes", "find_by_labels", "
 SOFTNESS = 0.3
 """The SVM's C, for latents of which the variances of all coordinates sum to 1."""
 FEWEST = 10
+Moved: TypeAlias = Styles | Vector | Map | Condition
 
 
 def as_draws(z: Tensor) -> Latents:
@@ -43,7 +44,7 @@ def label_draws(
     batch: int = 32,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Latents, Tensor]:
-    """Draw latents, and ask a backbone what it sees in their images.
+    """Draw latents, and ask a backbone what it sees in their images: its scores of its classes (n, classes).
 
     Args:
         generator: to draw from.
@@ -55,9 +56,6 @@ def label_draws(
         seed: of the draws.
         batch: how many at a time.
         on_step: called with the number of draws done.
-
-    Returns:
-        the latents, on the CPU, and the backbone's scores of its classes (n, classes).
 
     Raises:
         SpecError: if the backbone is no classifier.
@@ -119,16 +117,12 @@ def find_by_labels(
         latents: (N); of one style for all layers, such as draws, the direction is in ``w``, otherwise in ``w+``; of
             `as_draws` in ``z``.
         labels: bool (N,), with the trait or without; or scores (N,), higher for more of it.
-        name: of the direction.
-        parts: of the layout, that the direction moves: by default the styles with the maps that the latents hold, or
-            the vector.
+        name: of the direction, whose ``info`` has the accuracy on what was held out.
+        parts: of the layout, that it moves: by default the styles with the maps that the latents hold, or the vector.
         share: of all samples, that score highest, and that score lowest.
         split: the share of these to learn from; the others are held out.
         softness: the SVM's C.
         seed: of the split.
-
-    Returns:
-        the direction; its ``info`` has the accuracy on what was held out.
 
     Raises:
         LatentsError: if there are not as many labels as latents, they are all alike, or there are too few.
@@ -188,21 +182,10 @@ def find_by_classes(
 def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
     """From one class to another: the difference of their mean latents; a strength of 1 goes all the way.
 
-    Args:
-        generator: with classes.
-        start: the class at position 0.
-        end: the class at position 1.
-        name: of the direction.
-
     Raises:
         LatentsError: if the generator has no such classes, or their means do not differ.
     """
-    if not all(0 <= label < generator.spec.classes for label in (start, end)):
-        raise LatentsError(
-            f"{generator.spec.family} has {generator.spec.classes} classes, counted from 0; there is no way from"
-            f" {start} to {end}."
-        )
-    both = [generator.center(labels=torch.tensor([label], device=generator.device)).to("cpu") for label in (start, end)]
+    both = [generator.center(labels=label).to("cpu") for label in generator.as_labels([start, end]).split(1)]
     names = [part for part in encoded(generator.spec.layout) if isinstance(part, Styles | Vector | Condition)]
     moved = [part for part in names if not torch.allclose(both[0][part.name], both[1][part.name], atol=1e-6)]
     tied = _is_tied(both[0]) and _is_tied(both[1])
@@ -230,35 +213,31 @@ def _space(latents: Latents, tied: bool) -> str:
     return latents.space if latents.space == "z" else "w" if tied else "w+"
 
 
-def _parts(latents: Latents, names: Sequence[str] | None) -> list[Part]:
+def _parts(latents: Latents, names: Sequence[str] | None) -> list[Moved]:
     """The parts to move: those named, or all that the latents hold and an encoder would find, but conditions."""
-    known: dict[str, Part] = {part.name: part for part in encoded(latents.layout) if part.name in latents}
+    known = {part.name: part for part in encoded(latents.layout) if part.name in latents}
     for name in names or ():
         if name not in known:
             raise LatentsError(f"These latents hold no part {name!r} to move; they hold {sorted(known)}.")
     if names:
         return [known[name] for name in names]
     moved = [part for part in known.values() if not isinstance(part, Condition)]
-    varying: list[Part] = [part for part in moved if len(latents) > 1 and bool(latents[part.name].var(0).sum() > 0)]
+    varying: list[Moved] = [part for part in moved if len(latents) > 1 and bool(latents[part.name].var(0).sum() > 0)]
     if not varying:
         raise LatentsError(f"These latents do not differ in {sorted(known)}; a direction needs some that do.")
     return varying
 
 
-def _rows(latents: Latents, part: Part, tied: bool) -> Tensor:
+def _rows(latents: Latents, part: Moved, tied: bool) -> Tensor:
     """A part as rows (N, numbers): of styles that all layers share, one layer's."""
     tensor = latents[part.name].cpu().float()
     return (tensor[:, :1] if tied and isinstance(part, Styles) else tensor).flatten(1)
 
 
-def _unflatten(way: Tensor, parts: Sequence[Part], tied: bool) -> dict[str, Tensor]:
-    shapes = [(1, part.dim) if tied and isinstance(part, Styles) else _shape(part) for part in parts]
+def _unflatten(way: Tensor, parts: Sequence[Moved], tied: bool) -> dict[str, Tensor]:
+    shapes = [(1, part.dim) if tied and isinstance(part, Styles) else part.shape for part in parts]
     pieces = way.split([int(np.prod(shape)) for shape in shapes]) if parts else []
     return {part.name: piece.reshape(shape) for part, piece, shape in zip(parts, pieces, shapes)}
-
-
-def _shape(part: Part) -> tuple[int, ...]:
-    return () if part.kind == "noise" else part.shape
 
 
 def _extremes(scores: Tensor, share: float) -> tuple[Tensor, Any]:

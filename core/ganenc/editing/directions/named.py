@@ -16,23 +16,14 @@ FOLDER = "directions"
 
 
 def of_model(source: str | Path) -> dict[str, Path]:
-    """The files of the directions in a model's folder, by name; none for a model that is no folder.
-
-    Args:
-        source: an installed model, a model folder, or any other model that `ganenc.load_generator` takes.
-    """
+    """The files of the directions in a model's folder, by name; none for a model that is no folder."""
     folder = resolve(source).folder
     found = [] if folder is None else (folder / FOLDER).glob("*.safetensors")
     return {path.stem: path for path in sorted(found)}
 
 
 def load_direction(name: str | Path, source: str | Path, *, model: str = "") -> Direction:
-    """A direction from a file, or by its name among those that lie with a model.
-
-    Args:
-        name: the file, or the name.
-        source: the model, see `of_model`.
-        model: the hash that the direction must belong to.
+    """A direction from a file, or by its name among those that lie with a model, whose hash it must belong to.
 
     Raises:
         UnknownNameError: if it is neither a file nor a name.
