@@ -14,7 +14,7 @@ from ganenc_registry.specs import ObjectiveSpec
 from ganenc import images
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
-from ganenc.cli.options import Backbone, Device, Json, MaybeOut, Photos, Set, read_settings
+from ganenc.cli.options import Backbone, Device, Json, MaybeModel, MaybeOut, Photos, Set, read_settings
 from ganenc.files import check_device
 from ganenc.images import sheet
 from ganenc.inversion import written_labels
@@ -36,9 +36,7 @@ def attend(
     *,
     attention: Annotated[str, typer.Option("--attention", "-a", help="A registered attention.")] = "gradcam",
     backbone: Backbone = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model, whose own backbone is taken where none is named.")
-    ] = None,
+    model: MaybeModel = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +55,8 @@ def attend(
     as_json: Json = False,
 ) -> None:
     """Show where an attention looks in photos: the heat map, its boxes or mask, and the views that losses see.
+
+    It needs no generator; of a model it takes the backbone, where none is named.
 
     --set takes options of the attention, as in --set attention.options.of=energy. It prints one line a photo; with
     --out it leaves a PNG file of each photo, and one of them all. A broken photo is named and skipped, and the exit

@@ -15,11 +15,14 @@ from ganenc.cli.console import Bar, complain, emit, say, show, show_table
 from ganenc.cli.options import (
     Backbone,
     Candidates,
+    Config,
     Encoder,
     Json,
+    MaybeDevice,
     MaybeModel,
     MaybeOut,
     MaybePhotos,
+    MaybeSeed,
     PhotoLabels,
     Set,
     Steps,
@@ -42,9 +45,7 @@ def evaluate(
     *,
     model: MaybeModel = None,
     out: MaybeOut = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
-    ] = None,
+    config: Config = None,
     encoder: Encoder = None,
     samples: Annotated[int | None, typer.Option("--samples", help="Or so many synthesized images.")] = None,
     method: Annotated[str | None, typer.Option("--method", help="encode (default), or another inverter.")] = None,
@@ -70,9 +71,9 @@ def evaluate(
     candidates: Candidates = None,
     truncation: Annotated[float | None, typer.Option("--truncation", help="Of synthesized images.")] = None,
     backbone: Backbone = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of all that is drawn.")] = None,
+    seed: MaybeSeed = None,
     settings: Set = None,
-    device: Annotated[str | None, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")] = None,
+    device: MaybeDevice = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS, and a Frechet distance.

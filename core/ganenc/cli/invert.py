@@ -16,10 +16,13 @@ from ganenc.cli.console import Bar, emit, show
 from ganenc.cli.options import (
     Backbone,
     Candidates,
+    Config,
     Encoder,
     Json,
+    MaybeDevice,
     MaybeModel,
     MaybePhotos,
+    MaybeSeed,
     Method,
     Out,
     PhotoLabels,
@@ -44,9 +47,7 @@ def invert(
     *,
     model: MaybeModel = None,
     out: Out,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
-    ] = None,
+    config: Config = None,
     encoder: Encoder = None,
     method: Method = None,
     steps: Steps = None,
@@ -54,7 +55,7 @@ def invert(
     labels: PhotoLabels = None,
     candidates: Candidates = None,
     backbone: Backbone = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of all that is drawn.")] = None,
+    seed: MaybeSeed = None,
     fit: Annotated[str | None, typer.Option("--fit", help="cover (default), contain or stretch.")] = None,
     align: Annotated[
         str | None,
@@ -65,7 +66,7 @@ def invert(
         ),
     ] = None,
     settings: Set = None,
-    device: Annotated[str | None, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")] = None,
+    device: MaybeDevice = None,
     report: Annotated[
         bool | None,
         typer.Option(

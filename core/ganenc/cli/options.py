@@ -16,7 +16,8 @@ import yaml
 from ganenc_registry.errors import SpecError
 
 __all__ = [
-    "Backbone", "Candidates", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeModel", "MaybeOut", "MaybePhotos",
+    "Backbone", "Candidates", "Config", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeDevice", "MaybeModel",
+    "MaybeOut", "MaybePhotos", "MaybeSeed",
     "Method", "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels",
     "given_fields", "integers", "layer_numbers", "read_settings",
 ]  # fmt: skip
@@ -47,7 +48,9 @@ _OUT = typer.Option("--out", "-o", file_okay=False, help="The folder to write to
 Out: TypeAlias = Annotated[Path, _OUT]
 MaybeOut: TypeAlias = Annotated[Path | None, _OUT]
 """For commands that print their result, and write it where they are told to; its default is None."""
-Device = Annotated[str, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
+_DEVICE = typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")
+Device: TypeAlias = Annotated[str, _DEVICE]
+MaybeDevice: TypeAlias = Annotated[str | None, _DEVICE]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -58,7 +61,12 @@ Method = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")]
 Space = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
 Layers = Annotated[str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")]
+_SEED = typer.Option("--seed", min=0, help="Of all that is drawn.")
+Seed: TypeAlias = Annotated[int, _SEED]
+MaybeSeed: TypeAlias = Annotated[int | None, _SEED]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Labels = Annotated[
     str | None,

@@ -14,7 +14,16 @@ from ganenc_registry.specs import PRESETS, RunSpec, preset, read_mapping
 from ganenc import images
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, say, show
-from ganenc.cli.options import MaybeModel, MaybePhotos, Out, Set, TrainingLabels, given_fields, read_settings
+from ganenc.cli.options import (
+    MaybeDevice,
+    MaybeModel,
+    MaybePhotos,
+    Out,
+    Set,
+    TrainingLabels,
+    given_fields,
+    read_settings,
+)
 from ganenc.files import first_process
 from ganenc.inversion import written_labels
 from ganenc.jobs import execute
@@ -27,7 +36,6 @@ Run = Annotated[
 ]
 Start = Annotated[str | None, typer.Option("--encoder", "-e", help="The encoder to start from.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps in all.")]
-Place = Annotated[str | None, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
 
 
 def pretrain(
@@ -37,7 +45,7 @@ def pretrain(
     run: Run = "pretrain",
     encoder: Start = None,
     steps: Steps = None,
-    device: Place = None,
+    device: MaybeDevice = None,
     settings: Set = None,
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted.
@@ -58,7 +66,7 @@ def finetune(
     encoder: Start = None,
     labels: TrainingLabels = None,
     steps: Steps = None,
-    device: Place = None,
+    device: MaybeDevice = None,
     settings: Set = None,
 ) -> None:
     """Fine-tune an encoder on photos. The same command resumes a run that was interrupted.

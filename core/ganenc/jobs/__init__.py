@@ -1,4 +1,4 @@
-"""Many photos: the index, and photos read ahead."""
+"""What takes long and leaves a folder: many photos inverted, and trainings; resumed, and shared by processes."""
 
 import lazy_loader
 
