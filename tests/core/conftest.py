@@ -34,12 +34,18 @@ def toy(centered_toy: Any) -> Any:
     return copy.deepcopy(centered_toy)
 
 
-@pytest.fixture
-def toy_encoder(toy: Any) -> Any:
-    """Its encoder, with random weights."""
+@pytest.fixture(scope="session")
+def built_encoder(centered_toy: Any) -> Any:
+    """The encoder of the toy, with random weights, for :func:`toy_encoder` to copy."""
     import torch
     from ganenc.encoders import build_encoder
 
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        return build_encoder(toy)
+        return build_encoder(centered_toy)
+
+
+@pytest.fixture
+def toy_encoder(built_encoder: Any) -> Any:
+    """An encoder of the toy, with random weights."""
+    return copy.deepcopy(built_encoder)

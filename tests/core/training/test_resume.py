@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "contiguous": {"speed": {"channels_last": False}, "data": {"samples": 5}},
     "bfloat16": {"speed": {"autocast": "bf16"}},
 }
+
+
+Whole = Callable[[RunSpec], Path]
 
 
 class Stopped(Exception):
@@ -55,12 +59,26 @@ def check_same(one: Path, other: Path) -> None:
     assert same(*(load_file(folder / "encoder" / "model.safetensors") for folder in (one, other)))
 
 
+@pytest.fixture(scope="module")
+def whole(centered_toy: Any, built_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Gives the folder of a run that nothing stopped; each is trained once."""
+    folders: dict[str, Path] = {}
+
+    def whole(run: RunSpec) -> Path:
+        key = run.model_dump_json()
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("whole") / "whole"
+            pretrain(copy.deepcopy(centered_toy), run, folders[key], encoder=fresh(built_encoder))
+        return folders[key]
+
+    return whole
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_stopped_by_its_data_ends_the_same(
-    toy: Any, toy_encoder: Encoder, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+    toy: Any, toy_encoder: Encoder, whole: Whole, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_spec(**VARIANTS[variant])
-    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
     with monkeypatch.context() as patch:
         stop_at(7, patch)
         with pytest.raises(Stopped):
@@ -68,12 +86,13 @@ def test_a_run_stopped_by_its_data_ends_the_same(
     assert not (tmp_path / "parts" / "encoder").exists()
     torch.manual_seed(99)
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder, other=True))
-    check_same(tmp_path / "whole", tmp_path / "parts")
+    check_same(whole(run), tmp_path / "parts")
 
 
-def test_a_run_stopped_by_its_caller_ends_the_same(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+def test_a_run_stopped_by_its_caller_ends_the_same(
+    toy: Any, toy_encoder: Encoder, whole: Whole, tmp_path: Path
+) -> None:
     run = run_spec(saving={"checkpoint_every": 3, "log_every": 1})
-    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
 
     def stopping(step: int, steps: int, terms: Mapping[str, float]) -> None:
         if step == stops[0]:
@@ -87,7 +106,7 @@ def test_a_run_stopped_by_its_caller_ends_the_same(toy: Any, toy_encoder: Encode
     seen: list[int] = []
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=lambda step, *rest: seen.append(step))
     assert seen == [7, 8]
-    check_same(tmp_path / "whole", tmp_path / "parts")
+    check_same(whole(run), tmp_path / "parts")
     seconds = [path.name.split(".")[3] for path in (tmp_path / "parts").glob("events.*")]
     assert len(set(seconds)) == len(seconds) == 5, "TensorBoard puts files in order by the second they were begun in"
     read = EventAccumulator(str(tmp_path / "parts")).Reload()
@@ -103,9 +122,10 @@ def test_a_finished_run_is_not_trained_again(toy: Any, toy_encoder: Encoder, tmp
     assert (tmp_path / "metrics.jsonl").read_text() == rows
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_named(
+    toy: Any, toy_encoder: Encoder, whole: Whole, tmp_path: Path
+) -> None:
     run = run_spec(saving={"keep": 3})
-    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder))
     for step in (6, 8):
         path = tmp_path / "parts" / "checkpoints" / f"step-000000{step}.safetensors"
@@ -113,7 +133,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(toy: Any, toy_encoder: En
     with pytest.warns(UserWarning, match="goes on from step 3") as caught:
         pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder, other=True))
     assert [f"step-000000{step}" in str(one.message) for one, step in zip(caught, (8, 6))] == [True, True]
-    check_same(tmp_path / "whole", tmp_path / "parts")
+    check_same(whole(run), tmp_path / "parts")
 
 
 def test_a_damaged_checkpoint_costs_no_good_one(
@@ -136,7 +156,7 @@ def test_a_damaged_checkpoint_costs_no_good_one(
 @pytest.mark.parametrize("what", ["keep_best", "picture grid", "picture attention", "save", "_prune"])
 @pytest.mark.parametrize("step", [4, 8])
 def test_a_run_stopped_at_any_write_ends_with_the_same_files(
-    what: str, step: int, toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, step: int, toy: Any, toy_encoder: Encoder, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_spec(saving={"log_every": 1, "checkpoint_every": 4, "grid_every": 4, "keep": 1})
     name, *word = what.split()
@@ -151,36 +171,35 @@ def test_a_run_stopped_at_any_write_ends_with_the_same_files(
         nonlocal at
         at = done
 
-    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, name, stopping)
         with pytest.raises(Stopped):
             pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder), on_step=follow)
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder, other=step == 8))
-    check_same(tmp_path / "whole", tmp_path / "parts")
+    check_same(whole(run), tmp_path / "parts")
     # The header of a checkpoint has no order.
-    whole, parts = (
+    files, parts = (
         {
             path.relative_to(folder).as_posix(): b"" if path.match("checkpoints/*") else path.read_bytes()
-            for folder in [tmp_path / name]
             for path in folder.rglob("*.*")
             if not path.match("events.*")
         }
-        for name in ("whole", "parts")
+        for folder in (whole(run), tmp_path / "parts")
     )
-    assert sorted(whole) == sorted(parts)
-    assert [name for name in whole if parts[name] != whole[name]] == []
+    assert sorted(files) == sorted(parts)
+    assert [name for name in files if parts[name] != files[name]] == []
 
 
-def test_where_no_checkpoint_can_be_read_it_starts_anew(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
+def test_where_no_checkpoint_can_be_read_it_starts_anew(
+    toy: Any, toy_encoder: Encoder, whole: Whole, tmp_path: Path
+) -> None:
     run = run_spec()
-    pretrain(toy, run, tmp_path / "whole", encoder=fresh(toy_encoder))
     pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder))
     for path in (tmp_path / "parts" / "checkpoints").iterdir():
         path.write_bytes(b"")
     with pytest.warns(UserWarning, match="The run starts anew"):
         pretrain(toy, run, tmp_path / "parts", encoder=fresh(toy_encoder))
-    check_same(tmp_path / "whole", tmp_path / "parts")
+    check_same(whole(run), tmp_path / "parts")
 
 
 def test_a_half_written_row_is_dropped(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
