@@ -17,6 +17,7 @@ from ganenc.objectives import Batch, EncoderStep, LatentTerm, Objective
 from ganenc_plugin_biggan.biggan import BigGAN
 from ganenc_plugin_biggan.specs import biggan_spec
 from ganenc_registry.specs import EncoderSpec, LatentLoss
+from rounding import close
 from torch import Tensor
 from toys import make_objective
 
@@ -242,7 +243,8 @@ def test_pretraining_lowers_both_errors(generator: BigGAN, tmp_path: Path) -> No
     loaded = ganenc.load_encoder(tmp_path / "encoder")
     some = batch(generator, truncation=0.5)
     with torch.no_grad():
-        assert torch.equal(loaded(some.images, labels=LABELS)["z"], trained(some.images, labels=LABELS)["z"])
+        found, wanted = (one(some.images, labels=LABELS)["z"] for one in (loaded, trained))
+    close(found, wanted, terms=512, depth=10)  # The weights are in another memory format.
 
 
 def test_the_latent_loss_of_a_class_vector_by_hand() -> None:

@@ -152,7 +152,7 @@ def test_every_loss_of_every_view_gives_the_encoder_a_gradient_of_its_own(
     for loss in LOSSES:
         without = gradient(encoder, plain.terms[f"image/{loss}"].mean())
         whole = gradient(encoder, result.terms[f"image/{loss}"].mean())
-        assert torch.allclose(whole, without, rtol=1e-3, atol=1e-6 * float(without.norm()))
+        assert torch.allclose(whole, without, rtol=1e-3, atol=1e-5 * float(without.norm()))
         for view in ("at1", "at2"):
             found = gradient(encoder, result.terms[f"{view}/{loss}"].mean())
             assert found.isfinite().all()
