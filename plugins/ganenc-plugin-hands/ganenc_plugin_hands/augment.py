@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import kornia.augmentation as K
 import torch
+from kornia.augmentation.random_generator import PlainUniformGenerator
 from torch import Tensor
-from torch.nn import functional as F
 
 __all__ = ["AdaptiveAugment"]
 
 
 class AdaptiveAugment:
-    """Shift, rotation, scale and colour, each with probability p; p follows how sure the discriminator is of photos.
+    """Shift, rotation and scale, and each of brightness, contrast and saturation, with probability p.
+
+    p follows how sure the discriminator is of photos. Nothing is clamped, so that a gradient passes everywhere.
 
     Args:
         p: the probability at the start.
@@ -29,33 +33,30 @@ class AdaptiveAugment:
         self.p = min(max(self.p + math.copysign(step, float(scores.sign().mean()) - self.target), 0.0), 0.8)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [-1, 1] => the same shape, augmented; differentiable in the images."""
+        """(N, 3, H, W) in [-1, 1] => the same shape, augmented; differentiable in the images."""
         return self._colour(self._geometry(images))
 
-    def _geometry(self, x: Tensor) -> Tensor:
-        n = len(x)
-        angle = self._strength(n, math.pi / 10)
-        scale = torch.exp2(self._strength(n, 0.2))
-        shift_x, shift_y = self._strength(n, 0.2), self._strength(n, 0.2)
-        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        theta = torch.stack([cos, -sin, shift_x, sin, cos, shift_y], dim=1).reshape(n, 2, 3).to(x)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    def _geometry(self, images: Tensor) -> Tensor:
+        moved: Tensor = K.RandomAffine(30.0, (0.17, 0.17), (0.79, 1.27), padding_mode="reflection", p=self.p)(images)
+        return moved
 
-    def _colour(self, x: Tensor) -> Tensor:
-        n = len(x)
-        brightness, contrast, saturation = (
-            value.to(x).reshape(n, 1, 1, 1)
-            for value in (
-                self._strength(n, 0.2),
-                torch.exp2(self._strength(n, 0.5)),
-                torch.exp2(self._strength(n, 0.5)),
-            )
-        )
-        x = (x + brightness) * contrast
-        grey = x.mean(1, keepdim=True)
-        return grey + (x - grey) * saturation
+    def _colour(self, images: Tensor) -> Tensor:
+        painted: Tensor = K.ImageSequential(
+            K.RandomBrightness((0.65, 1.35), clip_output=False, p=self.p),
+            K.RandomContrast((0.5, 1.8), clip_output=False, p=self.p),  # Grey is 0, and stays.
+            _Saturation(0.5, 1.8, p=self.p),
+        )(images)
+        return painted
 
-    def _strength(self, n: int, deviation: float) -> Tensor:
-        """Normal draws (n,), zero with probability 1 - p."""
-        return torch.randn(n) * deviation * (torch.rand(n) < self.p)
+
+class _Saturation(K.IntensityAugmentationBase2D):  # type: ignore[misc]
+    """Distance from grey, times a factor. kornia's own clamps images to those from 0 to 1."""
+
+    def __init__(self, least: float, most: float, *, p: float) -> None:
+        super().__init__(p=p)
+        self._param_generator = PlainUniformGenerator((torch.tensor([least, most]), "factor", None, None))
+
+    def apply_transform(self, input: Tensor, params: Any, flags: Any, transform: Any = None) -> Tensor:
+        """(N, 3, H, W) => the same shape."""
+        grey = input.mean(1, keepdim=True)
+        return grey + (input - grey) * params["factor"].to(input).reshape(-1, 1, 1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,34 @@ def test_the_gradient_passes_the_augmentation():
     AdaptiveAugment(0.8)(images).square().sum().backward()
     assert images.grad is not None
     assert (images.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("p", [0.3, 0.8])
+def test_each_kind_of_augmentation_has_the_probability(p):
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 16, 16).expand(2000, -1, -1, -1) * 2 - 1
+    made = AdaptiveAugment(p)(images)
+    share = (made == images).flatten(1).all(1).double().mean().item()
+    wanted = (1 - p) ** 4  # Geometry, brightness, contrast, saturation.
+    assert share == pytest.approx(wanted, abs=4 * (wanted * (1 - wanted) / 2000) ** 0.5)
+
+
+def test_colours_move_along_their_distance_from_grey_and_geometry_by_a_fraction():
+    torch.manual_seed(0)
+    colour = torch.tensor([0.5, -0.2, 0.3])
+    flat = colour[:, None, None].expand(500, 3, 16, 16)
+    made = AdaptiveAugment(0.8)(flat)  # Reflected at its borders, a flat image stays flat.
+    torch.testing.assert_close(made, made[:, :, :1, :1].expand_as(made), atol=1e-5, rtol=0)
+    apart, own = made[:, :, 0, 0] - made[:, :, 0, 0].mean(1, keepdim=True), colour - colour.mean()
+    factor = apart @ own / own.square().sum()
+    torch.testing.assert_close(apart, factor[:, None] * own, atol=1e-5, rtol=0)
+    assert 0.25 <= factor.min() < 0.6
+    assert 2 < factor.max() <= 1.8**2
+    ramp = torch.linspace(-1, 1, 33)[None, None, None].expand(500, 3, 33, 33)
+    middle = AdaptiveAugment(0.8)._geometry(ramp)[:, 0, 16, 16]
+    turned = math.cos(math.pi / 6) + math.sin(math.pi / 6)
+    assert 0.25 < middle.abs().max() <= 2 * 0.17 * turned / 0.79, "shifted by 17% of a side, turned by 30 degrees"
+    assert 0.1 < middle.std() < 0.3
 
 
 @pytest.mark.parametrize(("score", "direction"), [(3.0, 1), (-3.0, -1)])
