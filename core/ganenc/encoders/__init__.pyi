@@ -9,13 +9,9 @@ from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv
 from .layers import FixedNoise as FixedNoise
 from .layers import Linear as Linear
-from .layers import activate_halve as activate_halve
-from .layers import autocasts as autocasts
-from .layers import channel_dot as channel_dot
 from .layers import conv_doubled as conv_doubled
-from .layers import halve as halve
-from .layers import leaky_gradient as leaky_gradient
-from .layers import mix as mix
 from .layers import normalise_second_moment as normalise_second_moment
-from .layers import row_parts as row_parts
-from .layers import standardize as standardize
+from .standardizing import autocasts as autocasts
+from .standardizing import leaky_gradient as leaky_gradient
+from .standardizing import row_parts as row_parts
+from .standardizing import standardize as standardize

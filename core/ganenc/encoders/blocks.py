@@ -7,24 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
+from einops import rearrange
 from ganenc_registry.components import Component, Context
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import BlockSpec, Spec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.encoders.fused import fusible
-from ganenc.encoders.layers import (
-    Blur,
-    ConditionalBatchNorm,
-    Conv,
-    FixedNoise,
-    Linear,
-    activate_halve,
-    halve,
-    mix,
-    standardize,
-)
+from ganenc.encoders.layers import Blur, ConditionalBatchNorm, Conv, FixedNoise, Linear, activate, halve
+from ganenc.encoders.standardizing import standardize
 
 __all__ = ["AdaptiveBlock", "BlockStyles", "EncoderBlock"]
 
@@ -93,26 +84,22 @@ class AdaptiveBlock(EncoderBlock):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
         """See :class:`EncoderBlock`."""
-        slope, two = self.spec.slope, self.spec.convolutions == 2
-        bypass = x if self.spec.downscale == "none" else halve(x)
-        # A norm multiplies features anyway: by the scale of the next convolution's weight too, which then is not.
-        scaled = self.spec.norm == "instance" and fusible(x)
-        gain = self.conv_1.scale if scaled else 1.0
-        x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition, gain=gain)
-        x = self.noise_1(self.conv_1(x, scaled=scaled))
-        if two:
-            gain = self.conv_2.scale if scaled else 1.0
-            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, slope, gain)
-            x = self.noise_2(self.conv_2(self.blur(x), scaled=scaled))
-        if self.spec.downscale == "average":
-            x = activate_halve(x, slope)
-        else:
-            x = F.leaky_relu(x, slope, inplace=True)
-        if not two:
+        spec = self.spec
+        bypass = x if spec.downscale == "none" else halve(x)
+        x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition)
+        x = self.noise_1(self.conv_1(x))
+        if spec.convolutions == 2:
+            x, style_2 = self._normalise(x, self.head_2, self.norm_2, condition, spec.slope)
+            x = self.noise_2(self.conv_2(self.blur(x)))
+        x = activate(x, spec.slope)
+        if spec.downscale == "average":
+            x = halve(x)
+        if spec.convolutions == 1:
             x, style_2 = self._normalise(x, self.head_2, None, None)
-        if self.spec.in_channels != self.spec.out_channels:
+        if spec.in_channels != spec.out_channels:
             bypass = self.bypass(bypass)
-        return mix(x, bypass, self.spec.residual), (style_1, style_2)
+        x = x + bypass if isinstance(spec.residual, str) else torch.lerp(bypass, x, spec.residual)
+        return x, (style_1, style_2)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """See :class:`EncoderBlock`."""
@@ -126,19 +113,17 @@ class AdaptiveBlock(EncoderBlock):
         norm: nn.Module | None,
         condition: Tensor | None,
         slope: float | None = None,
-        gain: float = 1.0,
     ) -> tuple[Tensor, Tensor | None]:
-        """The style of ``x``, and ``x`` normalised, both after a leaky ReLU if there is a slope.
+        """``x`` normalised, and its style, both after a leaky ReLU if there is a slope.
 
-        (mean, deviation) are computed once for both. Of an instance norm, ``gain`` is the deviation that comes out.
+        (mean, deviation) are computed once for both.
         """
-        style = None
-        instance = self.spec.norm == "instance"
-        if slope is not None and not (instance and fusible(x)):
+        style, instance = None, self.spec.norm == "instance"
+        if slope is not None and not instance:
             x, slope = F.leaky_relu(x, slope, inplace=True), None
         if head is not None or instance:
-            normal, mean, std = standardize(x, slope, gain)
-            style = head(torch.cat([mean, std], dim=1).flatten(1)) if head is not None else None
+            normal, mean, std = standardize(x, slope)
+            style = head(rearrange([mean, std], "s n c 1 1 -> n (s c)")) if head is not None else None
             x = normal if instance else x
         return (norm(x, condition) if norm is not None else x), style
 
@@ -161,4 +146,4 @@ class AdaptiveBlock(EncoderBlock):
             return nn.Identity()
         halved = last and self.spec.downscale == "stride"
         size = self.spec.out_size if halved else self.spec.size
-        return FixedNoise(channels, size, seed=self.spec.noise_seed, place=place, inplace=True)
+        return FixedNoise(channels, size, seed=self.spec.noise_seed, place=place)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from ganenc_registry.components import Context, build
 from ganenc_registry.errors import ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Styles, Vector
@@ -39,15 +40,14 @@ class Encoder(nn.Module):
         self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
         places = (Context(block=spec.block_spec(index)) for index in range(len(spec.blocks)))
         self.blocks = nn.ModuleList(build("block", spec.block, EncoderBlock, place, at="block") for place in places)
-        flat = math.prod(spec.features)
-        has_vectors = any(isinstance(part, Vector | Condition) for part in spec.parts)
         self.hidden = None
-        if spec.hidden and has_vectors:
+        if spec.hidden and any(isinstance(part, Vector | Condition) for part in spec.parts):
+            flat = math.prod(spec.features)
             self.hidden = Linear(flat, spec.hidden, gain=math.sqrt(2), equalized=spec.equalized)
         self.heads = nn.ModuleList(_head(spec, part) for part in spec.parts)
         embedding = None
         if spec.norm == "conditional-batch":
-            one_hot = not any(isinstance(part, Condition) for part in spec.parts) and spec.embedding == spec.classes
+            one_hot = not self._conditioned and spec.embedding == spec.classes
             embedding = torch.eye(spec.classes) if one_hot else torch.zeros(spec.classes, spec.embedding)
         self.register_buffer("embedding", embedding)
 
@@ -67,17 +67,17 @@ class Encoder(nn.Module):
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
-        condition = self._condition(labels, images)
+        condition = self._condition(labels, images.shape[0])
         x = F.leaky_relu(self.from_image(images), self.spec.slope, inplace=True)
         styles: list[Tensor | None] = []
         for block in self.blocks:
-            x, (first, second) = block(x, condition)
-            styles += [first, second]
-        vector = x.flatten(1)
+            x, both = block(x, condition)
+            styles += both
+        vector = rearrange(x, "n c h w -> n (c h w)")
         if self.hidden is not None:
             vector = F.leaky_relu(self.hidden(vector), self.spec.slope)
-        outcomes = [head(x, vector, styles) for head in self.heads]
-        return Latents(self.spec.layout, {part.name: out for part, out in zip(self.spec.parts, outcomes)})
+        found = {part.name: head(x, vector, styles) for part, head in zip(self.spec.parts, self.heads, strict=True)}
+        return Latents(self.spec.layout, found)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of the layers that end in latents."""
@@ -99,22 +99,25 @@ class Encoder(nn.Module):
         Raises:
             LatentsError: if the generator's latents or labels are not those of the encoder's spec.
         """
-        if self.embedding is not None and any(isinstance(part, Condition) for part in self.spec.parts):
+        if self.embedding is not None and self._conditioned:
             embedded = generator.embed(torch.arange(self.spec.classes, device=generator.device))
             if embedded.shape != self.embedding.shape:
                 wanted, found = tuple(self.embedding.shape), tuple(embedded.shape)
                 raise LatentsError(f"The encoder's labels are embedded as {wanted}; this generator's are {found}.")
             self.embedding.copy_(embedded)
-        if self.spec.start != "center":
-            return
-        center = generator.center()
-        for part, head in zip(self.spec.parts, self.heads):
+        center = generator.center().tensors if self.spec.start == "center" else {}
+        for part, head in zip(self.spec.parts, self.heads, strict=True):
             if part.name in center:
                 value = center[part.name][0]
                 if tuple(value.shape) != part.shape:
                     shapes = f"{tuple(value.shape)}, the encoder's {part.shape}"
                     raise LatentsError(f"The generator's {part.name!r} has shape {shapes}; mirror this generator anew.")
                 head.get_buffer("offset").copy_(value)
+
+    @property
+    def _conditioned(self) -> bool:
+        """Whether labels are embedded as the generator embeds them."""
+        return any(isinstance(part, Condition) for part in self.spec.parts)
 
     def _check(self, images: Tensor) -> None:
         wanted = (self.spec.channels, *self.spec.size)
@@ -125,15 +128,14 @@ class Encoder(nn.Module):
             low, high = self.spec.value_range
             raise ImageError(f"The encoder takes values from {low:g} to {high:g} as floats; these are {images.dtype}.")
 
-    def _condition(self, labels: Tensor | None, images: Tensor) -> Tensor | None:
+    def _condition(self, labels: Tensor | None, n: int) -> Tensor | None:
+        """Embedded labels (N, embedding); None where the norm is unconditional."""
         if self.embedding is None:
             return None
         classes = self.spec.classes
         if labels is None:
-            wanted = f"int64 (N,) below {classes} or rows (N, {classes})"
-            raise LatentsError(f"This encoder is conditional: give labels, {wanted}.")
-        found = check_labels(labels, classes, len(images), shared=False, of="this encoder")
-        found = found.to(self.embedding.device)
+            raise LatentsError(f"This encoder is conditional: give labels, int64 ({n},) or rows ({n}, {classes}).")
+        found = check_labels(labels, classes, n, shared=False, of="this encoder").to(self.embedding.device)
         return self.embedding[found] if found.ndim == 1 else found.to(self.embedding) @ self.embedding
 
 
@@ -145,7 +147,7 @@ class StylesHead(nn.Module):
     def __init__(self, spec: EncoderSpec, part: Styles) -> None:
         super().__init__()
         self.columns: list[tuple[int, slice]] = [(head, _columns(spec, part, head)) for head in spec.heads_of(part)]
-        self.register_buffer("offset", torch.zeros(part.layers, part.dim))
+        self.register_buffer("offset", torch.zeros(part.shape))
 
     def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
         """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, layers, dim)."""
@@ -154,7 +156,7 @@ class StylesHead(nn.Module):
             style = styles[head]
             assert style is not None, f"the block of style head {head} gave no style"
             taken.append(style[:, columns])
-        return torch.stack(taken, dim=1) + self.offset
+        return rearrange(taken, "layers n dim -> n layers dim") + self.offset
 
 
 class VectorHead(nn.Module):
@@ -162,10 +164,11 @@ class VectorHead(nn.Module):
 
     offset: Tensor
 
-    def __init__(self, inputs: int, dim: int, *, equalized: bool, start: float) -> None:
+    def __init__(self, spec: EncoderSpec, part: Vector | Condition) -> None:
         super().__init__()
-        self.linear = Linear(inputs, dim, equalized=equalized, start=start)
-        self.register_buffer("offset", torch.zeros(dim))
+        inputs = spec.hidden or math.prod(spec.features)
+        self.linear = Linear(inputs, part.dim, equalized=spec.equalized, start=spec.head_gain)
+        self.register_buffer("offset", torch.zeros(part.shape))
 
     def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
         """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, dim)."""
@@ -211,16 +214,15 @@ def build_encoder(
     Raises:
         SpecError: if a field is wrong, or the spec does not fit the generator.
     """
-    if isinstance(source, EncoderSpec):
-        spec = source
-    else:
-        generator = source.spec if isinstance(source, Generator) else source
-        if spec is None:
-            spec, overrides = EncoderSpec.mirror(generator, **overrides), {}
+    mirrored = source.spec if isinstance(source, Generator) else source
+    if isinstance(mirrored, EncoderSpec):
+        spec = mirrored
+    elif spec is None:
+        spec, overrides = EncoderSpec.mirror(mirrored, **overrides), {}
     if overrides:
         spec = EncoderSpec.from_mapping({**spec.to_mapping(), **overrides})
-    if not isinstance(source, EncoderSpec):
-        check_fits(spec, generator)
+    if isinstance(mirrored, GeneratorSpec):
+        check_fits(spec, mirrored)
     encoder = Encoder(spec)
     if isinstance(source, Generator):
         encoder.center_on(source)
@@ -235,8 +237,8 @@ def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
             raise SpecError(f"{name}: the encoder has {ours}, the generator {theirs}; they must agree.")
     for part in spec.parts:
         theirs = generator.part(part.name)
-        if isinstance(theirs, Noise) or theirs.kind != part.kind or theirs.shape != part.shape:
-            shape = theirs.shapes if isinstance(theirs, Noise) else theirs.shape
+        shape = theirs.shapes if isinstance(theirs, Noise) else theirs.shape
+        if (theirs.kind, shape) != (part.kind, part.shape):
             found = f"{part.kind} {part.shape} in the encoder and {theirs.kind} {shape} in the generator"
             raise SpecError(f"layout: {part.name!r} is {found}; they must agree.")
 
@@ -244,18 +246,11 @@ def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
 def _head(spec: EncoderSpec, part: Styles | Vector | Map | Condition) -> nn.Module:
     if isinstance(part, Styles):
         return StylesHead(spec, part)
-    if isinstance(part, Map):
-        return MapHead(spec, part)
-    inputs = spec.hidden or math.prod(spec.features)
-    return VectorHead(inputs, part.dim, equalized=spec.equalized, start=spec.head_gain)
+    return MapHead(spec, part) if isinstance(part, Map) else VectorHead(spec, part)
 
 
 def _columns(spec: EncoderSpec, part: Styles, head: int) -> slice:
     """Where in the outputs of a style head the values of ``part`` lie: styles follow one another in layout order."""
-    first = 0
-    for other in spec.parts:
-        if other is part:
-            break
-        if isinstance(other, Styles) and head in spec.heads_of(other):
-            first += other.dim
+    before = spec.parts[: spec.parts.index(part)]
+    first = sum(one.dim for one in before if isinstance(one, Styles) and head in spec.heads_of(one))
     return slice(first, first + part.dim)

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.encoders.fused import (
-    ActivateHalve,
-    AddNoise,
-    Halve,
-    ScaledConv,
-    Standardize,
-    autocasts,
-    channel_dot,
-    fusible,
-    leaky_gradient,
-    row_parts,
-    standardized,
-    wide,
-)
+from ganenc.encoders.standardizing import wide
 
 __all__ = [
     "Blur",
@@ -31,20 +18,11 @@ __all__ = [
     "Conv",
     "FixedNoise",
     "Linear",
-    "activate_halve",
-    "autocasts",
-    "channel_dot",
+    "activate",
     "conv_doubled",
     "halve",
-    "leaky_gradient",
-    "mix",
     "normalise_second_moment",
-    "row_parts",
-    "standardize",
 ]
-
-EPSILON = 1e-8
-"""What is added to mean squares (Karras et al., 2018, section 4.2)."""
 
 
 class Linear(nn.Module):
@@ -103,17 +81,12 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (1.0 if equalized else scale))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, *, scaled: bool = False) -> Tensor:
-        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride.
-
-        Args:
-            x: features.
-            scaled: whether they are multiplied by ``scale`` already, so that the weight need not be.
-        """
-        if self.scale != 1.0 and not (scaled or self.stride) and fusible(x, self.weight):
-            out: Tensor = ScaledConv.apply(x, self.weight, self.bias, self.scale, self.padding)
-            return out
-        weight = self.weight if scaled or self.scale == 1.0 else self.weight * self.scale
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride."""
+        if x.shape[2] * x.shape[3] < self.weight[:, 0].numel() and not self.stride:
+            # What comes out is less than the weight: scaled in its place, it needs no second weight to be kept.
+            return F.conv2d(x, self.weight, self.bias / self.scale, padding=self.padding).mul_(self.scale)
+        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
         if not self.stride:
             return F.conv2d(x, weight, self.bias, padding=self.padding)
         weight = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
@@ -128,14 +101,12 @@ class FixedNoise(nn.Module):
         size: height and width of the features.
         seed: the stream of the noise.
         place: which of the stream's maps it is.
-        inplace: add it to the features that are given, where nothing else needs them.
     """
 
     noise: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], *, seed: int, place: int, inplace: bool = False) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], *, seed: int, place: int) -> None:
         super().__init__()
-        self.inplace = inplace
         stream = np.random.Generator(np.random.Philox(key=np.array([seed, place], dtype=np.uint64)))
         noise = torch.from_numpy(stream.standard_normal((1, 1, *size), dtype=np.float32))
         self.strength = nn.Parameter(torch.zeros(1, channels, 1, 1))
@@ -143,13 +114,7 @@ class FixedNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        strength, noise = self.strength.to(x.dtype), self.noise.to(x.dtype)
-        if not self.inplace:
-            return torch.addcmul(x, strength, noise)
-        if fusible(x, strength):
-            out: Tensor = AddNoise.apply(x, strength, noise)
-            return out
-        return x.addcmul_(strength, noise)
+        return torch.addcmul(x, self.strength.to(x.dtype), self.noise.to(x.dtype))
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -174,41 +139,8 @@ class ConditionalBatchNorm(nn.Module):
         """Normalise ``x`` over the batch and dress it by ``condition``."""
         own = self.training and x.shape[0] * x.shape[2] * x.shape[3] > 1
         x = F.batch_norm(x, self.running_mean, self.running_var, training=own, momentum=self.momentum, eps=1e-5)
-        gain = 1 + self.gain(condition)[:, :, None, None]
-        return torch.addcmul(self.shift(condition)[:, :, None, None], x, gain)
-
-
-def standardize(x: Tensor, slope: float | None = None, gain: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Instance norm, with the statistics that the style heads want: (N, C, H, W) -> the same, and twice (N, C, 1, 1).
-
-    The statistics are the mean and the deviation over height and width, at least in single precision. The deviation is
-    the square root of variance + 1e-8, so its gradient is finite where the features are constant.
-
-    Args:
-        x: features.
-        slope: of a leaky ReLU before the norm, if there is one.
-        gain: the deviation that features get. The statistics are those of before.
-    """
-    if fusible(x) or (slope is None and torch.is_grad_enabled() and x.requires_grad):
-        y, mean, std = Standardize.apply(x, slope, gain)
-        return y, mean, std
-    return standardized(x, gain=gain) if slope is None else standardize(F.leaky_relu(x, slope), gain=gain)
-
-
-def halve(x: Tensor) -> Tensor:
-    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
-    if fusible(x) and not (x.shape[2] % 2 or x.shape[3] % 2):
-        out: Tensor = Halve.apply(x)
-        return out
-    return F.avg_pool2d(x, 2)
-
-
-def activate_halve(x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU, then the average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2)."""
-    if fusible(x) and not (x.shape[2] % 2 or x.shape[3] % 2):
-        out: Tensor = ActivateHalve.apply(x, slope)
-        return out
-    return F.avg_pool2d(F.leaky_relu(x, slope), 2)
+        gain, shift = (rearrange(layer(condition), "n c -> n c 1 1") for layer in (self.gain, self.shift))
+        return torch.addcmul(shift, x, 1 + gain)
 
 
 class Blur(nn.Module):
@@ -226,11 +158,21 @@ class Blur(nn.Module):
         return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 
-def mix(x: Tensor, bypass: Tensor, share: float | str) -> Tensor:
-    """The residual: ``share`` of ``x`` and the rest of ``bypass``, or their plain sum where ``share`` is ``sum``."""
-    if isinstance(share, str):
-        return x + bypass
-    return torch.lerp(bypass, x, share)
+def activate(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU, which keeps one byte a value for its gradient: which of them are above 0."""
+    dtype = x.dtype
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved > 0, lambda above: above.to(dtype)):
+        return F.leaky_relu(x, slope)
+
+
+def halve(x: Tensor) -> Tensor:
+    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2).
+
+    By way of torch's bilinear resize, which is that average here: its gradient is faster than a pooling's and keeps
+    nothing.
+    """
+    height, width = (side // 2 * 2 for side in x.shape[2:])
+    return F.interpolate(x[:, :, :height, :width], scale_factor=0.5, mode="bilinear")
 
 
 def conv_doubled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -245,39 +187,9 @@ def conv_doubled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return F.conv_transpose2d(x, kernel.transpose(0, 1), bias, stride=2, padding=1)
 
 
-class _NormaliseSecondMoment(torch.autograd.Function):
-    """The gradient of :func:`normalise_second_moment` in closed form, from ``x`` alone: less time and memory than
-    autograd takes.
-
-    The gradient is made of differentiable operators, so it has gradients itself.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.epsilon = epsilon
-        return x * _inverse_root(x, epsilon).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        values, along = wide(x), wide(grad)
-        scale = _inverse_root(x, ctx.epsilon)
-        share = (along * values).mean(dim=1, keepdim=True)
-        return torch.addcmul(along * scale, values, -share * scale**3).to(x.dtype), None
-
-
-def normalise_second_moment(x: Tensor, epsilon: float = EPSILON) -> Tensor:
+def normalise_second_moment(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     """Scale each row of (N, dim), or each pixel's features in (N, C, H, W), to a mean square of 1.
 
-    The mean square is taken at least in single precision, and ``epsilon`` is added (Karras et al., 2018, section 4.2).
+    x / sqrt(mean square + epsilon), at least in single precision (Karras et al., 2018, section 4.2).
     """
-    if torch.is_grad_enabled() and x.requires_grad:
-        out: Tensor = _NormaliseSecondMoment.apply(x, epsilon)
-        return out
-    return x * _inverse_root(x, epsilon).to(x.dtype)
-
-
-def _inverse_root(x: Tensor, epsilon: float) -> Tensor:
-    """1 / sqrt(mean square + epsilon) along axis 1, at least in single precision: (N, C, ...) -> (N, 1, ...)."""
-    return (wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt()
+    return x * (wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt().to(x.dtype)

@@ -57,7 +57,7 @@ def check_labels(
     if not rows and not (found.ndim == 1 and whole):
         shape = f"{tuple(found.shape)} of {found.dtype}"
         raise LatentsError(f"{what} are whole numbers (N,) or rows (N, {classes}); these are {shape}.")
-    if count is not None and len(found) != count and not (shared and len(found) == 1):
+    if count is not None and found.shape[0] != count and not (shared and len(found) == 1):
         remedy = "give one for each, or one for all" if shared else "give one for each"
         raise LatentsError(f"{len(found)} {what.lower()} are given for {count} samples; {remedy}.")
     if not rows:

@@ -11,7 +11,7 @@ from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ganenc.encoders import AdaptiveBlock, Encoder, FixedNoise
+from ganenc.encoders import AdaptiveBlock, Encoder
 from ganenc.latents import Latents
 
 __all__ = ["StackedEncoder", "pays_at_once"]
@@ -39,9 +39,6 @@ class StackedEncoder(nn.Module):
     def __init__(self, encoder: Encoder, copies: int, label_rows: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         shared = copy.deepcopy(encoder)
-        for module in shared.modules():
-            if isinstance(module, FixedNoise):
-                module.inplace = False  # What is batched by vmap is not added to in place.
         self._shared = (shared,)  # No module of this one: of its weights, those that are stacked are never used.
         self._label_rows = label_rows
         self._names = [name for name, parameter in shared.named_parameters() if parameter.requires_grad]

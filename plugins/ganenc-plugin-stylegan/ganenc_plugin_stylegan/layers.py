@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ganenc.encoders import autocasts, channel_dot, leaky_gradient, row_parts
+from ganenc.encoders import autocasts, leaky_gradient, row_parts
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -248,10 +248,10 @@ class _StyledConv(torch.autograd.Function):
         through_energy = -styles * ((along * demodulation.square()) @ energy)
         if ctx.fold:
             to_x = _gradient(before, x, _modulate(weight, styles, gain), up)
-            to_styles = channel_dot(x, to_x) / _divisible(styles)
+            to_styles = _dot(x, to_x) / _divisible(styles)
         else:
             to_scaled = _gradient(before, x, weight, up)
-            to_styles = channel_dot(x, to_scaled)
+            to_styles = _dot(x, to_scaled)
             to_x = to_scaled * styles[:, :, None, None]
         return to_x, to_styles + through_energy, None, None, None, None, None
 
@@ -282,6 +282,11 @@ def _before_activation(
             rows = rows * factor if whole else rows.mul_(factor)
         befores.append(rows)
     return out[0] if out else befores[0], torch.stack(sums).sum(0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of ``a * b`` over height and width, with no product of full size: twice (N, C, H, W) => (N, C)."""
+    return torch.stack([(one * other).sum((2, 3)) for one, other in row_parts(a, b)]).sum(0)
 
 
 def _given(noise: Tensor | None) -> list[Tensor]:

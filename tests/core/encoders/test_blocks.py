@@ -14,7 +14,6 @@ from ganenc.encoders import (
     EncoderBlock,
     FixedNoise,
     Linear,
-    mix,
     standardize,
 )
 from ganenc_registry.components import Context
@@ -177,13 +176,6 @@ def test_blur_is_the_binomial_kernel() -> None:
     torch.testing.assert_close(out[1], wanted)
     assert not out[0].any()
     assert not Blur(2).state_dict()
-
-
-def test_mix() -> None:
-    x, bypass = torch.tensor([1.0]), torch.tensor([10.0])
-    assert mix(x, bypass, "sum").item() == 11
-    assert mix(x, bypass, 0.25).item() == pytest.approx(7.75)
-    assert mix(x, bypass, 1.0).item() == pytest.approx(1)
 
 
 def test_linear_starts_at_its_gain() -> None:
