@@ -17,7 +17,7 @@ from ganenc.jobs import runs as runs_module
 from ganenc.models import load_encoder, model_hash, save_pretrained
 from ganenc.objectives import load_backbone
 from ganenc.training import Photos, finetune, pretrain
-from ganenc_registry.errors import DeviceError, ImageError, LatentsError, SpecError, TrainingError
+from ganenc_registry.errors import DeviceError, ImageError, LatentsError, SpecError, TrainingError, WeightsMissingError
 from ganenc_registry.specs import BlockShape, RunSpec, preset
 from runs import run_spec
 from torch import Tensor
@@ -120,6 +120,50 @@ def test_strategy_1_loads_a_backbone_only_to_log_images(model: str, tmp_path: Pa
     assert load_backbone("tiny").passes > 0
     assert {"at1/lpips", "image/mse"} < set(rows(tmp_path / "logged")[0])
     assert model_hash(quiet) == model_hash(logged)
+
+
+def test_the_models_own_backbone_is_taken_where_none_is_named(
+    toy: Any, installed: Any, tmp_path: Path, tiny_backbone: Any
+) -> None:
+    save_pretrained(toy, tmp_path / "own", info={"backbone": "tiny"})
+    execute(preset("pretrain", model=str(tmp_path / "own"), steps=1, saving=SAVING), tmp_path / "out")
+    assert "image/lpips" in rows(tmp_path / "out")[0]
+    assert RunSpec.from_file(tmp_path / "out" / "run.yaml").objective.backbone is None
+
+
+def test_without_the_weights_of_its_own_it_goes_on_without_lpips_and_says_so(
+    toy: Any, installed: Any, tmp_path: Path, tiny_backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NotHere(type(tiny_backbone)):  # type: ignore[misc]
+        def __init__(self, *_: Any) -> None:
+            raise WeightsMissingError("The weights are not on disk.")
+
+    installed.add_value("backbone", "not-here", NotHere, summary="Missing")
+    save_pretrained(toy, tmp_path / "own", info={"backbone": "not-here"})
+    run = preset("pretrain", model=str(tmp_path / "own"), steps=1, saving=SAVING)
+    with pytest.warns(UserWarning, match="goes on without lpips: The weights are not on disk") as told:
+        execute(run, tmp_path / "out")
+    assert len(told) == 1
+    (row,) = rows(tmp_path / "out")
+    assert {"image/mse", "image/cos", "image/ssim"} < set(row)
+    assert "image/lpips" not in row
+    named = preset("pretrain", model=str(tmp_path / "own"), steps=1, objective={"backbone": "not-here"})
+    with pytest.raises(WeightsMissingError, match="not on disk"):
+        execute(named, tmp_path / "named")
+
+
+def test_a_fine_tuning_starts_from_the_models_encoder(
+    toy: Any, model: str, photos: Path, tmp_path: Path, installed: Any
+) -> None:
+    fields: dict[str, Any] = {"task": "finetune", "data": {"photos": [str(photos)]}, "optimiser": {"rate": 1e-9}}
+    trained = execute(run_spec(**fields, model=model, steps=1), tmp_path / "out")
+    start = load_encoder(tmp_path / "model" / "encoder")
+    for weight, wanted in zip(trained.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(weight, wanted, atol=1e-7, rtol=0)
+    assert RunSpec.from_file(tmp_path / "out" / "run.yaml").encoder.weights == str(tmp_path / "model" / "encoder")
+    save_pretrained(toy, tmp_path / "bare")
+    with pytest.raises(SpecError, match=r"encoder\.weights: .*bare has no encoder to fine-tune"):
+        execute(run_spec(**fields, model=str(tmp_path / "bare"), steps=1), tmp_path / "none")
 
 
 def test_the_seed_decides_weights_and_data(model: str, tmp_path: Path) -> None:
