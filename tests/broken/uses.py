@@ -12,7 +12,14 @@ from ganenc.objectives import Batch
 from ganenc.training import EncoderRecipe
 from torch import Tensor, nn
 
-__all__ = ["BROKEN_ALIGNERS", "BROKEN_INVERTERS", "BROKEN_METRICS", "BROKEN_OPERATORS", "BROKEN_RECIPES"]
+__all__ = [
+    "BROKEN_ALIGNERS",
+    "BROKEN_COMMANDS",
+    "BROKEN_INVERTERS",
+    "BROKEN_METRICS",
+    "BROKEN_OPERATORS",
+    "BROKEN_RECIPES",
+]
 
 
 class FewerHistories(Encode):
@@ -372,4 +379,25 @@ BROKEN_OPERATORS: list[tuple[type, str]] = [
     (MixesSamples, "samples-do-not-mix"),
     (CutsTheGradient, "gradient-reaches-the-images"),
     (StaysOnTheCpu, "device-follows-the-images"),
+]
+
+
+class NotAFunction:
+    """A class."""
+
+
+def without_help(photo: str) -> None:
+    pass
+
+
+def of_no_type(photo: str) -> None:
+    """A command whose argument is of a type that is not there."""
+
+
+of_no_type.__annotations__ = {"photo": "Nowhere"}
+
+BROKEN_COMMANDS: list[tuple[Any, str]] = [
+    (NotAFunction, "a-function-that-typer-calls"),
+    (of_no_type, "a-function-that-typer-calls"),
+    (without_help, "help-says-what-it-is-for"),
 ]

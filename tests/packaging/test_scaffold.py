@@ -35,8 +35,8 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_there_is_an_example_of_each_kind_but_models() -> None:
-    assert set(SCAFFOLDS) == {*KINDS} - {"model"}
+def test_there_is_an_example_of_each_kind_that_takes_a_package() -> None:
+    assert set(SCAFFOLDS) == {*KINDS} - {"model", "command", "operator"}
     with pytest.raises(UnknownNameError, match=r"save it with `save_pretrained` into the package of its family"):
         write_plugin("my-model", "model")
     with pytest.raises(UnknownNameError, match=r"no kind 'los' \(did you mean 'loss'\?\)"):

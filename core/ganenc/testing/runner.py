@@ -31,6 +31,7 @@ _CASES: dict[Scope, tuple[str, str]] = {
     "recipe": ("recipes", "RecipeCase"),
     "metric": ("metrics", "MetricCase"),
     "model": ("models", "ModelCase"),
+    "command": ("commands", "CommandCase"),
 }
 
 

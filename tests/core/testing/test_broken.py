@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from broken.generators import BROKEN_GENERATORS
 from broken.parts import BROKEN_ATTENTIONS, BROKEN_BACKBONES, BROKEN_BLOCKS, BROKEN_LOSSES
-from broken.uses import BROKEN_ALIGNERS, BROKEN_INVERTERS, BROKEN_METRICS, BROKEN_OPERATORS, BROKEN_RECIPES, Halved
+from broken.uses import (
+    BROKEN_ALIGNERS,
+    BROKEN_COMMANDS,
+    BROKEN_INVERTERS,
+    BROKEN_METRICS,
+    BROKEN_OPERATORS,
+    BROKEN_RECIPES,
+    Halved,
+)
 from ganenc.testing import CheckFailed, check, check_operator, checks_of
 
 TABLES: dict[str, list[tuple[Any, str]]] = {
@@ -21,6 +29,7 @@ TABLES: dict[str, list[tuple[Any, str]]] = {
     "operator": BROKEN_OPERATORS,
     "recipe": BROKEN_RECIPES,
     "metric": BROKEN_METRICS,
+    "command": BROKEN_COMMANDS,
 }
 CASES = [
     pytest.param(kind, broken, name, id=f"{kind}-{broken.__name__}-{name}")
