@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ganenc.inversion import Inversion, Inverter
+from ganenc.inversion import Inversion, Inverter, Task
 from ganenc.latents import Latents
 from ganenc_registry.specs import Spec
 from PIL import Image
 from pydantic import Field
-from torch import Tensor
 
 __all__ = ["Paints", "calls", "faults", "grey", "grey_photos", "rows", "seen"]
 
@@ -35,17 +34,17 @@ class Paints(Inverter):
         batch: int = self.options.batch
         return batch
 
-    def invert(self, images: Tensor, generator: Any, encoder: Any, *, on_step: Any = None, **_: Any) -> Inversion:
+    def work(self, task: Task) -> Inversion:
+        images, generator = task.images, task.generator
         values = [round(float(value) * 127.5 + 127.5) for value in images.mean((1, 2, 3))]
         calls.append(values)
         for value in values:
             if value in faults:
                 raise faults[value](len(values))
-        if on_step is not None:
-            on_step(0, 1, 1, {"total": 1.0})
+        task.tell(1, 1, {"total": 1.0})
         latents = generator.complete(generator.center().expand(len(images)))
         latents = Latents(latents.layout, {name: one.clone() for name, one in latents.tensors.items()})
-        return Inversion(latents, images * 0.5, seconds=[0.1] * len(images))
+        return Inversion(latents, images * 0.5)
 
 
 def grey_photos(folder: Path, count: int) -> list[Path]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.encoders import build_encoder
-from ganenc.inversion import CenterAligner, Finetune, Inverter, PhotoFolder
+from ganenc.inversion import CenterAligner, Finetune, Inverter, PhotoFolder, Task
 from ganenc.measures import PSNR
 from ganenc.models import save_pretrained
 from ganenc.objectives import Backbone
@@ -306,10 +306,9 @@ def test_a_method_of_a_third_party_takes_its_options(model: ganenc.Model, known:
         class Options(Spec):
             shade: float = 1.0
 
-        def invert(self, images: Tensor, generator: Any, encoder: Any, **_: Any) -> ganenc.Inversion:
-            latents = generator.complete(generator.center().expand(len(images)))
-            made = generator.synthesize(latents) * self.options.shade
-            return ganenc.Inversion(latents, made, [[] for _ in images], seconds=[0.0] * len(images))
+        def work(self, task: Task) -> ganenc.Inversion:
+            latents = task.generator.complete(task.generator.center().expand(len(task.images)))
+            return ganenc.Inversion(latents, task.generator.synthesize(latents) * self.options.shade)
 
     known.add_value("inverter", "mean", Mean)
     done = model.invert(torch.zeros(3, 16, 24), {"name": "mean", "options": {"shade": 0.5}})

@@ -16,6 +16,7 @@ from .finetune import FinetuneRefine as FinetuneRefine
 from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
+from .inverter import Task as Task
 from .judging import Judge as Judge
 from .operators import Operator as Operator
 from .optimize import Optimize as Optimize

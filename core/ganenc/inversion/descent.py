@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from ganenc.inversion.inverter import OnStep
+from ganenc.inversion.inverter import Task
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, make_adam
 
@@ -80,6 +80,7 @@ class History:
 
 
 def descend(
+    task: Task,
     parameters: Iterable[Tensor],
     take: Callable[[], tuple[Latents, ObjectiveResult, Tensor]],
     *,
@@ -87,22 +88,21 @@ def descend(
     rate: float,
     betas: tuple[float, float] = (0.9, 0.99),
     schedule: Schedule = "cosine",
-    photo: int = 0,
-    of: int | None = None,
-    on_step: OnStep | None = None,
+    before: int = 0,
+    after: int = 0,
 ) -> tuple[Best, History]:
     """Adam => the latents whose own image loss was lowest, and the history.
 
     Args:
+        task: told of every tenth step and of the last.
         parameters: what moves.
         take: makes a step's latents, their result, and the number whose gradient is followed.
         steps: how many.
         rate: the learning rate at its height, see `cosine_rate`.
         betas: decay of Adam's averages.
         schedule: of the rate.
-        photo: the place of the first photo, for ``on_step``.
-        of: the steps that are told of, where others follow.
-        on_step: told of every tenth step and of the last.
+        before: the steps that went before.
+        after: those that follow.
     """
     adam = make_adam(parameters, rate, betas)
     rates = LambdaLR(adam, lambda step: cosine_rate(step, steps) if schedule == "cosine" else 1.0)
@@ -115,8 +115,8 @@ def descend(
         loss.backward()
         adam.step()
         rates.step()
-        if on_step and (step % REPORT_EVERY == 0 or step == steps):
-            on_step(photo, step, of or steps, history.latest())
+        if task.on_step and (step % REPORT_EVERY == 0 or step == steps):
+            task.tell(before + step, before + steps + after, history.latest())
     return best, history
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from ganenc_registry.specs import Spec
 from pydantic import Field, PositiveInt
@@ -9,8 +11,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, by_size, in_parts, need_encoder
-from ganenc.objectives import Objective
+from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 
 __all__ = ["Encode", "channels_last"]
 
@@ -31,26 +32,10 @@ class Encode(Inverter):
         )
 
     @torch.no_grad()
-    def invert(
-        self,
-        images: Tensor,
-        generator: Generator,
-        encoder: Encoder | None,
-        *,
-        labels: Tensor | None = None,
-        objective: Objective | None = None,
-        seed: int = 0,
-        on_step: OnStep | None = None,
-    ) -> Inversion:
-        """See :meth:`Inverter.invert`; objective and seed play no part."""
-        encoder = need_encoder(encoder).eval()
-        generator.freeze()
-
-        def encode(some: Tensor, given: Tensor | None, first: int) -> Inversion:
-            latents = generator.complete(encoder(some, labels=given), labels=given)
-            return Inversion(latents, generator.synthesize(latents), [[] for _ in some])
-
-        return in_parts(channels_last(images), labels, self.at_once(generator, encoder), encode)
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`; objective and seed play no part."""
+        latents = replace(task, images=channels_last(task.images)).encoded()
+        return Inversion(latents, task.generator.synthesize(latents))
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""

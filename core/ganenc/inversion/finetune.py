@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, cast
 
@@ -18,11 +17,11 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import Schedule, descend
 from ganenc.inversion.encode import channels_last
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, in_parts, need_encoder
+from ganenc.inversion.inverter import Inversion, Inverter, Task, need_encoder
 from ganenc.inversion.optimize import Variables, optimise_latents
 from ganenc.inversion.stacked import StackedEncoder, pays_at_once
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, EncoderStep, Objective, ObjectiveResult
+from ganenc.objectives import Batch, EncoderStep, ObjectiveResult
 
 __all__ = ["Finetune", "FinetuneRefine"]
 
@@ -70,38 +69,18 @@ class Finetune(Inverter):
                 raise ValueError("batch is 1 for photos that share an encoder")
             return self
 
-    def invert(
-        self,
-        images: Tensor,
-        generator: Generator,
-        encoder: Encoder | None,
-        *,
-        labels: Tensor | None = None,
-        objective: Objective | None = None,
-        seed: int = 0,
-        on_step: OnStep | None = None,
-    ) -> Inversion:
-        """See :meth:`Inverter.invert`. The encoder that is given stays as it is."""
-        assert objective is not None
-        working = copy.deepcopy(need_encoder(encoder)).eval()
-        if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`. The encoder that is given stays as it is."""
+        task = replace(task, images=channels_last(task.images))
+        working = copy.deepcopy(need_encoder(task.encoder)).requires_grad_(False)
+        if task.images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
             working = working.to(memory_format=torch.channels_last)
-        working.requires_grad_(False)
         for parameter in self._trained(working):
             parameter.requires_grad_(True)
-        size = len(images) if self.options.together else self.at_once(generator, working)
-
-        def tune(some: Tensor, given: Tensor | None, first: int) -> Inversion:
-            if self.options.together or len(some) == 1:
-                own = copy.deepcopy(working)
-            else:
-                own = cast(Encoder, StackedEncoder(working, len(some), generator.label_rows))
-            tuned = self._tuned(Batch(some, given), generator, own, objective, first, on_step)
-            if not self.options.refine:
-                return tuned
-            return self._refined(Batch(some, given), generator, objective, tuned, first, on_step)
-
-        return in_parts(channels_last(images), labels, size, tune, self.options.to_mapping())
+        if not self.options.together and len(task.images) > 1:
+            working = cast(Encoder, StackedEncoder(working, len(task.images), task.generator.label_rows))
+        tuned = self._tuned(task, working)
+        return self._refined(task, tuned) if self.options.refine else tuned
 
     @property
     def shares(self) -> bool:
@@ -118,59 +97,35 @@ class Finetune(Inverter):
         """The weights of an encoder that move."""
         return list(encoder.parameters() if self.options.layers == "all" else encoder.head_parameters())
 
-    def _tuned(
-        self,
-        batch: Batch,
-        generator: Generator,
-        encoder: Encoder,
-        objective: Objective,
-        photo: int,
-        on_step: OnStep | None,
-    ) -> Inversion:
-        options = self.options
+    def _tuned(self, task: Task, encoder: Encoder) -> Inversion:
+        options, generator, objective = self.options, task.generator, task.objective
+        assert objective is not None
         step_of = EncoderStep(generator, encoder, objective, latent_on_photos=options.latent_loss)
-        reference = objective.prepare(batch.images, labels=batch.labels)
+        batch, reference = Batch(task.images, task.labels), objective.prepare(task.images, labels=task.labels)
 
         def take() -> tuple[Latents, ObjectiveResult, Tensor]:
             outcome = step_of(batch, reference)
-            latents = generator.complete(outcome.latents, labels=batch.labels)
+            latents = generator.complete(outcome.latents, labels=task.labels)
             # Of encoders of their own, each has the gradient of its photo.
             loss = outcome.result.total if options.together else outcome.result.per_sample.sum()
             return latents, outcome.result, loss
 
         best, history = descend(
-            [p for p in encoder.parameters() if p.requires_grad], take, steps=options.steps, rate=options.rate,
-            betas=options.betas, schedule=options.schedule, photo=photo, of=options.steps + options.refine,
-            on_step=on_step,
+            task, [p for p in encoder.parameters() if p.requires_grad], take, steps=options.steps, rate=options.rate,
+            betas=options.betas, schedule=options.schedule, after=options.refine,
         )  # fmt: skip
         with torch.no_grad():
-            latents = generator.complete(encoder(batch.images, labels=batch.labels), labels=batch.labels)
+            latents = replace(task, encoder=encoder).encoded()
             best.offer(latents, objective(generator.synthesize(latents), reference).image)
             return Inversion(best.found, generator.synthesize(best.found), history.per_sample())
 
-    def _refined(
-        self,
-        batch: Batch,
-        generator: Generator,
-        objective: Objective,
-        done: Inversion,
-        photo: int,
-        on_step: OnStep | None,
-    ) -> Inversion:
+    def _refined(self, task: Task, done: Inversion) -> Inversion:
         """A last refinement of the latents themselves, from where the fine-tuned encoder left them."""
-        before = self.options.steps
-        parts = [part for part in encoded(generator.spec.layout) if not isinstance(part, Condition)]
+        options, before = self.options, self.options.steps
+        parts = [part for part in encoded(task.generator.spec.layout) if not isinstance(part, Condition)]
         free = {part.name: done.latents[part.name] for part in parts if part.name in done.latents}
-
-        def report(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
-            if on_step:
-                on_step(photo, before + step, before + steps, terms)
-
-        variables = Variables(generator, done.latents, done.latents.space, free, batch.labels)
-        refined = optimise_latents(
-            batch.images, generator, variables, objective, steps=self.options.refine, rate=self.options.refine_rate,
-            photo=photo, on_step=report,
-        )  # fmt: skip
+        variables = Variables(task.generator, done.latents, done.latents.space, free, task.labels)
+        refined = optimise_latents(task, variables, steps=options.refine, rate=options.refine_rate, before=before)
         history = [
             first + [{**row, "step": row["step"] + before} for row in then]
             for first, then in zip(done.history, refined.history, strict=True)
@@ -206,22 +161,9 @@ class FinetuneRefine(Inverter):
             refine_rate=chosen.refine_rate, batch=chosen.batch,
         )  # fmt: skip
 
-    def invert(
-        self,
-        images: Tensor,
-        generator: Generator,
-        encoder: Encoder | None,
-        *,
-        labels: Tensor | None = None,
-        objective: Objective | None = None,
-        seed: int = 0,
-        on_step: OnStep | None = None,
-    ) -> Inversion:
-        """See :meth:`Inverter.invert`."""
-        done = self._finetune.invert(
-            images, generator, encoder, labels=labels, objective=objective, seed=seed, on_step=on_step
-        )
-        return replace(done, settings=self.options.to_mapping())
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`."""
+        return self._finetune.work(task)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""

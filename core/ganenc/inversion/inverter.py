@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
 from ganenc_registry.components import Component
 from ganenc_registry.errors import SpecError
 from torch import Tensor
+from typing_extensions import Self
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Objective
 
-__all__ = ["Inversion", "Inverter", "OnStep", "by_size", "in_parts", "need_encoder"]
+__all__ = ["Inversion", "Inverter", "OnStep", "Task", "by_size", "need_encoder"]
 
 
 class OnStep(Protocol):
@@ -39,8 +40,7 @@ class Inversion:
     history: list[list[dict[str, float]]] = field(default_factory=list)
     """For each photo, for each step: ``step`` and every term of the objective by name."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What replays it, as plain data: of an inverter its options as they came out; of `ganenc.invert` the arguments,
-    ``method`` with its name and options, ``seed`` and ``labels``."""
+    """What replays it, as plain data: of an inverter its options as they came out; of `ganenc.invert` its arguments."""
     seconds: list[float] = field(default_factory=list)
     """The time that each photo took."""
     labels: Tensor | None = None
@@ -49,8 +49,43 @@ class Inversion:
     """How these came: ``given``, ``predicted`` or ``searched``."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """Photos to invert at once, and all that there is to do it by."""
+
+    images: Tensor
+    """(N, C, H, W) in ``generator.spec.value_range``, on the generator's device."""
+    generator: Generator
+    """Frozen."""
+    encoder: Encoder | None = None
+    """In eval mode; it has to stay as it is."""
+    labels: Tensor | None = None
+    """int64 (N,) or rows (N, classes), where they matter."""
+    objective: Objective | None = None
+    """What "close" means."""
+    seed: int = 0
+    """Of whatever is drawn."""
+    on_step: OnStep | None = None
+    first: int = 0
+    """The place of the first photo, from 0."""
+
+    def tell(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
+        """Say how far it is: ``step`` counts from 1."""
+        if self.on_step is not None:
+            self.on_step(self.first, step, steps, terms)
+
+    def encoded(self) -> Latents:
+        """One pass of the encoder: latents, complete.
+
+        Raises:
+            SpecError: if there is none.
+        """
+        encoder = need_encoder(self.encoder)
+        return self.generator.complete(encoder(self.images, labels=self.labels), labels=self.labels)
+
+
 class Inverter(Component, ABC):
-    """A way from images to latents."""
+    """A way from images to latents. A subclass says how some photos are inverted at once, in `work`."""
 
     needs_encoder: ClassVar[bool] = False
     """Whether it cannot do without one; it is told before it is called."""
@@ -60,6 +95,22 @@ class Inverter(Component, ABC):
     """Whether it is one pass of the encoder, and no more."""
 
     @abstractmethod
+    def work(self, task: Task) -> Inversion:
+        """Photos => latents, complete, their images, and the history if there is one."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether the photos of a call share what is trained, so that the result of one depends on the others."""
+        return False
+
+    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
+        """How many photos it works on at once where as many are given; more in a call gain nothing."""
+        return 1
+
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        """The same, with every default as it comes out for this generator and encoder."""
+        return self
+
     def invert(
         self,
         images: Tensor,
@@ -71,26 +122,29 @@ class Inverter(Component, ABC):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Inversion:
-        """Images (N, C, H, W) => latents that rebuild them.
+        """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says; see `Task`.
 
-        Args:
-            images: in ``generator.spec.value_range``, on the generator's device.
-            generator: frozen by the inverter.
-            encoder: its weights stay as they are, and it is put into eval mode.
-            labels: int64 (N,) or rows (N, classes), checked, where they matter.
-            objective: what "close" means.
-            seed: of whatever the method draws.
-            on_step: called now and then with the terms of the objective.
+        The generator is frozen, and the encoder put into eval mode.
         """
-
-    @property
-    def shares(self) -> bool:
-        """Whether the photos of a call share what is trained, so that the result of one depends on the others."""
-        return False
-
-    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
-        """How many photos it works on at once where as many are given; more in a call gain nothing."""
-        return 1
+        generator.freeze()
+        if encoder is not None:
+            encoder.eval()
+        chosen = self.settled(generator, encoder)
+        size = len(images) if self.shares else self.at_once(generator, encoder)
+        parts, seconds = [], []
+        for first in range(0, len(images), size):
+            started = time.perf_counter()
+            some, given = images[first : first + size], None if labels is None else labels[first : first + size]
+            part = chosen.work(Task(some, generator, encoder, given, objective, seed, on_step, first))
+            parts.append(part)
+            seconds += [(time.perf_counter() - started) / len(some)] * len(some)
+        return Inversion(
+            Latents.cat([part.latents for part in parts]),
+            torch.cat([part.reconstructions for part in parts]),
+            [rows for part in parts for rows in part.history or [[] for _ in part.latents]],
+            chosen.options.to_mapping(),
+            seconds,
+        )
 
 
 def by_size(generator: Generator, pixels: int) -> int:
@@ -109,30 +163,3 @@ def need_encoder(encoder: Encoder | None, method: str = "") -> Encoder:
         name = f"The method {method!r}" if method else "This method"
         raise SpecError(f"{name} needs an encoder; train one with `ganenc pretrain`, or use 'optimize'.")
     return encoder
-
-
-def in_parts(
-    images: Tensor,
-    labels: Tensor | None,
-    size: int,
-    work: Callable[[Tensor, Tensor | None, int], Inversion],
-    settings: Mapping[str, Any] | None = None,
-) -> Inversion:
-    """Invert images (N, C, H, W) ``size`` at a time, and put the parts together, with the time of each.
-
-    ``work`` makes an inversion of some images, their labels and the place of the first.
-    """
-    parts = []
-    for first in range(0, len(images), size):
-        started = time.perf_counter()
-        some, given = images[first : first + size], None if labels is None else labels[first : first + size]
-        part = work(some, given, first)
-        spent = (time.perf_counter() - started) / len(some)
-        parts.append(replace(part, seconds=[spent] * len(some)))
-    return Inversion(
-        Latents.cat([part.latents for part in parts]),
-        torch.cat([part.reconstructions for part in parts]),
-        [rows for part in parts for rows in part.history],
-        dict(settings or {}),
-        [spent for part in parts for spent in part.seconds],
-    )

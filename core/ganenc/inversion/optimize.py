@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from einops import reduce
 from ganenc_registry.errors import LatentsError, SpecError, nearest
 from ganenc_registry.specs import Condition, Map, Spec, Styles, Vector
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, by_size, in_parts
+from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 from ganenc.latents import Latents
-from ganenc.objectives import Objective, ObjectiveResult
+from ganenc.objectives import ObjectiveResult
 
 __all__ = ["Optimize", "Variables", "optimise_latents"]
 
@@ -63,38 +63,16 @@ class Optimize(Inverter):
         def _one_name(cls, free: Any) -> Any:
             return (free,) if isinstance(free, str) else free
 
-    def invert(
-        self,
-        images: Tensor,
-        generator: Generator,
-        encoder: Encoder | None,
-        *,
-        labels: Tensor | None = None,
-        objective: Objective | None = None,
-        seed: int = 0,
-        on_step: OnStep | None = None,
-    ) -> Inversion:
-        """See :meth:`Inverter.invert`."""
-        assert objective is not None
-        generator.freeze()
-        chosen = self._resolved(generator, encoder)
-
-        def optimise(some: Tensor, given: Tensor | None, first: int) -> Inversion:
-            variables = chosen._variables(some, generator, encoder, given, seed)
-            return optimise_latents(
-                some, generator, variables, objective, steps=chosen.options.steps, rate=chosen.options.rate,
-                photo=first, on_step=on_step,
-            )  # fmt: skip
-
-        size = self.at_once(generator, encoder)
-        return in_parts(images, labels, size, optimise, chosen.options.to_mapping())
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`."""
+        return optimise_latents(task, self._variables(task), steps=self.options.steps, rate=self.options.rate)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""
         return self.options.batch or by_size(generator, AT_ONCE)
 
-    def _resolved(self, generator: Generator, encoder: Encoder | None) -> Optimize:
-        """The same with every default as it comes out for this generator and encoder.
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        """See :meth:`Inverter.settled`.
 
         Raises:
             LatentsError: if the generator has no such space, map or condition.
@@ -116,20 +94,20 @@ class Optimize(Inverter):
         start = options.start or ("encoder" if encoder else "center" if styled else "draws")
         start = "draws" if space == "z" and styled else start
         free = maps if options.free is None else options.free
-        return Optimize(options.model_copy(update={"space": space, "free": tuple(free), "start": start}), self.context)
+        return type(self)(
+            options.model_copy(update={"space": space, "free": tuple(free), "start": start}), self.context
+        )
 
-    def _variables(
-        self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None, seed: int
-    ) -> Variables:
-        space, free = self.options.space, self.options.free
-        start = self._start(images, generator, encoder, labels)
+    def _variables(self, task: Task) -> Variables:
+        generator, space, free = task.generator, self.options.space, self.options.free
+        start = self._start(task)
         if self.options.start == "draws":
-            z = self._best_draw(images, generator, labels, seed)
+            z = self._best_draw(task)
             with torch.no_grad():
-                drawn = generator.map(z, labels=labels)
+                drawn = generator.map(z, labels=task.labels)
             if space == "z" and _styled(generator):
                 tensors = {name: start[name] for name in free}
-                return Variables(generator, start, _tied_space(drawn), {**tensors, _PRIOR: z}, labels)
+                return Variables(generator, start, _tied_space(drawn), {**tensors, _PRIOR: z}, task.labels)
             start = start.replace(**drawn.tensors)
         tensors = {name: start[name] for name in free}
         for part in generator.spec.layout:
@@ -137,37 +115,36 @@ class Optimize(Inverter):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
             elif isinstance(part, Vector):
                 tensors[part.name] = start[part.name]
-        return Variables(generator, start, space, tensors, labels)
+        return Variables(generator, start, space, tensors, task.labels)
 
     @torch.no_grad()
-    def _start(self, images: Tensor, generator: Generator, encoder: Encoder | None, labels: Tensor | None) -> Latents:
-        if self.options.start == "encoder" and encoder is not None:
-            start, free = encoder.eval()(images, labels=labels), self.options.free
+    def _start(self, task: Task) -> Latents:
+        generator, labels = task.generator, task.labels
+        if self.options.start == "encoder":
+            start, free = task.encoded(), self.options.free
             fixed = [part.name for part in generator.spec.layout if isinstance(part, Map) and part.name not in free]
-            center = generator.center().expand(len(images)) if fixed else start
-            start = start.replace(**{name: center[name] for name in fixed})
-        elif self.options.start == "center" and labels is not None:
-            start = generator.center(labels=labels)
-        else:
-            start = generator.center().expand(len(images))
-        return generator.complete(start, labels=labels)
+            center = generator.center().expand(len(start)) if fixed else start
+            return generator.complete(start.replace(**{name: center[name] for name in fixed}), labels=labels)
+        if self.options.start == "center" and labels is not None:
+            return generator.complete(generator.center(labels=labels), labels=labels)
+        return generator.complete(generator.center().expand(len(task.images)), labels=labels)
 
     @torch.no_grad()
-    def _best_draw(self, images: Tensor, generator: Generator, labels: Tensor | None, seed: int) -> Tensor:
-        """Of some draws of z, for each image (N, C, H, W) the one whose image is nearest to it: (N, prior.dim)."""
-        draws = generator.draw(self.options.draws, seed=seed)
-        size = self.at_once(generator, None)
-        errors = images.new_empty(len(images), self.options.draws)
+    def _best_draw(self, task: Task) -> Tensor:
+        """Of some draws of z, for each image the one whose image is nearest to it: (N, prior.dim)."""
+        generator, images, labels = task.generator, task.images, task.labels
+        draws = generator.draw(self.options.draws, seed=task.seed)
+        errors = images.new_empty(len(images), len(draws))
         alike: defaultdict[str, list[int]] = defaultdict(list)  # Photos of one label are compared with the same images.
         for i in range(len(images)):
             alike["" if labels is None else str(labels[i].tolist())].append(i)
         for photos in alike.values():
-            for first in range(0, self.options.draws, size):
-                some = draws[first : first + size]
+            made = []
+            for some in draws.split(self.at_once(generator, None)):
                 given = None if labels is None else labels[photos[:1]].expand(len(some), *labels.shape[1:])
-                made = generator.synthesize(generator.map(some, labels=given))
-                for i in photos:
-                    errors[i, first : first + len(some)] = reduce((made - images[i]).square(), "n c h w -> n", "mean")
+                images_of = generator.synthesize(generator.map(some, labels=given))
+                made.append(torch.stack([(images_of - images[i]).square().flatten(1).mean(1) for i in photos]))
+            errors[photos] = torch.cat(made, 1)
         return draws[errors.argmin(1)]
 
 
@@ -194,22 +171,15 @@ class Variables:
         return Latents(latents.layout, latents.tensors, space=self.space)
 
 
-def optimise_latents(
-    images: Tensor,
-    generator: Generator,
-    variables: Variables,
-    objective: Objective,
-    *,
-    steps: int,
-    rate: float,
-    photo: int = 0,
-    on_step: OnStep | None = None,
-) -> Inversion:
+def optimise_latents(task: Task, variables: Variables, *, steps: int, rate: float, before: int = 0) -> Inversion:
     """Adam on the variables; each sample ends at the step where its own loss was lowest.
 
-    The samples do not touch one another: Adam works element by element, and the loss is their sum.
+    The samples do not touch one another: Adam works element by element, and the loss is their sum. So many steps went
+    ``before``.
     """
-    reference = objective.prepare(images, labels=variables.labels)
+    generator, objective = task.generator, task.objective
+    assert objective is not None
+    reference = objective.prepare(task.images, labels=task.labels)
     for name, tensor in variables.tensors.items():  # In half precision, Adam's steps would be lost.
         dtype = torch.promote_types(tensor.dtype, torch.float32)
         variables.tensors[name] = tensor.detach().to(dtype, copy=True).requires_grad_()
@@ -219,8 +189,7 @@ def optimise_latents(
         result = objective(generator.synthesize(latents), reference)
         return latents, result, result.per_sample.sum()
 
-    moved = variables.tensors.values()
-    best, history = descend(moved, take, steps=steps, rate=rate, photo=photo, on_step=on_step)
+    best, history = descend(task, variables.tensors.values(), take, steps=steps, rate=rate, before=before)
     with torch.no_grad():
         latents, result, _ = take()
         best.offer(latents, result.image)

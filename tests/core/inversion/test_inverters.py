@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 import torch
 from ganenc.encoders import Encoder, build_encoder
-from ganenc.inversion import Best, Encode, Finetune, FinetuneRefine, Inversion, Inverter, Optimize, cosine_rate, invert
+from ganenc.inversion import (
+    Best,
+    Encode,
+    Finetune,
+    FinetuneRefine,
+    Inversion,
+    Inverter,
+    Optimize,
+    Task,
+    cosine_rate,
+    invert,
+)
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Loss, Objective
@@ -308,18 +319,18 @@ def test_unknown_methods_are_named_and_own_ones_work(toy: Any, toy_encoder: Enco
         class Options(Spec):
             depth: int = 1
 
-        def invert(self, images: Tensor, generator: Any, encoder: Any, **rest: Any) -> Inversion:
-            given.append({"depth": self.options.depth, **rest})
-            return Inversion(generator.center().expand(len(images)), images, seconds=[1.0] * len(images))
+        def work(self, task: Task) -> Inversion:
+            given.append((self.options.depth, task.seed, task.objective))
+            return Inversion(task.generator.center().expand(len(task.images)), task.images)
 
-    given: list[dict[str, Any]] = []
+    given: list[Any] = []
     known.add_value("inverter", "own", Own)
     objective = make_objective({"mse": 1.0}, "none")
     method = {"name": "own", "options": {"depth": 2}}
     found = invert(photos().double(), toy, method=method, objective=objective, seed=3)
     assert found.reconstructions.dtype == torch.float32
-    (told,) = given
-    assert (told["depth"], told["seed"], told["objective"]) == (2, 3, objective)
+    assert given == 2 * [(2, 3, objective)], "photo by photo, as it does not say how many it takes at once"
+    assert len(found.seconds) == len(found.history) == 2
     assert found.settings["method"] == method
     assert found.settings["seed"] == 3
 
@@ -362,8 +373,8 @@ def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
     moved: list[set[str]] = []
     one = Finetune._tuned
 
-    def watched(self: Finetune, batch: Any, generator: Any, encoder: Encoder, *rest: Any) -> Inversion:
-        done = one(self, batch, generator, encoder, *rest)
+    def watched(self: Finetune, task: Task, encoder: Encoder) -> Inversion:
+        done = one(self, task, encoder)
         state = toy_encoder.state_dict()
         moved.append({name for name, value in encoder.named_parameters() if not torch.equal(value, state[name])})
         return done
