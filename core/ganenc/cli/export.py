@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from ganenc_registry.errors import ExportError, SpecError, nearest
+from ganenc_registry.errors import SpecError
 
 from ganenc.cli.console import emit, show
 from ganenc.cli.options import Encoder, Json, Model, Out
-from ganenc.encoders import Encoder as Network
-from ganenc.export import EncoderGraph, GeneratorGraph, Graph, MappingGraph, check_export, has_mapping
+from ganenc.export import check_export, graphs_of
 from ganenc.export import export as write
-from ganenc.models import load_encoder, load_model, resolve
 
 __all__ = ["export"]
 
 ANY = "dynamic"
-WHAT = ("generator", "encoder", "mapping", "both", "all")
 
 
 def export(
@@ -47,12 +43,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a generator and its encoder to ONNX or torch.export, each checked against torch and described in JSON."""
-    if what is not None and what not in WHAT:
-        raise SpecError(f"There is no {what!r} to export{nearest(what, WHAT)}; --what is one of {', '.join(WHAT)}.")
     samples = _batch(batch)
     check_export(format, samples, opset)
     written = []
-    for graph in _graphs(model, encoder, what, noise):
+    for graph in graphs_of(model, what, encoder=encoder, noise=noise):
         facts = write(graph, out, format=format, batch=samples, opset=opset)
         written.append(facts)
         if not as_json:
@@ -67,29 +61,6 @@ def _batch(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise SpecError(f"--batch takes {ANY} or a number of 1 or more; got {text!r}.")
     return int(text)
-
-
-def _graphs(model: str, encoder: str | None, what: str | None, noise: str) -> Iterator[Graph]:
-    """What is to be exported, one after another.
-
-    Raises:
-        GanencError: if it is not there.
-    """
-    found = load_model(model)
-    if isinstance(found, Network):
-        if what not in (None, "encoder"):
-            raise SpecError(f"{model} is an encoder alone; name a generator, or take --what encoder.")
-        yield EncoderGraph(found)
-        return
-    place = encoder or resolve(model).encoder
-    if what in (None, "generator", "both", "all"):
-        yield GeneratorGraph(found, noise=noise)
-    if what == "mapping" or (what == "all" and has_mapping(found.spec)):
-        yield MappingGraph(found)
-    if what in ("encoder", "both", "all") or (what is None and place is not None):
-        if place is None:
-            raise ExportError(f"{model} has no encoder to export; name one with --encoder, or take --what generator.")
-        yield EncoderGraph(load_encoder(place))
 
 
 def _line(facts: dict[str, Any], path: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -157,22 +157,15 @@ def _family(family: str) -> Described:
     Raises:
         SpecError: if it has none.
     """
-    for found in _releases():
-        if found.release is not None and found.release.generator.family == family:
-            return replace(_model(found), title=f"Generator {family}, as it was released as {found.name}, mirrored")
+    for name in registry().names("model"):
+        with suppress(PluginError):  # `ganenc spec` with its name tells why it cannot be imported.
+            found = registered(name)
+            if found.release is not None and found.release.generator.family == family:
+                return replace(_model(found), title=f"Generator {family}, as it was released as {name}, mirrored")
     raise SpecError(
         f"The generator {family!r} has no size of its own and no installed release; give one of its models, a"
         " checkpoint, or a file with its GeneratorSpec."
     )
-
-
-def _releases() -> Iterator[Resolved]:
-    """Every model that can be imported."""
-    for name in registry().names("model"):
-        try:
-            yield registered(name)
-        except PluginError:  # `ganenc spec` with its name tells why.
-            continue
 
 
 def _mirrored(title: str, generator: GeneratorSpec) -> Described:
@@ -180,14 +173,11 @@ def _mirrored(title: str, generator: GeneratorSpec) -> Described:
 
 
 def _sentence(generator: GeneratorSpec) -> str:
-    parts = ", ".join(
-        f"{part.kind} {part.name} {shape_text(part.shape)}" if hasattr(part, "shape") else f"{part.kind} {part.name}"
-        for part in generator.layout
-    )
-    height, width = generator.size
+    shapes = [f" {shape_text(part.shape)}" if hasattr(part, "shape") else "" for part in generator.layout]
+    parts = ", ".join(f"{part.kind} {part.name}{shape}" for part, shape in zip(generator.layout, shapes, strict=True))
     classes = f", {generator.classes} classes" if generator.classes else ""
     return (
-        f"{generator.family}: images {height}x{width}, {generator.channels} channel(s){classes}; z of"
+        f"{generator.family}: images {shape_text(generator.size)}, {generator.channels} channel(s){classes}; z of"
         f" {generator.prior.dim}; takes {parts}; licence {generator.licence}"
     )
 

@@ -16,15 +16,18 @@ import torch
 from ganenc_registry.errors import ExportError, GanencError, SpecError, nearest
 from torch import Tensor
 
-from ganenc.export.graphs import Graph, Port
+from ganenc.encoders import Encoder
+from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, Port, has_mapping
 from ganenc.files import atomic_path, write_json
 from ganenc.generators import Generator
-from ganenc.models import model_hash
+from ganenc.models import load_encoder, load_model, model_hash, resolve
 
-__all__ = ["FORMATS", "PARITY", "check_export", "export"]
+__all__ = ["FORMATS", "PARITY", "WHAT", "check_export", "export", "graphs_of"]
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 """How a file of each format ends."""
+WHAT = ("generator", "encoder", "mapping", "both", "all")
+"""What can be exported of a model; the mapping takes draws of the prior to the generator's inputs."""
 PARITY = 1e-3
 """The largest difference to the network in torch that is let through, as a part of the outputs' range."""
 
@@ -72,6 +75,39 @@ def export(
     facts |= {"torch": torch.__version__, "parity": parity}
     write_json(path.with_name(f"{path.name}.json"), facts)
     return facts
+
+
+def graphs_of(
+    model: str | Path, what: str | None = None, *, encoder: str | Path | None = None, noise: str = "const"
+) -> Iterator[Graph]:
+    """The graphs of a model, loaded one after another.
+
+    Args:
+        model: whatever `ganenc.models.load_model` takes.
+        what: one of `WHAT`; by default the generator and, where there is one, the encoder.
+        encoder: whatever `ganenc.models.load_encoder` takes; by default the model's own.
+        noise: see `GeneratorGraph`.
+
+    Raises:
+        GanencError: if something is not there.
+    """
+    if what is not None and what not in WHAT:
+        raise SpecError(f"There is no {what!r} to export{nearest(what, WHAT)}; it is one of {', '.join(WHAT)}.")
+    found = load_model(model)
+    if isinstance(found, Encoder):
+        if what not in (None, "encoder"):
+            raise SpecError(f"{model} is an encoder alone; name a generator, or take `--what encoder`.")
+        yield EncoderGraph(found)
+        return
+    place = encoder or resolve(model).encoder
+    if what in (None, "generator", "both", "all"):
+        yield GeneratorGraph(found, noise=noise)
+    if what == "mapping" or (what == "all" and has_mapping(found.spec)):
+        yield MappingGraph(found)
+    if what in ("encoder", "both", "all") or (what is None and place is not None):
+        if place is None:
+            raise ExportError(f"{model} has no encoder to export; name one (`--encoder`), or take `--what generator`.")
+        yield EncoderGraph(load_encoder(place))
 
 
 def check_export(format: str, batch: int | None = None, opset: int | None = None) -> None:
