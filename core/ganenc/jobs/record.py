@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from filelock import FileLock, Timeout
@@ -97,8 +96,7 @@ class Record:
         self.processes = processes or Processes()
         self.index = PhotoIndex(folder.path, part=self.processes.part)
         self.keys = [key_of(photo) for photo in photos]
-        self._settings = json.loads(json.dumps(settings, default=str))
-        self._digest = _digest(self._settings)
+        self._settings, self._digest = settings, _digest(settings)
         self._lock: FileLock | None = None
         self._turn = Lock()
         self.todo: list[Todo] = []
@@ -128,9 +126,7 @@ class Record:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._release()
 
     def mine(self) -> list[Todo]:

@@ -44,7 +44,8 @@ class Pictures:
 
 def summary_page(result: JobResult, worker: Worker, pictures: Pictures) -> str:
     """The page of all photos, as HTML."""
-    model, spec = worker.model, worker.spec
+    model = worker.model
+    settings = {"method": worker.method.name, **worker.method.options, "seed": worker.spec.seed}
     return summary_report(
         title=f"Inverted with {Path(model.source).name}",
         photos=[_reported(row, result.folder.path / row["folder"], worker, pictures) for row in result.rows],
@@ -52,12 +53,7 @@ def summary_page(result: JobResult, worker: Worker, pictures: Pictures) -> str:
         failures=[(str(path), reason) for path, reason in result.failures],
         baseline=result.metrics_of_the_mean_image,
         value_range=model.generator.spec.value_range,
-        settings={
-            "method": worker.method.name,
-            **worker.method.options,
-            "seed": spec.seed,
-            "hash of the model's weights": model.hash,
-        },
+        settings={**settings, "hash of the model's weights": model.hash},
         metric_settings=result.facts["metric_settings"],
         taken=result.taken,
     )
