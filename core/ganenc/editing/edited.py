@@ -62,21 +62,13 @@ class Edited:
         return to_image(self.strip)
 
     def animate(self, path: str | Path, *, seconds: float = 3.0) -> None:
-        """Write the way there and back as an animated ``.gif`` or ``.webp``.
-
-        Raises:
-            ImageError: if the name ends otherwise.
-        """
+        """Write the way there and back as an animated ``.gif`` or ``.webp`` (else an ImageError)."""
         frames = there_and_back(self.images if self.frames is None else render(self.generator, self.frames))
         write_animation(path, frames, seconds=seconds, value_range=self.generator.spec.value_range)
 
     def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:
-        """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and animations, and give the files by kind.
-
-        Args:
-            folder: where to.
-            animations: ``gif``, ``webp`` or both.
-        """
+        """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and ``animations`` (``gif``, ``webp``), and give
+        the files by kind."""
         folder = Path(folder)
         written = {"strip": folder / "strip.png", "latents": folder / "latents.safetensors"}
         write_png(written["strip"], self.strip)
@@ -94,11 +86,8 @@ class Edited:
 def direction_sheet(
     generator: Generator, way: Direction, samples: Latents, strengths: Sequence[float] = STRENGTHS
 ) -> Tensor:
-    """What a direction does to samples, each a row from weak to strong: uint8 (C, height, width).
-
-    Raises:
-        LatentsError: if the samples do not fit the direction.
-    """
+    """What a direction does to samples, each a row from weak to strong: uint8 (C, height, width); a LatentsError if
+    they do not fit."""
     rows = [render(generator, way.apply(sample.expand(len(strengths)), strengths)) for sample in samples]
     return grid(torch.cat(rows), len(strengths), generator.spec.value_range)
 
@@ -112,11 +101,7 @@ def edit_along(
     layers: Sequence[int] | None = None,
     target: Tensor | None = None,
 ) -> Edited:
-    """One sample moved along a direction, step by step; see `Direction.apply`.
-
-    Raises:
-        LatentsError: if the latents do not fit the direction.
-    """
+    """One sample moved along a direction, step by step; see `Direction.apply`. A LatentsError if they do not fit."""
     fine = torch.linspace(min(strengths), max(strengths), FRAMES)
     edited, frames = (way.apply(latents.expand(len(s)), s, layers=layers) for s in (strengths, fine))
     facts = {

@@ -28,11 +28,8 @@ _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 
 @torch.no_grad()
 def render(generator: Generator, latents: Latents, *, batch: int = 8) -> Tensor:
-    """The images (N, C, H, W) of latents, a few at a time, on the CPU.
-
-    Raises:
-        LatentsError: if the latents are another model's, as far as they know their model.
-    """
+    """The images (N, C, H, W) of latents, a few at a time, on the CPU; a LatentsError if they know to be another
+    model's."""
     found = model_hash(generator) if latents.model else ""
     if latents.layout != generator.spec.layout or latents.model != found:
         raise LatentsError(
@@ -47,11 +44,9 @@ def render(generator: Generator, latents: Latents, *, batch: int = 8) -> Tensor:
 def mix(a: Latents, b: Latents, layers: Iterable[int]) -> Latents:
     """The first latents with the styles of the second on some layers (style mixing, Karras et al., 2019, section 3.1).
 
-    Low layers hold shape and pose, high ones colour and texture. Whoever gives layer 0 gives the maps, such as the
-    constant, too: it is what that layer begins with. The second are of as many samples, or of one.
-
-    Raises:
-        LatentsError: if the latents are of different models, have no styles, or not these layers.
+    Low layers hold shape and pose, high ones colour and texture; layer 0 brings the maps, such as the constant, too.
+    The second are of as many samples, or of one. A LatentsError if models differ, or there are no styles, or not these
+    layers.
     """
     other = b.expand(len(a)) if len(b) == 1 else b
     if len(other) != len(a):
@@ -74,13 +69,8 @@ def mix(a: Latents, b: Latents, layers: Iterable[int]) -> Latents:
 
 
 def interpolate(a: Latents, b: Latents, steps: int) -> Latents:
-    """The way from one sample to another: latents of ``steps`` samples, the first ``a`` and the last ``b``.
-
-    Vectors of a prior go along the arc between them, so that they stay as long as draws are; all else goes straight.
-
-    Raises:
-        LatentsError: if the latents are not one each, are of different models or spaces, or the steps fewer than two.
-    """
+    """The way from one sample to another: latents of ``steps`` samples, the first ``a`` and the last ``b``. Vectors of a prior go along the arc between them, so that they stay as long as draws are; all else goes
+    straight. A LatentsError if they are not one each, models or spaces differ, or there are fewer than two steps."""
     if steps < 2 or len(a) != 1 or len(b) != 1:
         raise LatentsError(f"A way leads from one sample to one other in 2 steps or more, not {steps}.")
     weights = torch.linspace(0, 1, steps)
@@ -110,13 +100,8 @@ def there_and_back(images: Tensor) -> Tensor:
 def animation_bytes(
     images: Tensor, format: str = "GIF", *, seconds: float = 3.0, value_range: Range = (-1.0, 1.0)
 ) -> bytes:
-    """Images (N, C, H, W), C 1 or 3, as an animation, ``GIF`` or ``WEBP``, that loops; small ones are enlarged.
-
-    ``seconds`` are those of one round.
-
-    Raises:
-        ImageError: if there is no image, or the shape or the format is another.
-    """
+    """Images (N, C, H, W), C 1 or 3 (else an ImageError), as an animation, ``GIF`` or ``WEBP``, that loops, a
+    round in ``seconds``; small ones are enlarged."""
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
         raise ImageError(f"An animation takes images (N, C, H, W) with 1 or 3 channels, not {tuple(images.shape)}.")
     if format not in _FORMATS.values():
@@ -136,11 +121,7 @@ def animation_bytes(
 def write_animation(
     path: str | Path, images: Tensor, *, seconds: float = 3.0, value_range: Range = (-1.0, 1.0)
 ) -> None:
-    """Write images as an animated ``.gif`` or ``.webp``, atomically: see `animation_bytes`.
-
-    Raises:
-        ImageError: if the name ends otherwise, or the images are not to be written.
-    """
+    """Write images as an animated ``.gif`` or ``.webp`` (else an ImageError), atomically: see `animation_bytes`."""
     format = _FORMATS.get(Path(path).suffix.lower())
     if format is None:
         raise ImageError(f"Animations end in .gif or .webp; {path} does not.")

@@ -27,10 +27,8 @@ class EncoderBlock(Component, nn.Module, ABC):
     """One block of an encoder: features and a condition => smaller features and style vectors.
 
     ``self.spec`` says all that it has to keep to: the sizes and channels, how many values each of its two style heads
-    gives, and how features are normalised, added and halved. ``self.options`` are its own.
-
-    Raises:
-        SpecError: if the context names no place in an encoder.
+    gives, and how features are normalised, added and halved. ``self.options`` are its own. A SpecError if the context
+    names no place.
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
@@ -41,15 +39,9 @@ class EncoderBlock(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
-        """Run the block.
-
-        Args:
-            x: features (N, spec.in_channels, *spec.size).
-            condition: embedded labels (N, spec.condition) where the norm is conditional, otherwise None.
-
-        Returns:
-            Features (N, spec.out_channels, *spec.out_size), and the style heads' outputs.
-        """
+        """Features (N, spec.in_channels, *spec.size) => features (N, spec.out_channels, *spec.out_size), and the style
+        heads' outputs. ``condition`` is embedded labels (N, spec.condition) where the norm is conditional, otherwise
+        None."""
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of its style heads, for fine-tuning those alone; a block with heads names them here."""
@@ -60,9 +52,9 @@ class AdaptiveBlock(EncoderBlock):
     """The paper's adaptive block (Figure 4, Tables 9 and 10).
 
     Twice: a style head on (mean, deviation), a norm, a 3x3 convolution, noise, leaky ReLU. Then it halves, and mixes
-    with what came in, halved likewise and brought to the same channels by a 1x1 convolution. A block of one
-    convolution (the last) has its second head after it, and there an instance norm too if that is the encoder's norm
-    (as in the published code; the tables leave it out).
+    with what came in, halved likewise and brought to the same channels by a 1x1 convolution. A block of one convolution
+    (the last) has its second head after it, and there an instance norm too if that is the encoder's norm (as in the
+    published code; the tables leave it out).
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
@@ -114,10 +106,8 @@ class AdaptiveBlock(EncoderBlock):
         condition: Tensor | None,
         slope: float | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """``x`` normalised, and its style, both after a leaky ReLU if there is a slope.
-
-        (mean, deviation) are computed once for both.
-        """
+        """``x`` normalised, and its style, both after a leaky ReLU if there is a slope; (mean, deviation) once for
+        both."""
         style, instance = None, self.spec.norm == "instance"
         if slope is not None and not instance:
             x, slope = F.leaky_relu(x, slope, inplace=True), None

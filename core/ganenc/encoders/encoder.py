@@ -27,9 +27,6 @@ class Encoder(nn.Module):
 
     The layout's styles, vectors, maps and conditions are predicted, around offsets that :meth:`center_on` sets.
     Settings and noise are left out, so that the generator takes its own. The same image gives the same latents twice.
-
-    Args:
-        spec: what the encoder is made of.
     """
 
     embedding: Tensor | None
@@ -52,15 +49,10 @@ class Encoder(nn.Module):
         self.register_buffer("embedding", embedding)
 
     def forward(self, images: Tensor, *, labels: Tensor | None = None) -> Latents:
-        """Images => latents.
+        """Images (N, C, H, W) in ``spec.value_range``, in any floating-point dtype (else an ImageError) => latents.
 
-        Args:
-            images: (N, C, H, W) in ``spec.value_range``, in any floating-point dtype.
-            labels: int64 (N,) or rows (N, classes); needed where ``spec.norm`` is ``conditional-batch``, else unused.
-
-        Raises:
-            ImageError: if the images have another size or number of channels, or hold no floating-point values.
-            LatentsError: if labels are needed and missing, or do not fit.
+        Labels are int64 (N,) or rows (N, classes), needed where ``spec.norm`` is ``conditional-batch`` (if missing or
+        not fitting, a LatentsError), else unused. An ImageError if the images have another size or number of channels.
         """
         self._check(images)
         images = images.to(self.from_image.weight.dtype)
@@ -94,11 +86,8 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def center_on(self, generator: Generator) -> None:
-        """Take the generator's embedded labels and, where ``spec.start`` is ``center``, its mean latents as offsets.
-
-        Raises:
-            LatentsError: if the generator's latents or labels are not those of the encoder's spec.
-        """
+        """Take the generator's embedded labels and, where ``spec.start`` is ``center``, its mean latents as offsets; a
+        LatentsError if they are not those of the encoder's spec."""
         if self.embedding is not None and self._conditioned:
             embedded = generator.embed(torch.arange(self.spec.classes, device=generator.device))
             if embedded.shape != self.embedding.shape:
@@ -203,16 +192,11 @@ class MapHead(nn.Module):
 def build_encoder(
     source: Generator | GeneratorSpec | EncoderSpec, spec: EncoderSpec | None = None, **overrides: Any
 ) -> Encoder:
-    """Build an encoder with random weights.
+    """Build an encoder with random weights; a SpecError if a field is wrong, or the spec does not fit the generator.
 
-    Args:
-        source: a generator, whose encoder starts at its mean latents; or a generator's spec, whose encoder has offsets
-            of zero; or an encoder's own spec.
-        spec: the encoder's spec, where the generator's mirror is not wanted.
-        overrides: fields of the encoder's spec to change.
-
-    Raises:
-        SpecError: if a field is wrong, or the spec does not fit the generator.
+    ``source`` is a generator, whose encoder starts at its mean latents; or a generator's spec, whose encoder has
+    offsets of zero; or an encoder's own spec. ``spec`` replaces the generator's mirror, ``overrides`` change its
+    fields.
     """
     mirrored = source.spec if isinstance(source, Generator) else source
     if isinstance(mirrored, EncoderSpec):

@@ -28,12 +28,9 @@ __all__ = [
 class Linear(nn.Module):
     """Fully connected layer with an equalised learning rate: (N, inputs) -> (N, outputs).
 
-    Args:
-        inputs: values in.
-        outputs: values out.
-        gain: the deviation of what comes out where unit-variance values come in.
-        equalized: scale the weights as they are used (else as they are drawn).
-        start: factor of the first weights alone; training goes at the same speed whatever it is.
+    ``gain`` is the deviation of what comes out where unit-variance values come in; ``equalized`` scales the weights as
+    they are used (else as they are drawn); ``start`` multiplies the first weights alone, training goes at the same
+    speed.
     """
 
     def __init__(
@@ -51,16 +48,11 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N, D, H, W).
+    """Convolution, ``kernel`` 1 or 3, with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N,
+    D, H, W).
 
-    Args:
-        inputs: channels in.
-        outputs: channels out.
-        kernel: 1 or 3.
-        stride: halve height and width: the kernel, averaged over four shifts, moves by two pixels. That equals the
-            convolution followed by an average over 2x2 pixels, and costs less.
-        gain: the deviation of what comes out where unit-variance values come in.
-        equalized: scale the weights as they are used (else as they are drawn).
+    ``stride`` 2 halves height and width: the kernel, averaged over four shifts, moves by two pixels, which equals the
+    convolution followed by an average over 2x2 pixels, and costs less. ``gain``, ``equalized``: see `Linear`.
     """
 
     def __init__(
@@ -94,14 +86,8 @@ class Conv(nn.Module):
 
 
 class FixedNoise(nn.Module):
-    """Noise of a learned strength for each channel, the same noise each time (the paper's learnable z'_n).
-
-    Args:
-        channels: channels of the features.
-        size: height and width of the features.
-        seed: the stream of the noise.
-        place: which of the stream's maps it is.
-    """
+    """Noise of a learned strength for each channel, the same noise each time (the paper's learnable z'_n). ``seed`` is
+    the stream of the noise, ``place`` which of the stream's maps of ``size`` (height, width) it is."""
 
     noise: Tensor
 
@@ -118,11 +104,9 @@ class FixedNoise(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W).
-
-    In training the batch's own statistics normalise, and are gathered; in eval mode the gathered ones do.
-    (The paper, section 3.1, the class-conditional case; the published code never gathers any.)
-    """
+    """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W) (paper, section 3.1).
+    In training the batch's own statistics normalise, and are gathered (the published code never does); in eval the
+    gathered ones."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -166,11 +150,8 @@ def activate(x: Tensor, slope: float) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2).
-
-    By way of torch's bilinear resize, which is that average here: its gradient is faster than a pooling's and keeps
-    nothing.
-    """
+    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2), by way of torch's bilinear resize, which is
+    that average here: its gradient is faster than a pooling's and keeps nothing."""
     height, width = (side // 2 * 2 for side in x.shape[2:])
     return F.interpolate(x[:, :, :height, :width], scale_factor=0.5, mode="bilinear")
 
@@ -178,18 +159,15 @@ def halve(x: Tensor) -> Tensor:
 def conv_doubled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Each pixel becomes four, then a 3x3 convolution: (N, in, H, W), (out, in, 3, 3) -> (N, out, 2H, 2W).
 
-    Both are one transposed convolution of stride 2, as each pixel of the result sees only 2x2 pixels of ``x``: its 4x4
-    kernel sums the flipped weight at four places. That takes less than half the products of the two steps and gives the
-    same numbers (Karras et al., 2018, published code; "fused scale"). The sum is four times a mean, as ONNX leaves out
-    another divisor and says nothing.
+    Both are one transposed convolution of stride 2 with less than half the products, as each pixel of the result sees
+    only 2x2 of ``x``: its 4x4 kernel sums the flipped weight at four places (Karras et al., 2018, published code;
+    "fused scale"). The sum is four times a mean, as ONNX leaves out another divisor and says nothing.
     """
     kernel = 4 * F.avg_pool2d(F.pad(weight.flip(2, 3), (1, 1, 1, 1)), 2, stride=1)
     return F.conv_transpose2d(x, kernel.transpose(0, 1), bias, stride=2, padding=1)
 
 
 def normalise_second_moment(x: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Scale each row of (N, dim), or each pixel's features in (N, C, H, W), to a mean square of 1.
-
-    x / sqrt(mean square + epsilon), at least in single precision (Karras et al., 2018, section 4.2).
-    """
+    """Scale each row of (N, dim), or each pixel's features in (N, C, H, W), to a mean square of 1: x / sqrt(mean square
+    + epsilon), at least in single precision (Karras et al., 2018, section 4.2)."""
     return x * (wide(x).square().mean(dim=1, keepdim=True) + epsilon).rsqrt().to(x.dtype)

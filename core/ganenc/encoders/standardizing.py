@@ -1,7 +1,5 @@
-"""Instance norm after a leaky ReLU, with the gradient written out: less time and memory than autograd takes.
-
-It keeps what it gives and nothing else. On processors it goes a few rows at a time, which stay in the cache.
-"""
+"""Instance norm after a leaky ReLU, with the gradient written out: less time and memory than autograd takes. It keeps
+what it gives and nothing else. On processors it goes a few rows at a time, which stay in the cache."""
 
 from __future__ import annotations
 
@@ -41,11 +39,8 @@ def leaky_gradient(grad: Tensor, x: Tensor, slope: float, out: Tensor | None = N
 
 
 def row_parts(x: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
-    """Features (N, C, H, W), and others of the same height, a few rows at a time.
-
-    All rows are one part on accelerators, where each part would cost a start, and where a graph is being recorded that
-    is to serve any batch.
-    """
+    """Features (N, C, H, W), and others of the same height, a few rows at a time; in one part on accelerators, where
+    each part would cost a start, and where a graph is being recorded that is to serve any batch."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     rows = max(2, SLAB * x.shape[2] // max(x.numel(), 1))
     if x.device.type != "cpu" or torch.compiler.is_compiling() or tracing or rows >= x.shape[2]:
@@ -56,12 +51,8 @@ def row_parts(x: Tensor, *others: Tensor) -> list[tuple[Tensor, ...]]:
 def standardize(x: Tensor, slope: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Instance norm, with the statistics that the style heads want: (N, C, H, W) -> the same, and twice (N, C, 1, 1).
 
-    y = (x - mean) / deviation, over height and width; the deviation is the square root of variance + 1e-8. Statistics
-    are at least in single precision.
-
-    Args:
-        x: features.
-        slope: of a leaky ReLU before the norm, if there is one.
+    y = (x - mean) / deviation, over height and width, after a leaky ReLU if there is a slope; the deviation is the
+    square root of variance + 1e-8. Statistics are at least in single precision.
     """
     if torch.is_grad_enabled() and x.requires_grad:
         if slope is not None and (x.dtype not in (torch.float32, torch.float64) or autocasts(x)):
@@ -91,10 +82,8 @@ def _standardized(x: Tensor, slope: float | None) -> tuple[Tensor, Tensor, Tenso
 
 
 def _moments(parts: list[Tensor], activated: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of features that are given a few rows at a time, each part read once.
-
-    Squares are taken from each part's own mean, then moved to that of all (Chan, Golub and LeVeque, 1983).
-    """
+    """Mean and deviation of features given a few rows at a time, each part read once: squares are taken from each
+    part's own mean, then moved to that of all (Chan, Golub and LeVeque, 1983)."""
     levels, variances = [], []  # By hand: torch.var_mean takes three times as long.
     for part in parts:
         rows = activated(part)

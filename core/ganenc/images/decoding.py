@@ -17,10 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 __all__ = ["Fit", "Photo", "cover_box", "decode", "resample", "resize", "to_array"]
 
 Photo: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
-"""A file's path or its bytes, an image of Pillow, or pixels (H, W), (H, W, 3) or (H, W, 4).
-
-Pixels are of 8 or 16 bits, or floats whose white is the least of 1, 255 and 65535 that is not below the highest.
-"""
+"""A file's path or its bytes, an image of Pillow, or pixels (H, W), (H, W, 3) or (H, W, 4), of 8 or 16 bits, or floats
+whose white is the least of 1, 255 and 65535 that is not below the highest."""
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 """How a photo of another shape gets to the size: centre crop, white margins, or distortion."""
 
@@ -40,10 +38,8 @@ def decode(photo: Photo) -> Image.Image:
     """The upright pixels of a photo, in mode L, RGB, or F within [0, 1]; `ganenc.images.read` takes them as a photo.
 
     Any format that Pillow opens is taken: grey, palette, alpha (put on white), 16 bits (scaled, not cut), CMYK, turned
-    by EXIF. Of several frames the first is read.
-
-    Raises:
-        ImageError: if the file is missing, is not a photo, is broken, or is too large to be opened safely.
+    by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or too large to be opened
+    safely.
     """
     name = str(photo) if isinstance(photo, str | Path) else f"The photo given as {type(photo).__name__}"
     try:
@@ -152,10 +148,8 @@ def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def cover_box(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the greatest box of the shape of ``size`` around a photo's centre.
-
-    Both are (height, width).
-    """
+    """Top, left, height and width of the greatest box of the shape of ``size`` (height, width) around the centre of a
+    photo."""
     scale = max(size[1] / photo[1], size[0] / photo[0])
     height, width = max(1, round(size[0] / scale)), max(1, round(size[1] / scale))
     return (photo[0] - height) // 2, (photo[1] - width) // 2, height, width

@@ -51,10 +51,8 @@ def heat_over(images: Tensor, heat: Tensor, value_range: Range = (-1.0, 1.0)) ->
 
 
 def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images (N, 1 or 3, H, W) => (N, 3, H, W) with the outlines of boxes, each set in its own colour, dark within.
-
-    ``boxes`` are sets of (N, 4): top, left, height and width in pixels.
-    """
+    """Images (N, 1 or 3, H, W) => (N, 3, H, W) with the outlines of boxes, each set (N, 4) (top, left, height and width
+    in pixels) in its own colour, dark within."""
     drawn = _colour(images).clone()
     thick = _thickness(images)
     colours = convert_range(torch.tensor(BOX_COLOURS), (0.0, 1.0), value_range).to(drawn)
@@ -79,10 +77,8 @@ def draw_frame(image: Tensor, corners: Sequence[tuple[float, float]], value_rang
 
 
 def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Rows of pictures (1 or 3, H, W) with their names above, on white: uint8 (3, height, width).
-
-    They are in ``value_range``, or 8 bits; small ones are enlarged pixel by pixel.
-    """
+    """Rows of pictures (1 or 3, H, W), in ``value_range`` or 8 bits, with their names above, on white: uint8 (3,
+    height, width); small ones are enlarged pixel by pixel."""
     tiles = [[_tile(picture, name, value_range) for name, picture in row.items()] for row in rows]
     widths = [sum(tile.width + GAP for tile in row) + GAP for row in tiles]
     heights = [max(tile.height for tile in row) + GAP for row in tiles]

@@ -21,13 +21,10 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
 
     A folder gives the photos in it and below it, hidden files left out; a pattern, such as ``photos/**/*.png``, what it
-    matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is wrong. A
-    file that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order; what is relative
-    there and not found from here is taken from the list's folder. Blank lines and those that begin with ``#`` say
-    nothing.
-
-    Raises:
-        ImageError: if a folder, a pattern or a list gives no photo, or a list cannot be read.
+    matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is wrong. One
+    that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order, relative to here or
+    else to the list's folder; blank lines and those that begin with ``#`` say nothing. An ImageError if a folder, a
+    pattern or a list gives no photo, or a list cannot be read.
     """
     found: dict[Path, None] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:

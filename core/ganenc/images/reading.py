@@ -36,18 +36,15 @@ def read(
     value_range: Range = (-1.0, 1.0),
     fit: Fit = "cover",
 ) -> Tensor:
-    """Read one photo as a tensor.
+    """Read one photo (what `decode` gives is read at several sizes fastest) as (C, H, W), float32, within
+    ``value_range``.
 
     Args:
-        photo: a path, bytes, an image of Pillow or an array; what `decode` gives is read at several sizes fastest.
         size: height and width to bring it to, by Lanczos (down) or bicubic (up) resampling with antialiasing.
         channels: 3 for colour, 1 for grey.
         value_range: the values of black and white in the result.
         fit: ``cover`` crops the centre to the shape of ``size``; ``contain`` keeps all of it on white margins;
             ``stretch`` changes its proportions.
-
-    Returns:
-        the photo (C, H, W), float32, within ``value_range``.
 
     Raises:
         ImageError: as in `decode`.
@@ -78,10 +75,8 @@ def read_many(
     fit: Fit = "cover",
     on_error: Callable[[Path, ImageError], None] | None = None,
 ) -> Photos:
-    """Read many photos of one size, or brought to ``size``, as one batch; broken ones are left out.
-
-    ``on_error`` is called with the file and the error as soon as one turns out to be broken; the rest is as in `read`.
-    """
+    """Read many photos of one size, or brought to ``size``, as one batch (else as `read`); broken ones are left out,
+    and ``on_error`` is called with the file and the error as soon as one turns out to be broken."""
     good: list[Path] = []
     images: list[Tensor] = []
     failures: list[tuple[Path, ImageError]] = []

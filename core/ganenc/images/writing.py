@@ -18,11 +18,7 @@ __all__ = ["png_bytes", "to_image", "write_png"]
 
 
 def to_image(image: Tensor, value_range: Range = (-1.0, 1.0)) -> Image.Image:
-    """One image (C, H, W) with 1 or 3 channels as an image of Pillow, clamped and rounded to 8 bits.
-
-    Raises:
-        ImageError: if the shape is another.
-    """
+    """One image (C, H, W), with 1 or 3 channels (else an ImageError), for Pillow, clamped and rounded to 8 bits."""
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ImageError(f"A picture is made from one image (C, H, W) of 1 or 3 channels, not {tuple(image.shape)}.")
     pixels = rearrange(to_uint8(image, value_range).cpu(), "c h w -> h w c").numpy()
@@ -37,10 +33,5 @@ def png_bytes(image: Tensor, value_range: Range = (-1.0, 1.0)) -> bytes:
 
 
 def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0)) -> None:
-    """Write one image as a PNG file, atomically; see `to_image`.
-
-    Raises:
-        ImageError: if the shape is another.
-        GanencError: if the file cannot be written.
-    """
+    """Write one image as a PNG file, atomically, see `to_image`; a GanencError if the file cannot be written."""
     write_bytes(path, png_bytes(image, value_range))

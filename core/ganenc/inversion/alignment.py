@@ -1,8 +1,5 @@
-"""Alignment: where in a photo the image of a generator lies, and how it gets back there (not in paper).
-
-An `Aligner` looks at a whole photo and gives a `Transform`; ``transform.apply(photo)`` is what goes into
-`ganenc.invert`, and ``transform.undo(reconstruction, photo)`` puts what came of it back into the photo.
-"""
+"""Alignment (not in paper): an `Aligner` looks at a whole photo and gives a `Transform`; ``transform.apply(photo)``
+goes into `ganenc.invert`, and ``transform.undo(reconstruction, photo)`` puts what came of it back into the photo."""
 
 from __future__ import annotations
 
@@ -37,14 +34,10 @@ LOOK = 256
 
 
 class Transform(Spec):
-    """An affine map from the pixels of one photo to those of the generator's image.
+    """An affine map from the pixels of one photo to those of the generator's image, as plain data.
 
     A point (x, y) of the photo, counted from its left upper corner so that the middle of the first pixel is (0.5, 0.5),
-    lies at ``matrix @ (x, y, 1)`` in the image. It is plain data: ``to_mapping`` and ``from_mapping``, or ``to_json``
-    and ``from_json``, keep it.
-
-    Raises:
-        SpecError: if the matrix cannot be undone.
+    lies at ``matrix @ (x, y, 1)`` in the image. A SpecError says that the matrix cannot be undone.
     """
 
     matrix: tuple[Row, Row] = Field(description="The two rows of the affine map, of x and of y.")
@@ -67,26 +60,16 @@ class Transform(Spec):
         return cls(matrix=((x, 0.0, -left * x), (0.0, y, -top * y)), size=size, photo_size=photo_size)
 
     def apply(self, photo: Tensor) -> Tensor:
-        """The photo (C, H, W), floats of any range => the generator's image (C, h, w) in the same range.
-
-        Antialiased where it shrinks: Lanczos, for a turned image with bicubic places; what lies outside the photo is
-        mirrored from inside; values stay within those of the photo.
-
-        Raises:
-            ImageError: if the photo has another size than `photo_size`.
-        """
+        """The photo (C, H, W), floats of any range and of `photo_size` (else an ImageError) => the generator's image
+        (C, h, w) in the same range. Antialiased where it shrinks: Lanczos, for a turned image with bicubic places; what
+        lies outside the photo is mirrored from inside; values stay within those of the photo."""
         self._check("photo", photo, self.photo_size)
         return warp(photo, self._array(), self.size)
 
     def undo(self, reconstruction: Tensor, photo: Tensor, *, feather: float = 0.0) -> Tensor:
-        """The photo (C, H, W) with the generator's image (C, h, w), in its range, put back in its place.
-
-        Over ``feather`` pixels of the photo the two are blended at the border, but not where that is the photo's own:
-        outside is the photo itself, further inside the reconstruction alone.
-
-        Raises:
-            ImageError: if a size is another one.
-        """
+        """The photo (C, H, W) with the generator's image (C, h, w), in its range, put back in its place; an ImageError
+        if a size is another one. Over ``feather`` pixels of the photo the two are blended at the border, but not where
+        that is the photo's own: outside is the photo itself, further inside the reconstruction alone."""
         self._check("reconstruction", reconstruction, self.size)
         self._check("photo", photo, self.photo_size)
         top, left, bottom, right = self._frame()
@@ -133,17 +116,11 @@ class Aligner(Component, ABC):
     def transform(
         self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
     ) -> Transform:
-        """Where the generator's image lies in a photo.
+        """Where the generator's image of ``size`` (height, width) lies in a photo.
 
-        Args:
-            photo: (C, H, W) from -1 to 1 with 1 or 3 channels, upright, in its full resolution and any shape, as
-                `ganenc.images.read` gives it.
-            size: height and width of the generator's image.
-            name: the photo's file, where it has one.
-            labels: the photo's class (1,) or (1, classes), where it is known.
-
-        Raises:
-            ImageError: if there is nothing to be found; the photo is then left out.
+        ``photo`` (C, H, W) is from -1 to 1 with 1 or 3 channels, upright, in full resolution and any shape; ``name`` is
+        its file and ``labels`` its class, (1,) or (1, classes), where known. An ImageError says that nothing was found;
+        the photo is then left out.
         """
 
 
@@ -159,11 +136,9 @@ class CenterAligner(Aligner):
 
 
 class AttentionAligner(Aligner):
-    """The least crop of the generator's shape around what an attention looks at, with a margin, inside the photo.
-
-    It has at least as many pixels as the generator's image, where the photo has them. An attention that names no
-    region is taken to look at the whole photo.
-    """
+    """The least crop of the generator's shape around what an attention looks at (the whole photo if it names no
+    region), with a margin, inside the photo, and of at least as many pixels as the generator's image where the photo
+    has them."""
 
     class Options(Spec):
         attention: Choice | None = Field(

@@ -45,11 +45,7 @@ class Best:
 
     @property
     def found(self) -> Latents:
-        """The best latents.
-
-        Raises:
-            ImageError: if not one loss was finite.
-        """
+        """The best latents; an ImageError if not one loss was finite."""
         if self.latents is None or self.loss is None or not bool(self.loss.isfinite().all()):
             raise ImageError("The inversion never had a finite loss; lower its rate, or check the photo's values.")
         return self.latents
@@ -91,18 +87,11 @@ def descend(
     before: int = 0,
     after: int = 0,
 ) -> tuple[Best, History]:
-    """Adam => the latents whose own image loss was lowest, and the history.
+    """Adam on ``parameters`` => the latents whose own image loss was lowest, and the history.
 
-    Args:
-        task: told of every tenth step and of the last.
-        parameters: what moves.
-        take: makes a step's latents, their result, and the number whose gradient is followed.
-        steps: how many.
-        rate: the learning rate at its height, see `cosine_rate`.
-        betas: decay of Adam's averages.
-        schedule: of the rate.
-        before: the steps that went before.
-        after: those that follow.
+    ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
+    rate at its height, see `cosine_rate`. ``before`` steps went before and ``after`` follow, for the task, which is
+    told of every tenth step and of the last.
     """
     adam = make_adam(parameters, rate, betas)
     rates = LambdaLR(adam, lambda step: cosine_rate(step, steps) if schedule == "cosine" else 1.0)

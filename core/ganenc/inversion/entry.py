@@ -38,7 +38,10 @@ def invert(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> Inversion:
-    """Images => latents that rebuild them.
+    """Images => latents that rebuild them, with the classes that were taken.
+
+    ``invert(images, generator, encoder, **inversion.settings)`` replays it; an objective at hand that no spec describes
+    is to be given again.
 
     Args:
         images: (N, C, H, W) in ``generator.spec.value_range``; `ganenc.images.read` gives one of them.
@@ -59,10 +62,6 @@ def invert(
         UnknownNameError: if there is no such method.
         SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's; or if
             the classes cannot be found as asked.
-
-    Returns:
-        the inversion, with the classes that were taken; ``invert(images, generator, encoder, **inversion.settings)``
-        replays it. An objective at hand that no spec describes is to be given again.
     """
     _check(images, generator, encoder)
     if labels is not None and not isinstance(labels, str):
@@ -94,12 +93,8 @@ def invert(
 
 
 def build_inverter(method: Method | Inverter, generator: Generator | None = None) -> Inverter:
-    """The inverter that a method names, with its options, for a generator.
-
-    Raises:
-        UnknownNameError: if there is none of that name.
-        SpecError: naming a wrong option, and the nearest right one.
-    """
+    """The inverter that a method names, with its options, for a generator; an UnknownNameError if there is none of that
+    name, a SpecError naming a wrong option and the nearest right one."""
     if isinstance(method, Inverter):
         return method
     context = Context() if generator is None else context_for(None, generator.spec, device=generator.device)

@@ -31,10 +31,10 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class Finetune(Inverter):
     """Fine-tunes a copy of the encoder on each photo (or on all together) and takes the latents of the lowest loss.
 
-    ``batch`` photos' encoders are fine-tuned at once: each ends where it would by itself, to rounding. By default 8
-    where that was measured to pay, which is on processors, for images of at most 64x64 pixels and encoders of at most
-    two million trained weights; else one after another. It takes memory for the trained weights of as many encoders,
-    each with its gradient and Adam's two averages, besides the pass of as many photos.
+    ``batch`` photos' encoders are fine-tuned at once, each ending where it would by itself, to rounding; by default 8
+    where that was measured to pay (on processors, images of at most 64x64 pixels, encoders of at most two million
+    trained weights), else 1. Each takes memory for its trained weights, their gradient and Adam's two averages, besides
+    its photo's pass.
     """
 
     needs_encoder = True
@@ -134,10 +134,8 @@ class Finetune(Inverter):
 
 
 class FinetuneRefine(Inverter):
-    """Fine-tunes the encoder first, and goes on with the latents: the best at equal time of those that were measured.
-
-    Not in the paper; see benchmarks/results/inversion.md.
-    """
+    """Fine-tunes the encoder first, and goes on with the latents: the best at equal time of those that were measured
+    (benchmarks/results/inversion.md; not in the paper)."""
 
     needs_encoder = True
 

@@ -75,11 +75,7 @@ class Task:
             self.on_step(self.first, step, steps, terms)
 
     def encoded(self) -> Latents:
-        """One pass of the encoder: latents, complete.
-
-        Raises:
-            SpecError: if there is none.
-        """
+        """One pass of the encoder: latents, complete; a SpecError if there is none."""
         encoder = need_encoder(self.encoder)
         return self.generator.complete(encoder(self.images, labels=self.labels), labels=self.labels)
 
@@ -122,10 +118,8 @@ class Inverter(Component, ABC):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Inversion:
-        """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says; see `Task`.
-
-        The generator is frozen, and the encoder put into eval mode.
-        """
+        """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says (see `Task`), with the
+        generator frozen and the encoder put into eval mode."""
         generator.freeze()
         if encoder is not None:
             encoder.eval()
@@ -154,11 +148,7 @@ def by_size(generator: Generator, pixels: int) -> int:
 
 
 def need_encoder(encoder: Encoder | None, method: str = "") -> Encoder:
-    """The encoder, or one sentence about where to get one.
-
-    Raises:
-        SpecError: if there is none.
-    """
+    """The encoder, or a SpecError about where to get one."""
     if encoder is None:
         name = f"The method {method!r}" if method else "This method"
         raise SpecError(f"{name} needs an encoder; train one with `ganenc pretrain`, or use 'optimize'.")

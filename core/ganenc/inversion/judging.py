@@ -21,14 +21,8 @@ ALIKE = 0.005
 
 
 class Judge:
-    """Judges photos by one pass of the encoder; what does not depend on the photo is measured once.
-
-    Args:
-        generator: the generator, frozen.
-        encoder: its encoder, as it is before any photo.
-        mean_image: of the generator, (1, C, H, W).
-        seed: of the generated images.
-    """
+    """Judges photos by one pass of a generator's encoder, as it is before any photo; what does not depend on the photo
+    (of the mean image (1, C, H, W), and of images generated from ``seed``) is measured once."""
 
     def __init__(self, generator: Generator, encoder: Encoder, mean_image: Tensor, *, seed: int = 0) -> None:
         self.generator, self.encoder, self.mean_image = generator, encoder, mean_image
@@ -42,14 +36,8 @@ class Judge:
         once: Tensor | None = None,
         others: Mapping[str, Aligner] | None = None,
     ) -> DomainCheck:
-        """Judge one photo, and where it is far try it aligned otherwise.
-
-        Args:
-            photo: as it was read.
-            labels: its class (1,) or (1, classes), where there are classes.
-            once: what one pass makes of it (1, C, H, W), where that is known.
-            others: the alignments to try, by name.
-        """
+        """Judge one photo with its class (1,) or (1, classes), if any, and where it is far try it aligned by
+        ``others``, by name. ``once`` is what one pass makes of it (1, C, H, W), where that is known."""
         target = self._placed(photo)
         mean = psnr(target, self.mean_image, value_range=self.generator.spec.value_range)[0]
         check = DomainCheck(self.baseline, self._reached(target, labels, once), mean)

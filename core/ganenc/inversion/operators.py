@@ -13,9 +13,7 @@ __all__ = ["Operator"]
 
 class Operator(Component, nn.Module, ABC):
     """Applied to a reconstruction before it meets what was seen of the photo: differentiable, and each sample alone.
-
-    ``self.context.value_range`` has the values of black and white.
-    """
+    ``self.context.value_range`` has the values of black and white."""
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         nn.Module.__init__(self)

@@ -29,11 +29,9 @@ _PRIOR = "z of the prior"
 
 
 class Optimize(Inverter):
-    """Adam on the latents themselves.
-
-    By default it starts at the encoder's latents where there is an encoder; without one, z starts at the best draw and
-    w at the centre. The space z of a generator with styles, which no encoder gives, always starts at the best draw.
-    """
+    """Adam on the latents themselves, by default from the encoder's where there is an encoder; without one z starts at
+    the best draw and w at the centre. The space z of a generator with styles, which no encoder gives, always starts at
+    the best draw."""
 
     class Options(Spec):
         steps: PositiveInt = Field(500, description="steps in all, for all photos together")
@@ -72,12 +70,8 @@ class Optimize(Inverter):
         return self.options.batch or by_size(generator, AT_ONCE)
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
-        """See :meth:`Inverter.settled`.
-
-        Raises:
-            LatentsError: if the generator has no such space, map or condition.
-            SpecError: if it is to start at an encoder and there is none.
-        """
+        """See :meth:`Inverter.settled`; a LatentsError if the generator has no such space, map or condition, a
+        SpecError if it is to start at an encoder and there is none."""
         spec, options, styled = generator.spec, self.options, _styled(generator)
         if options.space in ("w", "w+") and not styled:
             raise LatentsError(f"{spec.family} has no styles, so there is no space {options.space!r}; use 'z'.")
@@ -172,11 +166,8 @@ class Variables:
 
 
 def optimise_latents(task: Task, variables: Variables, *, steps: int, rate: float, before: int = 0) -> Inversion:
-    """Adam on the variables; each sample ends at the step where its own loss was lowest.
-
-    The samples do not touch one another: Adam works element by element, and the loss is their sum. So many steps went
-    ``before``.
-    """
+    """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
+    not touch one another: Adam works element by element, and the loss is their sum."""
     generator, objective = task.generator, task.objective
     assert objective is not None
     reference = objective.prepare(task.images, labels=task.labels)

@@ -41,18 +41,11 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """A generator with its encoder and backbone, and what is known of them.
+    """A generator (frozen here) with its encoder and backbone, loaded from ``source``, and what its config (``info``)
+    says.
 
-    Args:
-        generator: frozen here.
-        encoder: its encoder, if there is one.
-        source: what it was loaded from.
-        backbone: the network behind LPIPS that the user chose, ``none`` for none; by default the model's own.
-        info: what the model's config says of it, its own ``backbone`` among that.
-
-    Raises:
-        SpecError: if the encoder is another generator's.
-        UnknownNameError: if there is no such backbone.
+    ``backbone`` is the network behind LPIPS that the user chose, ``none`` for none; by default the one in ``info``. A
+    SpecError says that the encoder is another generator's, an UnknownNameError that there is no such backbone.
     """
 
     def __init__(
@@ -112,7 +105,8 @@ class Parts:
         labels: Tensor | None = None,
         attention: Choice | None = None,
     ) -> Photo:
-        """A photo as this generator takes it, decoded once.
+        """A photo as this generator takes it, decoded once; an ImageError if it cannot be read, or has nothing to align
+        by.
 
         Args:
             photo: a file, its bytes, a Pillow image, an array, or a tensor (C, H, W) in the generator's range.
@@ -120,9 +114,6 @@ class Parts:
             align: a registered aligner, or it and its options; ``none`` or None leaves it at the fit.
             labels: the photo's class (1,) or (1, classes), where it is known.
             attention: where the objective looks, for aligners that look there.
-
-        Raises:
-            ImageError: if it cannot be read, or has nothing that the aligner looks for.
         """
         if isinstance(photo, Photo):
             return photo
@@ -132,12 +123,8 @@ class Parts:
         return replace(found, read_with={"fit": fit, "align": chosen})
 
     def aligner(self, align: Method | None, attention: Choice | None = None) -> Aligner | None:
-        """A registered aligner with its options, built once; None for ``none``. See `read` for the attention.
-
-        Raises:
-            UnknownNameError: if there is none of that name.
-            SpecError: naming a wrong option, and the nearest right one.
-        """
+        """A registered aligner with its options, built once; None for ``none``; see `read` for the attention. An
+        UnknownNameError if there is none of that name, a SpecError naming a wrong option and the nearest right one."""
         if align is None or align == "none":
             return None
         choice = Choice.of(align, at="align")
@@ -153,22 +140,14 @@ class Parts:
         return {name: aligner for name, aligner in tried.items() if aligner is not None}
 
     def labels(self, given: LabelsGiven | None, count: int) -> Tensor | None:
-        """Labels, one for each of ``count`` photos or one for all, as int64 (count,) or rows (count, classes).
-
-        Raises:
-            LatentsError: if the generator has no classes, or they do not fit.
-        """
+        """Labels, one for each of ``count`` photos or one for all, as int64 (count,) or rows (count, classes); a
+        LatentsError if the generator has no classes, or they do not fit."""
         return None if given is None else self.generator.as_labels(given, count)
 
     def objective(self, spec: ObjectiveSpec | Mapping[str, Any] | None = None) -> Objective:
-        """The paper's objective on this model's backbone, or the one that a spec describes.
-
-        Without a backbone, or where its weights cannot be had and it was not chosen, LPIPS is left out.
-
-        Raises:
-            SpecError: if the spec is wrong.
-            WeightsMissingError: if a backbone was chosen whose weights cannot be had.
-        """
+        """The paper's objective on this model's backbone, or the one that a spec describes (a SpecError if wrong).
+        LPIPS is left out without a backbone, or where its weights cannot be had; if it was chosen, a
+        WeightsMissingError."""
         if not isinstance(spec, ObjectiveSpec):
             spec = ObjectiveSpec.from_mapping(spec or {}, where="the objective")
         if spec.backbone is None and self.chosen_backbone not in (None, NO_BACKBONE):
@@ -176,11 +155,8 @@ class Parts:
         return build_objective(spec, self.generator, own_backbone=self.backbone)
 
     def metric_backbone(self) -> Backbone | None:
-        """The backbone for metrics; None where there is none, or it was not chosen and its weights cannot be had.
-
-        Raises:
-            WeightsMissingError: if it was chosen and its weights cannot be had.
-        """
+        """The backbone for metrics; None where there is none, or its weights cannot be had (if it was chosen, a
+        WeightsMissingError)."""
         if self.backbone == NO_BACKBONE:
             return None
         try:
@@ -202,11 +178,8 @@ class Parts:
         return find or self.inverter(method).needs_objective
 
     def metrics(self, choices: Iterable[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")) -> dict[str, Metric]:
-        """Metrics for this generator's images, on this model's backbone: see `ganenc.measures.build_metrics`.
-
-        Raises:
-            WeightsMissingError: if one needs the backbone, that was chosen, and its weights cannot be had.
-        """
+        """`ganenc.measures.build_metrics` for this generator's images, on this model's backbone; a WeightsMissingError
+        if one needs the backbone, that was chosen, and its weights cannot be had."""
         named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
         some_need_it = len(build_metrics(named)) < len(named)
         backbone = self.metric_backbone() if some_need_it else None
@@ -214,12 +187,8 @@ class Parts:
         return build_metrics(named, replace(self.context, load_backbone=load))
 
     def inverter(self, method: Method | Inverter | None = None) -> Inverter:
-        """A method with its options; by default the best there is.
-
-        Raises:
-            UnknownNameError: if there is no such method.
-            SpecError: naming a wrong option, and the nearest right one.
-        """
+        """A method with its options, by default the best there is; an UnknownNameError if there is no such method, a
+        SpecError naming a wrong option and the nearest right one."""
         return build_inverter(method or default_method(self.encoder is not None), self.generator)
 
     def judge(self, seed: int = 0) -> Judge | None:

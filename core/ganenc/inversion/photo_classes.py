@@ -50,19 +50,12 @@ def find_labels(
     labels: LabelsGiven | str | None = None,
     candidates: Sequence[int] | Tensor | None = None,
 ) -> Found:
-    """The classes of photos, by the way that is asked for or by the best there is.
+    """The classes of photos (N, C, H, W), in the generator's range, on its device, as asked for or by the best way
+    there is.
 
-    Args:
-        images: (N, C, H, W) in the generator's value range, on its device.
-        generator: whose classes they are.
-        encoder: its encoder, where there is one.
-        objective: its backbone predicts, and it judges a search.
-        labels: the classes, ``predicted`` or ``searched``; by default as `default_way` says.
-        candidates: the classes among which to search; they make a search the default.
-
-    Raises:
-        LatentsError: if labels are given that do not fit, or to a generator without classes.
-        SpecError: if they cannot be found in that way.
+    ``labels`` are the classes, ``predicted`` (by the objective's backbone) or ``searched`` (the objective judges), by
+    default as `default_way` says; ``candidates`` to search among make a search the default. A LatentsError says that
+    labels do not fit, or the generator has no classes, a SpecError that they cannot be found in that way.
     """
     way = _way(generator, encoder, objective, labels, candidates)
     if way is None:
@@ -112,12 +105,8 @@ def predict_labels(
     images: Tensor, generator: Generator, backbone: Backbone, *, likeliest: int | None = None, batch: int = 16
 ) -> Tensor:
     """The classes to which a backbone gives the highest scores: int64 (N,), or the first ``likeliest``, (N, likeliest).
-
-    Images (N, C, H, W) are in the generator's range, on the backbone's device.
-
-    Raises:
-        SpecError: if the backbone has another number of classes than the generator.
-    """
+    Images (N, C, H, W) are in the generator's range, on the backbone's device; a SpecError if it has another number of
+    classes."""
     classes = generator.spec.classes
     if backbone.classes != classes:
         raise SpecError(
@@ -147,14 +136,10 @@ def search_labels(
 ) -> Tensor:
     """For each image (N, C, H, W) the class under which one pass of the encoder rebuilds it best, int64 (N,).
 
-    Each candidate conditions the encoder and the generator; the objective's image losses decide. Where there is no
-    encoder, or one that does not look at the class, the mean latents of the class stand in for its pass. Candidates are
-    classes (K,) for all images, or (N, K); by default all of up to 32 classes, and of more the 8 likeliest of the
-    objective's backbone. ``batch`` pairs of image and class go through at once.
-
-    Raises:
-        SpecError: if there are many classes, no candidates, and no backbone with the generator's classes.
-        LatentsError: if a candidate is no class of the generator.
+    Each candidate conditions encoder and generator, ``batch`` pairs of image and class at once; the objective's image
+    losses decide. Where no encoder looks at the class, the mean latents of the class stand in. Candidates are classes
+    (K,) for all, or (N, K); by default all of up to 32, and of more the 8 likeliest of the objective's backbone (a
+    SpecError if it has not the generator's classes). A LatentsError if one is no class.
     """
     generator.freeze()
     tried = _candidates(images, generator, objective, candidates)

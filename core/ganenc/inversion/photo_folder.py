@@ -53,20 +53,10 @@ class PhotoFolder:
         looks: Sequence[Look] = (),
         page: str = "",
     ) -> None:
-        """Write the files, each atomically, and the latents last: once they are there, all is.
-
-        What an inversion before this one left and this one does not is removed.
-
-        Args:
-            photo: what was inverted.
-            reconstruction: (C, H, W).
-            latents: of the one sample.
-            facts: what is to be said of it, as plain data.
-            model: the hash of the generator's weights.
-            value_range: of the images.
-            looks: where the attention looked.
-            page: the report, if there is to be one.
-        """
+        """Write the files, each atomically, and the latents last: once they are there, all is; what an inversion before
+        left and this one does not is removed. ``reconstruction`` is (C, H, W), ``latents`` one sample, ``facts`` plain
+        data, ``model`` the hash of the generator's weights, ``looks`` where the attention looked, ``page`` the report,
+        if any."""
         drop_leftovers(self.path)
         if photo.transform is not None:
             latents.info["transform"] = photo.transform.to_mapping()
@@ -95,29 +85,14 @@ class PhotoFolder:
         return (self.path / self.PAGE).is_file()
 
     def facts(self) -> dict[str, Any]:
-        """What is said of the inversion.
-
-        Raises:
-            OSError: if nothing is.
-            CheckpointError: if it cannot be understood.
-        """
+        """What is said of the inversion; an OSError if nothing is, a CheckpointError if it cannot be understood."""
         return dict(read_json(self.path / self.FACTS, "invert the photo anew"))
 
     def latents(self, *, model: str = "") -> Latents:
-        """The latents, complete.
-
-        Args:
-            model: where given, the hash that they must belong to.
-
-        Raises:
-            LatentsError: if there are none, or they are another model's.
-        """
+        """The latents, complete; a LatentsError if there are none, or they do not belong to the hash ``model``, where
+        given."""
         return Latents.load(self.path / self.LATENTS, model=model)
 
     def picture(self, name: str, *, channels: int = 3, value_range: Range = (-1.0, 1.0)) -> Tensor:
-        """One of the pictures, (C, H, W).
-
-        Raises:
-            ImageError: if it is not there.
-        """
+        """One of the pictures, (C, H, W); an ImageError if it is not there."""
         return read(self.path / name, channels=channels, value_range=value_range)

@@ -33,24 +33,13 @@ def rebuild(
     seed: int = 0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Rebuilt]:
-    """Rebuild images with the labels that are known, and with labels that are found.
+    """Rebuild images (N, C, H, W), on the CPU, by ``given`` labels and by ``predicted`` or ``searched`` ones (the
+    keys).
 
-    Args:
-        parts: a model's.
-        targets: (N, C, H, W), on the CPU.
-        inverter: the method.
-        labels: those that are known, int64 (N,) or rows (N, classes).
-        find: the way in which others are found; by default the best there is.
-        candidates: the classes among which to search, which is then the default.
-        objective: makes it, where one is needed.
-        seed: of what the method draws.
-        on_step: called with the images that are rebuilt, and all that are to be.
-
-    Returns:
-        by ``given``, ``predicted`` or ``searched``; where there are no labels, the one name is empty.
-
-    Raises:
-        SpecError: if labels cannot be found in the way that is asked for, or there are none otherwise.
+    Where there are no labels, the one key is empty. ``labels`` are known ones, int64 (N,) or rows (N, classes);
+    ``find`` is how others are found, by default the best there is, a search if there are ``candidates``; ``objective``
+    makes it, where one is needed; ``on_step`` is called with the images rebuilt, and all. A SpecError says that labels
+    cannot be found as asked, or there are none otherwise.
     """
     generator, encoder = parts.generator, parts.encoder
     asked = find or (None if candidates is None else "searched")

@@ -27,13 +27,9 @@ MOST_WEIGHTS = 2_000_000
 class StackedEncoder(nn.Module):
     """As many copies of an encoder as photos: each photo goes through its own, all in one pass (``torch.func.vmap``).
 
-    Its parameters are the weights that are trained, stacked: (copies, \\*shape) each. Those that are not, and the
-    buffers, are shared. A copy's weights get the gradient of its own photo and of no other.
-
-    Args:
-        encoder: in eval mode; those of its weights that require a gradient are copied. It stays as it is.
-        copies: how many.
-        label_rows: labels (N,) or (N, classes) => rows (N, classes), where the encoder wants labels.
+    Parameters are those weights of the encoder (in eval mode, left as it is) that require a gradient, stacked: (copies,
+    \\*shape) each, with the gradient of their own photo and of no other; other weights and buffers are shared.
+    ``label_rows``: labels (N,) or (N, classes) => rows (N, classes), where the encoder wants labels.
     """
 
     def __init__(self, encoder: Encoder, copies: int, label_rows: Callable[[Tensor], Tensor]) -> None:
@@ -48,12 +44,9 @@ class StackedEncoder(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor, *, labels: Tensor | None = None) -> Latents:
-        """Images (N, C, H, W), one for each copy, and their labels, as `Encoder.forward` takes them => latents.
-
-        Raises:
-            LatentsError: if labels are needed and missing, or do not fit.
-            SpecError: if the encoder's blocks do what cannot be batched.
-        """
+        """Images (N, C, H, W), one for each copy, and their labels, as `Encoder.forward` takes them => latents; a
+        LatentsError if labels are missing or do not fit, a SpecError if the encoder's blocks do what cannot be
+        batched."""
         (shared,) = self._shared
         rows = None if labels is None or shared.embedding is None else self._label_rows(labels)
         if torch.is_grad_enabled():

@@ -22,11 +22,9 @@ REACH = 4
 
 
 def warp(image: Tensor, matrix: Any, size: tuple[int, int]) -> Tensor:
-    """An image (C, H, W) resampled under an affine map to ``size``, with antialiasing where it shrinks.
-
-    ``matrix`` (2, 3), float64, takes points (x, y, 1) of the image to points of the result, pixels' middles at halves.
-    Values stay within those of the image; what lies outside it is mirrored from inside.
-    """
+    """An image (C, H, W) resampled to ``size`` under ``matrix`` (2, 3), float64, that takes its points (x, y, 1) to
+    those of the result, pixels' middles at halves. Antialiased where it shrinks; values stay within the image's;
+    outside is mirrored."""
     if np.array_equal(matrix, np.eye(2, 3)) and tuple(image.shape[1:]) == tuple(size):
         return image.clone()
     box = _box(image, matrix, size)
@@ -37,15 +35,9 @@ def warp(image: Tensor, matrix: Any, size: tuple[int, int]) -> Tensor:
 def covered(
     matrix: Any, size: tuple[int, int], whole: tuple[int, int], frame: tuple[int, int, int, int], feather: float
 ) -> Tensor:
-    """How much a map's result covers the pixels of a part of its image: (bottom - top, right - left), from 0 to 1.
-
-    Args:
-        matrix: as `warp` has it.
-        size: of the result.
-        whole: of the image.
-        frame: top, left, bottom and right of the part.
-        feather: over so many pixels the cover grows from 0 to 1; no such border lies along the image's own.
-    """
+    """How much a map's result (``matrix``, ``size``: see `warp`) covers the pixels of a part of its image, (bottom -
+    top, right - left), from 0 to 1. ``whole`` is the image's size, ``frame`` the part's top, left, bottom and right;
+    over ``feather`` pixels the cover grows from 0 to 1, but not along the image's own border."""
     top, left, bottom, right = frame
     y = torch.arange(top, bottom, dtype=torch.float64)[:, None] + 0.5
     x = torch.arange(left, right, dtype=torch.float64)[None, :] + 0.5

@@ -19,32 +19,18 @@ PLACES = ("folders", "names")
 
 
 def read_labels(labels: str | Sequence[int], photos: Sequence[Path], *, classes: int | None = None) -> list[int] | str:
-    """What is written about the classes of photos => a class of each, or the way to find them.
-
-    Args:
-        labels: ``predicted``, ``searched``, or what `written_labels` takes.
-        photos: the files.
-        classes: how many there are; None where that is not known.
-
-    Raises:
-        SpecError: as `written_labels`.
-    """
+    """``predicted`` or ``searched``, the ways to find classes, as they are; all else as in `written_labels`."""
     if isinstance(labels, str) and labels in get_args(Finding) and classes != 0:
         return labels
     return written_labels(labels, photos, classes=classes)
 
 
 def written_labels(labels: str | Sequence[int], photos: Sequence[Path], *, classes: int | None = None) -> list[int]:
-    """What is written about the classes of photos => a class of each.
+    """What is written about the classes of photos => a class of each, checked against ``classes`` where that is known.
 
-    Args:
-        labels: numbers, or a text of numbers with commas between, one each or one for all; ``folders`` (data/3/x.jpg)
-            or ``names`` (3-x.jpg); the file of a table of photos and classes.
-        photos: the files.
-        classes: how many there are, to check against; None where that is not known.
-
-    Raises:
-        SpecError: if it is none of these, a photo has no class, or one is no class.
+    ``labels`` are numbers, or a text of numbers with commas between, one each or one for all; ``folders``
+    (data/3/x.jpg) or ``names`` (3-x.jpg); or the file of a table of photos and classes. A SpecError says that it is
+    none of these, a photo has no class, or one is no class.
     """
     if classes == 0:
         raise SpecError("labels: the model has no classes, so they are of no use; leave them out.")
@@ -106,10 +92,8 @@ def _looked_up(photo: Path, table: Mapping[str, int], file: str) -> int:
 
 
 def _table(file: Path) -> dict[str, int]:
-    """A file of photos and classes: JSON (a mapping, or pairs, both also under ``labels``), or a line for each photo.
-
-    In lines a comma, or else white space, stands before the class; a first line of headings is passed over.
-    """
+    """A file of photos and classes: JSON (a mapping, or pairs, both also under ``labels``), or a line for each photo,
+    with a comma, or else white space, before the class; a first line of headings is passed over."""
     try:
         text = file.read_text(encoding="utf-8-sig")
         pairs = _json_pairs(text) if file.suffix.lower() == ".json" else _line_pairs(text)

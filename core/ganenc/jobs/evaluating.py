@@ -29,15 +29,10 @@ def evaluate_photos(
 ) -> Evaluation:
     """Measure how well photos, or images that the generator makes, are rebuilt: `Model.evaluate` from its spec.
 
-    Args:
-        spec: what is taken of which. Where it says nothing of labels, those of photos are read from the names of their
-            folders, if they all lie in such.
-        model: the one to take in place of the spec's.
-        on_step: called with the images that are rebuilt, and all that are to be.
-        on_error: called with each photo that cannot be read, which is left out.
-
-    Raises:
-        GanencError: if something that the spec names is not there, or does not fit, or no photo can be read.
+    Where the spec says nothing of labels, photos' are read from the names of their folders, if they all lie in such.
+    ``model`` replaces the spec's; ``on_step`` is called with the images rebuilt, and all; ``on_error`` with each photo
+    that cannot be read, which is left out. A GanencError if what the spec names is missing or does not fit, or no photo
+    can be read.
     """
     check_choices(spec)
     if bool(spec.photos) == bool(spec.samples):

@@ -51,8 +51,9 @@ def invert_folder(
     """Invert photos and write what each leaves into a `ResultFolder`; those that were inverted before are passed over.
 
     Photos are read ahead, inverted as many at once as the method takes, and written meanwhile, so that the memory does
-    not depend on how many there are. One that fails is named, and the rest go on. Stopped or killed, the same call goes
-    on where it was. Started by torchrun, several processes share the photos.
+    not depend on how many there are. One that fails is named, and the rest go on. Stopped or killed (a
+    KeyboardInterrupt on SIGINT or SIGTERM), the same call goes on where it was. Started by torchrun, processes share
+    the photos.
 
     Args:
         model: a model, or what `ganenc.load` takes.
@@ -69,9 +70,7 @@ def invert_folder(
         processes: that share the photos; by default those that torchrun started.
 
     Raises:
-        GanencError: if the method or the model cannot do it at all, or the folder holds these photos inverted with
-            other settings.
-        KeyboardInterrupt: if SIGINT or SIGTERM came; what was done is kept, and the same call goes on.
+        GanencError: if the method or model cannot do it at all, or the folder holds these photos with other settings.
     """
     spec = spec or InvertSpec()
     check_choices(spec)

@@ -28,10 +28,9 @@ INTERNAL = ("status", "error", "bytes", "modified", "given_label", "settings", "
 
 
 class JobResult:
-    """What came of the photos that were asked for.
+    """What came of the photos that were asked for, by the finished record of the job.
 
     Args:
-        record: of the job, finished.
         facts: what is true of all photos: ``model``, ``model_hash``, ``method``, ``align``, ``metric_settings``.
         taken: the metrics by name.
 

@@ -23,12 +23,8 @@ KEY = "photo"
 class PhotoIndex:
     """Rows by photo, in ``index.jsonl`` of a folder; a later row takes the place of an earlier one of the same photo.
 
-    Several processes may add rows at once, each to a file of its own beside it (``index-1.jsonl``, ...); `gather` puts
-    them together. Rows are read one at a time and none is kept.
-
-    Args:
-        folder: where the file lies, or will.
-        part: which process this is, counted from 0, of how many.
+    Several processes may add rows at once (``part`` is which, from 0, of how many), each to a file of its own beside it
+    (``index-1.jsonl``, ...); `gather` puts them together. Rows are read one at a time and none is kept.
     """
 
     def __init__(self, folder: Path, *, part: tuple[int, int] = (0, 1)) -> None:
@@ -37,11 +33,8 @@ class PhotoIndex:
         self._own = self.path if count == 1 else folder / f"index-{process}.jsonl"
 
     def add(self, *rows: Mapping[str, Any]) -> None:
-        """Append rows and have them written down before this returns. Numbers that JSON lacks become null.
-
-        Raises:
-            GanencError: if they cannot be written.
-        """
+        """Append rows and have them written down before this returns (else a GanencError). Numbers that JSON lacks
+        become null."""
         text = "".join(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,14 +53,8 @@ class PhotoIndex:
             yield from (row for place, key, row in _lines(files) if last.get(key) == place)
 
     def gather(self, order: Sequence[str] = ()) -> None:
-        """Put all files together into one, atomically, while no process adds rows. Lines that a kill cut off go.
-
-        Args:
-            order: photos that come last, in this order.
-
-        Raises:
-            GanencError: if the file cannot be written.
-        """
+        """Put all files together into one, atomically (else a GanencError), while no process adds rows; photos of
+        ``order`` come last, in this order. Lines that a kill cut off go."""
         paths = self._files()
         if not paths:
             return

@@ -15,17 +15,9 @@ Done = TypeVar("Done")
 
 
 def ahead(items: Iterable[Item], work: Callable[[Item], Done], *, threads: int, begun: int) -> Generator[Done]:
-    """``work(item)`` of each item, in their order, while the next ones are worked on in threads.
-
-    Args:
-        items: taken as they are needed, never all at once.
-        work: what is done to each; what it raises is raised where its result would have come.
-        threads: how many work at once; with 0 each item is worked on when it is asked for.
-        begun: how many items are begun, or done and wait, at the most.
-
-    Yields:
-        the results.
-    """
+    """``work(item)`` of each item, in their order, while the next ones are worked on in threads; an error comes where
+    its result would have. Items are taken as they are needed; at the most ``begun`` are begun, or done and wait. With 0
+    ``threads`` each is worked on when it is asked for."""
     if not threads:
         yield from map(work, items)
         return

@@ -66,18 +66,9 @@ class _Before(NamedTuple):
 class Record:
     """The index of a job, and the settings of its inversions. While it is entered, other jobs are kept out.
 
-    Args:
-        folder: where the results lie, or will.
-        photos: those asked for.
-        settings: all that a result depends on besides the photo and its label, as data.
-        labels: the class that each photo is said to have.
-        overwrite: invert photos anew that were inverted before.
-        retry_failed: try photos again that failed before.
-        processes: that share the photos.
-
-    Attributes:
-        todo: what is to do, by all processes.
-        skipped: how many photos are done already.
+    ``settings`` are all that a result depends on besides the photo and its label, as data; ``labels`` the class that
+    each photo is said to have. Photos inverted or failed before are tried again by ``overwrite`` and ``retry_failed``.
+    ``todo`` is what is to do, by all ``processes``; ``skipped`` how many photos are done already.
     """
 
     def __init__(
@@ -103,11 +94,8 @@ class Record:
         self.skipped = 0
 
     def __enter__(self) -> Self:
-        """Find out what is to do.
-
-        Raises:
-            SpecError: if photos lie there that were inverted with other settings, or another job works there.
-        """
+        """Find out what is to do; a SpecError if photos were inverted there with other settings, or another job works
+        there."""
         complaint = ""
         try:
             if self.processes.first:
@@ -161,11 +149,7 @@ class Record:
             self._lock.release()
 
     def _claim(self) -> None:
-        """Keep other jobs out of the folder.
-
-        Raises:
-            SpecError: if another job works there, or nothing can be written.
-        """
+        """Keep other jobs out of the folder; a SpecError if another works there, or nothing can be written."""
         path, index = self.folder.path, self.processes.index
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -181,11 +165,7 @@ class Record:
             )
 
     def _prepare(self) -> None:
-        """By the first process: put together what was left, and see what is to do.
-
-        Raises:
-            SpecError: if photos lie there that were inverted with other settings.
-        """
+        """By the first process: put together what was left, and see what is to do; a SpecError on other settings."""
         drop_leftovers(self.folder.path)
         self.index.gather()
         before, known = self._before(), self.folder.settings()

@@ -28,13 +28,9 @@ _LACKING = {"psnr": math.inf}
 
 
 class ResultFolder:
-    """A job's folder, to be read at any time, also while the job works; nothing else reads or writes its files.
-
-    ``for row in folder.rows()`` gives what became of each photo, ``folder.photo(row["photo"])`` what one left.
-
-    Args:
-        path: the folder; it need not be there.
-    """
+    """A job's folder (it need not be there), to be read at any time, also while the job works; nothing else reads or
+    writes its files. ``for row in folder.rows()`` gives what became of each photo, ``folder.photo(row["photo"])`` what
+    one left."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -53,14 +49,8 @@ class ResultFolder:
             yield row
 
     def photo(self, photo: str | Path) -> PhotoFolder:
-        """What one photo left: latents, pictures, facts.
-
-        Args:
-            photo: its path, or the name of its folder.
-
-        Raises:
-            ImageError: if it is not in the index, or could not be inverted.
-        """
+        """What one photo, by its path or the name of its folder, left: latents, pictures, facts; an ImageError if it is
+        not in the index, or could not be inverted."""
         for row in self.rows():
             if row["photo"] == key_of(photo) or row["folder"] == str(photo):
                 if row["status"] == FAILED:
@@ -69,11 +59,8 @@ class ResultFolder:
         raise ImageError(f"The index in {self.path} knows no photo {photo}; invert it first.")
 
     def failed(self) -> tuple[list[Path], list[int] | None]:
-        """The photos that could not be inverted, and the classes that they were said to have.
-
-        Raises:
-            SpecError: if there are none.
-        """
+        """The photos that could not be inverted (a SpecError if there are none), and the classes they were said to
+        have."""
         rows = [row for row in self.rows() if row["status"] == FAILED]
         if not rows:
             raise SpecError(f"The index in {self.path} tells of no photo that failed; name the photos to invert.")
@@ -81,12 +68,8 @@ class ResultFolder:
         return [Path(row["photo"]) for row in rows], labels if len(labels) == len(rows) else None
 
     def find(self, words: Sequence[str | Path]) -> list[Path]:
-        """The photos that files, folders, patterns and lists stand for; what lies in this folder is none unless it is
-        named itself.
-
-        Raises:
-            ImageError: if there is none.
-        """
+        """The photos that files, folders, patterns and lists stand for (an ImageError if there is none); what lies in
+        this folder is none unless it is named itself."""
         inside, named = os.path.join(os.path.realpath(self.path), ""), {str(word) for word in words}
         found = [one for one in find(words) if str(one) in named or not os.path.realpath(one).startswith(inside)]
         if not any(map(os.path.exists, found)):
@@ -120,13 +103,8 @@ def key_of(photo: str | Path) -> str:
 def unique_names(
     photos: Sequence[Path], *, taken: Sequence[str] = (), kept: Sequence[str | None] | None = None
 ) -> list[str]:
-    """A name for each photo: its stem, with a number where that is taken already, whatever its case.
-
-    Args:
-        photos: the files.
-        taken: names that none gets.
-        kept: for each photo the name that it has already, if any.
-    """
+    """A name for each photo: the one of ``kept``, or its stem, with a number where that is taken already, whatever its
+    case."""
     names = list(kept or [None] * len(photos))
     used = {_folded(name) for name in (*taken, *filter(None, names))}
     counts: dict[str, int] = {}

@@ -34,18 +34,11 @@ def execute(
     """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
 
     Called again with the same spec and folder it resumes where it was interrupted, and gives the same numbers (on a
-    CPU) as an uninterrupted run. Started by ``accelerate launch``, its processes train together.
-
-    Args:
-        run: the spec, whole. Where it names no backbone the model's own is taken, and where a fine-tuning names no
-            encoder the model's, best before it saw photos.
-        folder: where everything goes.
-        on_step: called with step, steps and terms at every row of metrics.
-        on_start: called with sentences on the parameters, memory and time that the run will take, before it starts.
-        on_error: called with each photo that cannot be read, which is left out; by default that is a warning.
-
-    Raises:
-        GanencError: if something that the spec names is not there, or does not fit.
+    CPU) as an uninterrupted run. Started by ``accelerate launch``, its processes train together. Where the spec names
+    no backbone the model's own is taken, and where a fine-tuning names no encoder the model's, best before it saw
+    photos. ``on_step`` and ``on_start`` are as in `ganenc.training.pretrain`; ``on_error`` is called with each photo
+    that cannot be read, which is left out (by default, a warning). A GanencError if something that the spec names is
+    not there, or does not fit.
     """
     if not run.model:
         raise SpecError("model: this run names none; give a shipped model, a model folder or a checkpoint.")

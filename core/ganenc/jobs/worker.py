@@ -34,17 +34,9 @@ ROW = (
 
 
 class Worker:
-    """Inverts batches of photos; what does not depend on the photo is made once.
-
-    Args:
-        model: what they are inverted with.
-        spec: how.
-        labels: their classes, or the way to find them.
-        pages: whether each photo gets a page, and a picture of what the attention saw.
-
-    Raises:
-        SpecError: if the method would have photos depend on each other.
-    """
+    """Inverts batches of photos, of these classes or finding them; what does not depend on the photo is made once.
+    ``pages``: whether each gets a page, and a picture of what the attention saw. A SpecError if photos would depend on
+    each other."""
 
     def __init__(self, model: Model, spec: InvertSpec, *, labels: Sequence[int] | str | None, pages: bool) -> None:
         self.model, self.spec, self.labels, self.pages = model, spec, labels, pages

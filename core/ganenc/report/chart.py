@@ -67,10 +67,8 @@ def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] =
 
 
 def panels(curves: Mapping[str, Curve]) -> list[Panel]:
-    """One panel for each loss, with a curve for each view: ``image/mse`` and ``at1/mse`` share the panel ``mse``.
-
-    The total comes first, the latent loss last.
-    """
+    """One panel for each loss, the total first, the latent loss last, with a curve for each view: ``image/mse`` and
+    ``at1/mse`` share the panel ``mse``."""
     groups: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
         before, _, last = name.rpartition("/")
@@ -82,10 +80,8 @@ def panels(curves: Mapping[str, Curve]) -> list[Panel]:
 
 
 def chart(title: str, series: Mapping[str, Curve]) -> Panel:
-    """One panel: on a linear scale, and on a logarithmic one where no value is below 0 by more than rounding.
-
-    That leaves out values that are 0 or next to it.
-    """
+    """One panel: on a linear scale, and on a logarithmic one, less values next to 0, where none is below 0 but by
+    rounding."""
     thin = {name: _thin(curve) for name, curve in series.items()}
     values = [value for curve in thin.values() for _, value in curve]
     floor = max(values) * SMALLEST

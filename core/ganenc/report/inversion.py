@@ -54,21 +54,11 @@ def inversion_report(
 ) -> str:
     """One self-contained HTML page about one inversion; a pure function of its data.
 
-    Args:
-        title: what was inverted, such as the photo's file name.
-        target: the image that was to be rebuilt, (C, H, W) in ``value_range``.
-        reconstruction: what the generator makes of its latents, (C, H, W).
-        metrics: of the two, by name.
-        value_range: the values of black and white.
-        taken: these metrics themselves, by name, for their units and how they were taken.
-        looks: where the attention looks in this one image; the whole image, shown anyway, is left out.
-        place: where in its photo the target lies, where it was aligned.
-        history: the terms of every step.
-        check: one pass of the encoder on generated images and on this one, where there is an encoder.
-        settings: of the method.
-        seconds: how long the inversion took.
-        model: its name, folder or file.
-        model_hash: of its weights.
+    ``target`` and ``reconstruction`` are (C, H, W) in ``value_range``, and ``metrics`` theirs by name; ``taken`` are
+    the metrics themselves, for their units and how they were taken. ``looks`` says where the attention looks in this
+    one image (the whole, shown anyway, is left out), ``place`` where in its photo the target lies if aligned,
+    ``history`` the terms of every step, ``check`` one pass of the encoder on generated images and on this one,
+    ``settings`` those of the method, ``model`` its name, folder or file, ``model_hash`` that of its weights.
     """
     settings = settings or {}
     taken = taken or {}

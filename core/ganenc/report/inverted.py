@@ -77,11 +77,7 @@ class Inverted(Inversion):
 
     @property
     def image(self) -> Image.Image:
-        """The reconstruction of the one photo.
-
-        Raises:
-            ImageError: if there are several.
-        """
+        """The reconstruction of the one photo; an ImageError if there are several."""
         return to_image(self._only().reconstructions[0], self.model.generator.spec.value_range)
 
     @cached_property
@@ -101,10 +97,8 @@ class Inverted(Inversion):
 
     @cached_property
     def looks(self) -> list[Look]:
-        """Where the attention looked, and what the losses saw, in the one photo and its reconstruction.
-
-        Empty where no objective saw the photo.
-        """
+        """Where the attention looked, and what the losses saw, in the one photo and its reconstruction; empty without
+        objective."""
         if self.objective is None:
             return []
         one = self._only()
@@ -186,11 +180,7 @@ class Inverted(Inversion):
 
     def save(self, folder: str | Path, *, pages: bool = True) -> None:
         """Write what the photo leaves, see `PhotoFolder`; of several, each into a folder of its own by its number.
-
-        Args:
-            folder: where to.
-            pages: whether to write a report and a picture of what the attention saw.
-        """
+        ``pages``: whether to write a report and a picture of what the attention saw."""
         if len(self) > 1:
             for place, one in enumerate(self):
                 one.save(Path(folder) / f"{place:04d}-{Path(one.photos[0].name).stem}", pages=pages)

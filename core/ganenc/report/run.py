@@ -28,17 +28,11 @@ def run_report(
     stopped: str = "",
     generator_hash: str = "",
 ) -> str:
-    """One self-contained HTML page about one run; a pure function of its data.
+    """One self-contained HTML page about one run (its resolved spec); a pure function of its data.
 
-    Args:
-        title: what was trained.
-        run: the resolved spec.
-        history: the rows of metrics: ``step``, every term by name, and what else was logged.
-        grids: sample grids, uint8 (C, H, W), by step, of which the first and the last are shown.
-        attention: where the attention looks, uint8 (C, H, W).
-        seconds: how long the run has taken.
-        stopped: why the run ended early, if it did.
-        generator_hash: the hash of the generator's weights.
+    ``history`` has the rows of metrics: ``step``, every term by name, and what else was logged. ``grids`` are sample
+    grids, uint8 (C, H, W), by step, of which the first and the last are shown; ``attention``, uint8 (C, H, W), is where
+    it looks; ``stopped`` why the run ended early, if it did; ``generator_hash`` that of the generator's weights.
     """
     last = next((row for row in reversed(history) if "total" in row), {})
     numbers = {"steps": f"{int(last.get('step', 0)):,} of {run.steps:,}"}

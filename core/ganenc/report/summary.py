@@ -57,18 +57,11 @@ def summary_report(
     metric_settings: Mapping[str, str] | None = None,
     taken: Mapping[str, Metric] | None = None,
 ) -> str:
-    """One self-contained HTML page about many inversions; a pure function of its data.
+    """One self-contained HTML page about many inversions, a row each; a pure function of its data.
 
-    Args:
-        title: what was done.
-        photos: one row each.
-        totals: over all photos, also where more were inverted, or failed, than are given here.
-        failures: photos that could not be inverted, with the reason.
-        baseline: the metrics of the mean image against the same photos, for comparison.
-        value_range: the values of black and white.
-        settings: the settings of the method.
-        metric_settings: how each metric was taken, by name.
-        taken: the metrics themselves, by name, for their units.
+    ``totals`` are over all photos, also where more were inverted, or failed, than are given here; ``failures`` have the
+    reason; ``baseline`` are the metrics of the mean image against the same photos; ``settings`` those of the method,
+    ``metric_settings`` how each metric was taken, by name, and ``taken`` the metrics themselves, for their units.
     """
     taken = taken or {}
     numbers = {f"mean {metric_name(key)}": metric_text(mean, taken.get(key)) for key, mean in totals.means.items()}

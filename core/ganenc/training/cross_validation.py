@@ -36,7 +36,9 @@ def crossval(
 ) -> Scores:
     """Split photos at random into folds; for each, fine-tune on the others and rebuild it in one pass (section 4.1).
 
-    Called again with the same photos, spec and folder it resumes where it was interrupted.
+    Gives the metrics of every photo and fold; ``table()`` is their mean and deviation over folds. Called again with the
+    same photos, spec and folder it resumes. A SpecError says that there are too few photos for the folds, a
+    TrainingError that there are neither one label for each photo nor one for all.
 
     Args:
         generator: frozen here.
@@ -47,13 +49,6 @@ def crossval(
         encoder: what every fold starts from, left as it is; by default what the spec says.
         labels: int64 (M,) or (1,), or rows (M, classes) or (1, classes), where they matter.
         metrics: as `ganenc.measures.build_metrics` gives them; by default PSNR and SSIM.
-
-    Returns:
-        the metrics of every photo and of every fold; its ``table()`` is their mean and deviation over folds.
-
-    Raises:
-        SpecError: if there are too few photos for the folds.
-        TrainingError: if there are neither one label for each photo nor one for all.
     """
     if metrics is None:
         context = Context(value_range=generator.spec.value_range, device=str(generator.device))

@@ -31,11 +31,9 @@ class Source(Protocol):
 
 
 class Synthesized:
-    """Images that the generator makes from its prior, ``batch`` a step, with their true latents, and labels if any.
-
-    There are ``samples`` different ones, gone through in a new order each time; 0 never repeats one. A ``truncation``
-    below 1 keeps them nearer to the mean.
-    """
+    """``batch`` images a step that the generator makes from its prior, with their true latents, and labels if any:
+    ``samples`` different ones, gone through in a new order each time, or for 0 never one twice. A ``truncation`` below
+    1 keeps them nearer to the mean."""
 
     def __init__(
         self, generator: Generator, batch: int, *, seed: int = 0, samples: int = 0, truncation: float = 1.0
@@ -64,9 +62,7 @@ class Synthesized:
 
 class Photos:
     """Photos (M, C, H, W), gone through in a new order each time, ``batch`` a step or all of them if there are fewer.
-
-    They and their labels, int64 (M,) or rows (M, classes), stay where they are; batches go to ``device``.
-    """
+    They and their labels, int64 (M,) or rows (M, classes), stay where they are; batches go to ``device``."""
 
     def __init__(
         self,

@@ -62,18 +62,10 @@ def finetune(
     on_step: OnRow | None = None,
     on_start: OnStart | None = None,
 ) -> Encoder:
-    """Fine-tune an encoder on a set of photos (section 3.3). Resumes the run that the sink holds.
+    """Fine-tune an encoder on photos (M, C, H, W), in the generator's value range (section 3.3); else as `pretrain`.
 
-    Args:
-        generator: frozen here.
-        photos: (M, C, H, W) in the generator's value range.
-        run: the spec; with ``data.photo_share`` below 1 the other steps are on synthesized images.
-        sink: see `pretrain`.
-        encoder: see `pretrain`.
-        labels: int64 (M,) or rows (M, classes), where they matter.
-        own_backbone: see `pretrain`.
-        on_step: see `pretrain`.
-        on_start: see `pretrain`.
+    ``labels`` are int64 (M,) or rows (M, classes), where they matter. With the run's ``data.photo_share`` below 1 the
+    other steps are on synthesized images.
     """
     run = run.model_copy(update={"task": "finetune"}).resolved(generator.spec.resolution, len(photos))
     batch = run.batch_at(generator.spec.resolution)

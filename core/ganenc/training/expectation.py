@@ -70,11 +70,9 @@ class Expectation:
 
 
 def expect(recipe: Recipe, batch: Batch, *, averages: int = 2) -> Expectation:
-    """Do one step on the first image of a batch, forward and backward alone, and count what it holds.
-
-    Nothing is changed by it: modules are in eval mode meanwhile, and gradients are dropped. Besides the weights and
-    their gradient so many ``averages`` of them are kept, by the optimiser and the run.
-    """
+    """Do one step on the first image of a batch, forward and backward alone, and count what it holds. Nothing is
+    changed: modules are in eval mode meanwhile, and gradients are dropped. The optimiser and the run keep so many
+    ``averages`` of the weights besides them and their gradient."""
     one, modules = batch[:1], list(recipe.modules.values())
     held = _Held([*modules, recipe.context.network, recipe.context.objective])
 

@@ -36,11 +36,8 @@ PARTS = ("", "checkpoints", "best", "grids", "encoder")
 class RunFolder(Sink):
     """A run's files: ``run.yaml``, ``metrics.jsonl``, ``grids/``, ``checkpoints/``, ``best/``, at the end ``encoder/``.
 
-    What cannot be written while a run goes on, as the disk is full or the folder has vanished, is a warning: the run
-    goes on, and tries again when it writes next.
-
-    Args:
-        path: the folder; made once a run begins.
+    The folder is made once a run begins. What cannot be written meanwhile, as the disk is full or the folder has
+    vanished, is a warning: the run goes on, and tries again when it writes next.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -93,11 +90,7 @@ class RunFolder(Sink):
                 save_pretrained(encoder, self.path / "best", info=dict(info))
 
     def finish(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
-        """Write the trained encoder, as a model folder.
-
-        Raises:
-            TrainingError: if it cannot be written.
-        """
+        """Write the trained encoder, as a model folder; a TrainingError if it cannot be written."""
         self.info = dict(info)
         try:
             if self.writes:

@@ -39,11 +39,9 @@ class RecipeContext(Context):
 
 
 class Recipe(Component, ABC):
-    """What one training step does: the modules and optimisers that it owns, and what is kept of them.
-
-    A subclass makes optimisers in ``__init__`` and calls `own` for each. A step then hands losses to ``update``, once
-    for each optimiser that it wants to move, and changes nothing else of what it owns but what `state` holds.
-    """
+    """What one training step does: the modules and optimisers that it owns, and what is kept of them. A subclass makes
+    optimisers in ``__init__`` and calls `own` for each. A step then hands losses to ``update``, once for each optimiser
+    that it wants to move, and changes nothing else of what it owns but what `state` holds."""
 
     context: RecipeContext
     averaged: ClassVar[tuple[str, ...]] = ("encoder",)

@@ -27,23 +27,14 @@ class Sink(ABC):
 
     @abstractmethod
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
-        """Take a run up, and keep others out until `close`.
-
-        Args:
-            run: the resolved spec.
-            writes: whether this process is the one that writes, where several train together.
-
-        Raises:
-            TrainingError: if it holds another run, or another process trains there.
-        """
+        """Take a run (its resolved spec) up, and keep others out until `close`; ``writes``: whether this process is the
+        one that writes, where several train. A TrainingError if it holds another run, or another process trains
+        there."""
 
     @abstractmethod
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state that can be read, and what was wrong with those newer than it; rows after it are dropped.
-
-        Args:
-            processes: those that all take the same state, that which the first one finds.
-        """
+        """The newest state that can be read, the first process's for all, and what was wrong with those newer than it;
+        rows after it are dropped."""
 
     @abstractmethod
     def save(self, step: int, state: Mapping[str, Any]) -> None:
@@ -75,15 +66,9 @@ class Sink(ABC):
 
 
 class Memory(Sink):
-    """A run that leaves nothing on disk; the same one again goes on where it stopped.
-
-    Attributes:
-        grids: sample grids, uint8 (C, H, W), by step.
-        attention: where the attention looks, uint8 (C, H, W).
-        states: as many of the newest as the run keeps, by step.
-        best: a copy of the best encoder.
-        encoder: the trained one, once the run is done.
-    """
+    """A run that leaves nothing on disk; the same one again goes on where it stopped. By step it has sample ``grids``,
+    uint8 (C, H, W), and as many of the newest ``states`` as the run keeps; ``attention``, uint8 (C, H, W), is where it
+    looks; ``best`` is a copy of the best encoder, and ``encoder`` the trained one, once the run is done."""
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []

@@ -14,14 +14,9 @@ __all__ = ["start_trackers"]
 
 
 def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mapping[str, Any]) -> list[Any]:
-    """Trackers of the run in a folder, as accelerate has them, ready for ``log`` and ``finish``.
-
-    What an interrupted run told TensorBoard from ``step`` on, the first that will be told, is dropped. ``config`` is
-    the run's spec as plain data.
-
-    Raises:
-        SpecError: if there is no such tracker, or it is not installed.
-    """
+    """Trackers of the run in a folder, as accelerate has them, ready for ``log`` and ``finish``; ``config`` is the
+    run's spec as plain data. What an interrupted run told TensorBoard from ``step`` on, the first that will be told, is
+    dropped. A SpecError if there is no such tracker, or it is not installed."""
     known = {str(name): kind for name, kind in LOGGER_TYPE_TO_CLASS.items()}
     started = []
     for name in names:

@@ -35,10 +35,8 @@ OnStart: TypeAlias = Callable[[list[str]], None]
 
 
 class Trainer:
-    """Goes through the steps of a recipe on the batches of a source, from the newest state of its sink on.
-
-    The processes that train together are, by default, what this one was started as.
-    """
+    """Goes through the steps of a recipe on the batches of a source, from the newest state of its sink on, together
+    with the processes that this one was started with, by default."""
 
     def __init__(
         self, run: RunSpec, sink: Sink, recipe: Recipe, source: Source, *, processes: Processes | None = None
@@ -58,12 +56,9 @@ class Trainer:
     def train(self, on_step: OnRow | None = None, on_start: OnStart | None = None) -> Encoder:
         """Go through all steps that are left, and return the encoder (its averaged copy where one is kept).
 
-        SIGINT and SIGTERM end it after the step that runs, once that is saved.
-
-        Raises:
-            TrainingError: if losses that are not finite come back after every retry, the state that is there is of
-                another recipe or encoder, or another process trains there.
-            KeyboardInterrupt: if it was asked to stop; the same run goes on from there.
+        SIGINT and SIGTERM end it after the step that runs, once that is saved, by a KeyboardInterrupt; the same run
+        goes on from there. A TrainingError if losses that are not finite come back after every retry, the state that is
+        there is of another recipe or encoder, or another process trains there.
         """
         source = self.source
         self.sink.begin(self.run, writes=self.processes.first)
