@@ -28,8 +28,7 @@ _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 
 @torch.no_grad()
 def render(generator: Generator, latents: Latents, *, batch: int = 8) -> Tensor:
-    """The images (N, C, H, W) of latents, a few at a time, on the CPU; a LatentsError if they know to be another
-    model's."""
+    """The images (N, C, H, W), on the CPU, of latents, a few at a time; a LatentsError if they are another model's."""
     found = model_hash(generator) if latents.model else ""
     if latents.layout != generator.spec.layout or latents.model != found:
         raise LatentsError(
@@ -69,8 +68,11 @@ def mix(a: Latents, b: Latents, layers: Iterable[int]) -> Latents:
 
 
 def interpolate(a: Latents, b: Latents, steps: int) -> Latents:
-    """The way from one sample to another: latents of ``steps`` samples, the first ``a`` and the last ``b``. Vectors of a prior go along the arc between them, so that they stay as long as draws are; all else goes
-    straight. A LatentsError if they are not one each, models or spaces differ, or there are fewer than two steps."""
+    """The way from one sample to another: latents of ``steps`` samples, the first ``a`` and the last ``b``.
+
+    Vectors of a prior go along the arc between them, so that they stay as long as draws are; all else goes straight. A
+    LatentsError if they are not one each, models or spaces differ, or there are fewer than two steps.
+    """
     if steps < 2 or len(a) != 1 or len(b) != 1:
         raise LatentsError(f"A way leads from one sample to one other in 2 steps or more, not {steps}.")
     weights = torch.linspace(0, 1, steps)

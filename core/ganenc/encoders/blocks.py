@@ -26,9 +26,9 @@ BlockStyles = tuple[Tensor | None, Tensor | None]
 class EncoderBlock(Component, nn.Module, ABC):
     """One block of an encoder: features and a condition => smaller features and style vectors.
 
-    ``self.spec`` says all that it has to keep to: the sizes and channels, how many values each of its two style heads
-    gives, and how features are normalised, added and halved. ``self.options`` are its own. A SpecError if the context
-    names no place.
+    ``self.spec`` says all that it has to keep to: sizes, channels, how many values each of its two style heads gives,
+    and how features are normalised, added and halved; ``self.options`` are its own. A SpecError if the context
+    names no place in an encoder.
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
@@ -39,9 +39,8 @@ class EncoderBlock(Component, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
-        """Features (N, spec.in_channels, *spec.size) => features (N, spec.out_channels, *spec.out_size), and the style
-        heads' outputs. ``condition`` is embedded labels (N, spec.condition) where the norm is conditional, otherwise
-        None."""
+        """Features (N, spec.in_channels, *spec.size) => (N, spec.out_channels, *spec.out_size), and the style heads'
+        outputs. ``condition`` is embedded labels (N, spec.condition) where the norm is conditional, otherwise None."""
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of its style heads, for fine-tuning those alone; a block with heads names them here."""
@@ -106,8 +105,7 @@ class AdaptiveBlock(EncoderBlock):
         condition: Tensor | None,
         slope: float | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """``x`` normalised, and its style, both after a leaky ReLU if there is a slope; (mean, deviation) once for
-        both."""
+        """``x`` normalised, and its style, both after a leaky ReLU if there is a slope."""
         style, instance = None, self.spec.norm == "instance"
         if slope is not None and not instance:
             x, slope = F.leaky_relu(x, slope, inplace=True), None

@@ -194,9 +194,8 @@ def build_encoder(
 ) -> Encoder:
     """Build an encoder with random weights; a SpecError if a field is wrong, or the spec does not fit the generator.
 
-    ``source`` is a generator, whose encoder starts at its mean latents; or a generator's spec, whose encoder has
-    offsets of zero; or an encoder's own spec. ``spec`` replaces the generator's mirror, ``overrides`` change its
-    fields.
+    ``source`` is a generator, whose encoder starts at its mean latents; its spec, whose encoder has offsets of zero; or
+    an encoder's own spec. ``spec`` replaces the generator's mirror, ``overrides`` change its fields.
     """
     mirrored = source.spec if isinstance(source, Generator) else source
     if isinstance(mirrored, EncoderSpec):

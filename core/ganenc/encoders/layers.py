@@ -29,8 +29,7 @@ class Linear(nn.Module):
     """Fully connected layer with an equalised learning rate: (N, inputs) -> (N, outputs).
 
     ``gain`` is the deviation of what comes out where unit-variance values come in; ``equalized`` scales the weights as
-    they are used (else as they are drawn); ``start`` multiplies the first weights alone, training goes at the same
-    speed.
+    they are used (else as they are drawn); ``start`` multiplies the first weights, not the speed of training.
     """
 
     def __init__(
@@ -48,11 +47,11 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution, ``kernel`` 1 or 3, with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N,
-    D, H, W).
+    """Convolution with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N, D, H, W).
 
-    ``stride`` 2 halves height and width: the kernel, averaged over four shifts, moves by two pixels, which equals the
-    convolution followed by an average over 2x2 pixels, and costs less. ``gain``, ``equalized``: see `Linear`.
+    ``kernel`` is 1 or 3. ``stride`` halves height and width: the kernel, averaged over four shifts, moves by two
+    pixels, which equals the convolution followed by an average over 2x2 pixels, and costs less. For ``gain`` and
+    ``equalized`` see `Linear`.
     """
 
     def __init__(
@@ -105,8 +104,8 @@ class FixedNoise(nn.Module):
 
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W) (paper, section 3.1).
-    In training the batch's own statistics normalise, and are gathered (the published code never does); in eval the
-    gathered ones."""
+    Training takes the batch's own statistics and gathers them (the published code never does); eval takes what
+    was gathered."""
 
     running_mean: Tensor
     running_var: Tensor

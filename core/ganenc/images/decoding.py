@@ -38,8 +38,7 @@ def decode(photo: Photo) -> Image.Image:
     """The upright pixels of a photo, in mode L, RGB, or F within [0, 1]; `ganenc.images.read` takes them as a photo.
 
     Any format that Pillow opens is taken: grey, palette, alpha (put on white), 16 bits (scaled, not cut), CMYK, turned
-    by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or too large to be opened
-    safely.
+    by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or unsafely large.
     """
     name = str(photo) if isinstance(photo, str | Path) else f"The photo given as {type(photo).__name__}"
     try:
@@ -148,8 +147,8 @@ def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def cover_box(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the greatest box of the shape of ``size`` (height, width) around the centre of a
-    photo."""
+    """Top, left, height and width of the greatest box of the shape of ``size`` around a photo's centre, both given
+    as (height, width)."""
     scale = max(size[1] / photo[1], size[0] / photo[0])
     height, width = max(1, round(size[0] / scale)), max(1, round(size[1] / scale))
     return (photo[0] - height) // 2, (photo[1] - width) // 2, height, width

@@ -36,8 +36,7 @@ def read(
     value_range: Range = (-1.0, 1.0),
     fit: Fit = "cover",
 ) -> Tensor:
-    """Read one photo (what `decode` gives is read at several sizes fastest) as (C, H, W), float32, within
-    ``value_range``.
+    """Read one photo, or what `decode` gives (fastest for several sizes), as float32 (C, H, W) in ``value_range``.
 
     Args:
         size: height and width to bring it to, by Lanczos (down) or bicubic (up) resampling with antialiasing.

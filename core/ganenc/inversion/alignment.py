@@ -118,9 +118,8 @@ class Aligner(Component, ABC):
     ) -> Transform:
         """Where the generator's image of ``size`` (height, width) lies in a photo.
 
-        ``photo`` (C, H, W) is from -1 to 1 with 1 or 3 channels, upright, in full resolution and any shape; ``name`` is
-        its file and ``labels`` its class, (1,) or (1, classes), where known. An ImageError says that nothing was found;
-        the photo is then left out.
+        ``photo`` (C, H, W) is from -1 to 1 with 1 or 3 channels, upright, in full resolution and any shape; ``name``
+        is its file and ``labels`` its class, (1,) or (1, classes), if known. After an ImageError it is left out.
         """
 
 
@@ -136,9 +135,8 @@ class CenterAligner(Aligner):
 
 
 class AttentionAligner(Aligner):
-    """The least crop of the generator's shape around what an attention looks at (the whole photo if it names no
-    region), with a margin, inside the photo, and of at least as many pixels as the generator's image where the photo
-    has them."""
+    """The least crop of the generator's shape around what an attention looks at (else the whole photo), with a margin,
+    inside the photo, and of at least as many pixels as the generator's image where the photo has them."""
 
     class Options(Spec):
         attention: Choice | None = Field(

@@ -33,8 +33,7 @@ class Finetune(Inverter):
 
     ``batch`` photos' encoders are fine-tuned at once, each ending where it would by itself, to rounding; by default 8
     where that was measured to pay (on processors, images of at most 64x64 pixels, encoders of at most two million
-    trained weights), else 1. Each takes memory for its trained weights, their gradient and Adam's two averages, besides
-    its photo's pass.
+    trained weights), else 1. Each takes memory for its trained weights, their gradient and Adam's two averages.
     """
 
     needs_encoder = True

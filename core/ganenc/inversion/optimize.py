@@ -29,9 +29,8 @@ _PRIOR = "z of the prior"
 
 
 class Optimize(Inverter):
-    """Adam on the latents themselves, by default from the encoder's where there is an encoder; without one z starts at
-    the best draw and w at the centre. The space z of a generator with styles, which no encoder gives, always starts at
-    the best draw."""
+    """Adam on the latents themselves, by default from the encoder's; without one z starts at the best draw and w at the
+    centre. The space z of a generator with styles, which no encoder gives, always starts at the best draw."""
 
     class Options(Spec):
         steps: PositiveInt = Field(500, description="steps in all, for all photos together")

@@ -145,9 +145,8 @@ class Parts:
         return None if given is None else self.generator.as_labels(given, count)
 
     def objective(self, spec: ObjectiveSpec | Mapping[str, Any] | None = None) -> Objective:
-        """The paper's objective on this model's backbone, or the one that a spec describes (a SpecError if wrong).
-        LPIPS is left out without a backbone, or where its weights cannot be had; if it was chosen, a
-        WeightsMissingError."""
+        """The paper's objective on this model's backbone, or a spec's (a SpecError if wrong). LPIPS is left out without
+        a backbone, or where its weights cannot be had; if it was chosen, a WeightsMissingError."""
         if not isinstance(spec, ObjectiveSpec):
             spec = ObjectiveSpec.from_mapping(spec or {}, where="the objective")
         if spec.backbone is None and self.chosen_backbone not in (None, NO_BACKBONE):

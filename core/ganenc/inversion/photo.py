@@ -76,9 +76,8 @@ def read_photo(
     aligner: Aligner | None = None,
     labels: Tensor | None = None,
 ) -> Photo:
-    """Read one photo for a generator, decoded once; an ImageError if it cannot be read, or has nothing that the aligner
-    looks for. ``fit`` is how it gets to size where it is not aligned; ``labels`` its class, (1,) or (1, classes), if
-    known."""
+    """Read one photo for a generator, decoded once; an ImageError if it cannot be read, or has nothing to align by.
+    ``fit`` is how it gets to size where it is not aligned; ``labels`` its class, (1,) or (1, classes), if known."""
     name = Path(source).name if isinstance(source, str | Path) else "photo"
     channels, values = spec.channels, spec.value_range
     if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):

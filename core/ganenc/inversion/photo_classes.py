@@ -105,8 +105,7 @@ def predict_labels(
     images: Tensor, generator: Generator, backbone: Backbone, *, likeliest: int | None = None, batch: int = 16
 ) -> Tensor:
     """The classes to which a backbone gives the highest scores: int64 (N,), or the first ``likeliest``, (N, likeliest).
-    Images (N, C, H, W) are in the generator's range, on the backbone's device; a SpecError if it has another number of
-    classes."""
+    Images (N, C, H, W) are in the generator's range, on the backbone's device; a SpecError if its classes differ."""
     classes = generator.spec.classes
     if backbone.classes != classes:
         raise SpecError(

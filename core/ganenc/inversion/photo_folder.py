@@ -89,8 +89,7 @@ class PhotoFolder:
         return dict(read_json(self.path / self.FACTS, "invert the photo anew"))
 
     def latents(self, *, model: str = "") -> Latents:
-        """The latents, complete; a LatentsError if there are none, or they do not belong to the hash ``model``, where
-        given."""
+        """The latents, complete; a LatentsError if there are none, or are not of the hash ``model``, if given."""
         return Latents.load(self.path / self.LATENTS, model=model)
 
     def picture(self, name: str, *, channels: int = 3, value_range: Range = (-1.0, 1.0)) -> Tensor:

@@ -44,9 +44,8 @@ class StackedEncoder(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor, *, labels: Tensor | None = None) -> Latents:
-        """Images (N, C, H, W), one for each copy, and their labels, as `Encoder.forward` takes them => latents; a
-        LatentsError if labels are missing or do not fit, a SpecError if the encoder's blocks do what cannot be
-        batched."""
+        """Images (N, C, H, W), one for each copy, and labels, as in `Encoder.forward`, => latents; a LatentsError if
+        labels are missing or do not fit, a SpecError if the encoder's blocks do what cannot be batched."""
         (shared,) = self._shared
         rows = None if labels is None or shared.embedding is None else self._label_rows(labels)
         if torch.is_grad_enabled():

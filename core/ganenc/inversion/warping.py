@@ -23,8 +23,7 @@ REACH = 4
 
 def warp(image: Tensor, matrix: Any, size: tuple[int, int]) -> Tensor:
     """An image (C, H, W) resampled to ``size`` under ``matrix`` (2, 3), float64, that takes its points (x, y, 1) to
-    those of the result, pixels' middles at halves. Antialiased where it shrinks; values stay within the image's;
-    outside is mirrored."""
+    those of the result, pixels' middles at halves: antialiased, within the image's values, mirrored outside."""
     if np.array_equal(matrix, np.eye(2, 3)) and tuple(image.shape[1:]) == tuple(size):
         return image.clone()
     box = _box(image, matrix, size)

@@ -31,8 +31,7 @@ def evaluate_photos(
 
     Where the spec says nothing of labels, photos' are read from the names of their folders, if they all lie in such.
     ``model`` replaces the spec's; ``on_step`` is called with the images rebuilt, and all; ``on_error`` with each photo
-    that cannot be read, which is left out. A GanencError if what the spec names is missing or does not fit, or no photo
-    can be read.
+    left out as unreadable. A GanencError if what the spec names is missing or unfit, or no photo can be read.
     """
     check_choices(spec)
     if bool(spec.photos) == bool(spec.samples):

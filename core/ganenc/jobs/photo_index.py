@@ -33,8 +33,7 @@ class PhotoIndex:
         self._own = self.path if count == 1 else folder / f"index-{process}.jsonl"
 
     def add(self, *rows: Mapping[str, Any]) -> None:
-        """Append rows and have them written down before this returns (else a GanencError). Numbers that JSON lacks
-        become null."""
+        """Append rows, written down before this returns (else a GanencError). Numbers that JSON lacks become null."""
         text = "".join(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ class Record:
         self.skipped = 0
 
     def __enter__(self) -> Self:
-        """Find out what is to do; a SpecError if photos were inverted there with other settings, or another job works
+        """Find what is to do; a SpecError if photos there were inverted with other settings, or another job works
         there."""
         complaint = ""
         try:

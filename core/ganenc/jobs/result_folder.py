@@ -28,9 +28,8 @@ _LACKING = {"psnr": math.inf}
 
 
 class ResultFolder:
-    """A job's folder (it need not be there), to be read at any time, also while the job works; nothing else reads or
-    writes its files. ``for row in folder.rows()`` gives what became of each photo, ``folder.photo(row["photo"])`` what
-    one left."""
+    """A job's folder (it need not be there), to be read at any time, also while the job works; all goes through it.
+    ``for row in folder.rows()`` gives what became of each photo, ``folder.photo(row["photo"])`` what one left."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -59,8 +58,7 @@ class ResultFolder:
         raise ImageError(f"The index in {self.path} knows no photo {photo}; invert it first.")
 
     def failed(self) -> tuple[list[Path], list[int] | None]:
-        """The photos that could not be inverted (a SpecError if there are none), and the classes they were said to
-        have."""
+        """The photos that could not be inverted (a SpecError if there are none), and their classes, where said."""
         rows = [row for row in self.rows() if row["status"] == FAILED]
         if not rows:
             raise SpecError(f"The index in {self.path} tells of no photo that failed; name the photos to invert.")
@@ -103,8 +101,7 @@ def key_of(photo: str | Path) -> str:
 def unique_names(
     photos: Sequence[Path], *, taken: Sequence[str] = (), kept: Sequence[str | None] | None = None
 ) -> list[str]:
-    """A name for each photo: the one of ``kept``, or its stem, with a number where that is taken already, whatever its
-    case."""
+    """A name for each photo: of ``kept``, or its stem, with a number where that is taken already, whatever its case."""
     names = list(kept or [None] * len(photos))
     used = {_folded(name) for name in (*taken, *filter(None, names))}
     counts: dict[str, int] = {}

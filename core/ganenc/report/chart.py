@@ -80,8 +80,7 @@ def panels(curves: Mapping[str, Curve]) -> list[Panel]:
 
 
 def chart(title: str, series: Mapping[str, Curve]) -> Panel:
-    """One panel: on a linear scale, and on a logarithmic one, less values next to 0, where none is below 0 but by
-    rounding."""
+    """One panel: linear, and logarithmic (less values next to 0) where none is below 0 but by rounding."""
     thin = {name: _thin(curve) for name, curve in series.items()}
     values = [value for curve in thin.values() for _, value in curve]
     floor = max(values) * SMALLEST

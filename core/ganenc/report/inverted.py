@@ -97,8 +97,7 @@ class Inverted(Inversion):
 
     @cached_property
     def looks(self) -> list[Look]:
-        """Where the attention looked, and what the losses saw, in the one photo and its reconstruction; empty without
-        objective."""
+        """Where the attention looked, and what the losses saw, in the one photo and its reconstruction; else empty."""
         if self.objective is None:
             return []
         one = self._only()

@@ -27,9 +27,8 @@ class Sink(ABC):
 
     @abstractmethod
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
-        """Take a run (its resolved spec) up, and keep others out until `close`; ``writes``: whether this process is the
-        one that writes, where several train. A TrainingError if it holds another run, or another process trains
-        there."""
+        """Take a run (its resolved spec) up, and keep others out until `close`; of several processes one ``writes``. A
+        TrainingError if it holds another run, or another process trains there."""
 
     @abstractmethod
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
