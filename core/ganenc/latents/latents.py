@@ -26,8 +26,9 @@ FORM = "ganenc-latents"
 class Latents:
     """What a generator's ``synthesize`` takes: for each part of its layout a tensor whose first axis is the sample.
 
-    A part may be left out: the generator then takes its own value (its constant, its noise, its default setting).
-    What is saved is loaded to the bit; images of it are the same to rounding (see ``Generator.synthesize``).
+    A part may be left out: the generator then takes its own value (its constant, its noise, its default setting). What
+    is saved is loaded to the bit; images of it are the same to rounding (see ``Generator.synthesize``). `LatentsError`
+    if a name is not in the layout or a shape does not fit.
 
     Args:
         layout: the parts, in the generator's order.
@@ -37,9 +38,6 @@ class Latents:
         model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: by files.
         info: what else a file says of them, as plain data by name, such as ``transform``, where in its photo the image
             lies (see ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
-
-    Raises:
-        LatentsError: if a name is not in the layout or a shape does not fit.
     """
 
     def __init__(
@@ -87,11 +85,7 @@ class Latents:
     def __getitem__(self, key: int | slice | Tensor | Sequence[int]) -> Latents: ...
 
     def __getitem__(self, key: str | int | slice | Tensor | Sequence[int]) -> Tensor | Latents:
-        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents.
-
-        Raises:
-            LatentsError: if there is no such part or sample.
-        """
+        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents."""
         if not isinstance(key, str):
             return self.select(key)
         try:
@@ -116,11 +110,7 @@ class Latents:
         return None
 
     def select(self, index: int | slice | Tensor | Sequence[int]) -> Latents:
-        """The samples that ``index`` picks, as latents; a single number gives latents of one sample.
-
-        Raises:
-            LatentsError: if there is no such sample.
-        """
+        """The samples that ``index`` picks, as latents; `LatentsError` if there is no such sample."""
         try:
             picked = [index] if isinstance(index, int) else index
             return self._like({name: tensor[picked] for name, tensor in self.tensors.items()})
@@ -148,11 +138,7 @@ class Latents:
         return self._like({name: tensor.clone() for name, tensor in self.tensors.items()})
 
     def expand(self, n: int) -> Latents:
-        """One sample, seen as n samples.
-
-        Raises:
-            LatentsError: if there is more than one sample.
-        """
+        """One sample, seen as n samples; `LatentsError` if there is more than one."""
         if len(self) > 1:
             raise LatentsError(f"These latents hold {len(self)} samples; only one can be seen as {n}.")
         return self._like({name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
@@ -167,21 +153,14 @@ class Latents:
         return Latents(self.layout, tied, space="w" if styles else self.space, model=self.model, info=self.info)
 
     def lerp(self, other: Latents, weight: float | Tensor) -> Latents:
-        """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones.
-
-        Raises:
-            LatentsError: if the two lie in different spaces, belong to different models or hold different parts.
-        """
+        """Interpolate linearly, part by part: 0 gives these latents, 1 the other ones. `LatentsError` if the two lie in
+        different spaces, belong to different models or hold different parts."""
         _check_alike([self, other])
         return self._like({name: torch.lerp(a, other[name], _weight(weight, a)) for name, a in self.tensors.items()})
 
     @classmethod
     def cat(cls, many: Iterable[Latents]) -> Latents:
-        """Stack the samples of several latents of one layout and space; of their info, what all share goes along.
-
-        Raises:
-            LatentsError: if there are none, or they cannot be combined.
-        """
+        """Stack the samples of several latents of one layout and space; of their info, what all share goes along."""
         items = list(many)
         if not items:
             raise LatentsError("There are no latents to stack.")
@@ -192,13 +171,8 @@ class Latents:
         return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
-        """Write a safetensors file with layout, space and the hash of the model, atomically.
-
-        Args:
-            path: the file to write.
-            model: the hash of the model that the latents belong to (see ``ganenc.model_hash``); by default what they
-                know of it.
-        """
+        """Write a safetensors file atomically: tensors, layout, space, and the hash of the model (by default what they
+        know of it)."""
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
         if self.info:
             metadata["info"] = json.dumps(self.info)
@@ -206,16 +180,8 @@ class Latents:
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
-        """Read latents from a file that ``save`` wrote.
-
-        Args:
-            path: the file.
-            model: where given, the hash that the latents must belong to.
-            device: where the tensors go.
-
-        Raises:
-            LatentsError: if the file is not there, is no latents file, or belongs to another model.
-        """
+        """Read latents from a file that ``save`` wrote. `LatentsError` if it is not there, is no latents file, or
+        belongs to another model than the hash ``model``, where given."""
         metadata, tensors = load_tensors(path, "latents", form=FORM, error=LatentsError, device=device)
         if model and metadata.get("model") and metadata["model"] != model:
             raise LatentsError(
@@ -237,11 +203,7 @@ def layout_json(layout: Sequence[Part]) -> str:
 
 
 def read_layout(metadata: Mapping[str, str], path: str | Path) -> Layout:
-    """The layout in a file's metadata.
-
-    Raises:
-        LatentsError: if it is damaged.
-    """
+    """The layout in a file's metadata; `LatentsError` if it is damaged."""
     try:
         return _LAYOUT.validate_json(metadata.get("layout", ""))
     except ValidationError:

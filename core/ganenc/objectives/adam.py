@@ -16,13 +16,8 @@ __all__ = ["make_adam", "restore_adam", "schedule"]
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Adam:
-    """Adam, in its fused form where the device has one: the same numbers to rounding, in one pass over the weights.
-
-    Args:
-        parameters: what to train.
-        rate: the learning rate.
-        betas: decay of the averages; the paper has (0, 0.99) (section 4.1).
-    """
+    """Adam, in its fused form where the device has one: the same numbers to rounding. The paper's ``betas`` are (0,
+    0.99) (section 4.1)."""
     given = list(parameters)
     try:
         return torch.optim.Adam(given, lr=rate, betas=betas, fused=True)
@@ -31,14 +26,10 @@ def make_adam(
 
 
 def restore_adam(adam: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a state that ``adam.state_dict()`` gave, with every average laid out in memory as its weight is.
+    """Load a former ``adam.state_dict()``, with every average laid out in memory as its weight is.
 
-    A state from disk is contiguous, and the fused form walks weights and averages side by side in memory: against
-    weights in ``channels_last`` it would take each average for another's.
-
-    Args:
-        adam: what ``make_adam`` gave.
-        state: its former state.
+    The fused form walks both side by side in memory: averages from disk, which are contiguous, would be mixed up
+    against weights in ``channels_last``.
     """
     adam.load_state_dict(state)
     for parameter, averages in adam.state.items():
@@ -56,18 +47,11 @@ def schedule(
     factor: float = 1.0,
     done: int = 0,
 ) -> LambdaLR:
-    """The rate over a training: it rises over the warm-up, then falls to 0 along half a cosine, or stays.
+    """torch's scheduler for a training of so many steps, to be stepped after the optimiser: the rate rises over
+    ``warmup`` steps, then falls to 0 along half a cosine, or stays.
 
-    Args:
-        optimiser: at its full rate, or after its state was restored.
-        steps: in all.
-        warmup: steps over which the rate rises.
-        falls: whether it falls afterwards.
-        factor: by what the full rate is multiplied.
-        done: steps done before.
-
-    Returns:
-        torch's scheduler, to be stepped after the optimiser.
+    The full rate, times ``factor``, is the optimiser's, at its start or after its state was restored; ``done`` steps
+    are behind.
     """
 
     def share(step: int) -> float:

@@ -37,47 +37,33 @@ class View:
 class Attention(Component, nn.Module, ABC):
     """Makes views. A subclass says what to look at once per target, and then looks there in any image.
 
-    What it is built for is in ``context``: the ``value_range`` of the images and the ``backbone``. `views` is all that
-    one needs; the other methods show people and aligners where it looks. All take images (N, C, H, W), and ``focus``,
-    what `prepare` returned for the target.
+    ``context`` holds the images' ``value_range`` and the ``backbone``. `views` is all that one needs; the other methods
+    show people and aligners where it looks. All take images (N, C, H, W), and as ``focus`` what `prepare` returned for
+    the target.
     """
 
     def prepare(self, target: Tensor, **context: Any) -> Any:
-        """Compute what the views need to know of the target, once per target batch.
+        """Compute what the views need to know of the target images, the focus, once per target batch: None, a tensor,
+        or tuples, lists and dictionaries of tensors, each with the sample as its first dimension.
 
-        The objective calls this with gradients switched off; one that needs them for itself, as Grad-CAM does, switches
-        them on with ``torch.enable_grad()``.
-
-        Args:
-            target: the images to rebuild.
-            context: what the caller knows besides: ``labels``, the generator's classes (N,) or rows (N, classes);
-                ``classes``, int64 (N,), what to look for, in the words of the attention's own backbone. Names that
-                mean nothing here are ignored.
-
-        Returns:
-            the focus: None, a tensor, or tuples, lists and dictionaries of tensors, each with the sample as its first
-            dimension, so that a part of the batch can be selected.
+        It runs without gradients; one that needs them for itself, as Grad-CAM does, uses ``torch.enable_grad()``.
+        ``context`` may hold ``labels``, the generator's classes (N,) or rows (N, classes), and ``classes``, int64 (N,),
+        what to look for in the words of the attention's own backbone. Names that mean nothing here are ignored.
         """
         return None
 
     @abstractmethod
     def views(self, image: Tensor, focus: Any) -> list[View]:
-        """Look at the target or its reconstruction: differentiable, and the same for both.
-
-        Returns:
-            the views, the whole image first, under its name ``image`` with weight 1.
-        """
+        """The views of a target or its reconstruction, differentiable, and made the same way for both: first the whole
+        image, under its name ``image`` with weight 1."""
 
     def heat(self, target: Tensor, focus: Any) -> Tensor | None:
         """How much it looks at each pixel of the targets, (N, 1, H, W) from 0 to 1; None where it has no such map."""
         return None
 
     def region(self, target: Tensor, focus: Any) -> Tensor | None:
-        """The part of each target that matters, such as the object's box, which `ganenc.inversion` cuts out.
-
-        Returns:
-            (N, 4): top, left, height and width in pixels of the target; None where no part matters more.
-        """
+        """The part of each target that matters, which `ganenc.inversion` cuts out: (N, 4), top, left, height and width
+        in pixels of the target; None where no part matters more."""
         return None
 
     def boxes(self, target: Tensor, focus: Any) -> list[Tensor]:
@@ -110,8 +96,7 @@ class CenterAttention(Attention):
     """Two crops around the centre, for aligned photos such as faces (Figure 5).
 
     AT1 removes 12.5% of the width on each side and keeps the full height; AT2 removes 15.625% on each side of both
-    axes. Both are resized to the size of the image (section 3.2), bilinearly; as they only grow, there is nothing to
-    antialias.
+    axes. Both are resized bilinearly to the size of the image (section 3.2); they only grow, so nothing is antialiased.
     """
 
     Options = TwoWeights

@@ -21,11 +21,8 @@ class LatentTerm:
 
     For each part, ``mse`` times the mean square difference plus ``cos`` times 1 - cosine of the part flattened to one
     vector, sample by sample (Equation 4 prints the norm unsquared; the mean square is taken). Parts are added with
-    their own weights (Equation 5). The gradient goes to both sides: whoever wants one of them fixed detaches it.
-
-    Args:
-        options: the weights. Without ``parts`` all are compared that the reference and the latents share, each with
-            weight 1; of `Latents`, settings and noise maps are no such parts.
+    their own weights (Equation 5); without ``parts``, all that both sides share, with weight 1 each (of `Latents`, not
+    settings and noise maps). The gradient goes to both sides: whoever wants one of them fixed detaches it.
     """
 
     def __init__(self, options: LatentLoss | None = None) -> None:
@@ -34,15 +31,9 @@ class LatentTerm:
     def __call__(
         self, latents: Latents | Mapping[str, Tensor], reference: Latents | Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare latents with their reference: tensors (N, ...) by the name of the part.
-
-        Returns:
-            the weighed sum (N,), epsilon included, and the terms (N,) by name, not weighed: ``latent/<part>/mse`` and
-            ``latent/<part>/cos``.
-
-        Raises:
-            LatentsError: if a part is missing or has another shape on the other side.
-        """
+        """Compare tensors (N, ...) by the name of the part: the weighed sum (N,), epsilon included, and the terms (N,)
+        by name, not weighed: ``latent/<part>/mse`` and ``latent/<part>/cos``. `LatentsError` if a part is missing or
+        has another shape on the other side."""
         mine, wanted = _named(latents), _named(reference)
         chosen = self.options
         parts = chosen.parts or dict.fromkeys((name for name in wanted if name in mine), 1.0)

@@ -45,12 +45,9 @@ class PhotoLook:
 
 
 def pictures(attention: Attention, image: Tensor, focus: Any) -> dict[str, Tensor]:
-    """Where an attention looks in targets or their reconstructions (N, C, H, W).
-
-    Returns:
-        pictures (N, C or 3, H, W) by name, in the order to show them: ``image``; ``heat``, the map in colours, if there
-        is one; ``boxes``, the image with outlines, if there are some; then the views by their names.
-    """
+    """Where an attention looks in targets or their reconstructions (N, C, H, W): pictures (N, C or 3, H, W) by name, in
+    the order to show them: ``image``; ``heat``, the map in colours, and ``boxes``, the image with outlines, if there
+    are some; then the views by their names."""
     shown, value_range = {"image": image}, attention.context.value_range
     heat, boxes = attention.heat(image, focus), attention.boxes(image, focus)
     if heat is not None:
@@ -62,10 +59,8 @@ def pictures(attention: Attention, image: Tensor, focus: Any) -> dict[str, Tenso
 
 @torch.no_grad()
 def looks(attention: Attention, target: Tensor, reconstruction: Tensor, *, labels: Tensor | None = None) -> list[Look]:
-    """Where an attention looks in targets, and what it sees there and in their reconstructions, both (N, C, H, W).
-
-    ``labels`` are the targets', where there are classes.
-    """
+    """Where an attention looks in targets, and what it sees there and in their reconstructions, both (N, C, H, W);
+    ``labels`` are the targets', where there are classes."""
     focus = attention.prepare(target, labels=labels)
     weights = {view.name: view.weight for view in attention.views(target, focus)}
     seen, rebuilt = (pictures(attention, image, focus) for image in (target, reconstruction))

@@ -74,8 +74,8 @@ class ObjectiveResult:
     image: Tensor
     """What the image losses alone add up to, each weighed (N,)."""
     terms: dict[str, Tensor]
-    """Every term (N,) by name, not weighed: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and, last, ``total``, which
-    is ``per_sample``. They hold the graph."""
+    """Every term (N,) by name, not weighed and with its graph: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and,
+    last, ``total``, which is ``per_sample``."""
 
     def numbers(self) -> dict[str, float]:
         """The mean of every term over the samples, as numbers, brought to the host in one transfer."""
@@ -86,17 +86,10 @@ class ObjectiveResult:
 class Objective(nn.Module):
     """How far a reconstruction is from its target (Equations 2, 3 and 6).
 
-    The sum over views (each with its weight: 1, mu1, mu2) of the sum over losses (each with its weight: alpha, beta,
-    gamma, delta), plus the latent loss times epsilon. All views go through each loss in one batch, so a step takes one
-    pass of the backbone; what the target needs is computed once, by `prepare`.
-
-    Args:
-        attention: makes the views.
-        losses: weight and loss by name; one of weight 0 is left out.
-        latent: the latent loss, if there is to be one.
-
-    Raises:
-        SpecError: if no loss is left.
+    The sum over views (weighed 1, mu1, mu2) of the sum over losses (weighed alpha, beta, gamma, delta), plus the latent
+    loss times epsilon. ``losses`` are weight and loss by name; one of weight 0 is left out, and `SpecError` says if
+    none is left. All views go through each loss in one batch, so a step takes one pass of the backbone; what the target
+    needs is computed once, by `prepare`.
     """
 
     def __init__(
@@ -115,12 +108,8 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def prepare(self, target: Tensor, **context: Any) -> Reference:
-        """Compute once what the targets call for.
-
-        Args:
-            target: the images (N, C, H, W) to rebuild, in the value range that the losses were made for.
-            context: what the attention may want to know besides, such as ``labels`` (N,).
-        """
+        """Compute once what targets (N, C, H, W) call for, in the value range that the losses were made for;
+        ``context`` is what the attention may want to know besides, such as ``labels`` (N,)."""
         focus = self.attention.prepare(target, **context)
         views = self.attention.views(target, focus)
         stack = _stack(views)
@@ -135,17 +124,13 @@ class Objective(nn.Module):
         latents: Latents | Mapping[str, Tensor] | None = None,
         latents_reference: Latents | Mapping[str, Tensor] | None = None,
     ) -> ObjectiveResult:
-        """Compare a reconstruction with its target.
+        """Compare reconstructions (N, C, H, W) with the targets that `prepare` returned ``reference`` for, in the same
+        order.
 
-        Args:
-            reconstruction: (N, C, H, W), one for each target of ``reference``, in the same order.
-            reference: what `prepare` returned for the targets.
-            latents: the latents of the reconstruction. Without them the latent loss is left out.
-            latents_reference: what they are compared with: the true latents of a synthesized image, or on a photo those
-                of the reconstruction encoded again. The gradient goes to both.
-
-        Raises:
-            SpecError: if the numbers of images differ, or a loss does not give one number a sample.
+        Without ``latents``, those of the reconstruction, the latent loss is left out. ``latents_reference`` is what
+        they are compared with: the true latents of a synthesized image, or on a photo those of the reconstruction
+        encoded again. The gradient goes to both. `SpecError` if the numbers of images differ, or a loss does not give
+        one number a sample.
         """
         if len(reconstruction) != len(reference):
             raise SpecError(f"{len(reconstruction)} reconstructions cannot be compared with {len(reference)} targets.")
@@ -176,14 +161,9 @@ def build_objective(
 ) -> Objective:
     """The objective that a spec describes, for the images of a generator and on its device.
 
-    Where the spec names no backbone, the losses that need one are left out if there is none, or, after a warning, if
-    its weights cannot be had.
-
-    Args:
-        spec: the description; the paper's fine-tuning by default.
-        generator: whose images are compared.
-        own_backbone: the one taken where the spec names none, such as the model's own, or ``none``; vgg16 by default.
-            It is loaded only if a loss or the attention needs one.
+    Where the spec names no backbone, ``own_backbone`` is taken, such as the model's own or ``none`` (vgg16 by default),
+    and losses that need one are left out if there is none or, after a warning, if its weights cannot be had. It is
+    loaded only if a loss or the attention needs it.
 
     Raises:
         UnknownNameError: if a name is not registered.
@@ -216,13 +196,7 @@ def build_objective(
 
 
 def build_attention(choice: Choice | str, context: Context) -> Attention:
-    """An attention by itself, as `build_objective` builds it; `context_for` makes the context.
-
-    Raises:
-        UnknownNameError: if the name is not registered.
-        SpecError: naming a wrong option.
-        WeightsMissingError: if it needs the backbone, whose weights are not on disk and cannot be fetched.
-    """
+    """An attention by itself, as `build_objective` builds it, with the same errors; `context_for` makes the context."""
     return build("attention", choice, Attention, context, at="attention")
 
 

@@ -77,15 +77,9 @@ class EncoderStep:
         self.objective.requires_grad_(False)
 
     def __call__(self, batch: Batch, reference: Reference | None = None) -> StepOutcome:
-        """The loss of a batch.
-
-        Args:
-            batch: images, with their true latents where these are known.
-            reference: what ``objective.prepare`` gave for the images; computed here where it is not at hand.
-
-        Raises:
-            LatentsError: if no image gradient is wanted and there are no true latents to learn from.
-        """
+        """The loss of a batch: images, with their true latents where known; ``reference`` is what ``objective.prepare``
+        gave for them, if at hand. `LatentsError` if no image gradient is wanted and there are no true latents to learn
+        from."""
         latents = self._encoded(batch.images, batch.labels)
         truth = None if batch.latents is None else self.generator.complete(batch.latents)
         if not self.image_gradient:
@@ -110,10 +104,8 @@ class EncoderStep:
         return checkpoint(self.generator.synthesize, latents, use_reentrant=False)
 
     def completed(self, latents: Latents, batch: Batch) -> Latents:
-        """What was predicted for a batch, with all that is not: embedded labels, and the settings of its true latents.
-
-        An image that was synthesized under a setting is rebuilt under the same one.
-        """
+        """What was predicted for a batch, with all that is not: embedded labels, and the settings of its true latents,
+        so that an image is rebuilt under the settings that it was synthesized under."""
         known = {} if batch.latents is None else batch.latents.tensors
         settings = {
             part.name: known[part.name] for part in latents.layout if isinstance(part, Setting) and part.name in known

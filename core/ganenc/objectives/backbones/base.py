@@ -18,12 +18,8 @@ B = TypeVar("B", bound="Backbone")
 
 
 class BackboneOutput:
-    """What one pass of a backbone gives.
-
-    Args:
-        features: the features of each layer that LPIPS compares, (N, C, h, w).
-        logits: as the property; or a function that finishes the pass, called once and only if they are read.
-    """
+    """What one pass of a backbone gives: ``features`` (N, C, h, w) of each layer that LPIPS compares, and ``logits``,
+    or a function that finishes the pass, called once and only if they are read."""
 
     def __init__(self, features: list[Tensor], logits: Tensor | Callable[[], Tensor] | None = None) -> None:
         self.features = features

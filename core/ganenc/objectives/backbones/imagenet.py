@@ -22,14 +22,8 @@ __all__ = ["Alex", "ImageNetBackbone", "Squeeze", "Vgg16"]
 class ImageNetBackbone(Backbone):
     """A torchvision classifier of the 1,000 ImageNet classes, its layers cut where lpips cuts them.
 
-    Args:
-        options: none.
-        context: what it is built for.
-        state: the weights, by torchvision's names; by default those that it publishes, from torch's cache or its site.
-
-    Raises:
-        WeightsMissingError: if the weights are not on disk and cannot be fetched.
-        CheckpointError: if the file with the weights is broken.
+    ``state`` holds the weights by torchvision's names; by default those that it publishes, from torch's cache or its
+    site. It raises `WeightsMissingError` if they cannot be had, `CheckpointError` if their file is broken.
     """
 
     classes = 1000

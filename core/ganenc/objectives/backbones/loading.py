@@ -25,8 +25,7 @@ def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device
     """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device.
 
     Raises:
-        UnknownNameError: if no backbone has that name.
-        SpecError: naming a wrong option.
+        UnknownNameError, SpecError: if no backbone has that name, or an option is wrong.
         WeightsMissingError: if its weights are not on disk and cannot be fetched.
         PluginError: if what is registered is no backbone.
     """
@@ -53,13 +52,8 @@ def context_for(
     *,
     device: str | torch.device = "cpu",
 ) -> Context:
-    """What losses, attentions and metrics are built for.
-
-    Args:
-        backbone: the network behind them, loaded when it is first asked for; vgg16 by default.
-        generator: whose images they see; without it, images are from -1 to 1.
-        device: where they work.
-    """
+    """What losses, attentions and metrics are built for: a backbone (vgg16 by default), loaded when it is first asked
+    for, and the value range of a generator's images (without one, -1 to 1)."""
     value_range = (-1.0, 1.0) if generator is None else generator.value_range
     chosen = backbone or DEFAULT_BACKBONE
     load = partial(load_backbone, chosen, device=device)

@@ -23,15 +23,8 @@ def checkpoint_path(url: str) -> Path:
 
 
 def fetch(url: str, backbone: str) -> Path:
-    """Give the path of the file at ``url``, fetched now if it is not on disk.
-
-    Args:
-        url: where the file is published; its name carries the start of its SHA-256, which is checked.
-        backbone: the name of the backbone that needs it, for the error.
-
-    Raises:
-        WeightsMissingError: naming the file, the folder it belongs in, and the backbones that work now.
-    """
+    """The path of the file at ``url``, fetched now if it is not on disk; its name carries the start of its SHA-256,
+    which is checked. `WeightsMissingError` names the file, its folder, and the backbones that work now."""
     path = checkpoint_path(url)
     if path.is_file():
         return path

@@ -35,12 +35,8 @@ class Loss(Component, nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, target_view: Tensor) -> Any:
-        """Compute what `forward` needs of the target, without gradient.
-
-        Returns:
-            the reference: a tensor, or tuples, lists and dictionaries of tensors, each with the sample as its first
-            dimension, so that a part of the batch can be selected.
-        """
+        """Compute what `forward` needs of the target, without gradient: a tensor, or tuples, lists and dictionaries of
+        tensors, each with the sample as its first dimension, so that a part of the batch can be selected."""
 
     @abstractmethod
     def forward(self, view: Tensor, reference: Any) -> Tensor:

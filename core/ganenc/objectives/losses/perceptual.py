@@ -19,11 +19,10 @@ class LPIPS(Loss):
     """Learned perceptual image patch similarity (Equation 3; Zhang et al., 2018), sample by sample.
 
     The features of each layer are scaled to length 1 along the channels; their square differences, weighed by channel
-    in the linear layers of the lpips package, are averaged over positions and added over layers: its LPIPS 0.1. A
-    backbone without linear weights gives every channel the weight 1 / number of layers, which is another distance; so
-    whatever is reported goes by ``lpips-`` and the backbone's name.
-
-    Images are pooled to at most 256 pixels, and enlarged to the least size that the backbone takes, 64 pixels.
+    in the linear layers of the lpips package, version 0.1, are averaged over positions and added over layers. A
+    backbone without linear weights gives every channel the weight 1 / number of layers: another distance, so whatever
+    is reported goes by ``lpips-`` and the backbone's name. Images are pooled to at most 256 pixels, and enlarged to the
+    least size that the backbone takes, 64 pixels.
     """
 
     needs_backbone = True

@@ -20,14 +20,13 @@ _C1, _C2 = 0.01**2, 0.03**2
 class SSIM(Loss):
     """1 - SSIM, the structural similarity of Wang et al. (2004), sample by sample (Equation 3).
 
-    An 11x11 Gaussian window with sigma 1.5, taken where it lies within the image, and the mean over positions and
-    channels. SSIM is made for intensities that start at black = 0, so images are moved from ``value_range`` to the
-    scale from 0 to 1 and the dynamic range is 1. (The published code takes a dynamic range of 1 for images from -1 to
-    1, where a grey just below the middle and one just above it count as opposites.) Images are pooled to at most 256
-    pixels first; where one is smaller than the window, the window shrinks to the largest odd size that fits.
-
-    The values are those of ``kornia.metrics.ssim``, which convolves the target anew at each step and would take a step
-    at 64 pixels 10% longer. Here the window is a banded matrix on either side.
+    An 11x11 Gaussian window with sigma 1.5, where it lies within the image, and the mean over positions and channels.
+    SSIM is made for intensities that start at black = 0, so images are moved from ``value_range`` to 0 to 1, with a
+    dynamic range of 1 (the published code takes 1 for images from -1 to 1, where greys just below and just above the
+    middle count as opposites). Images are pooled to at most 256 pixels first; where one is smaller than the window, the
+    window shrinks to the largest odd size that fits. The values are those of ``kornia.metrics.ssim``, which would
+    convolve the target anew at each step (10% of its time at 64 pixels); here the window is a banded matrix on either
+    side.
     """
 
     @torch.no_grad()
