@@ -43,8 +43,9 @@ def export(
 ) -> dict[str, Any]:
     """Write a graph to a file, check what the file gives, and write what is to be known of it as JSON beside it.
 
-    The file is ``generator.onnx`` or the like, the facts are in ``generator.onnx.json``. Both are written atomically,
-    and only if the file gives what the network gives in torch: ONNX files run in onnxruntime, on the CPU.
+    The files are ``generator.onnx`` or the like and ``generator.onnx.json``, written atomically, and only if the file
+    gives what the network gives in torch: ONNX files run in onnxruntime, on the CPU. Returned are the facts, as the
+    JSON file has them: inputs, outputs, hash of the model, opset, measured parity.
 
     Args:
         graph: what to export.
@@ -52,9 +53,6 @@ def export(
         format: ``onnx``, or ``torch`` for a file of `torch.export`.
         batch: the number of samples that the graph takes at a time; by default any.
         opset: the version of ONNX's operators; by default the exporter's own.
-
-    Returns:
-        the facts, as the JSON file has them: inputs, outputs, hash of the model, opset, measured parity.
 
     Raises:
         ExportError: if the network cannot be exported, what exporting needs is not installed, or what the file gives
@@ -80,16 +78,11 @@ def export(
 def graphs_of(
     model: str | Path, what: str | None = None, *, encoder: str | Path | None = None, noise: str = "const"
 ) -> Iterator[Graph]:
-    """The graphs of a model, loaded one after another.
+    """The graphs of a model, loaded one after another: ``what``, one of `WHAT`, by default the generator and, where
+    there is one, the encoder.
 
-    Args:
-        model: whatever `ganenc.models.load_model` takes.
-        what: one of `WHAT`; by default the generator and, where there is one, the encoder.
-        encoder: whatever `ganenc.models.load_encoder` takes; by default the model's own.
-        noise: see `GeneratorGraph`.
-
-    Raises:
-        GanencError: if something is not there.
+    ``model`` and ``encoder`` are whatever `ganenc.models.load_model` and `load_encoder` take (by default the model's
+    own encoder), ``noise`` is of `GeneratorGraph`. `GanencError` if something is not there.
     """
     if what is not None and what not in WHAT:
         raise SpecError(f"There is no {what!r} to export{nearest(what, WHAT)}; it is one of {', '.join(WHAT)}.")
@@ -215,11 +208,8 @@ def _torch_runner(path: Path) -> Runner:
 
 
 def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> dict[str, Any]:
-    """How far what the file gives lies from what the network gives, at most, for each output.
-
-    Raises:
-        ExportError: if that is more than `PARITY` of its range, or the file does not run.
-    """
+    """How far what the file gives lies from what the network gives, at most, for each output; at most `PARITY` of its
+    range."""
     largest = {port.name: {"difference": 0.0, "of_range": 0.0} for port in graph.outputs}
     for n in batches:
         given = graph.draw(n)

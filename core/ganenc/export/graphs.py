@@ -29,14 +29,8 @@ _SEED = 0x6578706F
 
 @dataclass(frozen=True)
 class Port:
-    """One tensor that goes into a graph or comes out of it.
-
-    Attributes:
-        name: its name; a layout's part has its own.
-        shape: of one sample, without the batch.
-        dtype: of its values.
-        about: what is to be known of it, as plain data.
-    """
+    """One tensor of a graph, in or out: its name (a part has its own), the shape of one sample, and facts as plain
+    data."""
 
     name: str
     shape: tuple[int, ...]
@@ -52,9 +46,7 @@ class Port:
 class Graph(nn.Module, ABC):
     """A network that takes plain tensors, in the order of ``inputs``, and gives plain ones, in that of ``outputs``.
 
-    Args:
-        name: what the file is called.
-        network: the generator or encoder inside; it is put into eval mode.
+    ``name`` is what the file is called; ``network``, the generator or encoder inside, is put into eval mode.
     """
 
     inputs: tuple[Port, ...]
@@ -82,14 +74,8 @@ class GeneratorGraph(Graph):
     """Latents => images.
 
     Its inputs are the parts of the layout, all of them but noise, each under its name; settings are (N,), with their
-    default among the facts. Its output is ``images`` (N, C, H, W) in ``spec.value_range``, never clamped.
-
-    Args:
-        generator: the generator.
-        noise: ``const`` for the generator's own noise, ``none`` for none.
-
-    Raises:
-        SpecError: if there is no such choice of noise.
+    default among the facts. Its output is ``images`` (N, C, H, W) in ``spec.value_range``, never clamped. ``noise`` is
+    ``const`` for the generator's own noise, ``none`` for none; `SpecError` for another.
     """
 
     network: Generator
@@ -122,13 +108,8 @@ class MappingGraph(Graph):
     """Draws of the prior, and labels where they matter => all that `GeneratorGraph` takes.
 
     Its inputs are ``prior`` (N, prior.dim) and, with classes, ``labels`` int64 (N,). Maps and settings come out with
-    the generator's own values. Nothing is truncated.
-
-    Args:
-        generator: the generator.
-
-    Raises:
-        ExportError: if the generator takes draws of the prior as they are.
+    the generator's own values. Nothing is truncated. `ExportError` if the generator takes draws of the prior as they
+    are.
     """
 
     network: Generator
@@ -167,9 +148,6 @@ class EncoderGraph(Graph):
 
     Its inputs are ``images`` (N, C, H, W) in ``spec.value_range`` and, where the encoder is conditional, ``labels``
     int64 (N,); a label that is no class is not noticed. Its outputs are the layout's parts that it predicts.
-
-    Args:
-        encoder: the encoder.
     """
 
     network: Encoder

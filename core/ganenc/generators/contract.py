@@ -1,8 +1,8 @@
 """Holds what a family writes to the contract of a generator, however freely it is written. Not in paper.
 
-Networks that others wrote take what they like and give what they like. A family is given what its spec declares and no
-more, and only where it differs from the default; it may return plain tensors where latents are meant; noise that a
-network draws for itself is seeded; and what does not fit the spec is told in one sentence, at the first call.
+A family is given what its spec declares and no more, and only where it differs from the default; it may return plain
+tensors where latents are meant; noise that a network draws for itself is seeded; and what does not fit the spec is told
+in one sentence, at the first call.
 """
 
 from __future__ import annotations
@@ -58,15 +58,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def as_declared(own: Any, told: str) -> Iterator[None]:
-    """Tell in one sentence of a call whose arguments a family's own function does not take.
-
-    Args:
-        own: the function or class; where its code was reached, what it raises is its own affair.
-        told: the sentence, ``{error}`` in it for what Python says.
-
-    Raises:
-        PluginError: in place of the TypeError of such a call.
-    """
+    """Tell by a PluginError of a call whose arguments a family's own function or class does not take; what its code
+    raises, once reached, is its own affair. In ``told``, ``{error}`` stands for what Python says."""
     try:
         yield
     except TypeError as error:
@@ -176,11 +169,8 @@ def _conditioned(generator: Generator, latents: Latents, labels: Tensor | None) 
 
 
 def _images(generator: Generator, call: Callable[[Latents], Any], latents: Latents, seed: int) -> Any:
-    """Synthesize so that the same latents give the same pixels.
-
-    A network that draws noise for a whole batch gives each sample another one, by its place in the batch. Where one
-    does, in eval mode, the samples go through one by one, each with the noise that it has alone.
-    """
+    """Synthesize so that the same latents give the same pixels: where a network, in eval mode, draws noise for a whole
+    batch, by the place in it, the samples go through one by one, each with the noise that it has alone."""
     made, draws = _repeatable(generator, "synthesize", lambda: call(latents), seed)
     if not draws or generator.training or len(latents) < 2:
         return made
@@ -189,10 +179,8 @@ def _images(generator: Generator, call: Callable[[Latents], Any], latents: Laten
 
 
 def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed: int) -> tuple[Any, bool]:
-    """What a call gives, torch's own random numbers coming from a seed, and whether it draws any.
-
-    The first call tells whether there is something to seed: a network that draws nothing then is left to itself.
-    """
+    """What a call gives, torch's own random numbers coming from a seed, and whether it draws any: the first call tells,
+    and a network that draws nothing then is left to itself."""
     place = (method, generator.training)
     if generator._draws.get(place) is False:
         return call(), False
@@ -203,10 +191,8 @@ def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed
 
 
 class _Seeded:
-    """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was.
-
-    The streams belong to the process, so one thread at a time seeds them.
-    """
+    """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was. The
+    streams belong to the process, so one thread at a time seeds them."""
 
     _lock = threading.RLock()
 
@@ -241,11 +227,7 @@ def _traced() -> bool:
 
 
 def _checked(generator: Generator, made: Any, latents: Latents) -> Tensor:
-    """Images as the spec declares them, on the generator's device and in the dtype of its weights.
-
-    Raises:
-        SpecError: if they are something else, with what was declared and what came.
-    """
+    """Images as the spec declares them, on the generator's device and in the dtype of its weights; else a SpecError."""
     spec = generator.spec
     wanted = (spec.channels, *spec.size)
     shape = tuple(made.shape) if isinstance(made, Tensor) else ()

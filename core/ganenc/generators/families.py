@@ -38,11 +38,7 @@ def build_generator(spec: GeneratorSpec) -> Generator:
 
 
 def made_by(make: Callable[[], Any], what: str) -> Generator:
-    """What a function makes.
-
-    Raises:
-        PluginError: if that is no generator.
-    """
+    """What a function makes; `PluginError` if that is no generator."""
     generator = make()
     if not isinstance(generator, Generator):
         raise PluginError(f"The {what} builds a {type(generator).__name__}, which is no Generator.")

@@ -37,8 +37,8 @@ class Generator(nn.Module, ABC):
     """A pre-trained GAN's generator.
 
     A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` (or has it as the
-    class attribute ``spec``) and implements :meth:`synthesize`; with a mapping network also :meth:`map`; with labels
-    that are embedded also :meth:`embed`.
+    class attribute ``spec``; with neither, a `SpecError`) and implements :meth:`synthesize`; with a mapping network
+    also :meth:`map`; with labels that are embedded also :meth:`embed`.
 
     Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
     device of its weights; labels are expected there.
@@ -48,12 +48,6 @@ class Generator(nn.Module, ABC):
     the choice of noise where the layout has some. ``map`` may return tensors by the name of the part, or one tensor
     where there is one part to draw; noise that a network draws for itself is seeded; and images that are not as the
     spec declares them are a `SpecError` that says what was declared and what came.
-
-    Args:
-        spec: what the generator takes in and gives out; by default the class attribute ``spec``.
-
-    Raises:
-        SpecError: if there is neither.
     """
 
     spec: GeneratorSpec
@@ -101,9 +95,8 @@ class Generator(nn.Module, ABC):
         truncation: float = 1.0,
         truncation_layers: int | None = None,
     ) -> Latents:
-        """z (N, prior.dim) => latents. The default puts z into the layout's vectors, and labels into its condition.
-
-        Several vectors take one stretch of z after another, in the layout's order.
+        """z (N, prior.dim) => latents. The default puts z into the layout's vectors, one stretch of it after another,
+        and labels into its condition.
 
         Args:
             z: draws of the prior; never scaled here.
@@ -136,50 +129,32 @@ class Generator(nn.Module, ABC):
         return Latents(spec.layout, tensors)
 
     def embed(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim).
-
-        By default the labels as rows, for a condition that is as long as there are classes; others implement it.
-
-        Raises:
-            LatentsError: if there is no such condition, or labels do not fit.
-        """
+        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). By default the labels as rows, for a
+        condition that is as long as there are classes; others implement it. `LatentsError` if there is no condition, or
+        labels do not fit."""
         spec = self.spec
         if not any(isinstance(part, Condition) and part.dim == spec.classes for part in spec.layout):
             raise LatentsError(f"{spec.family} has no condition to embed labels in, or no `embed` for it.")
         return self.label_rows(labels)
 
     def need_classes(self) -> int:
-        """The number of classes.
-
-        Raises:
-            LatentsError: if there are none, so that labels are of no use.
-        """
+        """The number of classes; `LatentsError` if there are none, so that labels are of no use."""
         need_classes(self.spec.classes, self.spec.family)
         return self.spec.classes
 
     def as_labels(self, given: LabelsGiven, count: int | None = None) -> Tensor:
         """Labels, one for each sample or one for all, as int64 (count,) or rows (count, classes), on its device.
-
-        Raises:
-            LatentsError: if they do not fit, see `ganenc.generators.check_labels`.
-        """
+        `LatentsError` if they do not fit, see `ganenc.generators.check_labels`."""
         return check_labels(given, self.spec.classes, count, of=self.spec.family).to(self.device)
 
     def label_rows(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights.
-
-        Raises:
-            LatentsError: if they are no labels of this generator.
-        """
+        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights."""
         found = check_labels(labels, self.spec.classes, of=self.spec.family)
         return (F.one_hot(found, self.spec.classes) if found.ndim == 1 else found).to(self.dtype)
 
     def label_numbers(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table.
-
-        Raises:
-            LatentsError: if they are no labels of this generator, or a row has not a single 1.
-        """
+        """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table;
+        `LatentsError` if a row has not a single 1."""
         rows = self.label_rows(labels)
         numbers = rows.argmax(1)
         if not torch.equal(F.one_hot(numbers, self.spec.classes).to(rows), rows):
@@ -196,12 +171,8 @@ class Generator(nn.Module, ABC):
 
     @contextmanager
     def using(self, **settings: float) -> Iterator[Self]:
-        """While it lasts, settings that latents leave out take these values in place of their defaults.
-
-        For images that were made under other settings: an encoder does not predict them.
-
-        Args:
-            settings: values by the setting's name, such as ``truncation``.
+        """While it lasts, settings that latents leave out take these values, by name, in place of their defaults: for
+        images that were made under other settings, which an encoder does not predict.
 
         Raises:
             SpecError: if the layout has no part of that name.
@@ -217,12 +188,8 @@ class Generator(nn.Module, ABC):
             self._settings = before
 
     def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
-        """The same latents, with the generator's own maps and settings in place of those left out.
-
-        Args:
-            latents: of N samples.
-            labels: int64 (N,) or rows (N, classes): their embedding takes the place of a condition that was predicted.
-        """
+        """The same latents of N samples, with the generator's own maps and settings in place of those left out. The
+        embedding of ``labels``, int64 (N,) or rows (N, classes), takes the place of a condition that was predicted."""
         own = {}
         for part in self.spec.layout:
             if isinstance(part, Map | Setting) and part.name not in latents:
@@ -234,10 +201,8 @@ class Generator(nn.Module, ABC):
         return latents.replace(**own)
 
     def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:
-        """Draw z (n, prior.dim) from the prior.
-
-        Sample ``first + i`` of a seed is the same whatever n is, so data do not depend on how they are batched.
-        """
+        """Draw z (n, prior.dim) from the prior. Sample ``first + i`` of a seed is the same whatever n is, so data do
+        not depend on how they are batched."""
         z = draw_prior(self.spec.prior, n, seed=seed, first=first)
         return z.to(device=self.device, dtype=self.dtype)
 
@@ -251,17 +216,12 @@ class Generator(nn.Module, ABC):
     def sample(
         self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
-        """Draw latents of n samples.
+        """Draw latents of n samples, from the place ``first`` in the stream ``seed``; `LatentsError` if labels do not
+        fit.
 
         Args:
-            n: how many.
-            seed: the stream of draws.
             labels: one each or one for all; drawn where they matter and are not given.
             truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
-            first: the place in the stream to begin at.
-
-        Raises:
-            LatentsError: if there are labels that do not fit.
         """
         labels = self.draw_labels(n, seed=seed, first=first) if labels is None else self.as_labels(labels, n)
         z = self.draw(n, seed=seed, first=first)
@@ -272,13 +232,11 @@ class Generator(nn.Module, ABC):
 
     @torch.no_grad()
     def center(self, *, labels: Tensor | None = None) -> Latents:
-        """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings.
+        """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings. With
+        ``labels``, int64 (N,) or rows (N, classes), N samples, each the mean of its class alone.
 
         They are computed once and kept, so ask for them after the weights are in place. As many are kept as there are
         classes, besides those of no label; the oldest go first.
-
-        Args:
-            labels: int64 (N,) or rows (N, classes), for N samples, each the mean of its class alone.
         """
         if labels is not None and len(labels) > 1:
             return Latents.cat(self.center(labels=label) for label in labels.split(1))
@@ -307,15 +265,9 @@ class Generator(nn.Module, ABC):
 
     @classmethod
     def from_tensors(cls, spec: GeneratorSpec, tensors: Mapping[str, Tensor]) -> Self:
-        """Build the generator of a spec with these weights, which it keeps; no random ones are drawn first.
-
-        Args:
-            spec: of this family.
-            tensors: the whole state dictionary, by the names and in the shapes of the family's own.
-
-        Raises:
-            SpecError: if the spec does not fit together, or describes a network far larger than the weights.
-        """
+        """Build the generator of a spec with the whole state dictionary of its family, which it keeps; no random
+        weights are drawn first. `SpecError` if the spec does not fit together, or describes a network far larger than
+        the weights."""
         generator = undrawn(lambda: cls(spec), tensors)
         fill(generator, tensors)
         return generator

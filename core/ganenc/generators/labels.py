@@ -16,11 +16,7 @@ LabelsGiven: TypeAlias = Tensor | Sequence[int] | int
 
 
 def need_classes(classes: int, of: str) -> None:
-    """Refuse labels where there are no classes.
-
-    Raises:
-        LatentsError: if there are none.
-    """
+    """Refuse labels where there are no classes, by a `LatentsError`."""
     if not classes:
         raise LatentsError(f"{of} has no classes, so labels are of no use; leave them out.")
 
@@ -34,20 +30,11 @@ def check_labels(
     of: str = "the model",
     what: str = "Labels",
 ) -> Tensor:
-    """Labels as int64 (N,), or as rows (N, classes) if they were given so.
+    """Labels, one for each of ``count`` samples or, if ``shared``, one for all, as int64 (N,), or as rows (N, classes)
+    if they were given so. ``of`` and ``what`` name in errors whose classes they are and what they are called.
 
-    Which classes there are is looked at on the CPU alone: elsewhere that would wait for the device.
-
-    Args:
-        given: one for each sample or one for all.
-        classes: how many there are.
-        count: N, where it is known.
-        shared: whether one may stand for all.
-        of: whose classes they are.
-        what: they are called.
-
-    Raises:
-        LatentsError: if there are no classes, their number or their shape is another, or one is no class.
+    Which classes there are is looked at on the CPU alone: elsewhere that would wait for the device. `LatentsError` if
+    there are no classes, their number or their shape is another, or one is no class.
     """
     need_classes(classes, of)
     found = torch.as_tensor(given)

@@ -1,7 +1,5 @@
-"""Builds a network whose weights are known, without first drawing the random ones it would start from.
-
-Drawing takes several times as long as reading: 0.15 s for 30 million weights, where the file is read in 0.03 s.
-"""
+"""Builds a network whose weights are known without first drawing random ones, which takes longer than reading a file:
+0.15 s for 30 million weights, read in 0.03 s."""
 
 from __future__ import annotations
 
@@ -33,10 +31,7 @@ class _TooLarge(Exception):
 
 class _NoDraws(TorchFunctionMode):
     """Tensors that hold no values yet, or random ones, have a shape and a dtype alone: they are of the meta device.
-
-    Args:
-        tensors: what the network is to be filled with.
-    """
+    ``tensors`` are what the network is to be filled with."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -64,10 +59,8 @@ class _NoDraws(TorchFunctionMode):
 
 
 def _unmade(function: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor | None:
-    """What a tensor of the meta device is after it is drawn anew or scaled; None where torch must say.
-
-    Torch itself takes longer for it than for reading the weights, and imports its compiler first.
-    """
+    """What a tensor of the meta device is after it is drawn anew or scaled, which torch takes longer for than for
+    reading weights (it imports its compiler first); None where torch must say."""
     held = args[0] if args else options.get("tensor")
     if not isinstance(held, Tensor) or not held.is_meta:
         return None
@@ -78,20 +71,11 @@ def _unmade(function: Any, args: tuple[Any, ...], options: Mapping[str, Any]) ->
 
 
 def undrawn(build: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
-    """Build a module, leaving out the values of the tensors that its state dictionary names.
+    """Build a module, leaving out the values of the tensors that its state dictionary names, on the meta device: `fill`
+    gives it these ``tensors``. What is computed without chance, such as filters, has its values.
 
-    What is computed without chance, such as filters, has its values. A module that needs the random values while it is
-    built, keeps them outside its state dictionary, or has one tensor under two names is built as usual.
-
-    Args:
-        build: makes the module; called a second time where its values cannot be left out.
-        tensors: what it is to be filled with, by :func:`fill`.
-
-    Returns:
-        a module that may hold tensors of the meta device, in its state dictionary alone.
-
-    Raises:
-        SpecError: it is far larger than the tensors.
+    A module that needs the random values while it is built, keeps them outside its state dictionary, or has one tensor
+    under two names is built as usual, by a second call. `SpecError` if it is far larger than the tensors.
     """
     try:
         with warnings.catch_warnings(), _NoDraws(tensors):
@@ -107,12 +91,8 @@ def undrawn(build: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module its state: by reference where it has no values yet, else by copying into its own.
-
-    Args:
-        module: what :func:`undrawn` made, or any other.
-        tensors: one of the right shape for each name of its state dictionary.
-    """
+    """Give a module its whole state by name: by reference where it has no values yet (`undrawn`), else by copying into
+    its own."""
     state = module.state_dict()
     if not any(tensor.is_meta for tensor in state.values()):
         module.load_state_dict(dict(tensors))

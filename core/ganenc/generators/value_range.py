@@ -20,10 +20,8 @@ _IMAGES = 2
 def examine(generator: Generator, *, channels_last: bool) -> None:
     """Make a few images of a frozen generator: warn if its range of values is not what it declares.
 
-    Args:
-        generator: whose weights are laid out for the run.
-        channels_last: bring the weights to that memory format, if the network runs in it; one that was written with
-            another in mind, such as by ``view`` of its features, stays as it is.
+    With ``channels_last`` the weights are brought to that memory format, if the network runs in it; one that was
+    written with another in mind, such as by ``view`` of its features, stays as it is.
     """
     latents = generator.sample(_IMAGES)
     images = None
@@ -39,10 +37,8 @@ def examine(generator: Generator, *, channels_last: bool) -> None:
 
 
 def range_complaint(images: Tensor, spec: GeneratorSpec) -> str:
-    """Tell if images (N, C, H, W) can hardly be in the range of values that a spec declares; empty if they can.
-
-    They cannot if they go beyond it by more than half its width, or if not one value is darker than its middle.
-    """
+    """Tell if images (N, C, H, W) can hardly be in the range of values that a spec declares: they go beyond it by more
+    than half its width, or not one value is darker than its middle. Empty if they can."""
     low, high = spec.value_range
     darkest, lightest = (float(value) for value in torch.aminmax(images.detach().float()))
     margin = (high - low) / 2
