@@ -16,12 +16,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
-from ganenc import report, training
+from ganenc import jobs, report, training
 from ganenc.cli import main
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-IMPORTED = (report, training, SummaryWriter)
+IMPORTED = (jobs, report, training, SummaryWriter)
 """What a run imports, before it is forked."""
 __all__ = ["Watch", "call", "command", "content", "rest", "scalars", "start", "torn"]
 

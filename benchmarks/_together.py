@@ -39,7 +39,7 @@ def killed_together(count: int, task: str, spec: Path, steps: int, folder: Path,
         what was found, in words; ``survived`` is yes or no.
     """
     log = folder / "log"
-    arguments = {name: [task, str(spec), "--out", str(folder / name)] for name in ("undisturbed", "killed")}
+    arguments = {name: [task, "-r", str(spec), "--out", str(folder / name)] for name in ("undisturbed", "killed")}
     command(arguments["undisturbed"], log, "together")
     watch, fell, refused = Watch(folder / "killed", log), [], "not tried"
     for index in range(count):

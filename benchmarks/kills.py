@@ -125,7 +125,7 @@ class Killing:
     """
 
     def __init__(self, task: str, spec: Path, steps: int, folder: Path, paces: Paces, rng: random.Random) -> None:
-        self.arguments = [task, str(spec), "--out", str(folder)]
+        self.arguments = [task, "-r", str(spec), "--out", str(folder)]
         self.steps, self.paces, self.rng = steps, paces, rng
         self.watch = Watch(folder, folder.with_name("log"))
 
@@ -206,7 +206,7 @@ def undisturbed(task: str, spec: Path, steps: int, folder: Path) -> Paces:
     """Do the run whole, and tell how fast it went."""
     watch = Watch(folder, folder.with_name("log"))
     began = time.monotonic()
-    child = start([task, str(spec), "--out", str(folder)], watch.log)
+    child = start([task, "-r", str(spec), "--out", str(folder)], watch.log)
     while child.exitcode is None and not watch.begun():
         time.sleep(0.001)
     first = time.monotonic()
