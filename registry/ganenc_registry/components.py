@@ -50,11 +50,7 @@ class Context:
 
     @cached_property
     def backbone(self) -> Any:
-        """The backbone, loaded when it is first asked for.
-
-        Raises:
-            PluginError: if none was chosen.
-        """
+        """The backbone, loaded when it is first asked for; `PluginError` if none was chosen."""
         if self.load_backbone is None:
             raise PluginError("A backbone is needed here and none was chosen; name one.")
         return self.load_backbone()
@@ -73,11 +69,7 @@ class Component:
             class Options(Spec):
                 epsilon: float = Field(0.001, gt=0, description="below it, differences count squared")
 
-    and finds the values in ``self.options``, and what it works on in ``self.context``.
-
-    Args:
-        options: an instance of ``Options``; by default with all defaults.
-        context: what it is built for.
+    and finds the values in ``self.options`` (by default all defaults), and what it works on in ``self.context``.
     """
 
     Options: ClassVar[type[Spec]] = NoOptions
@@ -89,11 +81,7 @@ class Component:
 
     @classmethod
     def of(cls, context: Context | None = None, /, **options: Any) -> Self:
-        """Built from options by name.
-
-        Raises:
-            SpecError: naming a wrong option, and the nearest right one.
-        """
+        """Built from options by name; `SpecError` names a wrong option, and the nearest right one."""
         return cls(cls.Options(**options), context)
 
 
@@ -112,32 +100,15 @@ def component_class(kind: Kind, name: str, base: type[C]) -> type[C]:
 
 
 def read_options(kind: Kind, choice: Choice | str, base: type[Component] = Component, *, at: str = "") -> Spec:
-    """The options of a choice, checked, without building anything.
-
-    Args:
-        kind: what it is.
-        choice: its name, or its name and options.
-        base: what its class has to be.
-        at: the path of the choice in its spec, such as ``objective.attention``, for the error.
-
-    Raises:
-        UnknownNameError: if nothing of that name is registered.
-        SpecError: naming each wrong option by its whole path, and the nearest right one.
-    """
+    """The options of a choice, checked, without building anything; the errors are those of `build`."""
     name, options = (choice, {}) if isinstance(choice, str) else (choice.name, choice.options)
     model = component_class(kind, name, base).Options
     return model.from_mapping(options, where=f"the {kind} {name}", at=f"{at}.options" if at else "")
 
 
 def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | None = None, *, at: str = "") -> C:
-    """Build a registered component.
-
-    Args:
-        kind: what it is.
-        choice: its name, or its name and options.
-        base: what its class has to be.
-        context: what it is built for.
-        at: the path of the choice in its spec, for errors.
+    """Build a registered component, a subclass of ``base``; ``at`` is the path of the choice in its spec, such as
+    ``objective.attention``, for errors.
 
     Raises:
         UnknownNameError: if nothing of that name is registered.
@@ -156,8 +127,7 @@ def speed_options(options: type[Spec]) -> set[str]:
 
 
 def option_rows(options: type[Spec]) -> list[Mapping[str, Any]]:
-    """The fields of an options model, for lists: name, type with its bounds, whether it is required, default as plain
-    data, description."""
+    """The fields of an options model: name, type with bounds, whether required, default as plain data, description."""
     rows: list[Mapping[str, Any]] = []
     for name, field in options.model_fields.items():
         bounds = [

@@ -32,11 +32,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 @dataclass(frozen=True)
 class Contribution:
-    """One named thing: listing it imports nothing, resolving it imports its target.
-
-    Raises:
-        PluginError: if a field is wrong.
-    """
+    """One named thing: listing it imports nothing, resolving it imports its target. `PluginError` for a wrong field."""
 
     kind: Kind
     """What it is: one of ``KINDS``."""
@@ -69,11 +65,7 @@ class Contribution:
         return ""
 
     def resolve(self) -> Any:
-        """Import the target and return it.
-
-        Raises:
-            PluginError: if the module or the attribute is not there, or importing it fails.
-        """
+        """Import the target; `PluginError` if the module or the attribute is not there, or importing it fails."""
         module, _, attribute = self.target.partition(":")
         try:
             value: Any = importlib.import_module(module)

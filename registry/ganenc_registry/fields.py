@@ -32,11 +32,8 @@ def choices(spec: Spec, *, at: str = "") -> Iterator[tuple[str, Kind, Choice | N
 
 
 def check_choices(spec: Spec, *, at: str = "") -> None:
-    """Check the options of every component that a spec chooses, without building any.
-
-    Args:
-        spec: what chooses.
-        at: the path of its fields, with a dot at its end, for errors.
+    """Check the options of every component that a spec chooses, without building any; ``at`` is the path of its fields,
+    with a dot at its end, for errors.
 
     Raises:
         UnknownNameError: if nothing of a name is registered.
@@ -59,16 +56,11 @@ def field_paths(spec: Spec) -> list[str]:
 
 
 def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
-    """The spec with fields given anew, by their paths.
+    """The spec with fields given anew, by path or nested as fields are; what has no place yet, such as an option that
+    was not given, gets one.
 
-    Args:
-        spec: as it was.
-        values: by path, or nested as fields are; what has no place yet, such as an option that was not given, gets one.
-            They are merged as `merge` does it: with another name, a component loses the options of the former.
-        where: where they come from, for errors.
-
-    Raises:
-        SpecError: if a path leads nowhere, with the nearest that leads somewhere, or a value is wrong.
+    They are merged as `merge` does it: with another name, a component loses the options of the former. ``where`` they
+    come from is for the error: `SpecError` if a path leads nowhere, with the nearest one, or a value is wrong.
     """
     tree = spec.to_mapping()
     for path, value in sorted(_flat(values), key=lambda item: item[0].rpartition(".")[2] != "name"):  # Names first.

@@ -1,7 +1,7 @@
 """The one hook that a plugin implements, in a module that says which contract it was made for.
 
-``GANENC_CONTRACT = (1, 0)`` in that module is read before any of it runs, so that a plugin made for another version of
-the contract is told apart from one that is broken.
+``GANENC_CONTRACT = (1, 0)`` is read before any of it runs, so that a plugin for another version is told apart from a
+broken one.
 """
 
 from __future__ import annotations

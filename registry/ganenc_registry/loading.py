@@ -35,14 +35,8 @@ _FRAMES_PASSED_OVER = (str(Path(__file__).parent), str(Path(pluggy.__file__).par
 
 
 def load(point: importlib.metadata.EntryPoint) -> tuple[Version, list[Contribution]]:
-    """Import a plugin and ask it what it contributes.
-
-    Returns:
-        the version of the contract that it was made for, and its contributions.
-
-    Raises:
-        PluginError: if it was made for another contract, implements no hook, or contributes something else.
-        Exception: whatever its code raises.
+    """Import a plugin: the version of the contract that it was made for, and its contributions. Whatever its code
+    raises passes; `PluginError` if it was made for another contract, implements no hook, or contributes something else.
     """
     if not _REFERENCE.fullmatch(point.value):
         raise PluginError(
@@ -72,11 +66,7 @@ def _ask(plugin: Any, point: importlib.metadata.EntryPoint) -> list[Contribution
 
 
 def _check_contract(declared: Any) -> Version:
-    """Check that what was made for this version of the contract works here.
-
-    Raises:
-        PluginError: if it does not, with what to upgrade.
-    """
+    """The declared version of the contract, if it works here; else a PluginError with what to upgrade."""
     if not (
         isinstance(declared, tuple)
         and len(declared) == 2

@@ -45,10 +45,8 @@ class _Entry:
 
 
 class Registry:
-    """Contributions by kind and name.
-
-    Plugins load one by one: one that fails is kept with its reason in :attr:`plugins` and harms no other.
-    """
+    """Contributions by kind and name. Plugins load one by one: one that fails is kept with its reason in
+    :attr:`plugins` and harms no other."""
 
     def __init__(self) -> None:
         self.plugins: builtins.list[PluginStatus] = []
@@ -71,11 +69,7 @@ class Registry:
                 self.plugins.append(PluginStatus(point.name, owner, "", tuple(contributions), contract))
 
     def add_all(self, contributions: Iterable[Contribution], *, owner: str) -> None:
-        """Add contributions of one owner, all or none.
-
-        Raises:
-            NameTakenError: if a name is taken, naming both owners.
-        """
+        """Add contributions of one owner, all or none; `NameTakenError` if a name is taken, naming both owners."""
         new: dict[tuple[str, str], _Entry] = {}
         for item in contributions:
             key = (item.kind, item.name)
@@ -90,15 +84,10 @@ class Registry:
         self._entries.update(new)
 
     def add_value(self, kind: Kind, name: str, value: Any, *, summary: str = "") -> None:
-        """Add something that is at hand already, such as a class in a script.
+        """Add something at hand, such as a class in a script; the summary is by default the first line of its
+        docstring.
 
         The same place may add it again, as a notebook's cell does that is run twice; what it adds last counts.
-
-        Args:
-            kind: what it is.
-            name: what users call it.
-            value: what :meth:`resolve` gives back.
-            summary: one line for lists; by default the first line of the docstring.
 
         Raises:
             NameTakenError: if another place has taken the name, naming both owners.
@@ -131,20 +120,12 @@ class Registry:
         return self._entry(kind, name).owner
 
     def get(self, kind: Kind, name: str) -> Contribution:
-        """The contribution of that kind and name.
-
-        Raises:
-            UnknownNameError: if there is none, with the nearest name and the known ones.
-        """
+        """What is contributed under that name; `UnknownNameError`, with the nearest and the known ones, if nothing
+        is."""
         return self._entry(kind, name).contribution
 
     def resolve(self, kind: Kind, name: str) -> Any:
-        """Import, once, what is contributed under that name, and return it.
-
-        Raises:
-            UnknownNameError: if there is none of that name.
-            PluginError: if it cannot be imported.
-        """
+        """Import, once, what has that name; `UnknownNameError` if nothing has, `PluginError` if that fails."""
         entry = self._entry(kind, name)
         if not entry.resolved:
             entry.value, entry.resolved = entry.contribution.resolve(), True
@@ -182,10 +163,8 @@ def _of_process() -> Registry:
 
 
 def registry() -> Registry:
-    """The registry of this process, with the installed plugins discovered on first use.
-
-    A plugin may ask for it, or register something, while it is itself being discovered.
-    """
+    """The registry of this process, with the installed plugins discovered on first use. A plugin may ask for it, or
+    register something, while it is itself being discovered."""
     with _LOCK:
         made = _of_process()
         if not made.discovered:

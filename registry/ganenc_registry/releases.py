@@ -18,10 +18,8 @@ class ReleaseTable:
 
         RELEASES = ReleaseTable(f"{__name__}:RELEASES", {"my-gan-faces": ("Faces, 256x256; CC BY 4.0", _faces)})
 
-    Args:
-        target: where the table itself is imported from: ``package.module:ATTRIBUTE``.
-        rows: a one-line summary and a function that builds the release, by the model's name. Names consist of
-            lower-case letters, digits and dashes.
+    ``target`` is where the table itself is imported from; ``rows`` hold a one-line summary and a function that builds
+    the release, by the model's name in lower-case letters, digits and dashes.
     """
 
     def __init__(self, target: str, rows: Mapping[str, tuple[str, Callable[[], Release]]]) -> None:

@@ -21,9 +21,7 @@ _DYNAMIC_CALLS = {"globals", "setattr", "vars", "exec"}
 
 def fault_of(target: str) -> str:
     """Why ``package.module:attribute`` cannot be imported, as far as the source tells; empty if nothing speaks against.
-
-    What a module does while it runs cannot be told from its source, so importing may still fail.
-    """
+    What a module does while it runs cannot be told from its source, so importing may still fail."""
     module, _, attribute = target.partition(":")
     if _find(module) is None:
         return f"there is no module {module}"
@@ -77,11 +75,7 @@ def _find(module: str) -> ModuleSpec | None:
 
 
 def _source(module: str) -> str | None:
-    """The source of a module; None where there is none.
-
-    Raises:
-        ValueError: if it cannot be read or decoded.
-    """
+    """The source of a module; None where there is none. ValueError if it cannot be read or decoded."""
     found = _find(module)
     read = getattr(found and found.loader, "get_source", None)
     try:
@@ -100,11 +94,7 @@ def _stub(module: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _names(source: str | None) -> frozenset[str]:
-    """The names that a module binds when it runs; ``*`` where it may bind others.
-
-    Raises:
-        SyntaxError: if the source is not Python.
-    """
+    """The names that a module binds when it runs; ``*`` where it may bind others. SyntaxError if it is not Python."""
     return frozenset("*" if source is None else _bound(ast.parse(source)))
 
 

@@ -208,8 +208,7 @@ def _torch_runner(path: Path) -> Runner:
 
 
 def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> dict[str, Any]:
-    """How far what the file gives lies from what the network gives, at most, for each output; at most `PARITY` of its
-    range."""
+    """How far a file's outputs are from the network's at most, by name; ExportError beyond `PARITY` of their range."""
     largest = {port.name: {"difference": 0.0, "of_range": 0.0} for port in graph.outputs}
     for n in batches:
         given = graph.draw(n)

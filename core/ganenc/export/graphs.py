@@ -29,8 +29,8 @@ _SEED = 0x6578706F
 
 @dataclass(frozen=True)
 class Port:
-    """One tensor of a graph, in or out: its name (a part has its own), the shape of one sample, and facts as plain
-    data."""
+    """One tensor into or out of a graph: its name (a layout's part has its own), one sample's shape, and plain
+    facts."""
 
     name: str
     shape: tuple[int, ...]

@@ -23,19 +23,11 @@ _TEMPORARY = re.compile(rf"\..{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to, and put the file in place when the block ends.
+    """Give a temporary path beside ``path``, with its suffix, to write to; the file is put in place when the block
+    ends.
 
-    The folder is made if it is missing. The temporary name keeps the suffix of ``path``, for writers that look at it.
-    If the block raises, ``path`` stays as it was and the temporary file goes.
-
-    Args:
-        path: the file to write.
-
-    Yields:
-        the path to write to.
-
-    Raises:
-        GanencError: if the folder cannot be made, or the file cannot be put in place.
+    The folder is made if it is missing. If the block raises, ``path`` stays as it was and the temporary file goes.
+    `GanencError` if the folder cannot be made, or the file cannot be put in place.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
@@ -58,16 +50,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def drop_leftovers(folder: str | Path) -> list[Path]:
-    """Delete the temporary files that writes to a folder left when their process was killed.
-
-    Only for a folder that nothing else writes to meanwhile, whose temporary file would go, too.
-
-    Args:
-        folder: whose own files are looked at; it need not be there.
-
-    Returns:
-        what was deleted.
-    """
+    """Delete, and return, the temporary files that writes to a folder left when their process was killed. Only for a
+    folder, there or not, that nothing else writes to meanwhile: its temporary file would go, too."""
     folder = Path(folder)
     left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []
     for path in left:
@@ -77,11 +61,7 @@ def drop_leftovers(folder: str | Path) -> list[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically.
-
-    Raises:
-        GanencError: if the file cannot be written.
-    """
+    """Write ``data`` to ``path`` atomically; `GanencError` if that cannot be done."""
     with atomic_path(path) as temporary:
         try:
             temporary.write_bytes(data)
@@ -90,24 +70,14 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically, in UTF-8, with line ends as they are.
-
-    What UTF-8 lacks, of names of files that are not in it, is written as JSON escapes it, such as ``\\udcff``.
-
-    Raises:
-        GanencError: if the file cannot be written.
-    """
+    """Write ``text`` to ``path`` atomically, in UTF-8, with line ends as they are. What UTF-8 lacks, of names of files
+    that are not in it, is written as JSON escapes it, such as ``\\udcff``."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, data: object) -> None:
-    """Write ``data`` to ``path`` atomically, as indented JSON.
-
-    Numbers that JSON does not have (NaN and the infinities) become ``null``, so that any reader can open the file.
-
-    Raises:
-        GanencError: if the file cannot be written.
-    """
+    """Write ``data`` to ``path`` atomically, as indented JSON. Numbers that JSON does not have (NaN and the infinities)
+    become ``null``, so that any reader can open the file."""
     write_text(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

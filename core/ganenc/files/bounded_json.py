@@ -15,16 +15,8 @@ LARGEST = 1 << 24
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds.
-
-    Args:
-        path: the file.
-        remedy: what to do where it holds none: the end of the error's sentence.
-
-    Raises:
-        CheckpointError: it is larger than `LARGEST`, or it is not JSON.
-        OSError: it cannot be read.
-    """
+    """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is larger than `LARGEST` or not JSON;
+    `OSError` if it cannot be read."""
     if path.stat().st_size > LARGEST:
         raise CheckpointError(f"{path}: it is far too large for JSON that comes with weights; {remedy}.")
     try:

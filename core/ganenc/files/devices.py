@@ -16,11 +16,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_device(name: str) -> str:
-    """The name of a device that is there: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-
-    Raises:
-        DeviceError: if it is not.
-    """
+    """The name of a device that is there: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; `DeviceError` if it is not."""
     import torch
 
     kind, _, index = name.partition(":")

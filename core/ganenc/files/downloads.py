@@ -1,7 +1,5 @@
 """Fetches a published file: goes on where it was cut off, checks what came, and puts it in place only when whole.
-
-Imports no torch. Not in paper.
-"""
+Imports no torch. Not in paper."""
 
 from __future__ import annotations
 
@@ -56,18 +54,14 @@ def download(
 
     What has come so far is kept in ``path`` with ``.part`` added. After an interruption the transfer goes on there, in
     this call or a later one, if the site can send the rest of the very same file; otherwise it starts again. Two
-    processes that want the same file take turns, and the second finds it done.
+    processes that want the same file take turns, and the second finds it done. `DownloadError` has the reason, as one
+    clause without a full stop.
 
     Args:
-        url: where the file is published.
-        path: where it goes; folders are made.
         size: its bytes, if they are known.
         checksum: the name of a hash, a colon, and the file's digest or the start of it, if they are known.
         on_progress: called as the bytes come in.
         on_wait: called once if another process is fetching the same file.
-
-    Raises:
-        DownloadError: with the reason, as one clause without a full stop.
     """
     if path.is_file():
         return
@@ -141,10 +135,8 @@ def _fetch(url: str, path: Path, size: int | None, checksum: str | None, on_prog
 
 
 def _transfer(url: str, part: _Part, size: int | None, on_progress: OnProgress | None) -> None:
-    """Add to the part what it lacks; its first bytes are asked for anew if the site cannot go on where it ends.
-
-    Of more than the ``size`` that is known nothing is taken: the disk would fill up for a file that is thrown away.
-    """
+    """Add to the part what it lacks; its first bytes are asked for anew if the site cannot go on where it ends. Nothing
+    is taken beyond a known ``size``: the disk would fill up for a file that is thrown away."""
     have, tag = part.held()
     headers = {"Accept-Encoding": "identity", "User-Agent": "ganenc"}
     if have:

@@ -15,11 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """While it is entered, SIGINT and SIGTERM only leave a note, so that a run can save first.
-
-    A second signal acts as it would without this. Outside the main thread, where signals cannot be caught, nothing is
-    changed.
-    """
+    """While it is entered, SIGINT and SIGTERM only leave a note, so that a run can save first; a second signal acts as
+    ever. Outside the main thread, where signals cannot be caught, nothing is changed."""
 
     def __init__(self) -> None:
         self.asked = False

@@ -23,15 +23,9 @@ class Processes:
     """Which of how many processes this one is, and what they say to each other.
 
     Each holds the whole encoder and works on its part of every batch; the gradients are summed, so all take the same
-    step. A process alone says nothing and pays nothing.
-
-    Args:
-        device: of the run: with several processes ``cuda`` becomes the one of this process.
-        patience: how long one waits for the others before it gives them up, in seconds; by default torch's half hour
-            or less.
-
-    Raises:
-        DeviceError: if several processes cannot share the device.
+    step. A process alone says nothing and pays nothing. With several, the ``device`` ``cuda`` becomes the one of this
+    process, and ``patience`` is for how many seconds one waits for the others before it gives them up (by default
+    torch's half hour or less); `DeviceError` if they cannot share the device.
     """
 
     def __init__(self, device: str = "cpu", *, patience: float | None = None) -> None:

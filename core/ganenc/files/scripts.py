@@ -13,14 +13,7 @@ __all__ = ["import_script"]
 
 
 def import_script(script: str) -> None:
-    """Import a script, so that what it registers is known.
-
-    Args:
-        script: the path of a ``.py`` file, or the name of a module.
-
-    Raises:
-        PluginError: if it cannot be imported.
-    """
+    """Import a ``.py`` file, by path, or a module, by name, for what it registers; `PluginError` if that fails."""
     try:
         if not script.endswith(".py"):
             importlib.import_module(script)

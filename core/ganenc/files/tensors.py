@@ -19,11 +19,7 @@ __all__ = ["load_state", "load_tensors", "save_state", "save_tensors"]
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write named tensors and what is said of them, atomically.
-
-    Raises:
-        GanencError: if the file cannot be written.
-    """
+    """Write named tensors and what is said of them, atomically; `GanencError` if that cannot be done."""
     # Cloned, as the format refuses tensors that share memory.
     own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
     write_bytes(path, save(own, dict(metadata)))
@@ -38,18 +34,10 @@ def load_tensors(
     remedy: str = "",
     device: str | torch.device = "cpu",
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """What `save_tensors` wrote: the metadata, and the tensors by name.
+    """What `save_tensors` wrote: the metadata, and the tensors by name, on the device.
 
-    Args:
-        path: the file.
-        what: it holds, in words, for errors.
-        form: what its metadata have to call its ``format``; anything if empty.
-        error: what is raised.
-        remedy: what to do about a file that cannot be read.
-        device: where the tensors go.
-
-    Raises:
-        GanencError: if the file is not there, is damaged, or holds something else.
+    ``form`` is what the metadata have to call its ``format``; anything if empty. ``error`` is raised if the file is not
+    there, is damaged or holds something else; in it, ``what`` says what it holds and ``remedy`` what to do about it.
     """
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
@@ -64,11 +52,8 @@ def load_tensors(
 
 
 def save_state(path: str | Path, state: Any) -> None:
-    """Write nested dicts, lists, tensors and plain values, atomically. Tuples come back as lists.
-
-    Raises:
-        TypeError: if something else is in the state, or a key of a dict is neither a string nor an integer.
-        GanencError: if the file cannot be written.
+    """Write nested dicts, lists, tensors and plain values, atomically. Tuples come back as lists. `TypeError` if
+    something else is in the state, or a key is neither a string nor an integer; `GanencError` if it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     outline = json.dumps(_outline(state, "", tensors))
@@ -76,11 +61,7 @@ def save_state(path: str | Path, state: Any) -> None:
 
 
 def load_state(path: str | Path) -> Any:
-    """Read what ``save_state`` wrote; tensors come back on the CPU.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, or something else.
-    """
+    """Read what `save_state` wrote, to the CPU; `CheckpointError` if it is missing, damaged, or something else."""
     metadata, tensors = load_tensors(path, "training state", form="ganenc-state")
     try:
         return _restored(json.loads(metadata["skeleton"]), tensors)

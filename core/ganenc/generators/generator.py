@@ -148,13 +148,13 @@ class Generator(nn.Module, ABC):
         return check_labels(given, self.spec.classes, count, of=self.spec.family).to(self.device)
 
     def label_rows(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => rows (N, classes), in the dtype of the weights."""
+        """Labels, int64 (N,) or rows (N, classes) => rows in the dtype of the weights; `LatentsError` for others."""
         found = check_labels(labels, self.spec.classes, of=self.spec.family)
         return (F.one_hot(found, self.spec.classes) if found.ndim == 1 else found).to(self.dtype)
 
     def label_numbers(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => int64 (N,), for networks that look labels up in a table;
-        `LatentsError` if a row has not a single 1."""
+        `LatentsError` for others, or if a row has not a single 1."""
         rows = self.label_rows(labels)
         numbers = rows.argmax(1)
         if not torch.equal(F.one_hot(numbers, self.spec.classes).to(rows), rows):
@@ -216,8 +216,7 @@ class Generator(nn.Module, ABC):
     def sample(
         self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
-        """Draw latents of n samples, from the place ``first`` in the stream ``seed``; `LatentsError` if labels do not
-        fit.
+        """Draw latents of n samples, from the place ``first`` in the stream ``seed``; `LatentsError` for wrong labels.
 
         Args:
             labels: one each or one for all; drawn where they matter and are not given.

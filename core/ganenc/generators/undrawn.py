@@ -91,8 +91,7 @@ def undrawn(build: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module its whole state by name: by reference where it has no values yet (`undrawn`), else by copying into
-    its own."""
+    """Give a module its whole state by name: by reference where it has no values yet, else by copying into its own."""
     state = module.state_dict()
     if not any(tensor.is_meta for tensor in state.values()):
         module.load_state_dict(dict(tensors))

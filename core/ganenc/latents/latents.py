@@ -85,7 +85,8 @@ class Latents:
     def __getitem__(self, key: int | slice | Tensor | Sequence[int]) -> Latents: ...
 
     def __getitem__(self, key: str | int | slice | Tensor | Sequence[int]) -> Tensor | Latents:
-        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents."""
+        """By a name, the tensor of a part; by a number, a slice or several numbers, these samples as latents.
+        `LatentsError` if there is no such part or sample."""
         if not isinstance(key, str):
             return self.select(key)
         try:
@@ -160,7 +161,8 @@ class Latents:
 
     @classmethod
     def cat(cls, many: Iterable[Latents]) -> Latents:
-        """Stack the samples of several latents of one layout and space; of their info, what all share goes along."""
+        """Stack the samples of several latents of one layout and space; of their info, what all share goes along.
+        `LatentsError` if there are none, or they cannot be combined."""
         items = list(many)
         if not items:
             raise LatentsError("There are no latents to stack.")
@@ -171,8 +173,8 @@ class Latents:
         return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
-        """Write a safetensors file atomically: tensors, layout, space, and the hash of the model (by default what they
-        know of it)."""
+        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the one they
+        know)."""
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
         if self.info:
             metadata["info"] = json.dumps(self.info)

@@ -1,7 +1,5 @@
-"""The Frechet distance between two sets of images: FID, or the same on the features of another backbone.
-
-Heusel et al., 2017; the paper reports it in Tables 2 to 5. It compares sets, not pairs: one number for all images.
-"""
+"""The Frechet distance between two sets of images, one number for all: FID, or on the features of another backbone.
+Heusel et al., 2017; paper, Tables 2 to 5."""
 
 from __future__ import annotations
 
@@ -93,18 +91,11 @@ class Frechet(FID):
 
 
 def gaussian_distance(x: Tensor, y: Tensor) -> float:
-    """The Frechet distance between the Gaussians that have the means and covariances of two sets of vectors.
+    """The Frechet distance, 0 or more, between the Gaussians that have the means and covariances of vectors (N, D) and
+    (M, D), at least 2 each: |m - n|^2 + tr(S) + tr(T) - 2 tr((S T)^(1/2)) (Dowson and Landau, 1982), in float64.
 
-    |m - n|^2 + tr(S) + tr(T) - 2 tr((S T)^(1/2)) (Dowson and Landau, 1982), in float64. With S = X^T X for the centred
-    vectors X over the root of N - 1, the roots of the eigenvalues of S T are the singular values of X Y^T: no root of a
-    matrix is taken, and none of a negative number, however few the vectors are.
-
-    Args:
-        x: vectors (N, D), N at least 2.
-        y: vectors (M, D), M at least 2.
-
-    Returns:
-        the distance, 0 or more.
+    With S = X^T X for the centred vectors X over the root of N - 1, the roots of the eigenvalues of S T are the
+    singular values of X Y^T: no root of a matrix is taken, and none of a negative number, however few the vectors are.
     """
     x, y = x.double(), y.double()
     between = (x.mean(0) - y.mean(0)).square().sum()

@@ -41,9 +41,7 @@ class Baseline:
     Attributes:
         psnr: mean PSNR of the images and their reconstructions, in dB.
         mean_psnr: PSNR of the images and the generator's mean image: what no encoder at all would reach.
-        count: how many images.
-        image: one of the images, (C, H, W).
-        reconstruction: its reconstruction.
+        image, reconstruction: one of the ``count`` images and its reconstruction, (C, H, W).
         mean_image: the generator's mean image (C, H, W).
         values: the PSNR of each image and its reconstruction, where they are known.
     """
@@ -65,14 +63,8 @@ class Baseline:
 
 @dataclass(frozen=True)
 class DomainCheck:
-    """A baseline, beside the same pass on the photo.
-
-    Attributes:
-        baseline: the encoder on generated images.
-        photo_psnr: PSNR of the photo and one pass of the encoder, in dB.
-        photo_mean_psnr: PSNR of the photo and the generator's mean image.
-        aligned: PSNR of one pass on the same photo under other alignments, in dB, by their names.
-    """
+    """A baseline, beside the PSNR in dB of the photo with one pass of the encoder, with the generator's mean image,
+    and, by name, of one pass on the same photo under other alignments."""
 
     baseline: Baseline
     photo_psnr: float
@@ -114,14 +106,8 @@ class Verdict:
 
 @torch.no_grad()
 def measure_baseline(generator: Generator, encoder: Encoder, *, count: int = 16, seed: int = 0) -> Baseline:
-    """Encode images that the generator makes, once each, and rebuild them.
-
-    Args:
-        generator: the generator, frozen.
-        encoder: its encoder, as it is before any photo.
-        count: how many images, drawn with ``seed``.
-        seed: the stream of draws; a run that trains draws from other places of it.
-    """
+    """Encode ``count`` images that the generator makes, once each, and rebuild them; the encoder is as it is before any
+    photo, and a run that trains draws from other places of the stream ``seed``."""
     mean = generator.synthesize(generator.center())
     value_range = generator.spec.value_range
     values: list[float] = []
@@ -140,14 +126,8 @@ def measure_baseline(generator: Generator, encoder: Encoder, *, count: int = 16,
 
 @torch.no_grad()
 def one_pass(images: Tensor, generator: Generator, encoder: Encoder, *, labels: Tensor | None = None) -> Tensor:
-    """Images (N, C, H, W) => what one pass of the encoder, as it is, makes of them.
-
-    Args:
-        images: in the generator's range, on its device.
-        generator: the generator.
-        encoder: its encoder; it comes back in the mode it was in.
-        labels: of the images, where they matter.
-    """
+    """Images (N, C, H, W), in the generator's range and on its device => what one pass of the encoder, as it is, makes
+    of them. The encoder comes back in the mode it was in."""
     was_training = encoder.training
     encoder.eval()
     try:
@@ -158,12 +138,7 @@ def one_pass(images: Tensor, generator: Generator, encoder: Encoder, *, labels: 
 
 
 def domain_warning(check: DomainCheck, photo: str) -> str:
-    """One sentence about a photo that is unlike what the generator makes, with the figures; empty for any other.
-
-    Args:
-        check: the encoder's one pass on generated images and on the photo.
-        photo: its name.
-    """
+    """One sentence, with the figures, about a photo that is unlike what the generator makes; empty for any other."""
     if not check.far:
         return ""
     hint, below = check.hint, check.deviations
@@ -178,12 +153,7 @@ def domain_warning(check: DomainCheck, photo: str) -> str:
 
 
 def judge(check: DomainCheck, final_psnr: float) -> Verdict:
-    """Say whether the photo or the encoder is at fault.
-
-    Args:
-        check: the encoder's one pass on generated images and on the photo.
-        final_psnr: PSNR of the photo and the reconstruction that the report is about.
-    """
+    """Say whether the photo or the encoder is at fault for ``final_psnr``, of the reconstruction that is reported."""
     made, photo = check.baseline.psnr, check.photo_psnr
     reached = _reached(check, final_psnr)
     if check.weak:

@@ -19,10 +19,8 @@ __all__ = ["Evaluation", "Measured", "Scores", "default_metrics", "evaluate", "m
 
 
 def default_metrics() -> list[str]:
-    """The metrics of the paper's tables: ``psnr``, ``ssim``, ``lpips`` and a Frechet distance.
-
-    It is ``fid`` where the weights of Inception are on disk, otherwise ``frechet``, on the backbone.
-    """
+    """The metrics of the paper's tables: ``psnr``, ``ssim``, ``lpips`` and a Frechet distance: ``fid`` where the
+    weights of Inception are on disk, otherwise ``frechet``, on the backbone."""
     return ["psnr", "ssim", "lpips", "fid" if has_inception() else "frechet"]
 
 
@@ -36,11 +34,8 @@ class Scores:
     """Of every fold all metrics: their mean over its images, or the one number. One fold if there are none."""
 
     def table(self) -> dict[str, tuple[float, float | None]]:
-        """Mean and standard deviation (of the sample) of every metric.
-
-        Over folds where there are some, as in the paper's Table 2, otherwise over images; one number for all images
-        has no deviation.
-        """
+        """Mean and standard deviation (of the sample) of every metric: over folds where there are some, as in the
+        paper's Table 2, otherwise over images; one number for all images has no deviation."""
         if len(self.folds) > 1:
             return {name: mean_std([fold[name] for fold in self.folds]) for name in self.folds[0]}
         (whole,) = self.folds
@@ -123,14 +118,11 @@ def evaluate(
     mean_image: Tensor,
     folds: Sequence[Sequence[int]] | None = None,
 ) -> Evaluation:
-    """Take metrics of what was made of N targets.
+    """Take metrics, as `build_metrics` gives them, of what was made of targets (N, C, H, W), and of the generator's
+    ``mean_image`` (1, C, H, W) in its place; ``folds`` as for `score`.
 
-    Args:
-        targets: (N, C, H, W).
-        made: by how the labels came: what was made of the targets (N, C, H, W), the seconds of each, and the labels.
-        metrics: as `build_metrics` gives them.
-        mean_image: the generator's, (1, C, H, W), which is compared with every target, too.
-        folds: see `score`.
+    ``made`` holds, by how the labels came, what was made of the targets (N, C, H, W), each one's seconds, and the
+    labels.
     """
     ways = {
         way: Measured(
@@ -154,18 +146,11 @@ def score(
     region: Tensor | None = None,
     folds: Sequence[Sequence[int]] | None = None,
 ) -> Scores:
-    """Take metrics of N images.
+    """Take metrics, by the names to report them under, of targets and what came of them, both (N, C, H, W).
 
-    Args:
-        a: the targets (N, C, H, W).
-        b: what came of them, (N, C, H, W).
-        metrics: by the names to report them under, as `build_metrics` gives them.
-        region: bool (N, 1, H, W), the pixels that count; all of them by default.
-        folds: the places of the images in each fold, as `split_folds` gives them; by default all are one.
-
-    Raises:
-        ImageError: if there are no images, or they are none that a metric takes.
-        PluginError: if a metric is not of the contract.
+    Only the pixels of ``region``, bool (N, 1, H, W), count; all by default. ``folds`` are the places of the images in
+    each fold, as `split_folds` gives them; by default all are one. `ImageError` if there are no images, or none that a
+    metric takes; `PluginError` if a metric is not of the contract.
     """
     if not len(a) or a.shape != b.shape:
         raise ImageError(
@@ -187,20 +172,8 @@ def score(
 
 
 def split_folds(count: int, folds: int, *, seed: int = 0, least: int = 1) -> list[list[int]]:
-    """Images at random => folds of one size, or of two that differ by 1 (paper, section 4.1).
-
-    Args:
-        count: how many images there are.
-        folds: how many folds.
-        seed: of the draw.
-        least: how many images each fold has to have, for metrics that take no fewer.
-
-    Returns:
-        the places of the images of every fold, from 0, each once.
-
-    Raises:
-        SpecError: if there are fewer images than folds, or fewer than 2 folds, or a fold is too small.
-    """
+    """The places of ``count`` images, from 0, at random in folds of one size, or of two that differ by 1 (paper,
+    section 4.1). `SpecError` if there are fewer than 2 folds, or one would have fewer than ``least`` images."""
     if not 2 <= folds <= count:
         raise SpecError(f"{count} images do not go into {folds} folds; take 2 folds or more, and {count} at most.")
     if count < least * folds:

@@ -53,25 +53,14 @@ class Metric(Component, ABC):
 
     @abstractmethod
     def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> Sequence[float] | float:
-        """Take it of images (N, C, H, W) on the context's device: N numbers, at most `CHUNK`, or one for two sets.
-
-        Args:
-            a: the targets.
-            b: what came of them, of the same shape.
-            region: bool (N, 1, H, W), the pixels that count, none of them empty; None for all.
-        """
+        """Take it of targets ``a`` and what came of them, ``b``, both (N, C, H, W) on the context's device: N numbers,
+        N at most `CHUNK`, or one for two sets. ``region``, bool (N, 1, H, W), holds the pixels that count, never none;
+        None for all."""
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor, *, region: Tensor | None = None) -> list[float] | float:
-        """Take it.
-
-        Args:
-            a: the targets (N, C, H, W).
-            b: what came of them, of the same shape; sets may differ in N.
-            region: bool (N, 1, H, W), the pixels that count; all of them by default.
-
-        Returns:
-            N numbers, or one for the sets.
+        """Take it of targets ``a`` (N, C, H, W) and what came of them, ``b``, of the same shape (sets may differ in N):
+        N numbers, or one for the sets. ``region``, bool (N, 1, H, W), holds the pixels that count; all by default.
 
         Raises:
             ImageError: if the images are too few or their shapes differ, a region is empty, or it takes none.
@@ -144,10 +133,8 @@ def build_metrics(
 ) -> dict[str, Metric]:
     """Metrics by the names to report their numbers under: ``psnr``, or with the backbone's ``lpips-vgg16``.
 
-    Args:
-        choices: names; or by a name of one's own what is written in a spec: a name, or ``{name, options}``, where the
-            name may be left out that is its own.
-        context: value range, device and backbone; without a backbone the metrics that need one are left out.
+    ``choices`` are names; or by a name of one's own what is written in a spec: a name, or ``{name, options}``, where
+    the name may be left out that is its own. Without a backbone in the context, metrics that need one are left out.
 
     Raises:
         UnknownNameError: if nothing of a name is registered.

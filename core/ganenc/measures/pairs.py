@@ -106,11 +106,7 @@ class LPIPS(Metric):
 
 
 def psnr(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
-    """`PSNR` in dB of images (N, C, H, W) in that range, image by image.
-
-    Raises:
-        ImageError: if the shapes differ or are no batches of images.
-    """
+    """`PSNR` in dB of images (N, C, H, W) in that range, image by image; `ImageError` if their shapes do not fit."""
     found = PSNR(context=Context(value_range=value_range, device=str(a.device)))(a, b)
     assert isinstance(found, list)
     return found

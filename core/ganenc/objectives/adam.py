@@ -16,8 +16,8 @@ __all__ = ["make_adam", "restore_adam", "schedule"]
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Adam:
-    """Adam, in its fused form where the device has one: the same numbers to rounding. The paper's ``betas`` are (0,
-    0.99) (section 4.1)."""
+    """Adam, fused where the device has that: the same to rounding. The paper's ``betas`` are (0, 0.99) (section
+    4.1)."""
     given = list(parameters)
     try:
         return torch.optim.Adam(given, lr=rate, betas=betas, fused=True)
@@ -50,8 +50,7 @@ def schedule(
     """torch's scheduler for a training of so many steps, to be stepped after the optimiser: the rate rises over
     ``warmup`` steps, then falls to 0 along half a cosine, or stays.
 
-    The full rate, times ``factor``, is the optimiser's, at its start or after its state was restored; ``done`` steps
-    are behind.
+    The full rate, times ``factor``, is the optimiser's, at its start or after its state was restored ``done`` steps on.
     """
 
     def share(step: int) -> float:

@@ -124,13 +124,12 @@ class Objective(nn.Module):
         latents: Latents | Mapping[str, Tensor] | None = None,
         latents_reference: Latents | Mapping[str, Tensor] | None = None,
     ) -> ObjectiveResult:
-        """Compare reconstructions (N, C, H, W) with the targets that `prepare` returned ``reference`` for, in the same
-        order.
+        """Compare reconstructions (N, C, H, W) with the targets of ``reference``, which `prepare` returned, in order.
 
         Without ``latents``, those of the reconstruction, the latent loss is left out. ``latents_reference`` is what
         they are compared with: the true latents of a synthesized image, or on a photo those of the reconstruction
-        encoded again. The gradient goes to both. `SpecError` if the numbers of images differ, or a loss does not give
-        one number a sample.
+        encoded again. The gradient goes to both. `SpecError` if the numbers of images differ, or a loss gives not one a
+        sample.
         """
         if len(reconstruction) != len(reference):
             raise SpecError(f"{len(reconstruction)} reconstructions cannot be compared with {len(reference)} targets.")

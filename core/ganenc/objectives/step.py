@@ -78,8 +78,7 @@ class EncoderStep:
 
     def __call__(self, batch: Batch, reference: Reference | None = None) -> StepOutcome:
         """The loss of a batch: images, with their true latents where known; ``reference`` is what ``objective.prepare``
-        gave for them, if at hand. `LatentsError` if no image gradient is wanted and there are no true latents to learn
-        from."""
+        gave for them, if at hand. `LatentsError` if no image gradient is wanted and no true latents are known."""
         latents = self._encoded(batch.images, batch.labels)
         truth = None if batch.latents is None else self.generator.complete(batch.latents)
         if not self.image_gradient:

@@ -28,11 +28,7 @@ class Spec(BaseModel):
     )
 
     def __init__(self, /, **fields: Any) -> None:
-        """Build a spec from its fields.
-
-        Raises:
-            SpecError: as `from_mapping`.
-        """
+        """Build a spec from its fields; `SpecError` as for `from_mapping`."""
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -43,16 +39,8 @@ class Spec(BaseModel):
 
     @classmethod
     def from_mapping(cls: type[S], data: Mapping[str, Any], *, where: str = "", at: str = "") -> S:
-        """Validate plain data.
-
-        Args:
-            data: fields by name, as JSON or YAML gives them.
-            where: the file or place that the data came from, for the error.
-            at: the path of these fields in a larger spec, for the error.
-
-        Raises:
-            SpecError: naming each wrong field by its path, the allowed values, and the nearest right spelling.
-        """
+        """Validate fields by name, as JSON or YAML gives them, from a file or place ``where``; ``at`` is their path in
+        a larger spec. `SpecError` names each wrong field by its path, the allowed values, and the nearest spelling."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -95,11 +83,7 @@ class Spec(BaseModel):
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a JSON or YAML file that holds one mapping.
-
-    Raises:
-        SpecError: if the file is missing, is neither JSON nor YAML, or holds something else.
-    """
+    """Read a JSON or YAML file that holds one mapping; `SpecError` if it is missing or holds something else."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")

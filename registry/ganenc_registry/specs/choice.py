@@ -20,15 +20,8 @@ class Choice(Spec):
 
     @classmethod
     def of(cls, named: str | Mapping[str, Any] | Choice, *, at: str = "") -> Choice:
-        """A choice as people write it.
-
-        Args:
-            named: the name, ``{"name": ..., "options": {...}}``, or a choice.
-            at: its path, for the error.
-
-        Raises:
-            SpecError: if it is none of these.
-        """
+        """What people write: a name, ``{"name": ..., "options": {...}}``, or a choice; else `SpecError`, with the path
+        ``at``."""
         return (
             named
             if isinstance(named, Choice)

@@ -152,18 +152,12 @@ class EncoderSpec(Spec):
 
     @classmethod
     def mirror(cls, generator: GeneratorSpec, **overrides: Any) -> EncoderSpec:
-        """The encoder that mirrors a generator (Tables 9 and 10, carried on to any size and layout).
+        """The encoder that mirrors a generator (Tables 9 and 10, carried on to any size and layout); ``overrides`` are
+        fields of the encoder's spec, taken as given.
 
         There are floor(log2(min(H, W) / 4)) + 1 blocks, at least one. Each halves, and has two convolutions, the second
         of which doubles the channels; the last has one and does neither. Channels start at min(16384 / resolution, the
         generator's there, stop) and stop at min(512, the generator's widest layer).
-
-        Args:
-            generator: what to mirror.
-            overrides: any field of the encoder's spec, taken as given.
-
-        Raises:
-            SpecError: if an override is no field, or does not fit.
         """
         if isinstance(overrides.get("block"), Mapping):  # Its options alone may be given.
             overrides["block"] = {"name": cls.model_fields["block"].default.name, **overrides["block"]}
@@ -197,10 +191,8 @@ class EncoderSpec(Spec):
         return (self.blocks[-1].out_channels, *self.blocks[-1].out_size)
 
     def heads_of(self, part: Styles) -> tuple[int, ...]:
-        """For each layer of ``part`` the style head that it takes, nearest in relative depth.
-
-        There are two heads a block; head 0 is the shallowest, at full resolution, and feeds the layer that comes last.
-        """
+        """For each layer of ``part`` the style head that it takes, nearest in relative depth. There are two heads a
+        block; head 0 is the shallowest, at full resolution, and feeds the layer that comes last."""
         last = 2 * len(self.blocks) - 1
         steps = max(part.layers - 1, 1)
         return tuple(last - math.floor(layer * last / steps + 0.5) for layer in range(part.layers))
@@ -223,10 +215,8 @@ class EncoderSpec(Spec):
         )
 
     def rows(self) -> tuple[Row, ...]:
-        """The encoder as a table: the image's convolution, each block, and what follows the last one.
-
-        Parameters are counted as the ``adaptive`` block has them; their sum is the built encoder's.
-        """
+        """The encoder as a table: the image's convolution, each block, and what follows the last one. Parameters are
+        counted as the ``adaptive`` block has them; their sum is the built encoder's."""
         return encoder_rows(self)
 
 

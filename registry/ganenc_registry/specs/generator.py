@@ -78,11 +78,7 @@ class GeneratorSpec(Spec):
         return [part.name for part in self.layout if isinstance(part, Setting) and part.holds == "truncation"]
 
     def part(self, name: str) -> Part:
-        """The part of the layout with that name.
-
-        Raises:
-            SpecError: if the layout has none.
-        """
+        """The part of the layout with that name; `SpecError` if there is none."""
         for part in self.layout:
             if part.name == name:
                 return part

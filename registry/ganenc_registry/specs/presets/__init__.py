@@ -36,21 +36,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = _Presets()
 
 
 def preset_text(name: str) -> str:
-    """The file of a preset: the fields that it gives, with what they are.
-
-    Raises:
-        SpecError: if there is no such preset.
-    """
+    """The file of a preset: the fields that it gives, with what they are; `SpecError` if there is no such preset."""
     _known(name)
     return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def preset(name: str, **fields: Any) -> RunSpec:
-    """The run of that name, with some fields given anew (mappings are merged, field by field).
-
-    Raises:
-        SpecError: if there is no such preset, or a field is wrong.
-    """
+    """The run of that name, with some fields given anew (mappings are merged, field by field); `SpecError` if there is
+    no such preset, or a field is wrong."""
     _known(name)
     return RunSpec.from_mapping(merge(PRESETS[name], fields), where=f"the preset {name}")
 
@@ -61,10 +54,8 @@ def _known(name: str) -> None:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the fields of ``over``; where both hold a mapping, these are merged.
-
-    In a component a text stands for its ``name`` and a number for its ``weight``; another name takes other options.
-    """
+    """``base`` with the fields of ``over``; where both hold a mapping, these are merged. In a component a text stands
+    for its ``name`` and a number for its ``weight``; another name takes other options."""
     merged = dict(base)
     for key, value in over.items():
         mine = merged.get(key)
