@@ -130,6 +130,16 @@ def test_a_metric_of_ones_own(run: Run, tmp_path: Path) -> None:
 
 
 @needs_hands
+def test_an_inverter_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("custom_inverter.py")
+    (one, _), (other, settings) = (
+        (float(text), line) for line in printed.splitlines() for text in re.findall(r"([\d.]+) dB", line)
+    )
+    assert "{'name': 'pulled', 'options': {'tries': 5}}" in settings, printed
+    assert other > one - 0.5, "of what is tried one pass is the first; the objective is no PSNR"
+
+
+@needs_hands
 def test_a_photo_inverted(run: Run, tmp_path: Path) -> None:
     run("invert_photo.py")
     generator = ganenc.load_generator("stylegan2-hands64")
