@@ -120,8 +120,7 @@ class Registry:
         return self._entry(kind, name).owner
 
     def get(self, kind: Kind, name: str) -> Contribution:
-        """What is contributed under that name; `UnknownNameError`, with the nearest and the known ones, if nothing
-        is."""
+        """What is contributed under that name; `UnknownNameError`, with the nearest and the known ones, if nothing."""
         return self._entry(kind, name).contribution
 
     def resolve(self, kind: Kind, name: str) -> Any:

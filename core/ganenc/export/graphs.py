@@ -29,8 +29,7 @@ _SEED = 0x6578706F
 
 @dataclass(frozen=True)
 class Port:
-    """One tensor into or out of a graph: its name (a layout's part has its own), one sample's shape, and plain
-    facts."""
+    """One tensor into or out of a graph: its name (a layout's part has its own), one sample's shape, plain facts."""
 
     name: str
     shape: tuple[int, ...]

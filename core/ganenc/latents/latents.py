@@ -173,8 +173,7 @@ class Latents:
         return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
-        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the one they
-        know)."""
+        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one)."""
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
         if self.info:
             metadata["info"] = json.dumps(self.info)

@@ -16,8 +16,7 @@ __all__ = ["make_adam", "restore_adam", "schedule"]
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Adam:
-    """Adam, fused where the device has that: the same to rounding. The paper's ``betas`` are (0, 0.99) (section
-    4.1)."""
+    """Adam, fused where the device has that: the same to rounding. The paper has ``betas`` (0, 0.99) (section 4.1)."""
     given = list(parameters)
     try:
         return torch.optim.Adam(given, lr=rate, betas=betas, fused=True)
