@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
+from ganenc.measures.evaluation import mean_std
 from ganenc.measures.pairs import psnr
 
 __all__ = ["HELD_OUT", "Baseline", "DomainCheck", "Verdict", "domain_warning", "judge", "measure_baseline", "one_pass"]
@@ -57,8 +57,7 @@ class Baseline:
     @property
     def deviation(self) -> float:
         """The standard deviation of the values, in dB; 0 where there are not two."""
-        finite = [value for value in self.values if math.isfinite(value)]
-        return statistics.stdev(finite) if len(finite) > 1 else 0.0
+        return mean_std(self.values)[1]
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ def measure_baseline(generator: Generator, encoder: Encoder, *, count: int = 16,
         values += psnr(images, rebuilt, value_range=value_range)
         mean_values += psnr(images, mean.expand_as(images), value_range=value_range)
         kept = kept or [images[0].cpu(), rebuilt[0].cpu()]
-    return Baseline(_mean(values), _mean(mean_values), count, kept[0], kept[1], mean[0].cpu(), tuple(values))
+    own, base = mean_std(values)[0], mean_std(mean_values)[0]
+    return Baseline(own, base, count, kept[0], kept[1], mean[0].cpu(), tuple(values))
 
 
 @torch.no_grad()
@@ -202,8 +202,3 @@ def _reached(check: DomainCheck, final_psnr: float) -> str:
         return "The method added nothing to that pass."
     word = "raised" if final_psnr > check.photo_psnr else "lowered"
     return f"The method {word} the photo from {check.photo_psnr:.1f} to {final_psnr:.1f} dB."
-
-
-def _mean(values: list[float]) -> float:
-    finite = [value for value in values if value != float("inf")]
-    return sum(finite) / len(finite) if finite else float("inf")

@@ -36,9 +36,7 @@ def crossval(
 ) -> Scores:
     """Split photos at random into folds; for each, fine-tune on the others and rebuild it in one pass (section 4.1).
 
-    Gives the metrics of every photo and fold; ``table()`` is their mean and deviation over folds. Called again with the
-    same photos, spec and folder it resumes. A SpecError says that there are too few photos for the folds, a
-    TrainingError that there are neither one label for each photo nor one for all.
+    Called again with the same photos, spec and folder it resumes where it was interrupted.
 
     Args:
         generator: frozen here.
@@ -47,8 +45,12 @@ def crossval(
         folder: where a run's folder goes for every fold, ``fold-00`` and on.
         folds: how many folds; the paper has 10.
         encoder: what every fold starts from, left as it is; by default what the spec says.
-        labels: int64 (M,) or (1,), or rows (M, classes) or (1, classes), where they matter.
+        labels: one each or one for all, where they matter.
         metrics: as `ganenc.measures.build_metrics` gives them; by default PSNR and SSIM.
+
+    Raises:
+        SpecError: if there are too few photos for the folds.
+        TrainingError: if there are neither one label for each photo nor one for all.
     """
     if metrics is None:
         context = Context(value_range=generator.spec.value_range, device=str(generator.device))
