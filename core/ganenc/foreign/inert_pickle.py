@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickletools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import IO, Any, Protocol, TypeVar, cast
 
 from ganenc_registry.errors import CheckpointError
@@ -42,13 +43,11 @@ class PickleDamaged(PickleRefused):
     """A file was cut short or changed on its way."""
 
 
+@dataclass(eq=False, slots=True)
 class Name:
     """A global name found in a pickle, ``module.attribute``; never resolved to the thing it names."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
+    text: str
 
 
 class Buildable:
@@ -61,14 +60,12 @@ class Buildable:
         raise PickleRefused("it sets the state of something that has none")
 
 
+@dataclass(eq=False, slots=True)
 class Record(Buildable):
     """An object of a foreign class, kept as inert data: the name of its class and its state."""
 
-    __slots__ = ("name", "state")
-
-    def __init__(self, name: str, state: Any = None) -> None:
-        self.name = name
-        self.state = state
+    name: str
+    state: Any = None
 
     def build(self, state: Any) -> None:
         """Keep the state as it is."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import Self
 
 from ganenc.foreign.inert_pickle import Buildable, Name, PickleRefused, Record, read_pickle
 from ganenc.foreign.plain_makers import Budget, never_called
@@ -89,8 +90,8 @@ class NumpyArray(Buildable):
         shape, dtype, fortran, raw = state[-4:]
         self.fill(shape, dtype, bool(fortran), raw)
 
-    def fill(self, shape: Any, dtype: Any, fortran: bool, raw: Any) -> None:
-        """Take the raw bytes of the numbers; raises `PickleRefused` when shape, dtype and bytes disagree."""
+    def fill(self, shape: Any, dtype: Any, fortran: bool, raw: Any) -> Self:
+        """Itself, with the raw bytes of its numbers; raises `PickleRefused` when shape, dtype and bytes disagree."""
         raw = raw.encode("latin1") if isinstance(raw, str) else raw
         if not isinstance(raw, _BYTES) or not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
             raise PickleRefused("it holds an array of objects where numbers belong")
@@ -103,6 +104,7 @@ class NumpyArray(Buildable):
         self._budget.spend(len(raw))
         self._fortran, self._raw, self._tensor = fortran, raw, None
         self.shape = tuple(map(int, shape))
+        return self
 
     @property
     def nbytes(self) -> int:
@@ -178,8 +180,10 @@ def _makers(budget: Budget) -> dict[str, Callable[..., Any]]:
     }
     for package in ("numpy.core", "numpy._core"):
         makers[f"{package}.multiarray._reconstruct"] = lambda *_: NumpyArray(budget)
-        makers[f"{package}.multiarray.scalar"] = functools.partial(_scalar, budget)
-        makers[f"{package}.numeric._frombuffer"] = functools.partial(_from_buffer, budget)
+        makers[f"{package}.multiarray.scalar"] = lambda dtype, raw: NumpyArray(budget).fill((), dtype, False, raw)
+        makers[f"{package}.numeric._frombuffer"] = lambda raw, dtype, shape, order="C": NumpyArray(budget).fill(
+            shape, dtype, order == "F", raw
+        )
     for package in ("builtins", "__builtin__"):
         makers[f"{package}.frozenset"] = lambda items=(): frozenset(budget.entries(items))
         makers[f"{package}.bytes"] = _no_bytes
@@ -219,18 +223,6 @@ def _no_bytes(*arguments: Any) -> bytes:
     if arguments:
         raise PickleRefused("it builds bytes in a way that such files do not need")
     return b""
-
-
-def _scalar(budget: Budget, dtype: Any, raw: Any) -> NumpyArray:
-    array = NumpyArray(budget)
-    array.fill((), dtype, False, raw)
-    return array
-
-
-def _from_buffer(budget: Budget, raw: Any, dtype: Any, shape: Any, order: Any = "C") -> NumpyArray:
-    array = NumpyArray(budget)
-    array.fill(shape, dtype, order == "F", raw)
-    return array
 
 
 def _reconstructor(name: Any, *_: Any) -> Network:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ganenc.foreign.inert_pickle import Buildable, Name, PickleRefused, PickleSource, read_pickle
+from ganenc.foreign.inert_pickle import Name, PickleRefused, PickleSource, Record, read_pickle
 from ganenc.foreign.plain_makers import SLACK, Budget, never_called
 
 __all__ = ["Vetting", "check_view"]
@@ -45,23 +46,17 @@ def check_view(count: int, offset: Any, size: Any, stride: Any) -> int:
     return elements
 
 
+@dataclass(eq=False, slots=True)
 class _Storage:
     """The numbers of a tensor, which lie elsewhere in the file."""
 
-    __slots__ = ("nbytes", "width")
-
-    def __init__(self, nbytes: int, width: int) -> None:
-        self.nbytes = nbytes
-        self.width = width
+    nbytes: int
+    width: int
 
 
-class _Opaque(Buildable):
+def _opaque(*_: Any) -> Record:
     """A tensor, a device or a set of options: something whose content does not matter here."""
-
-    __slots__ = ()
-
-    def build(self, state: Any) -> None:
-        """Let any state pass."""
+    return Record("opaque")
 
 
 class Vetting:
@@ -92,7 +87,7 @@ class Vetting:
             "torch._utils._rebuild_parameter_with_state",
         )  # fmt: skip
         return {
-            **dict.fromkeys(opaque, lambda *_: _Opaque()),
+            **dict.fromkeys(opaque, _opaque),
             **dict.fromkeys((*_storage_widths(), *_dtype_widths()), never_called),
             **dict.fromkeys(("builtins.complex", "__builtin__.complex"), lambda *_: 0),
             **budget.makers(),
@@ -127,17 +122,17 @@ class Vetting:
             raise PickleRefused("it describes the numbers of a tensor in a way that is malformed")
         return _Storage(view[2] * width, width)
 
-    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any, width: int | None = None) -> _Opaque:
+    def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any, width: int | None = None) -> Record:
         if not isinstance(storage, _Storage):
             raise PickleRefused("it describes a tensor that is malformed")
         width = width or storage.width
         if check_view(storage.nbytes // width, offset, size, stride) * width > self._limit:
             raise PickleRefused("it describes tensors larger than the file itself")
-        return _Opaque()
+        return _opaque()
 
     def _tensor_of_dtype(
         self, storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
-    ) -> _Opaque:
+    ) -> Record:
         width = _dtype_widths().get(dtype.text) if isinstance(dtype, Name) else None
         if width is None:
             raise PickleRefused("it describes a tensor that is malformed")
