@@ -37,6 +37,8 @@ ORDER = (
     "editing", "training", "export", "report", "model", "jobs", "testing", "scaffold", "cli",
 )  # fmt: skip
 """The rooms of the core. Each imports only from those before it."""
+NAMED_IN_SIGNATURES = {("generators", "foreign")}
+"""What a contract takes or holds of a room below it, named for type checkers alone."""
 STILL_DEEP = (
     "tests/broken/", "tests/core/cli/test_edit.py", "tests/core/measures/test_distances.py", "tests/core/testing/",
     "tests/core/objectives/test_backbones.py", "tests/core/training/test_data.py",
@@ -125,8 +127,11 @@ def faces(modules: dict[str, Path]) -> dict[tuple[str, str], str]:
     return found
 
 
-def edges() -> dict[str, set[str]]:
-    """The modules of ours that each imports while it runs, inside functions too; names of faces lead to their homes."""
+def edges(*, typing: bool = False) -> dict[str, set[str]]:
+    """The modules of ours that each imports while it runs, inside functions too, or for type checkers as well.
+
+    Names of faces lead to the modules that they come from.
+    """
     modules = sources()
     homes = faces(modules)
     found: dict[str, set[str]] = {}
@@ -136,7 +141,7 @@ def edges() -> dict[str, set[str]]:
             for name in one.names or ("",):
                 inside = f"{one.module}.{name}"
                 target = homes.get((one.module, name), inside if inside in modules else one.module)
-                if one.runs and target in modules:
+                if (one.runs or typing) and target in modules:
                     found[module].add(target)
     return found
 
@@ -174,9 +179,11 @@ def room(module: str) -> str:
     return steps[1] if steps[0] == "ganenc" and len(steps) > 1 and steps[1] in ORDER else ""
 
 
-def test_a_room_imports_only_from_rooms_above_it() -> None:
-    pairs = {(room(module), room(target)) for module, targets in edges().items() for target in targets}
-    assert not {(own, other) for own, other in pairs if own and other and ORDER.index(own) < ORDER.index(other)}
+@pytest.mark.parametrize("typing", [False, True], ids=["running", "typing"])
+def test_a_room_imports_only_from_rooms_above_it(typing: bool) -> None:
+    pairs = {(room(module), room(target)) for module, targets in edges(typing=typing).items() for target in targets}
+    wrong = {(own, other) for own, other in pairs if own and other and ORDER.index(own) < ORDER.index(other)}
+    assert wrong <= (NAMED_IN_SIGNATURES if typing else set())
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:
