@@ -32,6 +32,7 @@ MAP_TAKES = "z, *, labels=None, truncation=1.0, truncation_layers=None"
 SYNTHESIZE_TAKES = 'latents, *, noise="const"'
 _HELD = "_held_to_contract"
 _SEED = 0
+_LOCK = threading.RLock()
 
 
 def hold(family: type[Generator]) -> None:
@@ -95,8 +96,8 @@ def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
         if labels is not None:
             self.need_classes()
             options["labels"] = labels
-        if _traced():
-            return _as_latents(self.spec, own(self, z, **options))
+        if torch.compiler.is_compiling():  # Nothing but the family's own code is to be seen.
+            return _conditioned(self, _as_latents(self.spec, own(self, z, **options)), labels)
         z = z.to(self.device, self.dtype)
         with as_declared(own, _told(self.spec, "map", MAP_TAKES, options)):
             made, _ = _repeatable(self, "map", lambda: own(self, z, **options), _SEED)
@@ -113,7 +114,7 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
         options = {"noise": noise} if declared and not (plain and noise == "const") else {}
         if not declared and not plain:
             raise LatentsError(f"{self.spec.family} takes no noise maps; give 'const', 'random' or a seed.")
-        if _traced():
+        if torch.compiler.is_compiling():
             images: Tensor = own(self, latents, **options)
             return images
         device, dtype = self.device, self.dtype
@@ -184,46 +185,29 @@ def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed
     place = (method, generator.training)
     if generator._draws.get(place) is False:
         return call(), False
-    with _Seeded(seed, generator.device) as random:
+    with _seeded(seed, generator.device) as moved:
         made = call()
-        generator._draws[place] = generator._draws.get(place, False) or random.moved()
+        generator._draws[place] = generator._draws.get(place, False) or moved()
     return made, generator._draws[place]
 
 
-class _Seeded:
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
     """While it lasts, torch draws from a seed, on the CPU and on a device; afterwards it goes on where it was. The
-    streams belong to the process, so one thread at a time seeds them."""
-
-    _lock = threading.RLock()
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self._seed, self._streams = seed % 2**63, [torch.default_generator]
-        if device.type == "cuda":
-            self._streams.append(torch.cuda.default_generators[device.index or 0])
-        elif device.type == "mps":
-            self._streams.append(torch.mps._get_default_mps_generator())
-
-    def __enter__(self) -> _Seeded:
-        self._lock.acquire()
-        self._before = [stream.get_state() for stream in self._streams]
-        for stream in self._streams:
-            stream.manual_seed(self._seed)
-        self._start = [stream.get_state() for stream in self._streams]
-        return self
-
-    def moved(self) -> bool:
-        """Whether anything has been drawn since."""
-        return not all(torch.equal(stream.get_state(), start) for stream, start in zip(self._streams, self._start))
-
-    def __exit__(self, *_: object) -> None:
-        for stream, state in zip(self._streams, self._before):
-            stream.set_state(state)
-        self._lock.release()
-
-
-def _traced() -> bool:
-    """Whether torch compiles or exports what runs: then nothing but the family's own code is to be seen."""
-    return torch.compiler.is_compiling()
+    streams belong to the process, so one thread at a time seeds them. Yields what tells whether any was drawn since."""
+    streams = [torch.default_generator]
+    if device.type == "cuda":
+        streams.append(torch.cuda.default_generators[device.index or 0])
+    elif device.type == "mps":
+        streams.append(torch.mps._get_default_mps_generator())
+    with _LOCK:
+        before = [stream.get_state() for stream in streams]
+        start = [stream.manual_seed(seed % 2**63).get_state() for stream in streams]
+        try:
+            yield lambda: not all(torch.equal(stream.get_state(), state) for stream, state in zip(streams, start))
+        finally:
+            for stream, state in zip(streams, before):
+                stream.set_state(state)
 
 
 def _checked(generator: Generator, made: Any, latents: Latents) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from ganenc.generators.contract import check_truncation, evaluating, hold
+from ganenc.generators.contract import evaluating, hold
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_normal, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
@@ -51,7 +51,6 @@ class Generator(nn.Module, ABC):
     """
 
     spec: GeneratorSpec
-    """What this generator takes in and gives out."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -108,25 +107,17 @@ class Generator(nn.Module, ABC):
             LatentsError: if labels are missing where they matter, or given where there are no classes; if there are
                 styles, or the vectors do not take all of z.
         """
-        if labels is not None:
-            self.need_classes()
-        check_truncation(self.spec, truncation, truncation_layers)
-        spec, tensors = self.spec, dict[str, Tensor]()
+        spec = self.spec
         for part in spec.layout:
             if isinstance(part, Styles):
                 raise LatentsError(f"{spec.family} has styles {part.name!r} but no mapping network to draw them.")
-            if isinstance(part, Condition):
-                if labels is None:
-                    raise LatentsError(f"{spec.family} needs labels: integers (N,) or rows (N, classes).")
-                tensors[part.name] = self.embed(labels)
         lengths = {part.name: part.dim for part in spec.layout if isinstance(part, Vector)}
         if sum(lengths.values()) != spec.prior.dim:
             raise LatentsError(
                 f"z of {spec.family} has {spec.prior.dim} values, its vectors take {lengths or 'none'}: give it a `map`"
                 " that makes them of z, or another prior.dim."
             )
-        tensors |= dict(zip(lengths, z.split(list(lengths.values()), dim=1)))
-        return Latents(spec.layout, tensors)
+        return Latents(spec.layout, dict(zip(lengths, z.split(list(lengths.values()), dim=1))))
 
     def embed(self, labels: Tensor) -> Tensor:
         """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). By default the labels as rows, for a
@@ -175,8 +166,7 @@ class Generator(nn.Module, ABC):
         images that were made under other settings, which an encoder does not predict.
 
         Raises:
-            SpecError: if the layout has no part of that name.
-            LatentsError: if the part is no setting.
+            GanencError: if the layout has no setting of that name.
         """
         wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
         if wrong:
@@ -224,9 +214,8 @@ class Generator(nn.Module, ABC):
         """
         labels = self.draw_labels(n, seed=seed, first=first) if labels is None else self.as_labels(labels, n)
         z = self.draw(n, seed=seed, first=first)
-        if self.spec.truncation == "prior":
-            z = z * truncation
-        latents = self.map(z, labels=labels, truncation=truncation if self.spec.truncation == "styles" else 1.0)
+        of_prior, of_styles = (truncation if self.spec.truncation == what else 1.0 for what in ("prior", "styles"))
+        latents = self.map(z * of_prior, labels=labels, truncation=of_styles)
         return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in self.spec.truncation_settings})
 
     @torch.no_grad()
@@ -280,3 +269,6 @@ class Generator(nn.Module, ABC):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
         """Build the generator that a foreign checkpoint holds; its architecture comes from the shapes found."""
         raise CheckpointError(f"{cls.__name__} reads no foreign files, so it cannot read {checkpoint.path}.")
+
+
+hold(Generator)

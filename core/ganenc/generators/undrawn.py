@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 __all__ = ["fill", "undrawn"]
 
@@ -20,7 +21,6 @@ _DRAWN = {torch.empty, torch.empty_like, torch.rand, torch.rand_like, torch.rand
 _REDRAWN = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_}
 _REDRAWN |= {nn.init.kaiming_normal_, nn.init.kaiming_uniform_}
 _SCALED = {Tensor.__truediv__, Tensor.div, Tensor.__mul__, Tensor.__rmul__, Tensor.mul}
-_DEPTH = 4
 _FEW_CALLS, _CALLS_EACH = 10_000, 1000  # of functions of torch, for each weight, until a network is built
 _FEW_VALUES, _TIMES = 1 << 24, 8  # what it may draw and hold besides its weights, such as filters, and how often
 
@@ -108,15 +108,7 @@ def _lacks_its_state_alone(module: nn.Module) -> bool:
         own = [*held["_parameters"].values(), *held["_buffers"].values()]
         if any(tensor is not None and tensor.is_meta and id(tensor) not in state for tensor in own):
             return False
-        others = (value for key, value in held.items() if key not in ("_parameters", "_buffers", "_modules"))
-        if any(tensor.is_meta for tensor in _tensors(others, _DEPTH)):
+        others = [value for key, value in held.items() if key not in ("_parameters", "_buffers", "_modules")]
+        if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves(others)):
             return False
     return True
-
-
-def _tensors(values: Iterable[Any], depth: int) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif depth and isinstance(value, (list, tuple, set, Mapping)):
-            yield from _tensors(value.values() if isinstance(value, Mapping) else value, depth - 1)
