@@ -24,8 +24,8 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
     ),
     ("loss", "mse", "Mean squared error", "objectives.losses.pixels:MSE"),
     ("loss", "cos", "1 - cosine of the flattened images", "objectives.losses.pixels:COS"),
-    ("loss", "ssim", "1 - structural similarity", "objectives.losses.structure:SSIM"),
-    ("loss", "lpips", "Learned perceptual distance on the chosen backbone", "objectives.losses.perceptual:LPIPS"),
+    ("loss", "ssim", "1 - structural similarity", "objectives.losses.ssim:SSIM"),
+    ("loss", "lpips", "Learned perceptual distance on the chosen backbone", "objectives.losses.lpips:LPIPS"),
     ("backbone", "vgg16", "VGG16 trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Vgg16"),
     ("backbone", "alex", "AlexNet trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Alex"),
     (
@@ -58,9 +58,9 @@ BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
         "metric",
         "fid",
         "Frechet distance of two sets on Inception, where its weights are on disk",
-        "measures.distances:FID",
+        "measures.frechet:FID",
     ),
-    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "measures.distances:Frechet"),
+    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "measures.frechet:Frechet"),
 )
 
 

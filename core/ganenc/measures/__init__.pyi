@@ -1,7 +1,3 @@
-from .distances import FID as FID
-from .distances import Frechet as Frechet
-from .distances import gaussian_distance as gaussian_distance
-from .distances import has_inception as has_inception
 from .domain import HELD_OUT as HELD_OUT
 from .domain import Baseline as Baseline
 from .domain import DomainCheck as DomainCheck
@@ -17,6 +13,10 @@ from .evaluation import evaluate as evaluate
 from .evaluation import mean_std as mean_std
 from .evaluation import score as score
 from .evaluation import split_folds as split_folds
+from .frechet import FID as FID
+from .frechet import Frechet as Frechet
+from .frechet import gaussian_distance as gaussian_distance
+from .frechet import has_inception as has_inception
 from .metric import Metric as Metric
 from .metric import build_metrics as build_metrics
 from .pairs import LPIPS as LPIPS

@@ -12,7 +12,7 @@ import torch
 from ganenc_registry.errors import ImageError, SpecError
 from torch import Tensor
 
-from ganenc.measures.distances import has_inception
+from ganenc.measures.frechet import has_inception
 from ganenc.measures.metric import Metric
 
 __all__ = ["Evaluation", "Measured", "Scores", "default_metrics", "evaluate", "mean_std", "score", "split_folds"]

@@ -31,10 +31,10 @@ from .losses.base import LARGEST as LARGEST
 from .losses.base import Loss as Loss
 from .losses.base import pool as pool
 from .losses.base import precise as precise
-from .losses.perceptual import LPIPS as LPIPS
+from .losses.lpips import LPIPS as LPIPS
 from .losses.pixels import COS as COS
 from .losses.pixels import MSE as MSE
-from .losses.structure import SSIM as SSIM
+from .losses.ssim import SSIM as SSIM
 from .objective import Objective as Objective
 from .objective import ObjectiveResult as ObjectiveResult
 from .objective import Reference as Reference

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.measures import FID, Frechet, gaussian_distance, has_inception
-from ganenc.measures.distances import INCEPTION_URL, _inception
+from ganenc.measures.frechet import INCEPTION_URL, _inception
 from ganenc_registry.components import Context
 from ganenc_registry.errors import CheckpointError, ImageError, WeightsMissingError
 from torch import Tensor
