@@ -23,10 +23,9 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     """Load a generator, frozen.
 
     Args:
-        source: the name of an installed model (``ganenc list model``), whose files are fetched on first use where it is
-            a release; a model folder; any checkpoint that a family recognises; or a model on the Hugging Face Hub,
-            ``user/name`` or ``user/name@revision``. A foreign file that is called like an installed model is named by
-            its path, ``./name``. Of a model that a script registered as a function, what the function makes.
+        source: an installed model (``ganenc list model``), whose files are fetched on first use where it is a release;
+            a model folder; any checkpoint that a family recognises; ``user/name`` or ``user/name@revision`` on the
+            Hugging Face Hub. A foreign file that is called like an installed model is named by its path, ``./name``.
         device: where the weights go.
 
     Raises:
