@@ -17,7 +17,7 @@ from ganenc_registry.errors import ExportError, GanencError, SpecError, nearest
 from torch import Tensor
 
 from ganenc.encoders import Encoder
-from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, Port, has_mapping
+from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, has_mapping
 from ganenc.files import atomic_path, write_json
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, load_model, model_hash, resolve
@@ -116,7 +116,13 @@ def check_export(format: str, batch: int | None = None, opset: int | None = None
         raise SpecError(f"batch: a graph takes 1 sample or more at a time, not {batch}.")
     if opset is not None and format != "onnx":
         raise SpecError("opset: only ONNX files have one; leave it out, or take the format onnx.")
-    _check_installed(format)
+    needs = ["onnx", "onnxscript", "onnxruntime"] if format == "onnx" else []
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(f'Exporting to ONNX takes {", ".join(missing)}: run `pip install "ganenc[export]"`.')
+    version = torch.__version__
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < (2, 6):
+        raise ExportError(f"Exporting takes torch 2.6 or newer, and {version} is installed: `pip install -U torch`.")
 
 
 def _described(graph: Graph, batch: int | None) -> dict[str, Any]:
@@ -199,12 +205,7 @@ def _onnx_runner(graph: Graph, path: Path) -> Runner:
 
 def _torch_runner(path: Path) -> Runner:
     module = torch.export.load(path).module()
-
-    def run(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = module(*tensors)
-        return found
-
-    return run
+    return lambda tensors: module(*tensors)
 
 
 def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> dict[str, Any]:
@@ -218,7 +219,8 @@ def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> di
             raise ExportError(f"The exported {graph.name} fails on {n} samples: {_first_line(error)}.") from error
         for port, ours, theirs in zip(graph.outputs, graph(*given), found, strict=True):
             difference = float((ours.cpu() - theirs.cpu()).abs().max())
-            share = difference / max(_range(port, ours), 1e-12)
+            low, high = port.about.get("value_range", (float(ours.min()), float(ours.max())))
+            share = difference / max(high - low, 1e-12)
             if not share <= PARITY:
                 raise ExportError(
                     f"{path} is not written: its {port.name} of {n} samples differ from the {graph.name}'s by up to"
@@ -227,22 +229,6 @@ def _parity(graph: Graph, run: Runner, batches: Sequence[int], path: Path) -> di
             kept = largest[port.name]
             kept["difference"], kept["of_range"] = max(kept["difference"], difference), max(kept["of_range"], share)
     return {"batches": list(batches), "allowed_of_range": PARITY, "outputs": largest}
-
-
-def _range(port: Port, values: Tensor) -> float:
-    """The width of the range that an output takes: its value range where it has one, otherwise what was found."""
-    low, high = port.about.get("value_range", (float(values.min()), float(values.max())))
-    return float(high - low)
-
-
-def _check_installed(format: str) -> None:
-    needs = ["onnx", "onnxscript", "onnxruntime"] if format == "onnx" else []
-    missing = [name for name in needs if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExportError(f'Exporting to ONNX takes {", ".join(missing)}: run `pip install "ganenc[export]"`.')
-    version = torch.__version__
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < (2, 6):
-        raise ExportError(f"Exporting takes torch 2.6 or newer, and {version} is installed: `pip install -U torch`.")
 
 
 def _reason(error: BaseException) -> str:

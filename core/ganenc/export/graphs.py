@@ -48,12 +48,11 @@ class Graph(nn.Module, ABC):
     ``name`` is what the file is called; ``network``, the generator or encoder inside, is put into eval mode.
     """
 
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-
-    def __init__(self, name: str, network: Generator | Encoder) -> None:
+    def __init__(
+        self, name: str, network: Generator | Encoder, inputs: Sequence[Port], outputs: Sequence[Port]
+    ) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.inputs, self.outputs = name, tuple(inputs), tuple(outputs)
         self.network = network.eval()
 
     @abstractmethod
@@ -80,12 +79,10 @@ class GeneratorGraph(Graph):
     network: Generator
 
     def __init__(self, generator: Generator, *, noise: str = "const") -> None:
-        super().__init__("generator", generator)
+        super().__init__("generator", generator, _ports(generator.spec.layout, generator.dtype), [_images(generator)])
         if noise not in NOISES:
             raise SpecError(f"noise: in a graph it is {' or '.join(NOISES)}, not {noise!r}.")
         self.noise = noise
-        self.inputs = _ports(generator.spec.layout, generator.dtype)
-        self.outputs = (_images(generator),)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Latents, part by part => (images,)."""
@@ -114,15 +111,14 @@ class MappingGraph(Graph):
     network: Generator
 
     def __init__(self, generator: Generator) -> None:
-        super().__init__("mapping", generator)
         spec = generator.spec
         if not has_mapping(spec):
             raise ExportError(f"This {spec.family} takes draws of its prior as they are: it has no mapping to export.")
         about = {"prior": spec.prior.kind, "truncation": spec.truncation}
         prior = Port("prior", (spec.prior.dim,), generator.dtype, about)
-        self.inputs = (prior, _labels(spec.classes)) if spec.classes else (prior,)
-        known = generator.complete(generator.sample(1, seed=_SEED))
-        self.outputs = tuple(port for port in _ports(spec.layout, generator.dtype) if port.name in known)
+        known = generator.eval().complete(generator.sample(1, seed=_SEED))
+        found = [port for port in _ports(spec.layout, generator.dtype) if port.name in known]
+        super().__init__("mapping", generator, [prior, *_labels(spec.classes)], found)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(draws of the prior[, labels]) => latents, part by part."""
@@ -152,10 +148,9 @@ class EncoderGraph(Graph):
     network: Encoder
 
     def __init__(self, encoder: Encoder) -> None:
-        super().__init__("encoder", encoder)
         images = _images(encoder)
-        self.inputs = (images,) if encoder.embedding is None else (images, _labels(encoder.spec.classes))
-        self.outputs = _ports(encoder.spec.parts, images.dtype)
+        labels = [] if encoder.embedding is None else _labels(encoder.spec.classes)
+        super().__init__("encoder", encoder, [images, *labels], _ports(encoder.spec.parts, images.dtype))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """(images[, labels]) => latents, part by part."""
@@ -179,14 +174,14 @@ def has_mapping(spec: GeneratorSpec) -> bool:
     return bool(spec.classes) or any(isinstance(part, Styles | Condition) for part in spec.layout)
 
 
-def _ports(parts: Sequence[Part], dtype: torch.dtype) -> tuple[Port, ...]:
+def _ports(parts: Sequence[Part], dtype: torch.dtype) -> list[Port]:
     """A port for each part of a layout but noise."""
     ports = []
     for part in parts:
         if not isinstance(part, Noise):
             about = {"kind": part.kind, **({"default": part.default} if isinstance(part, Setting) else {})}
             ports.append(Port(part.name, part.shape, dtype, about))
-    return tuple(ports)
+    return ports
 
 
 def _images(network: Generator | Encoder) -> Port:
@@ -195,8 +190,8 @@ def _images(network: Generator | Encoder) -> Port:
     return Port("images", (spec.channels, *spec.size), dtype, {"value_range": list(spec.value_range)})
 
 
-def _labels(classes: int) -> Port:
-    return Port("labels", (), torch.int64, {"classes": classes})
+def _labels(classes: int) -> list[Port]:
+    return [Port("labels", (), torch.int64, {"classes": classes})] if classes else []
 
 
 def _one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
