@@ -6,7 +6,6 @@ from .defaults import EDITABLE as EDITABLE
 from .defaults import default_method as default_method
 from .descent import Best as Best
 from .descent import History as History
-from .descent import cosine_rate as cosine_rate
 from .encode import Encode as Encode
 from .entry import Method as Method
 from .entry import build_inverter as build_inverter

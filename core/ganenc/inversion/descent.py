@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -10,15 +9,16 @@ import torch
 from einops import rearrange
 from ganenc_registry.errors import ImageError
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from ganenc.inversion.inverter import Task
 from ganenc.latents import Latents
-from ganenc.objectives import ObjectiveResult, make_adam
+from ganenc.objectives import ObjectiveResult, make_adam, make_schedule
 
-__all__ = ["Best", "History", "Schedule", "cosine_rate", "descend"]
+__all__ = ["Best", "History", "Schedule", "descend"]
 
 REPORT_EVERY = 10
+WARMUP = 0.05
+"""The part of all steps over which the rate rises, where it falls afterwards."""
 Schedule = Literal["cosine", "constant"]
 
 
@@ -90,11 +90,12 @@ def descend(
     """Adam on ``parameters`` => the latents whose own image loss was lowest, and the history.
 
     ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
-    rate at its height, see `cosine_rate`. ``before`` steps went before and ``after`` follow, for the task, which is
+    rate at its height, see `make_schedule`. ``before`` steps went before and ``after`` follow, for the task, which is
     told of every tenth step and of the last.
     """
     adam = make_adam(parameters, rate, betas)
-    rates = LambdaLR(adam, lambda step: cosine_rate(step, steps) if schedule == "cosine" else 1.0)
+    falls = schedule == "cosine"
+    rates = make_schedule(adam, steps, warmup=max(1.0, WARMUP * steps) if falls else 0.0, falls=falls)
     best, history = Best(), History()
     for step in range(1, steps + 1):
         latents, result, loss = take()
@@ -107,11 +108,3 @@ def descend(
         if task.on_step and (step % REPORT_EVERY == 0 or step == steps):
             task.tell(before + step, before + steps + after, history.latest())
     return best, history
-
-
-def cosine_rate(step: int, steps: int, warmup: float = 0.05) -> float:
-    """The share of the full rate at a step: it rises over the first ``warmup`` of all steps, then falls to 0."""
-    rise = max(1.0, warmup * steps)
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))

@@ -1,6 +1,6 @@
 from .adam import make_adam as make_adam
+from .adam import make_schedule as make_schedule
 from .adam import restore_adam as restore_adam
-from .adam import schedule as schedule
 from .attentions import AT2_MARGIN as AT2_MARGIN
 from .attentions import Attention as Attention
 from .attentions import CenterAttention as CenterAttention

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["make_adam", "restore_adam", "schedule"]
+__all__ = ["make_adam", "make_schedule", "restore_adam"]
 
 
 def make_adam(
@@ -37,7 +37,7 @@ def restore_adam(adam: torch.optim.Optimizer, state: dict[str, Any]) -> None:
                 averages[name] = torch.empty_like(parameter).copy_(value)
 
 
-def schedule(
+def make_schedule(
     optimiser: torch.optim.Optimizer,
     steps: int,
     *,

@@ -19,7 +19,7 @@ from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.files import Interrupts, Processes
 from ganenc.latents import Latents
-from ganenc.objectives import Batch, looks_sheet, restore_adam, schedule
+from ganenc.objectives import Batch, looks_sheet, make_schedule, restore_adam
 from ganenc.training.data import Ahead, Source
 from ganenc.training.expectation import expect
 from ganenc.training.progress import Progress, Window
@@ -111,7 +111,7 @@ class Trainer:
         choice, progress = self.run.optimiser, self.progress
         falls, factor, done = choice.schedule == "cosine", progress.rate_factor, progress.step
         self.schedules = [
-            schedule(one, self.run.steps, warmup=choice.warmup, falls=falls, factor=factor, done=done)
+            make_schedule(one, self.run.steps, warmup=choice.warmup, falls=falls, factor=factor, done=done)
             for one in self.recipe.optimisers.values()
         ]
 

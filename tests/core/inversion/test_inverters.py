@@ -18,7 +18,6 @@ from ganenc.inversion import (
     Inverter,
     Optimize,
     Task,
-    cosine_rate,
     invert,
 )
 from ganenc.latents import Latents
@@ -251,15 +250,6 @@ def test_best_takes_no_loss_that_is_not_finite() -> None:
     hopeless.offer(Latents(layout, {"z": torch.zeros(2, 1)}), torch.tensor([1.0, math.inf]))
     with pytest.raises(ImageError, match="never had a finite loss"):
         _ = hopeless.found
-
-
-def test_the_rate_rises_and_falls_along_a_cosine() -> None:
-    rates = [cosine_rate(step, 200) for step in range(200)]
-    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
-    assert rates[10] == 1.0
-    assert rates[105] == pytest.approx(0.5)
-    assert rates[199] == pytest.approx(math.sin(math.pi / 2 / 190) ** 2)
-    assert cosine_rate(0, 1) == 0.5
 
 
 def test_one_call_checks_what_it_is_given(toy: Any, toy_encoder: Encoder, known: Any) -> None:
