@@ -86,10 +86,8 @@ class Optimize(Inverter):
             raise SpecError("optimize: start 'encoder' needs an encoder; give one, or start at 'center'.")
         start = options.start or ("encoder" if encoder else "center" if styled else "draws")
         start = "draws" if space == "z" and styled else start
-        free = maps if options.free is None else options.free
-        return type(self)(
-            options.model_copy(update={"space": space, "free": tuple(free), "start": start}), self.context
-        )
+        free = tuple(maps if options.free is None else options.free)
+        return type(self)(options.model_copy(update={"space": space, "free": free, "start": start}), self.context)
 
     def _variables(self, task: Task) -> Variables:
         generator, space, free = task.generator, self.options.space, self.options.free

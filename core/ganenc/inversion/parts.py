@@ -68,6 +68,8 @@ class Parts:
             registry().get("backbone", self.backbone)
         self._aligners: dict[str, Aligner] = {}
         self._judges: dict[int, Judge] = {}
+        self._metrics: dict[tuple[str, ...], dict[str, Metric]] = {}
+        self._lacks_backbone = False
 
     def __repr__(self) -> str:
         spec, encoder = self.generator.spec, "with its encoder" if self.encoder else "without encoder"
@@ -156,13 +158,14 @@ class Parts:
     def metric_backbone(self) -> Backbone | None:
         """The backbone for metrics; None where there is none, or its weights cannot be had (if it was chosen, a
         WeightsMissingError)."""
-        if self.backbone == NO_BACKBONE:
+        if self.backbone == NO_BACKBONE or self._lacks_backbone:
             return None
         try:
             return load_backbone(self.backbone, device=self.generator.device)
         except WeightsMissingError as error:
             if self.chosen_backbone is not None:
                 raise
+            self._lacks_backbone = True  # Which is said once.
             warnings.warn(f"LPIPS is left out: {error}", stacklevel=2)
             return None
 
@@ -180,10 +183,13 @@ class Parts:
         """`ganenc.measures.build_metrics` for this generator's images, on this model's backbone; a WeightsMissingError
         if one needs the backbone, that was chosen, and its weights cannot be had."""
         named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
-        some_need_it = len(build_metrics(named)) < len(named)
-        backbone = self.metric_backbone() if some_need_it else None
-        load = None if backbone is None else lambda: backbone
-        return build_metrics(named, replace(self.context, load_backbone=load))
+        key = () if any(named.values()) else tuple(named)
+        if key not in self._metrics or not key:
+            some_need_it = len(build_metrics(named)) < len(named)
+            backbone = self.metric_backbone() if some_need_it else None
+            load = None if backbone is None else lambda: backbone
+            self._metrics[key] = build_metrics(named, replace(self.context, load_backbone=load))
+        return dict(self._metrics[key])
 
     def inverter(self, method: Method | Inverter | None = None) -> Inverter:
         """A method with its options, by default the best there is; an UnknownNameError if there is no such method, a

@@ -209,15 +209,8 @@ class Direction:
         try:
             facts, info = json.loads(metadata["facts"]), json.loads(metadata["info"])
             known = {name: facts[name] for name in ("scale", "intercept", "layers")}
-            direction = cls(
-                str(facts["name"]),
-                read_layout(metadata, path),
-                tensors,
-                space=metadata["space"],
-                model=metadata["model"],
-                info=info,
-                **known,
-            )
+            known |= {"space": metadata["space"], "model": metadata["model"], "info": info}
+            direction = cls(str(facts["name"]), read_layout(metadata, path), tensors, **known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise LatentsError(f"The direction {path} cannot be read ({reason}); the file is damaged.") from None
