@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from ganenc.foreign import Checkpoint
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
@@ -64,7 +65,8 @@ class BigGAN(Generator):
         """Latents => images (N, C, H, W) in [-1, 1]. There is no noise, so any choice of it gives the same."""
         condition = torch.cat([latents["z"], latents["c"]], dim=1).to(self.dtype)
         rows = None if self.training else self._rows(latents, condition.shape[0])
-        x = self.first(condition).unflatten(1, (*self.base, -1)).permute(0, 3, 1, 2)
+        height, width = self.base
+        x = rearrange(self.first(condition), "n (h w c) -> n c h w", h=height, w=width)
         for place, block in enumerate(self.blocks):
             if self.attention is not None and place == self.options.attention:
                 x = self.attention(x)

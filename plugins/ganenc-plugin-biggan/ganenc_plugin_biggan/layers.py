@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -99,7 +100,8 @@ class BatchNorm(nn.Module):
             assert rows is not None, "running statistics are picked by truncation"
             gain = gain * (rows.pick(self.running_vars) + self.eps).rsqrt()
             shift = shift - gain * rows.pick(self.running_means)
-        return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None])
+        gain, shift = (rearrange(one, "n c -> n c 1 1") for one in (gain, shift))
+        return torch.addcmul(shift, x, gain)
 
     def _normalise_and_gather(self, x: Tensor) -> Tensor:
         mean, var = torch.zeros_like(self.running_means[0]), torch.zeros_like(self.running_vars[0])
@@ -165,13 +167,12 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) => (N, C, H, W)."""
-        queries = self.query(x).flatten(2)
-        keys = F.max_pool2d(self.key(x), 2).flatten(2)
-        values = F.max_pool2d(self.value(x), 2).flatten(2)
-        attention = torch.bmm(queries.transpose(1, 2), keys).softmax(dim=-1)
-        found = torch.bmm(values, attention.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return torch.addcmul(x, self.gamma, self.out(found))
+        """(N, C, H, W) => (N, C, H, W): x + gamma out(softmax(queries keys) values)."""
+        queries = rearrange(self.query(x), "n c h w -> n (h w) c")
+        keys = rearrange(F.max_pool2d(self.key(x), 2), "n c h w -> n c (h w)")
+        values = rearrange(F.max_pool2d(self.value(x), 2), "n c h w -> n (h w) c")
+        found = (queries @ keys).softmax(dim=-1) @ values
+        return torch.addcmul(x, self.gamma, self.out(rearrange(found, "n (h w) c -> n c h w", h=x.shape[2])))
 
 
 def _repeat(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import itertools
 import math
 
 import torch
+from einops import rearrange, reduce, repeat
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,8 +98,7 @@ class Discriminator(nn.Module):
 
     def _spread(self, x: Tensor) -> Tensor:
         """The standard deviation over a group of images, as one more map (N, 1, H, W) (Karras et al., 2018)."""
-        n, c, h, w = x.shape
-        group = math.gcd(n, self.group)
-        grouped = x.reshape(group, -1, c, h, w)
-        spread = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
-        return spread.repeat(group).reshape(n, 1, 1, 1).expand(n, 1, h, w)
+        group = math.gcd(len(x), self.group)
+        variance = rearrange(x, "(group m) c h w -> group m c h w", group=group).var(0, unbiased=False)
+        spread = reduce((variance + 1e-8).sqrt(), "m c h w -> m", "mean")
+        return repeat(spread, "m -> (group m) 1 h w", group=group, h=x.shape[2], w=x.shape[3])

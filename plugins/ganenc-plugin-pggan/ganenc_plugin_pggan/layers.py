@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from ganenc.encoders import Conv, conv_doubled
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,8 +31,9 @@ class FirstLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) => (N, outputs, *size)."""
-        x = F.linear(x, self.weight * self.scale).unflatten(1, self.shape)
-        return x + self.bias.to(x.dtype)[:, None, None]
+        _, height, width = self.shape
+        x = rearrange(F.linear(x, self.weight * self.scale), "n (c h w) -> n c h w", h=height, w=width)
+        return x + rearrange(self.bias.to(x.dtype), "c -> c 1 1")
 
 
 class UpConv(Conv):

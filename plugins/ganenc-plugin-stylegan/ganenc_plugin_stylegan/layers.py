@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from ganenc.encoders import autocasts, leaky_gradient, row_parts
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -104,12 +105,12 @@ def modulated_conv(
     demodulation = None
     if demodulate:
         demodulation = _demodulation(styles, _energy(weight))
-    x = x * styles[:, :, None, None].to(dtype)
+    x = x * rearrange(styles, "n i -> n i 1 1").to(dtype)
     if up is None:
         x = F.conv2d(x, weight.to(dtype), padding=weight.shape[-1] // 2)
     else:
         x = _conv_up(x, weight.to(dtype), up)
-    return x if demodulation is None else x * demodulation[:, :, None, None].to(dtype)
+    return x if demodulation is None else x * rearrange(demodulation, "n o -> n o 1 1").to(dtype)
 
 
 def modulated_sum(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
@@ -125,11 +126,12 @@ def modulated_sum(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
     Returns:
         (N, out, H, W).
     """
-    modulated = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)
+    modulated = (rearrange(weight, "o i 1 1 -> o i") * rearrange(styles, "n i -> n 1 i")).to(x.dtype)
+    height = x.shape[2]
     if x.is_contiguous(memory_format=torch.channels_last):
-        out = x.permute(0, 2, 3, 1).flatten(1, 2) @ modulated.mT
-        return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-    return (modulated @ x.flatten(2)).unflatten(2, x.shape[2:])
+        out = rearrange(x, "n i h w -> n (h w) i") @ modulated.mT
+        return rearrange(out, "n (h w) o -> n o h w", h=height)
+    return rearrange(modulated @ rearrange(x, "n i h w -> n i (h w)"), "n o (h w) -> n o h w", h=height)
 
 
 def _demodulation(styles: Tensor, energy: Tensor) -> Tensor:
@@ -203,8 +205,8 @@ def _frozen_layer(
     if fold:
         y = _convolve(x, _modulate(weight, styles, gain), up, bias * SQRT2)
     else:
-        y = _convolve(x * styles[:, :, None, None], weight, up)
-    factor, shift = gain[:, :, None, None], (bias * SQRT2)[:, None, None]
+        y = _convolve(x * rearrange(styles, "n i -> n i 1 1"), weight, up)
+    factor, shift = rearrange(gain, "n o -> n o 1 1"), rearrange(bias * SQRT2, "o -> o 1 1")
     for rows, *maps in row_parts(y, *_given(noise)):
         if not fold:
             rows.mul_(factor).add_(shift)
@@ -252,7 +254,7 @@ class _StyledConv(torch.autograd.Function):
         else:
             to_scaled = _gradient(before, x, weight, up)
             to_styles = _dot(x, to_scaled)
-            to_x = to_scaled * styles[:, :, None, None]
+            to_x = to_scaled * rearrange(styles, "n i -> n i 1 1")
         return to_x, to_styles + through_energy, None, None, None, None, None
 
 
@@ -278,7 +280,7 @@ def _before_activation(
             along = along - (rows.flatten(2) @ one.flatten(2).mT).squeeze(2) * SQRT2
         sums.append(along)
         if gain is not None:
-            factor = gain[:, :, None, None]
+            factor = rearrange(gain, "n o -> n o 1 1")
             rows = rows * factor if whole else rows.mul_(factor)
         befores.append(rows)
     return out[0] if out else befores[0], torch.stack(sums).sum(0)
@@ -305,7 +307,7 @@ def _divisible(styles: Tensor) -> Tensor:
 
 def _modulate(weight: Tensor, styles: Tensor, gain: Tensor) -> Tensor:
     """The weight (out, in, k, k) of one sample: styles (1, in), factors of the outputs (1, out)."""
-    return weight * (gain.t() * _divisible(styles))[:, :, None, None]
+    return weight * rearrange(gain.t() * _divisible(styles), "o i -> o i 1 1")
 
 
 def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, bias: Tensor | None = None) -> Tensor:
@@ -341,9 +343,9 @@ def _transposed(weight: Tensor) -> Tensor:
     """
     if not weight.is_contiguous(memory_format=torch.channels_last) or weight.device.type != "cpu":
         return weight.transpose(0, 1)
-    outputs, inputs, *size = weight.shape
-    turned = weight.permute(0, 2, 3, 1).reshape(outputs, -1).t().contiguous()
-    return turned.view(*size, inputs, outputs).permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+    turned = rearrange(weight, "o i h w -> (h w i) o").contiguous()
+    size = weight.shape[2]
+    return rearrange(turned, "(h w i) o -> i o h w", h=size, w=size).contiguous(memory_format=torch.channels_last)
 
 
 def _filtered(x: Tensor, kernel: Tensor, padding: int, bias: Tensor | None = None) -> Tensor:
@@ -372,7 +374,7 @@ def adaptive_instance_norm(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tenso
         eps: added to the variance.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    scale, shift = style[:, :, None, None].to(dtype).chunk(2, dim=1)
+    scale, shift = rearrange(style.to(dtype), "n (two c) -> two n c 1 1", two=2)
     centred = x.to(dtype) - x.mean(dim=(2, 3), keepdim=True, dtype=dtype)
     deviation = torch.linalg.vector_norm(centred, dim=(2, 3), keepdim=True) / math.sqrt(x.shape[2] * x.shape[3])
     return torch.addcmul(shift, centred, (scale + 1) * (deviation.square() + eps).rsqrt()).to(x.dtype)

@@ -6,6 +6,7 @@ import itertools
 from abc import abstractmethod
 
 import torch
+from einops import repeat
 from ganenc.encoders import normalise_second_moment
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
@@ -88,7 +89,7 @@ class StyleBased(Generator):
     ) -> Latents:
         """z (N, z_dim) => styles w (N, layers, dim), pulled towards the mean by ``truncation``."""
         w = self.mapping(z.to(self.dtype), self._rows(labels, z.shape[0]))
-        w = w[:, None].expand(-1, self._styles.layers, -1)
+        w = repeat(w, "n dim -> n layers dim", layers=self._styles.layers)
         if truncation != 1:
             pulled = torch.lerp(self._mean(), w, truncation)
             layers = self._styles.layers if truncation_layers is None else truncation_layers
