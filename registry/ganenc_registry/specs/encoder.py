@@ -13,7 +13,7 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.generator import GeneratorSpec
-from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, Vector, check_layout, encoded
+from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, ValueRange, Vector, check_layout, encoded
 from ganenc_registry.specs.rows import Row, encoder_rows
 
 __all__ = ["BlockShape", "BlockSpec", "EncoderSpec"]
@@ -70,7 +70,7 @@ class EncoderSpec(Spec):
 
     size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of the images, in pixels")
     channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
-    value_range: tuple[float, float] = Field((-1.0, 1.0), description="the values of black and white")
+    value_range: ValueRange = Field((-1.0, 1.0), description="the values of black and white")
     layout: Layout = Field(description="the generator's layout; all its parts but settings and noise are predicted")
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
@@ -118,13 +118,6 @@ class EncoderSpec(Spec):
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
             return float(value)
         raise ValueError("it takes 'sum', or the share of the convolutions, above 0 and at most 1")
-
-    @field_validator("value_range")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not value[0] < value[1]:
-            raise ValueError("the value of black must be below the value of white")
-        return value
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.specs.base import Spec
-from ganenc_registry.specs.layout import Layout, Part, Setting, check_layout
+from ganenc_registry.specs.layout import Layout, Part, Setting, ValueRange, check_layout
 
 __all__ = ["CONTRACT", "GeneratorSpec", "Prior"]
 
@@ -34,7 +34,7 @@ class GeneratorSpec(Spec):
         description="height and width of the images, in pixels; one number where they are square"
     )
     channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
-    value_range: tuple[float, float] = Field((-1.0, 1.0), description="the values of black and white")
+    value_range: ValueRange = Field((-1.0, 1.0), description="the values of black and white")
     prior: Prior
     layout: Layout = Field(description="the parts that `synthesize` takes")
     classes: int = Field(0, ge=0, description="number of labels; 0 where labels do not matter")
@@ -50,13 +50,6 @@ class GeneratorSpec(Spec):
     @classmethod
     def _square(cls, value: Any) -> Any:
         return (value, value) if isinstance(value, int) else value
-
-    @field_validator("value_range")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not value[0] < value[1]:
-            raise ValueError("the value of black must be below the value of white")
-        return value
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

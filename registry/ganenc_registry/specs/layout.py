@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from ganenc_registry.specs.base import Spec
 
@@ -17,6 +17,7 @@ __all__ = [
     "Part",
     "Setting",
     "Styles",
+    "ValueRange",
     "Vector",
     "check_layout",
     "encoded",
@@ -24,62 +25,55 @@ __all__ = [
 ]
 
 
-class Styles(Spec):
+class _Shaped(Spec):
+    axes: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return tuple(getattr(self, axis) for axis in self.axes)
+
+
+class Styles(_Shaped):
     """Layer-wise vectors, stored as W+: a tensor (N, layers, dim)."""
 
+    axes: ClassVar = ("layers", "dim")
     kind: Literal["styles"] = "styles"
     name: str = "w"
     layers: PositiveInt = Field(description="how many layers take a vector")
     dim: PositiveInt = Field(description="length of each vector")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        return (self.layers, self.dim)
 
-
-class Vector(Spec):
+class Vector(_Shaped):
     """One vector a sample: a tensor (N, dim)."""
 
+    axes: ClassVar = ("dim",)
     kind: Literal["vector"] = "vector"
     name: str = "z"
     dim: PositiveInt = Field(description="length of the vector")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        return (self.dim,)
 
-
-class Map(Spec):
+class Map(_Shaped):
     """A feature map, such as a generator's learned constant: a tensor (N, channels, height, width)."""
 
+    axes: ClassVar = ("channels", "height", "width")
     kind: Literal["map"] = "map"
     name: str = "const"
     channels: PositiveInt
     height: PositiveInt
     width: PositiveInt
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        return (self.channels, self.height, self.width)
 
-
-class Condition(Spec):
+class Condition(_Shaped):
     """A vector computed from the label, on which the network is conditioned: a tensor (N, dim)."""
 
+    axes: ClassVar = ("dim",)
     kind: Literal["condition"] = "condition"
     name: str = "c"
     dim: PositiveInt = Field(description="length of the embedded label")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        return (self.dim,)
 
-
-class Setting(Spec):
+class Setting(_Shaped):
     """A scalar a sample that is carried and saved but not encoded: a tensor (N,)."""
 
     kind: Literal["setting"] = "setting"
@@ -88,11 +82,6 @@ class Setting(Spec):
     holds: Literal["truncation"] | None = Field(
         None, description="what a sample notes in it: the truncation that it was drawn with, if anything"
     )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
-        return ()
 
 
 class Noise(Spec):
@@ -103,6 +92,14 @@ class Noise(Spec):
     shapes: tuple[tuple[PositiveInt, ...], ...] = Field(description="the shape of each layer's map, without the batch")
 
 
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1]:
+        raise ValueError("the value of black must be below the value of white")
+    return value
+
+
+ValueRange: TypeAlias = Annotated[tuple[float, float], AfterValidator(_ordered)]
+"""The values of black and white."""
 Part: TypeAlias = Annotated[Styles | Vector | Map | Condition | Setting | Noise, Field(discriminator="kind")]
 Layout: TypeAlias = tuple[Part, ...]
 
