@@ -9,7 +9,9 @@ from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv
 from .layers import FixedNoise as FixedNoise
 from .layers import Linear as Linear
+from .layers import activate as activate
 from .layers import conv_doubled as conv_doubled
+from .layers import halve as halve
 from .layers import normalise_second_moment as normalise_second_moment
 from .standardizing import autocasts as autocasts
 from .standardizing import leaky_gradient as leaky_gradient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc.encoders.standardizing import wide
+from ganenc.encoders.standardizing import leaky_gradient, wide
 
 __all__ = [
     "Blur",
@@ -143,9 +144,23 @@ class Blur(nn.Module):
 
 def activate(x: Tensor, slope: float) -> Tensor:
     """Leaky ReLU, which keeps one byte a value for its gradient: which of them are above 0."""
-    dtype = x.dtype
-    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved > 0, lambda above: above.to(dtype)):
+    if torch.is_grad_enabled() and x.requires_grad:
+        out: Tensor = _Activate.apply(x, slope)
+        return out
+    return F.leaky_relu(x, slope)
+
+
+class _Activate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x > 0)
+        ctx.slope = slope
         return F.leaky_relu(x, slope)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (above,) = ctx.saved_tensors
+        return leaky_gradient(grad, above.to(grad.dtype), ctx.slope), None
 
 
 def halve(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from ganenc.encoders import Conv, FixedNoise, standardize, standardizing
+from ganenc.encoders import Conv, FixedNoise, activate, halve, standardize, standardizing
 from rounding import tolerance
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,6 +36,8 @@ def plainly_standardized(x: Tensor, slope: float = SLOPE) -> tuple[Tensor, Tenso
 PAIRS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], object]]] = {
     "standardize": (standardize, lambda x: plainly_standardized(x, 1.0)),
     "standardize, activated": (lambda x: standardize(x, SLOPE), plainly_standardized),
+    "activate": (lambda x: activate(x, SLOPE), lambda x: F.leaky_relu(x, SLOPE)),
+    "halve": (halve, lambda x: F.avg_pool2d(x, 2)),
 }
 
 
@@ -57,9 +59,11 @@ def test_the_gradient_has_a_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(5, 4), (4, 7), (1, 1)])
-def test_odd_sizes_are_standardized(size: tuple[int, int]) -> None:
+def test_odd_sizes(size: tuple[int, int]) -> None:
     x = features(1, 2, *size)
     torch.testing.assert_close(standardize(x, SLOPE), plainly_standardized(x))
+    if min(size) > 1:
+        torch.testing.assert_close(halve(x), F.avg_pool2d(x, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -81,8 +85,9 @@ def test_the_deviation_is_exact_where_the_mean_is_far_larger(parts: str) -> None
     torch.testing.assert_close(found[0].double(), wanted[0], rtol=0, atol=tolerance(torch.float32) * 308 / 2)
 
 
-def test_what_is_kept_for_the_gradient_is_little() -> None:
-    """One value for each that is standardized."""
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_is_kept_for_the_gradient_is_little(name: str) -> None:
+    """One value for each that is standardized, a byte for each that is activated, none for one that is halved."""
     x, kept = features(1, 4, 8, 8), 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -91,8 +96,8 @@ def test_what_is_kept_for_the_gradient_is_little() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        standardize(x * 1.0, SLOPE)
-    assert kept <= 8 * x.numel() + 2 * 4 * 8
+        PAIRS[name][0](x * 1.0)
+    assert kept <= {"activate": x.numel(), "halve": 0}.get(name, 8 * x.numel() + 2 * 4 * 8)
 
 
 def test_a_scaled_convolution_and_its_gradients() -> None:
