@@ -31,17 +31,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
     try:
         yield temporary
-        try:
+        with _writing(path):
             _flush(temporary, os.O_RDWR)  # Windows syncs no file that is open for reading alone.
             os.replace(temporary, path)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -62,11 +58,8 @@ def drop_leftovers(folder: str | Path) -> list[Path]:
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; `GanencError` if that cannot be done."""
-    with atomic_path(path) as temporary:
-        try:
-            temporary.write_bytes(data)
-        except OSError as error:
-            raise _cannot_write(Path(path), error) from None
+    with atomic_path(path) as temporary, _writing(path):
+        temporary.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -95,6 +88,10 @@ def _flush(path: Path, access: int = os.O_RDONLY) -> None:
         os.close(handle)
 
 
-def _cannot_write(path: Path, error: OSError) -> GanencError:
-    reason = error.strerror or str(error)
-    return GanencError(f"{path} cannot be written: {reason}. Choose another place or make room there.")
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise GanencError(f"{path} cannot be written: {reason}. Choose another place or make room there.") from None
