@@ -37,8 +37,10 @@ $(STAMP): pyproject.toml $(PLUGINS) | $(BIN)/python
 demo: $(STAMP)
 	$(BIN)/ganenc demo
 
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() or 1))")
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

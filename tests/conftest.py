@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 # Small tensors gain nothing from many threads, and tests may share the machine. Set before torch is imported.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(4, os.cpu_count() or 1))
+)
 
 
 @pytest.hookimpl(tryfirst=True)
