@@ -48,7 +48,7 @@ except SystemExit:
 
 
 def test_its_run_and_its_model_fit_together_and_are_odd() -> None:
-    assert RunSpec.from_file(EXAMPLE / "run.yaml").generator == "ripples-48x40"
+    assert RunSpec.from_file(EXAMPLE / "run.yaml").model == "ripples-48x40"
     config = json.loads((EXAMPLE / "ripples_gan" / "model" / "config.json").read_text(encoding="utf-8"))
     spec = GeneratorSpec.from_mapping(config["spec"])
     assert (spec.size, spec.channels, spec.value_range) == ((48, 40), 1, (0.0, 1.0))

@@ -142,16 +142,17 @@ class TestLpipsOfTheLibrary:
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize("size", [64, 97, 256])
     def test_values_and_gradients(self, photos: tuple[Tensor, Tensor], published: Any, size: int) -> None:
-        target, view = (x[..., :size, :size].contiguous() for x in photos)
-        loss = LPIPS.of(context_for(Squeeze()))
+        # In float64: a rounding that turns a maximum or a ReLU over moves a gradient by more than rounding.
+        target, view = (x[..., :size, :size].double() for x in photos)
+        loss, published = LPIPS.of(context_for(Squeeze())).double(), published.double()
         one, other = view.clone().requires_grad_(), view.clone().requires_grad_()
         wanted = published(one, target).flatten()
         found = value(loss, target, other)
         assert wanted.min() > 0.05
-        assert torch.allclose(found, wanted, atol=1e-5)
+        assert torch.allclose(found, wanted, atol=1e-7)
         wanted.sum().backward()
         found.sum().backward()
-        assert torch.allclose(other.grad, one.grad, atol=1e-3 * one.grad.abs().max().item())
+        assert torch.allclose(other.grad, one.grad, atol=1e-6 * one.grad.abs().max().item())
 
     @pytest.mark.filterwarnings("ignore")
     def test_small_images_are_enlarged_and_large_ones_pooled(
