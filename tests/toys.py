@@ -9,6 +9,7 @@ import torch
 from ganenc.encoders import Encoder, build_encoder
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
+from ganenc.measures import Metric
 from ganenc.objectives import Attention, Backbone, BackboneOutput, LatentTerm, Loss, Objective, context_for
 from ganenc_registry.components import build
 from ganenc_registry.errors import LatentsError
@@ -21,14 +22,18 @@ from ganenc_registry.specs import (
     Noise,
     Prior,
     Setting,
+    Spec,
     Styles,
     Vector,
 )
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = [
     "ColourBackbone",
+    "MeanError",
+    "Offset",
     "ToyColours",
     "ToyConditional",
     "ToyGenerator",
@@ -245,3 +250,25 @@ def make_objective(
         {name: (weight, build("loss", name, Loss, context)) for name, weight in losses.items()},
         None if latent is None else LatentTerm(LatentLoss(**latent)),
     )
+
+
+class MeanError(Metric):
+    """The mean absolute error, as a share of the range."""
+
+    higher_is_better = False
+
+    class Options(Spec):
+        power: float = Field(1.0, gt=0, description="of the error")
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        low, high = self.context.value_range
+        return (((a - b).abs() / (high - low)) ** self.options.power).flatten(1).mean(1).tolist()
+
+
+class Offset(Metric):
+    """By how much the means of two sets differ."""
+
+    higher_is_better, compares_sets = False, True
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
+        return float((a.mean() - b.mean()).abs())

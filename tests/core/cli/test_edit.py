@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from ganenc import images
-from ganenc.cli import main
 from ganenc.cli.options import layer_numbers
 from ganenc.editing import Direction
 from ganenc.latents import Latents
@@ -50,20 +49,6 @@ def inverted(toy: ToyGenerator, tmp_path: Path) -> list[Path]:
     for seed, path in enumerate(paths):
         toy.complete(toy.sample(3 if seed == 2 else 1, seed=seed)).save(path, model=model_hash(toy))
     return [paths[0].parent, paths[1].parent, paths[2]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run one command in this process: its exit code and what it printed."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return (ended.value.code or 0), out, err  # type: ignore[return-value]
-
-    return command
 
 
 def told(run: Any, *words: object) -> list[dict[str, Any]]:

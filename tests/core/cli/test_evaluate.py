@@ -13,17 +13,20 @@ from ganenc.cli import main
 from ganenc.encoders import build_encoder
 from ganenc.images import read_many
 from ganenc.inversion import invert
-from ganenc.measures import Frechet, Metric, split_folds
+from ganenc.measures import Frechet, split_folds
 from ganenc.models import load_encoder, load_generator, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.components import Context
-from ganenc_registry.specs import EvaluateSpec, Spec
+from ganenc_registry.specs import EvaluateSpec
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
-from toys import ToyGenerator, toy_spec
+from toys import MeanError, Offset, ToyGenerator, toy_spec
 
 COUNT = 7
+
+
+class AbsoluteError(MeanError):
+    """The mean absolute error."""
 
 
 class EvaluateBackbone(Backbone):
@@ -41,28 +44,6 @@ class EvaluateBackbone(Backbone):
         return BackboneOutput([torch.nn.functional.conv2d(images, self.weights).relu()])
 
 
-class MeanError(Metric):
-    """The mean absolute error."""
-
-    higher_is_better = False
-
-    class Options(Spec):
-        power: float = Field(1.0, gt=0, description="of the error")
-
-    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
-        low, high = self.context.value_range
-        return (((a - b).abs() / (high - low)) ** self.options.power).flatten(1).mean(1).tolist()
-
-
-class Offset(Metric):
-    """By how much the means of two sets differ."""
-
-    higher_is_better, compares_sets = False, True
-
-    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
-        return float((a.mean() - b.mean()).abs())
-
-
 def frechet(a: Tensor, b: Tensor) -> float:
     found = Frechet(context=Context(load_backbone=EvaluateBackbone))(a, b)
     assert isinstance(found, float)
@@ -75,7 +56,7 @@ def plugins(known: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     known.add_value("generator", toy_spec().family, ToyGenerator)
     known.add_value("backbone", EvaluateBackbone.name, EvaluateBackbone)
-    known.add_value("metric", "mae", MeanError)
+    known.add_value("metric", "mae", AbsoluteError)
     known.add_value("metric", "offset", Offset)
 
 

@@ -10,7 +10,6 @@ import ganenc
 import pytest
 import torch
 from ganenc import images
-from ganenc.cli import main
 from ganenc.models import model_hash, save_pretrained
 from ganenc_registry.specs import RunSpec
 from toys import ColourBackbone, ToyColours, small_encoder
@@ -63,20 +62,6 @@ def photos(tmp_path: Path) -> Path:
         made = generator.synthesize(generator.sample(1, seed=label, labels=torch.tensor([label])))
         images.write_png(folder / name, made[0].detach())
     return folder
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run one command in this process: its exit code and what it printed."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return (ended.value.code or 0), out, err  # type: ignore[return-value]
-
-    return command
 
 
 def inverted(run: Any, photos: Path, model: Path, out: Path, *more: object) -> list[tuple[int, str]]:

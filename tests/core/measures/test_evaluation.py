@@ -23,31 +23,8 @@ from ganenc.measures import (
 )
 from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError, PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Spec
-from pydantic import Field
 from torch import Tensor
-
-
-class MeanError(Metric):
-    """The mean absolute error, as a share of the range."""
-
-    higher_is_better = False
-
-    class Options(Spec):
-        power: float = Field(1.0, gt=0, description="of the error")
-
-    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
-        low, high = self.context.value_range
-        return (((a - b).abs() / (high - low)) ** self.options.power).flatten(1).mean(1).tolist()
-
-
-class Brightness(Metric):
-    """By how much the mean over a whole set is off."""
-
-    higher_is_better, compares_sets = False, True
-
-    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
-        return float((a.mean() - b.mean()).abs())
+from toys import MeanError, Offset
 
 
 class OnNetwork(Metric):
@@ -67,7 +44,7 @@ def pairs() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def strangers(known: Any) -> None:
-    for name, kind in (("mae", MeanError), ("brightness", Brightness), ("on-network", OnNetwork)):
+    for name, kind in (("mae", MeanError), ("brightness", Offset), ("on-network", OnNetwork)):
         known.add_value("metric", name, kind)
 
 
