@@ -34,7 +34,7 @@ from ganenc.inversion import (
     Parts,
     Photo,
     PhotoFolder,
-    PhotoSource,
+    Readable,
     default_method,
     invert,
     rebuild,
@@ -49,9 +49,9 @@ __all__ = ["Generated", "Model", "Photos", "Start", "load"]
 
 Towards: TypeAlias = Objective | ObjectiveSpec | Mapping[str, Any]
 """An objective, or its spec."""
-Photos: TypeAlias = "PhotoSource | Photo | Sequence[PhotoSource | Photo]"
+Photos: TypeAlias = "Readable | Photo | Sequence[Readable | Photo]"
 """One photo, or several; a tensor (N, C, H, W) holds N."""
-Start: TypeAlias = "Latents | Inverted | PhotoSource | Photo"
+Start: TypeAlias = "Latents | Inverted | Readable | Photo"
 """One sample to edit: its latents or their file, its inversion or the folder that one left, or a photo."""
 
 
@@ -339,7 +339,7 @@ def _spec_of(objective: Towards | None) -> ObjectiveSpec | None:
     return objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
 
 
-def _several(photos: Photos) -> list[PhotoSource | Photo]:
+def _several(photos: Photos) -> list[Readable | Photo]:
     """Photos as a list."""
     if isinstance(photos, Tensor):
         return [*photos] if photos.ndim == 4 else [photos]

@@ -1,7 +1,9 @@
 from .decoding import Fit as Fit
-from .decoding import Photo as Photo
+from .decoding import PhotoSource as PhotoSource
+from .decoding import Pixels as Pixels
 from .decoding import cover_box as cover_box
 from .decoding import decode as decode
+from .decoding import flatten as flatten
 from .decoding import resample as resample
 from .drawing import BOX_COLOURS as BOX_COLOURS
 from .drawing import CELL as CELL
@@ -15,10 +17,13 @@ from .grids import grid as grid
 from .ranges import Range as Range
 from .ranges import convert_range as convert_range
 from .ranges import shrink as shrink
+from .ranges import to_rgb as to_rgb
 from .ranges import to_uint8 as to_uint8
 from .reading import Photos as Photos
 from .reading import read as read
 from .reading import read_many as read_many
 from .writing import png_bytes as png_bytes
 from .writing import to_image as to_image
+from .writing import to_pixels as to_pixels
+from .writing import write_image as write_image
 from .writing import write_png as write_png

@@ -1,4 +1,4 @@
-"""Photos as upright pixels in three plain modes, and their resampling. Without tensors."""
+"""Photos as upright pixels in sRGB, in a few plain modes, and their resampling. Without tensors."""
 
 from __future__ import annotations
 
@@ -7,21 +7,33 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from ganenc_registry.errors import ImageError
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-__all__ = ["Fit", "Photo", "cover_box", "decode", "resample", "resize", "to_array"]
+__all__ = [
+    "ARRAY", "PICTURES", "Fit", "PhotoSource", "Pixels", "cover_box", "decode", "flatten", "formats", "resample",
+    "resize", "to_array",
+]  # fmt: skip
 
-Photo: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any]"
-"""A file's path or its bytes, an image of Pillow, or pixels (H, W), (H, W, 3) or (H, W, 4), of 8 or 16 bits, or floats
-whose white is the least of 1, 255 and 65535 that is not below the highest."""
+Pixels: TypeAlias = "Image.Image | np.ndarray[Any, Any]"
+PhotoSource: TypeAlias = "str | Path | bytes | Pixels"
+"""A file's path or its bytes, an image of Pillow, or pixels (H, W) or (H, W, C), of 8 or 16 bits, or floats whose white
+is the least of 1, 255 and 65535 that is not below the highest; also as a file (.npy)."""
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 """How a photo of another shape gets to the size: centre crop, white margins, or distortion."""
 
+ARRAY = ".npy"
+"""What files of pixels end in that are no pictures."""
+PICTURES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""The modes of pictures by their channels; images of other numbers of channels are arrays."""
+_NO_PHOTOS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats of Pillow's that run programs (EPS) or have no pixels without another package."""
+_SRGB = ImageCms.createProfile("sRGB")
 _LARGEST_16_BIT = 65535.0
 _LARGEST_32_BIT = 2.0**31 - 1
 _FAULTS: tuple[tuple[type[Exception], str], ...] = (
@@ -34,28 +46,38 @@ _FAULTS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def decode(photo: Photo) -> Image.Image:
-    """The upright pixels of a photo, in mode L, RGB, or F within [0, 1]; `ganenc.images.read` takes them as a photo.
+def decode(photo: PhotoSource) -> Pixels:
+    """The upright pixels of a photo in sRGB, in mode L, RGB, RGBA, or F within [0, 1]; of other numbers of channels,
+    float32 (H, W, C) within [0, 1]. `ganenc.images.read` takes them as a photo.
 
-    Any format that Pillow opens is taken: grey, palette, alpha (put on white), 16 bits (scaled, not cut), CMYK, turned
-    by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or unsafely large.
+    Any format that Pillow opens is taken (see `formats`): grey, palette, alpha, 16 bits (scaled, not cut), CMYK, colour
+    profiles, turned by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or unsafely
+    large.
     """
     name = str(photo) if isinstance(photo, str | Path) else f"The photo given as {type(photo).__name__}"
     try:
         with _quiet():
+            if isinstance(photo, str | Path) and Path(photo).suffix.lower() == ARRAY:
+                photo = np.load(photo, mmap_mode="r", allow_pickle=False)
             if isinstance(photo, np.ndarray):
-                return _flatten(_of_array(photo, name), name)
+                return _of_array(photo, name)
             if isinstance(photo, Image.Image):
-                return _flatten(_upright(photo), name)
-            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo) as opened:
+                return _plain(_upright(photo), name)
+            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=formats()) as opened:
                 opened.load()
-                return _flatten(_upright(opened), name)
+                return _plain(_upright(opened), name)
     except ImageError:
         raise
     except Exception as error:  # Decoders raise many kinds on broken files.
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         said = next(text for kind, text in _FAULTS if isinstance(error, kind))
         raise ImageError(said.format(name, reason)) from None
+
+
+def formats() -> list[str]:
+    """The formats that photos are read from: all that Pillow opens and are pixels alone."""
+    Image.init()
+    return [name for name in Image.ID if name not in _NO_PHOTOS]
 
 
 _decoding_now = 0
@@ -82,20 +104,21 @@ def _quiet() -> Iterator[None]:
                 _filters.__exit__(None, None, None)
 
 
-def _of_array(pixels: np.ndarray[Any, Any], name: str) -> Image.Image:
-    """Pixels as an image of mode L, F, RGB or RGBA; colours of more than 8 bits are rounded to these."""
-    shape = pixels.shape[:2] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels.shape
+def _of_array(pixels: np.ndarray[Any, Any], name: str) -> Pixels:
+    """Pixels as an image of mode L, F, RGB or RGBA, colours of more than 8 bits rounded to these; of other numbers of
+    channels, float32 (H, W, C) within [0, 1]."""
     plain = pixels.dtype.kind == "f" or (pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2)
-    if not plain or 0 in shape or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+    if not plain or 0 in pixels.shape or pixels.ndim not in (2, 3):
         raise ImageError(
-            f"{name} has shape {pixels.shape} and type {pixels.dtype}; give (H, W), (H, W, 3) or (H, W, 4) of 8 or 16"
-            " bits, or floats."
+            f"{name} has shape {pixels.shape} and type {pixels.dtype}; give (H, W) or (H, W, C) of 8 or 16 bits, or"
+            " floats."
         )
-    pixels = pixels.reshape(shape)
+    pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+    picture = pixels.ndim == 2 or pixels.shape[2] in PICTURES
     if pixels.dtype != np.uint8:
         pixels = _deep(pixels, name)
-        pixels = pixels if len(shape) == 2 else (pixels * 255.0).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = (pixels * 255.0).round().astype(np.uint8) if pixels.ndim == 3 and picture else pixels
+    return Image.fromarray(np.ascontiguousarray(pixels)) if picture else to_array(pixels)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -105,15 +128,41 @@ def _upright(image: Image.Image) -> Image.Image:
         return image.copy()
 
 
-def _flatten(image: Image.Image, name: str) -> Image.Image:
-    """Bring any mode to L, RGB or F: alpha on white, more than 8 bits to floats within [0, 1]."""
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """Bring any mode to L, RGB, RGBA or F in sRGB: more than 8 bits to floats within [0, 1]."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_deep(np.asarray(image), name))
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if transparent:
-        colours = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
-    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+    if transparent or image.mode == "P":
+        image = image.convert("RGBA" if transparent else "RGB")
+    transform = _to_srgb(image.info.pop("icc_profile", None) or b"", image.mode)
+    if transform is not None:
+        image = transform.apply(image)
+        image.info = {}
+    return image if image.mode in PICTURES.values() else image.convert("L" if image.mode == "1" else "RGB")
+
+
+@lru_cache
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings pixels of a profile to sRGB; None if it is damaged, of other colours than the mode, or moves none of
+    some thousand colours by more than one of 255."""
+    try:
+        made = ImageCms.buildTransform(io.BytesIO(profile), _SRGB, mode, "RGBA" if mode == "RGBA" else "RGB")
+    except ImageCms.PyCMSError:
+        return None
+    if mode == "CMYK":
+        return made
+    cube = (15 * np.indices((18, 18, 18)).reshape(3, 1, -1)).transpose(1, 2, 0).astype(np.uint8)
+    before = Image.fromarray(cube).convert(mode)
+    apart = np.asarray(made.apply(before).convert("RGB"), int) - np.asarray(before.convert("RGB"))
+    return made if np.abs(apart).max() > 1 else None
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image in mode RGBA on white, as RGB; others as they are."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _deep(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
@@ -131,8 +180,11 @@ def _deep(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     return np.clip(precise / white, 0.0, 1.0).astype(np.float32)
 
 
-def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    """Bring an image in mode L, RGB or F to ``size`` (height, width); see `Fit`."""
+def resize(image: Pixels, size: tuple[int, int], fit: Fit) -> Pixels:
+    """Bring an image in mode L, RGB, RGBA or F, or floats (H, W, C), to ``size`` (height, width); see `Fit`."""
+    if isinstance(image, np.ndarray):
+        channels = [Image.fromarray(np.ascontiguousarray(image[..., one])) for one in range(image.shape[2])]
+        return np.stack([to_array(resize(channel, size, fit)) for channel in channels], 2)
     height, width = size
     if fit == "contain":
         scale = min(width / image.width, height / image.height)
@@ -163,8 +215,7 @@ def resample(
     return image.resize(size, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC, box)
 
 
-def to_array(image: Image.Image) -> np.ndarray[Any, Any]:
-    """Pixels (H, W) or (H, W, 3), float32 within [0, 1]."""
-    if image.mode == "F":
-        return np.clip(np.asarray(image, dtype=np.float32), 0.0, 1.0)
-    return np.asarray(image, dtype=np.float32) / np.float32(255.0)
+def to_array(image: Pixels) -> np.ndarray[Any, Any]:
+    """Pixels (H, W) or (H, W, C), float32 within [0, 1]."""
+    values = np.asarray(image)
+    return np.clip(values, 0.0, 1.0) if values.dtype.kind == "f" else values.astype(np.float32) / np.float32(255.0)

@@ -11,7 +11,8 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ganenc.images.ranges import Range, convert_range
+from ganenc.images.decoding import flatten
+from ganenc.images.ranges import Range, convert_range, to_rgb
 from ganenc.images.writing import to_image
 
 __all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "sheet"]
@@ -44,16 +45,16 @@ def colours_of(heat: Tensor) -> Tensor:
 
 
 def heat_over(images: Tensor, heat: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images (N, 1 or 3, H, W) in greys under a heat map (N, 1, H, W) from 0 to 1 in colours: (N, 3, H, W)."""
-    grey = convert_range(images.float(), value_range, (0.0, 1.0)).clamp(0.0, 1.0).mean(1, keepdim=True)
+    """Images (N, C, H, W) in greys under a heat map (N, 1, H, W) from 0 to 1 in colours: (N, 3, H, W)."""
+    grey = convert_range(to_rgb(images).float(), value_range, (0.0, 1.0)).clamp(0.0, 1.0).mean(1, keepdim=True)
     share = HEAT_SHARES[0] + (HEAT_SHARES[1] - HEAT_SHARES[0]) * heat.to(grey).nan_to_num(0.0).clamp(0.0, 1.0)
     return convert_range(grey.lerp(colours_of(heat.to(grey)), share), (0.0, 1.0), value_range).to(images)
 
 
 def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Images (N, 1 or 3, H, W) => (N, 3, H, W) with the outlines of boxes, each set (N, 4) (top, left, height and width
+    """Images (N, C, H, W) => (N, 3, H, W) with the outlines of boxes, each set (N, 4) (top, left, height and width
     in pixels) in its own colour, dark within."""
-    drawn = _colour(images).clone()
+    drawn = to_rgb(images).clone()
     thick = _thickness(images)
     colours = convert_range(torch.tensor(BOX_COLOURS), (0.0, 1.0), value_range).to(drawn)
     for index, group in enumerate(boxes):
@@ -66,7 +67,7 @@ def draw_boxes(images: Tensor, boxes: Sequence[Tensor], value_range: Range = (-1
 
 def draw_frame(image: Tensor, corners: Sequence[tuple[float, float]], value_range: Range = (-1.0, 1.0)) -> Tensor:
     """An image (C, H, W) with a closed line through places (x, y) of it, such as a turned box: uint8 (3, H, W)."""
-    drawn, thick = to_image(image.float(), value_range).convert("RGB"), _thickness(image)
+    drawn, thick = flatten(to_image(image.float(), value_range)).convert("RGB"), _thickness(image)
     pen = ImageDraw.Draw(drawn)
     # Half a line inside, so that a frame along the image's border is seen.
     middle = [sum(place[axis] for place in corners) / len(corners) for axis in (0, 1)]
@@ -77,7 +78,7 @@ def draw_frame(image: Tensor, corners: Sequence[tuple[float, float]], value_rang
 
 
 def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)) -> Tensor:
-    """Rows of pictures (1 or 3, H, W), in ``value_range`` or 8 bits, with their names above, on white: uint8 (3,
+    """Rows of pictures (C, H, W), in ``value_range`` or 8 bits, with their names above, on white: uint8 (3,
     height, width); small ones are enlarged pixel by pixel."""
     tiles = [[_tile(picture, name, value_range) for name, picture in row.items()] for row in rows]
     widths = [sum(tile.width + GAP for tile in row) + GAP for row in tiles]
@@ -96,7 +97,7 @@ def sheet(rows: Sequence[Mapping[str, Tensor]], value_range: Range = (-1.0, 1.0)
 def _tile(picture: Tensor, name: str, value_range: Range) -> Image.Image:
     """One picture with its name."""
     times = max(1, CELL // max(picture.shape[-2:]))
-    image = to_image(picture, value_range).convert("RGB")
+    image = flatten(to_image(picture, value_range)).convert("RGB")
     image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     font = ImageFont.load_default(14)
     tile = Image.new("RGB", (max(image.width, int(font.getlength(name)) + 1), image.height + 20), "white")
@@ -107,10 +108,6 @@ def _tile(picture: Tensor, name: str, value_range: Range) -> Image.Image:
 
 def _pixels(image: Image.Image) -> Tensor:
     return rearrange(torch.from_numpy(np.array(image)), "h w c -> c h w")
-
-
-def _colour(images: Tensor) -> Tensor:
-    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def _thickness(images: Tensor) -> int:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import glob
+import mimetypes
 import os
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from ganenc_registry.errors import ImageError
+from PIL import Image
+
+from ganenc.images.decoding import ARRAY, formats
 
 __all__ = ["find"]
 
 _LISTS = frozenset({".lst", ".txt"})
 """What the files end in that list photos, one a line."""
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_NO_PHOTOS = ("text/", "application/")
+"""Kinds of files that lie beside photos and are none."""
 
 
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
 
-    A folder gives the photos in it and below it, hidden files left out; a pattern, such as ``photos/**/*.png``, what it
+    A folder gives the photos in it and below it, hidden files left out, and warns of files that are none of its texts
+    and no photos that can be read either; a pattern, such as ``photos/**/*.png``, what it
     matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is wrong. One
     that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order, relative to here or
     else to the list's folder; blank lines and those that begin with ``#`` say nothing. An ImageError if a folder, a
@@ -52,28 +60,40 @@ def _matches(path: Path) -> bool:
 
 
 def _expand(path: Path) -> list[Path]:
+    passed = ""
     if os.path.isdir(path):  # Unlike the path's own method, it takes a name that no system allows.
-        files = list(_inside(path))
+        files, passed = _inside(path)
     elif not os.path.exists(path) and glob.has_magic(str(path)):
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name)]
     else:
         return [path]
     if not files:
-        raise ImageError(f"There is no photo in {path}; photos end in {', '.join(sorted(_SUFFIXES))}.")
+        raise ImageError(f"There is no photo in {path} that can be read, such as .jpg, .png or .webp{passed}.")
+    if passed:
+        warnings.warn(f"In {path} files are passed over that cannot be read as photos{passed}.", stacklevel=4)
     return sorted(files, key=_natural)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """The photos in a folder and below it, also behind links to folders, each folder once; hidden ones left out."""
-    seen = set()
+def _inside(folder: Path) -> tuple[list[Path], str]:
+    """The photos in a folder and below it, also behind links to folders, each folder once, and words on how many files
+    of which kinds beside them are neither photos nor texts or data; hidden ones left out."""
+    taken = formats()
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in taken} | {ARRAY}
+    seen, found, passed = set(), [], Counter[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         for name in names if real not in seen else []:
             file = Path(place, name)
-            if file.suffix.lower() in _SUFFIXES and not name.startswith(".") and os.path.isfile(file):
-                yield file
+            if name.startswith(".") or not os.path.isfile(file):
+                continue
+            if file.suffix.lower() in suffixes:
+                found.append(file)
+            elif not (mimetypes.guess_type(name)[0] or "").startswith(_NO_PHOTOS):
+                passed[file.suffix.lower()] += 1
         seen.add(real)
+    kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(passed.items()))
+    return found, f": {kinds}" if kinds else ""
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], str]:

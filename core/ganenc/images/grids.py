@@ -14,7 +14,7 @@ __all__ = ["grid"]
 
 
 def grid(images: Tensor, columns: int | None = None, value_range: Range = (-1.0, 1.0), *, gap: int = 2) -> Tensor:
-    """Images (N, 1 or 3, H, W), at least one (else an ImageError), in ``value_range`` or 8 bits, side by side, row by
+    """Images (N, C, H, W), at least one (else an ImageError), in ``value_range`` or 8 bits, side by side, row by
     row, ``gap`` white pixels between: uint8 (C, height, width). By default columns make the grid about square."""
     if images.ndim != 4 or len(images) == 0:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Ranges of values of images, and their 8 bits."""
+"""Ranges of values of images, their 8 bits, and their colours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Range", "convert_range", "shrink", "to_uint8"]
+__all__ = ["Range", "convert_range", "shrink", "to_rgb", "to_uint8"]
 
 Range: TypeAlias = tuple[float, float]
 """The values of black and white."""
@@ -29,6 +29,16 @@ def to_uint8(images: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
     precise = images.detach().to(torch.promote_types(images.dtype, torch.float32))
     scaled = convert_range(precise, value_range, (0.0, 255.0))
     return scaled.nan_to_num(nan=0.0, posinf=255.0, neginf=0.0).clamp(0.0, 255.0).round().to(torch.uint8)
+
+
+def to_rgb(images: Tensor) -> Tensor:
+    """Images (..., C, H, W) of any number of channels => their colours (..., 3, H, W): grey repeated, two channels with
+    their mean as the third, of more the first three."""
+    if images.shape[-3] == 1:
+        return images.expand(*images.shape[:-3], 3, -1, -1)
+    if images.shape[-3] == 2:
+        return torch.cat([images, images.float().mean(-3, keepdim=True).to(images.dtype)], -3)
+    return images[..., :3, :, :]
 
 
 def shrink(image: Tensor, limit: int) -> Tensor:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
 from einops import rearrange, repeat
 from ganenc_registry.errors import ImageError, nearest
+from PIL import Image
 from torch import Tensor
 
-from ganenc.images.decoding import Fit, Photo, decode, resize, to_array
+from ganenc.images.decoding import PICTURES, Fit, PhotoSource, decode, flatten, resize, to_array
 from ganenc.images.ranges import Range, convert_range
 
 __all__ = ["Photos", "read", "read_many"]
@@ -29,7 +31,7 @@ class Photos(NamedTuple):
 
 
 def read(
-    photo: Photo,
+    photo: PhotoSource,
     *,
     size: tuple[int, int] | None = None,
     channels: int = 3,
@@ -40,29 +42,35 @@ def read(
 
     Args:
         size: height and width to bring it to, by Lanczos (down) or bicubic (up) resampling with antialiasing.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour and 1 for grey, what is transparent on white; 4 for RGBA; of other numbers arrays alone
+            are read, which have them.
         value_range: the values of black and white in the result.
         fit: ``cover`` crops the centre to the shape of ``size``; ``contain`` keeps all of it on white margins;
             ``stretch`` changes its proportions.
 
     Raises:
-        ImageError: as in `decode`.
+        ImageError: as in `decode`, or if it has other channels.
     """
-    if channels not in (1, 3):
-        raise ImageError(f"Photos are read with 1 or 3 channels, not {channels}.")
     if fit not in get_args(Fit):
         raise ImageError(
             f"There is no fit {fit!r}{nearest(fit, get_args(Fit))}; it is one of {', '.join(get_args(Fit))}."
         )
     image = decode(photo)
-    if image.mode != "F":
-        image = image.convert("RGB" if channels == 3 else "L")
+    have = image.shape[2] if isinstance(image, np.ndarray) else len(image.getbands())
+    if isinstance(image, np.ndarray) if channels in PICTURES else have != channels:
+        name = photo if isinstance(photo, str | Path) else "The photo"
+        raise ImageError(
+            f"{name} has {have} channels where {channels} are needed; give an array (H, W, {channels}), such as a file"
+            " that ends in .npy."
+        )
+    if isinstance(image, Image.Image):
+        image = image if channels == 4 else flatten(image)
+        image = image if image.mode == "F" else image.convert(PICTURES[channels])
     pixels = torch.from_numpy(to_array(image if size is None else resize(image, size, fit)))
     if pixels.ndim == 2:
-        made = repeat(pixels, "h w -> c h w", c=channels)
-    else:
-        made = rearrange(pixels, "h w c -> c h w")
-    return convert_range(made.contiguous(), (0.0, 1.0), value_range)
+        pixels = repeat(pixels, "h w -> h w c", c=min(channels, 3))
+        pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], 2) if channels == 4 else pixels
+    return convert_range(rearrange(pixels, "h w c -> c h w").contiguous(), (0.0, 1.0), value_range)
 
 
 def read_many(

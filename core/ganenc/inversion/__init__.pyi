@@ -21,7 +21,7 @@ from .operators import Operator as Operator
 from .optimize import Optimize as Optimize
 from .parts import Parts as Parts
 from .photo import Photo as Photo
-from .photo import PhotoSource as PhotoSource
+from .photo import Readable as Readable
 from .photo import read_photo as read_photo
 from .photo_classes import Finding as Finding
 from .photo_classes import Found as Found

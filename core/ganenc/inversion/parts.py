@@ -23,7 +23,7 @@ from ganenc.inversion.defaults import default_method
 from ganenc.inversion.entry import Method, build_inverter
 from ganenc.inversion.inverter import Inverter
 from ganenc.inversion.judging import Judge
-from ganenc.inversion.photo import Photo, PhotoSource, read_photo
+from ganenc.inversion.photo import Photo, Readable, read_photo
 from ganenc.inversion.photo_classes import must_find
 from ganenc.measures import Metric, build_metrics
 from ganenc.models import model_hash
@@ -100,7 +100,7 @@ class Parts:
 
     def read(
         self,
-        photo: PhotoSource | Photo,
+        photo: Readable | Photo,
         *,
         fit: Fit = "cover",
         align: Method | None = None,

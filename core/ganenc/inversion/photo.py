@@ -14,13 +14,12 @@ from ganenc_registry.specs import GeneratorSpec
 from PIL import Image
 from torch import Tensor
 
-from ganenc.images import Fit, Range, decode, read, to_image
-from ganenc.images import Photo as Pixels
+from ganenc.images import Fit, PhotoSource, Pixels, Range, convert_range, decode, read, to_pixels, to_rgb
 from ganenc.inversion.alignment import Aligner, Transform
 
-__all__ = ["Photo", "PhotoSource", "read_photo"]
+__all__ = ["Photo", "Readable", "read_photo"]
 
-PhotoSource: TypeAlias = "Pixels | Tensor"
+Readable: TypeAlias = "PhotoSource | Tensor"
 """What a photo is read from: see `ganenc.images.read`; or a tensor (C, H, W) in the generator's range, which stays as
 it is where its shape is the generator's, and goes through 8 bits otherwise."""
 
@@ -35,11 +34,11 @@ class Photo:
     target: Tensor = field(repr=False)
     """(C, H, W) in the generator's range, on the CPU."""
     name: str = "photo"
-    source: PhotoSource | None = field(default=None, repr=False)
+    source: Readable | None = field(default=None, repr=False)
     """What it was read from; it can be read again, aligned otherwise."""
     transform: Transform | None = None
     """Where in the whole photo it lies; None where it was brought to size without alignment."""
-    picture: Image.Image | None = field(default=None, repr=False)
+    picture: Pixels | None = field(default=None, repr=False)
     """The whole photo, decoded, where there is a transform; where it was let go, it is read again."""
     value_range: Range = (-1.0, 1.0)
     read_with: Mapping[str, Any] = field(default_factory=lambda: {"fit": "cover", "align": None})
@@ -48,7 +47,7 @@ class Photo:
     @cached_property
     def whole(self) -> Tensor | None:
         """The whole photo, (C, height, width) in the generator's range; None without a transform, or if it is gone."""
-        found = self.picture or self.source
+        found = self.source if self.picture is None else self.picture
         if self.transform is None or found is None:
             return None
         try:
@@ -69,7 +68,7 @@ class Photo:
 
 
 def read_photo(
-    source: PhotoSource,
+    source: Readable,
     spec: GeneratorSpec,
     *,
     fit: Fit = "cover",
@@ -86,10 +85,12 @@ def read_photo(
     if aligner is None:
         return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
     file = str(source) if isinstance(source, str | Path) else ""
-    transform = aligner.transform(read(picture), spec.size, name=file, labels=labels)
     whole = read(picture, channels=channels, value_range=values)
+    coloured = isinstance(picture, Image.Image)
+    seen = read(picture) if coloured else to_rgb(convert_range(whole, values, (-1.0, 1.0)))
+    transform = aligner.transform(seen, spec.size, name=file, labels=labels)
     return Photo(transform.apply(whole), name, source, transform, picture, values)
 
 
-def _decoded(source: PhotoSource, value_range: Range) -> Image.Image:
-    return decode(to_image(source, value_range) if isinstance(source, Tensor) else source)
+def _decoded(source: Readable, value_range: Range) -> Pixels:
+    return decode(to_pixels(source, value_range) if isinstance(source, Tensor) else source)

@@ -13,7 +13,7 @@ import tifffile
 import torch
 from ganenc import images
 from ganenc_registry.errors import GanencError, ImageError
-from PIL import Image
+from PIL import Image, ImageCms
 
 
 @pytest.fixture
@@ -215,14 +215,83 @@ def test_what_was_decoded_once_is_read_at_any_size(tmp_path: Path, pixels: np.nd
         assert torch.equal(images.read(decoded, **more), images.read(tmp_path / "a.tiff", **more))
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8)]
-)
+@pytest.mark.parametrize("wrong", [np.zeros(4, np.uint8), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8)])
 def test_arrays_that_are_no_photo_are_an_error(wrong: np.ndarray) -> None:
     with pytest.raises(ImageError, match=re.escape(f"has shape {wrong.shape} and type {wrong.dtype}")):
         images.read(wrong)
     with pytest.raises(ImageError, match="given as bytes is not a photo"):
         images.read(b"no photo")
+
+
+def profile(colours: np.ndarray, space: bytes = b"RGB ", gamma: float = 2.2) -> bytes:
+    """An ICC profile (ICC.1:2001-04) of primaries (3, 3), a column each in XYZ under D50, and one exponent."""
+    s15 = lambda values: struct.pack(f">{len(values)}i", *(round(float(one) * 65536) for one in values))  # noqa: E731
+    curve = b"curv" + struct.pack(">IIHH", 0, 1, round(gamma * 256), 0)
+    xyz = [b"XYZ " + bytes(4) + s15(column) for column in (*colours.T, (0.9642, 1.0, 0.8249))]
+    names = (b"rXYZ", b"gXYZ", b"bXYZ", b"wtpt", b"rTRC", b"gTRC", b"bTRC", b"kTRC")
+    tags = [*xyz, *[curve] * 4]
+    starts = np.cumsum([128 + 4 + 12 * len(tags), *map(len, tags)])
+    table = b"".join(name + struct.pack(">II", int(start), len(tag)) for name, start, tag in zip(names, starts, tags))
+    about = bytes(4) + struct.pack(">I", 0x02400000) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head = struct.pack(">I", int(starts[-1])) + about + s15((0.9642, 1.0, 0.8249))
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + b"".join(tags)
+
+
+P3 = np.array([[0.5151, 0.2919, 0.1572], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]])
+"""Display P3's primaries, adapted to D50 (Bradford)."""
+SRGB = np.array([[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]])
+"""sRGB's, IEC 61966-2-1."""
+
+
+def in_srgb(pixels: np.ndarray, colours: np.ndarray = P3, gamma: float = 2.2) -> np.ndarray:
+    """Pixels (H, W, 3) of other primaries, with a plain exponent, on the scale of sRGB from 0 to 255."""
+    linear = (pixels / 255.0) ** gamma @ (np.linalg.inv(SRGB) @ colours).T
+    linear = linear.clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a.png", "a.tiff", "turned.jpg", "alpha.png", "palette.png", "16.png", "cmyk.tiff", "grey.png"]
+)
+def test_colours_of_a_profile_come_in_srgb(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
+    path, p3, image = tmp_path / kind, profile(P3), Image.fromarray(pixels)
+    wanted, options, close = in_srgb(pixels), {}, 1.6
+    assert np.abs(wanted - pixels).max() > 20
+    if kind == "turned.jpg":
+        (exif := Image.Exif())[0x0112] = 3
+        image, close = Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1])), 12
+        options = {"exif": exif, "quality": 98, "subsampling": 0}
+    elif kind == "alpha.png":
+        image.putalpha(255)
+    elif kind == "palette.png":
+        image = image.quantize(256)
+        wanted = in_srgb(np.asarray(image.convert("RGB")))
+    elif kind == "16.png":  # Pillow's 16 bits hold greys, which no profile of colours is for.
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+        wanted = np.repeat(pixels[..., :1], 3, 2)
+    elif kind == "cmyk.tiff":  # Neither is it for inks: as without it.
+        image = image.convert("CMYK")
+        wanted = np.asarray(image.convert("RGB"))
+    elif kind == "grey.png":
+        image, p3 = image.convert("L"), profile(P3, b"GRAY", gamma=1.8)
+        wanted = np.repeat(in_srgb(np.asarray(image)[..., None].repeat(3, 2), SRGB, 1.8)[..., :1], 3, 2)
+    image.save(path, icc_profile=p3, **options)
+    assert np.abs(as_bytes(images.read(path)) - wanted).max() < close
+    assert torch.equal(images.read(images.decode(path)), images.read(path)), "twice"
+
+
+@pytest.mark.parametrize("damage", [b"no profile", b"", "cut", "zeros"])
+def test_a_damaged_profile_says_nothing(tmp_path: Path, pixels: np.ndarray, damage: bytes | str) -> None:
+    good = profile(P3)
+    bad = {"cut": good[:200], "zeros": bytes(len(good))}.get(damage, damage)  # type: ignore[call-overload]
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=bad)
+    assert np.abs(as_bytes(images.read(tmp_path / "a.png")) - pixels).max() < 0.01
+
+
+def test_a_profile_of_srgb_changes_nothing(tmp_path: Path, pixels: np.ndarray) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=srgb)
+    assert np.abs(as_bytes(images.read(tmp_path / "a.png")) - pixels).max() < 0.01
 
 
 def broken_files(folder: Path) -> dict[str, str]:
@@ -299,6 +368,69 @@ def test_find_expands_folders_and_patterns_in_natural_order(tmp_path: Path) -> N
     assert [path.name for path in both] == ["p10.png", "no.png", "p1.png"]
 
 
+@pytest.mark.parametrize("suffix", [".jfif", ".avif", ".tga", ".JPE", ".apng"])
+def test_whatever_pillow_opens_is_a_photo(tmp_path: Path, pixels: np.ndarray, suffix: str) -> None:
+    if Image.registered_extensions().get(suffix.lower()) not in Image.SAVE:
+        pytest.skip(f"this Pillow writes no {suffix}")
+    Image.fromarray(pixels).save(tmp_path / f"a{suffix}")
+    assert images.find(tmp_path) == [tmp_path / f"a{suffix}"]
+    assert np.abs(as_bytes(images.read(tmp_path / f"a{suffix}")) - pixels).mean() < 4
+
+
+def test_what_cannot_be_read_is_named_once_and_texts_are_not(tmp_path: Path) -> None:
+    names = ("a.png", "b.heic", "c.HEIC", "d.cr9", "labels.csv", "notes.txt", "README.html", ".heic", "e.eps")
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"passed over .*: 1 \.cr9, 2 \.heic\.") as told:
+        assert images.find(tmp_path) == [tmp_path / "a.png"]
+    assert len(told) == 1
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ImageError, match=r"no photo in .*: 1 \.cr9, 2 \.heic\."):
+        images.find(tmp_path)
+
+
+def test_no_program_is_run_to_read_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What draws itself by a program, PostScript, is no photo, whatever its name."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("a program was run"))
+    with pytest.raises(ImageError, match="not a photo in a format that can be read"):
+        images.read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 10])
+def test_images_of_any_number_of_channels_go_out_and_come_back(tmp_path: Path, channels: int) -> None:
+    image = torch.rand(channels, 6, 9) * 2 - 1
+    path = images.write_image(tmp_path / "a.png", image)
+    assert path.suffix == (".png" if channels in (1, 3, 4) else ".npy")
+    back = images.read(path, channels=channels)
+    assert (back - image).abs().max() <= 1.001 / 255, "8 bits"
+    for fit in ("cover", "contain", "stretch"):
+        small = images.read(path, size=(4, 4), channels=channels, fit=fit)  # type: ignore[arg-type]
+        assert small.shape == (channels, 4, 4)
+        flat = images.read(np.full((6, 9, channels), 51, np.uint8), size=(4, 4), channels=channels)
+        assert (flat + 0.6).abs().max() < (0.5 / 51 if channels == 4 else 1e-6), "colours times alpha have 8 bits"
+    assert images.to_image(image).mode == {1: "L", 4: "RGBA"}.get(channels, "RGB")
+    assert images.grid(torch.stack([image] * 3)).shape == (channels, 3 * 6 // 2 * 2 - 4, 2 * 9 + 2)
+
+
+def test_photos_for_rgba_are_opaque_where_they_say_nothing(tmp_path: Path, pixels: np.ndarray) -> None:
+    alpha = np.broadcast_to(np.linspace(0, 255, 30).astype(np.uint8), (20, 30))
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "a.png")
+    read = images.read(tmp_path / "a.png", channels=4)
+    assert np.abs(as_bytes(read) - np.dstack([pixels, alpha])).max() < 0.01
+    for photo in (pixels, pixels[..., 0], pixels[..., 0].astype(np.uint16) * 257):
+        read = images.read(photo, channels=4)
+        assert read.shape == (4, 20, 30)
+        assert (read[3] == 1).all()
+
+
+@pytest.mark.parametrize(("have", "need"), [(3, 2), (10, 3), (4, 10), (2, 1)])
+def test_photos_of_other_channels_are_refused(have: int, need: int) -> None:
+    with pytest.raises(ImageError, match=f"has {have} channels where {need} are needed"):
+        images.read(np.zeros((4, 4, have), np.uint8), channels=need)
+
+
 def test_find_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no photo in"):
         images.find(tmp_path)
@@ -364,8 +496,8 @@ def test_png_comes_back(tmp_path: Path, channels: int) -> None:
 
 
 def test_png_of_a_wrong_shape_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(GanencError, match=r"\(2, 4, 4\)"):
-        images.write_png(tmp_path / "a.png", torch.zeros(2, 4, 4))
+    with pytest.raises(GanencError, match=r"\(4, 4\)"):
+        images.write_png(tmp_path / "a.png", torch.zeros(4, 4))
 
 
 def test_grid_puts_images_in_rows() -> None:
