@@ -74,11 +74,8 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 all went well, 1 something failed, 2 it was called wrongly.
-
-    Args:
-        arguments: the words after the program's name; by default those it was called with.
-    """
+    """Run the command line on the words after the program's name (by default those it was called with), and exit: 0
+    all went well, 1 something failed, 2 it was called wrongly."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note

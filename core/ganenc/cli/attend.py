@@ -12,9 +12,9 @@ from ganenc_registry.fields import changed
 from ganenc_registry.specs import ObjectiveSpec
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
-from ganenc.cli.options import Backbone, Device, Json, MaybeModel, MaybeOut, Photos, Set, read_settings
 from ganenc.files import check_device
 from ganenc.images import sheet
 from ganenc.inversion import written_labels
@@ -32,11 +32,11 @@ MOST_ROWS = 16
 
 
 def attend(
-    photos: Photos,
+    photos: options.Photos,
     *,
     attention: Annotated[str, typer.Option("--attention", "-a", help="A registered attention.")] = "gradcam",
-    backbone: Backbone = None,
-    model: MaybeModel = None,
+    backbone: options.Backbone = None,
+    model: options.MaybeModel = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -46,13 +46,13 @@ def attend(
             " (3-x.jpg); a file with lines photo,class, or JSON. By default the likeliest.",
         ),
     ] = None,
-    out: MaybeOut = None,
+    out: options.MaybeOut = None,
     size: Annotated[
         int | None, typer.Option("--size", min=16, help="The longer side, in pixels, to look at; by default up to 256.")
     ] = None,
-    settings: Set = None,
-    device: Device = "cpu",
-    as_json: Json = False,
+    settings: options.Set = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Show where an attention looks in photos: the heat map, its boxes or mask, and the views that losses see.
 
@@ -65,7 +65,7 @@ def attend(
     registry().get("attention", attention)
     found = images.find(photos)
     classes = [None] * len(found) if labels is None else written_labels(labels, found)
-    chosen = changed(ObjectiveSpec(attention=attention), read_settings(settings))
+    chosen = changed(ObjectiveSpec(attention=attention), options.read_settings(settings))
     looking = _build(chosen, backbone, model, device)
     looked: list[dict[str, Any]] = []
     pictures: list[Any] = []

@@ -54,7 +54,8 @@ def list_(
 def _list_options(kind: Kind | None, items: list[Contribution], as_json: bool) -> None:
     """The options of components; what cannot be imported is named, and the rest go on."""
     if kind in NO_COMPONENTS:
-        raise SpecError(f"A {kind} has no options in a spec; kinds that have are {', '.join(_components())}.")
+        others = ", ".join(one for one in KINDS if one not in NO_COMPONENTS)
+        raise SpecError(f"A {kind} has no options in a spec; kinds that have are {others}.")
     found: list[tuple[Contribution, list[Any]]] = []
     faults = []
     for item in items:
@@ -77,20 +78,11 @@ def _list_options(kind: Kind | None, items: list[Contribution], as_json: bool) -
 
 
 def _option_lines(item: Contribution, rows: list[Any]) -> list[list[str]]:
-    told = [
-        [
-            one["name"],
-            one["type"],
-            "required" if one["required"] else json.dumps(one["default"]),
-            one["description"],
-        ]
-        for one in rows
-    ]
+    told = []
+    for one in rows:
+        default = "required" if one["required"] else json.dumps(one["default"])
+        told.append([one["name"], one["type"], default, one["description"]])
     return [[item.kind, item.name, *cells] for cells in told or [["", "", "", "It has no options."]]]
-
-
-def _components() -> list[str]:
-    return [kind for kind in KINDS if kind not in NO_COMPONENTS]
 
 
 def plugins(

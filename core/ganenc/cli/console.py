@@ -61,13 +61,8 @@ def show_table(
 
 
 class Bar:
-    """A progress bar with the time left, on stderr; where that is no terminal, a line every half minute.
-
-    Args:
-        what: what is going on.
-        total: how many steps there are.
-        shown: whether it is; if not, it prints its notes alone.
-    """
+    """A progress bar of ``total`` steps with the time left, on stderr; where that is no terminal, a line every half
+    minute. If it is not ``shown``, it prints its notes alone."""
 
     def __init__(self, what: str, total: int, *, shown: bool = True) -> None:
         self.what, self.total, self.shown, self.start = what, max(total, 1), shown, 0

@@ -10,9 +10,9 @@ from ganenc_registry import registry
 from ganenc_registry.errors import GanencError, PluginError
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.console import say
 from ganenc.cli.invert import read_spec
-from ganenc.cli.options import Device, Json, Method, Set, Steps
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.models import check_whole, registered
 
@@ -25,11 +25,11 @@ BUDGET = 210.0
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many of the shipped photos.")] = 6,
-    method: Method = None,
-    steps: Steps = None,
-    settings: Set = None,
-    device: Device = "cpu",
-    as_json: Json = False,
+    method: options.Method = None,
+    steps: options.Steps = None,
+    settings: options.Set = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Invert real photos with a small shipped model: no download, a few minutes on two cores."""
     name, folder, info = _model()
@@ -42,11 +42,7 @@ def demo(
 
 
 def _model() -> tuple[str, Path, dict[str, Any]]:
-    """The first installed model that is whole and whose config says that it is for the demo.
-
-    Raises:
-        PluginError: if there is none.
-    """
+    """The first installed model that is whole and whose config says that it is for the demo; else `PluginError`."""
     for name in registry().names("model"):
         try:
             found = registered(name)

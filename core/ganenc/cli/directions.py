@@ -10,21 +10,8 @@ import typer
 from ganenc_registry.errors import SpecError
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show, show_table
-from ganenc.cli.options import (
-    Backbone,
-    Device,
-    Encoder,
-    Json,
-    Labels,
-    Layers,
-    MaybeOut,
-    Model,
-    Seed,
-    Space,
-    integers,
-    layer_numbers,
-)
 from ganenc.editing import (
     STRENGTHS,
     Direction,
@@ -46,8 +33,8 @@ SHOWN = 4
 
 def directions(
     *,
-    model: Model,
-    out: MaybeOut = None,
+    model: options.Model,
+    out: options.MaybeOut = None,
     classes: Annotated[
         str | None,
         typer.Option("--class", metavar="N[,N...]", help="Towards what the backbone takes for these of its classes."),
@@ -57,12 +44,12 @@ def directions(
         str | None, typer.Option("--between", metavar="N,N", help="From one class of the model's to another.")
     ] = None,
     boundary: Annotated[Path | None, typer.Option("--boundary", help="From InterFaceGAN's file (.npy).")] = None,
-    space: Space = None,
+    space: options.Space = None,
     beside: Annotated[
         list[str] | None,
         typer.Option("--beside", help="A direction, by file or name, whose trait is to stay; may be given again."),
     ] = None,
-    layers: Layers = None,
+    layers: options.Layers = None,
     n: Annotated[int, typer.Option("--n", "-n", min=100, help="How many draws to learn from.")] = 2000,
     encoded: Annotated[
         bool | None,
@@ -72,12 +59,12 @@ def directions(
             " (default where there is an encoder), or from those drawn, in w or z.",
         ),
     ] = None,
-    labels: Labels = None,
-    encoder: Encoder = None,
-    backbone: Backbone = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    as_json: Json = False,
+    labels: options.Labels = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Find directions to edit along, each a file and a picture in OUT; without a way to find them, list the model's.
 
@@ -92,15 +79,15 @@ def directions(
         raise SpecError("Give one of --class, --pca, --between and --boundary, and --out for the folder to write to.")
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     kept = [loaded.direction(word) for word in beside or []]
-    given = loaded.labels(integers(labels), n)
+    given = loaded.labels(options.integers(labels), n)
     shown = None if given is None else given[:SHOWN]
     samples: Latents | None = None
     if classes is not None:
-        found, samples = _by_classes(loaded, integers(classes, option="--class") or [], n, given, seed, encoded)
+        found, samples = _by_classes(loaded, options.integers(classes, option="--class") or [], n, given, seed, encoded)
     elif pca is not None:
         found = find_by_pca(loaded.generator, pca, n=n, labels=given, seed=seed)
     elif between is not None:
-        ends = integers(between, option="--between") or []
+        ends = options.integers(between, option="--between") or []
         if len(ends) != 2:
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
         found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
@@ -108,7 +95,7 @@ def directions(
         found = [loaded.direction(str(boundary), space=space)]
     drawn = loaded.generate(SHOWN, seed=seed, labels=shown).latents if samples is None else samples[:SHOWN]
     found = [one.orthogonal_to(*kept) if kept else one for one in found]
-    found = found if layers is None else [one.on_layers(layer_numbers(layers)) for one in found]
+    found = found if layers is None else [one.on_layers(options.layer_numbers(layers)) for one in found]
     _write(loaded, found, drawn.to("cpu"), out, as_json)
 
 

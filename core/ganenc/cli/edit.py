@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import typer
@@ -14,22 +14,9 @@ from ganenc_registry.fields import changed
 from ganenc_registry.specs import InvertSpec
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
-from ganenc.cli.options import (
-    Backbone,
-    Device,
-    Encoder,
-    Json,
-    Layers,
-    Model,
-    Out,
-    PhotoLabels,
-    Seed,
-    Set,
-    Space,
-    layer_numbers,
-    read_settings,
-)
+from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
 from ganenc.inversion import EDITABLE, PhotoFolder, default_method, read_labels
 from ganenc.jobs import unique_names
@@ -44,14 +31,18 @@ Inputs = Annotated[
     list[str], typer.Argument(help="Latents files, folders that `ganenc invert` left, or photos to invert first.")
 ]
 One = Annotated[str, typer.Argument(help="Latents, a folder that `ganenc invert` left, or a photo to invert first.")]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        help="How photos are inverted: optimize from the encoder (default, 100 steps), encode, finetune,"
-        " finetune+refine, or a plugin's. The closer, the less an edit takes.",
-    ),
-]
+METHOD = typer.Option(
+    "--method",
+    help="How photos are inverted: optimize from the encoder (default, 100 steps), encode, finetune, finetune+refine,"
+    " or a plugin's. The closer, the less an edit takes.",
+)
+Method: TypeAlias = Annotated[str | None, METHOD]
+DIRECTION = typer.Option(
+    "--direction",
+    help="A file that `ganenc directions` wrote, the name of one that lies with the model, or a boundary of"
+    " InterFaceGAN (.npy).",
+)
+STRENGTH = typer.Option("--strength", metavar="LOW..HIGH", help="How far, in deviations of the model's own latents.")
 Gif = Annotated[bool, typer.Option("--gif", help="Also an animated GIF.")]
 Webp = Annotated[bool, typer.Option("--webp", help="Also an animated WebP.")]
 
@@ -59,40 +50,30 @@ Webp = Annotated[bool, typer.Option("--webp", help="Also an animated WebP.")]
 def edit(
     inputs: Inputs,
     *,
-    model: Model,
-    direction: Annotated[
-        str,
-        typer.Option(
-            "--direction",
-            help="A file that `ganenc directions` wrote, the name of one that lies with the model, or a boundary of"
-            " InterFaceGAN (.npy).",
-        ),
-    ],
-    out: Out,
-    strength: Annotated[
-        str,
-        typer.Option("--strength", metavar="LOW..HIGH", help="How far, in deviations of the model's own latents."),
-    ] = "-3..3",
+    model: options.Model,
+    direction: Annotated[str, DIRECTION],
+    out: options.Out,
+    strength: Annotated[str, STRENGTH] = "-3..3",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Images in the strip.")] = 7,
-    layers: Layers = None,
-    space: Space = None,
+    layers: options.Layers = None,
+    space: options.Space = None,
     gif: Gif = False,
     webp: Webp = False,
     method: Method = None,
-    settings: Set = None,
-    labels: PhotoLabels = None,
-    encoder: Encoder = None,
-    backbone: Backbone = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    as_json: Json = False,
+    settings: options.Set = None,
+    labels: options.PhotoLabels = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Move photos along a direction. Each leaves a folder in OUT with a strip, the edited latents and what was done.
 
     --set reaches what photos are inverted by, as in --set method.options.steps=200.
     """
     low, high = _ends(strength)
-    chosen = layer_numbers(layers)
+    chosen = options.layer_numbers(layers)
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     way = loaded.direction(direction, space=space)
     strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
@@ -106,24 +87,24 @@ def mix(
     first: One,
     second: One,
     *,
-    model: Model,
-    out: Out,
+    model: options.Model,
+    out: options.Out,
     layers: Annotated[
         str, typer.Option("--layers", metavar="N[-N][,...]", help="The layers that come from the second, as in 4-9.")
     ],
     method: Method = None,
-    settings: Set = None,
-    labels: PhotoLabels = None,
-    encoder: Encoder = None,
-    backbone: Backbone = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    as_json: Json = False,
+    settings: options.Set = None,
+    labels: options.PhotoLabels = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Give one photo the styles of another on some layers: low ones hold shape and pose, high ones colour."""
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     a, b = _pair(first, second, loaded, method, settings, labels, seed)
-    mixed = loaded.mix(a.what, b.what, layer_numbers(layers) or [])
+    mixed = loaded.mix(a.what, b.what, options.layer_numbers(layers) or [])
     _Leaving(out, as_json=as_json).write([_of_both(a, b, mixed)])
 
 
@@ -131,19 +112,19 @@ def interpolate(
     first: One,
     second: One,
     *,
-    model: Model,
-    out: Out,
+    model: options.Model,
+    out: options.Out,
     steps: Annotated[int, typer.Option("--steps", min=2, help="Images in the strip, both ends among them.")] = 9,
     gif: Gif = False,
     webp: Webp = False,
     method: Method = None,
-    settings: Set = None,
-    labels: PhotoLabels = None,
-    encoder: Encoder = None,
-    backbone: Backbone = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    as_json: Json = False,
+    settings: options.Set = None,
+    labels: options.PhotoLabels = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Go from one photo to another through their latents."""
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
@@ -170,12 +151,7 @@ def _starts(
 ) -> list[_Start]:
     """The samples that words stand for: those of latents files, and photos (also folders and patterns of them)."""
     files = {word: PhotoFolder.latents_file(word) for word in words}
-    found = []
-    for file in filter(None, files.values()):
-        latents = Latents.load(file, model=model.hash, device=model.generator.device)
-        name = file.resolve().parent.name if file.name == PhotoFolder.LATENTS else file.stem
-        several = len(latents) > 1
-        found += [_Start(one, f"{name}-{at:04d}" if several else name, file) for at, one in enumerate(latents)]
+    found = [_Start(one, name, file) for file, _, one, name in read_samples(filter(None, files.values()), model)]
     photos = [word for word, file in files.items() if file is None]
     found += _inverted(images.find(photos), model, method, settings, labels, seed) if photos else []
     names = unique_names([Path(f"{one.name}.png") for one in found])
@@ -187,7 +163,7 @@ def _inverted(
 ) -> list[_Start]:
     gently = EDITABLE if model.encoder is not None else {"name": default_method(has_encoder=False)}
     spec = InvertSpec.from_mapping({"method": {"name": method} if method else gently})
-    spec = changed(spec, read_settings(settings))
+    spec = changed(spec, options.read_settings(settings))
     given = None if labels is None else read_labels(labels, photos, classes=model.generator.spec.classes)
     objective = model.objective(spec.objective) if model.needs_objective(spec.method, given) else None
     found = []

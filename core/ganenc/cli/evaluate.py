@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import EvaluateSpec
 
+from ganenc.cli import options
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
-from ganenc.cli.options import (
-    Backbone,
-    Candidates,
-    Config,
-    Encoder,
-    Json,
-    MaybeDevice,
-    MaybeModel,
-    MaybeOut,
-    MaybePhotos,
-    MaybeSeed,
-    PhotoLabels,
-    Set,
-    Steps,
-    given_fields,
-    integers,
-    read_settings,
-)
 from ganenc.files import write_json
 from ganenc.jobs import evaluate_photos
 from ganenc.measures import Evaluation
@@ -38,43 +21,41 @@ from ganenc.report import metric_text
 __all__ = ["evaluate"]
 
 RESULT = "evaluation.json"
+METRIC = typer.Option(
+    "--metric",
+    help="A metric, of `ganenc list metric`; may be given again. By default psnr, ssim, lpips, and fid where the"
+    " weights of Inception are on disk, otherwise frechet, on the backbone.",
+)
+Metrics: TypeAlias = Annotated[list[str] | None, METRIC]
+FOLDS = typer.Option(
+    "--folds",
+    metavar="K",
+    help="Split the images at random into K folds, and give the mean and the deviation over folds. The evaluation alone"
+    " is split: nothing is trained anew.",
+)
+Folds: TypeAlias = Annotated[int | None, FOLDS]
 
 
 def evaluate(
-    photos: MaybePhotos = None,
+    photos: options.MaybePhotos = None,
     *,
-    model: MaybeModel = None,
-    out: MaybeOut = None,
-    config: Config = None,
-    encoder: Encoder = None,
+    model: options.MaybeModel = None,
+    out: options.MaybeOut = None,
+    config: options.Config = None,
+    encoder: options.Encoder = None,
     samples: Annotated[int | None, typer.Option("--samples", help="Or so many synthesized images.")] = None,
     method: Annotated[str | None, typer.Option("--method", help="encode (default), or another inverter.")] = None,
-    steps: Steps = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            help="A metric, of `ganenc list metric`; may be given again. By default psnr, ssim,"
-            " lpips, and fid where the weights of Inception are on disk, otherwise frechet, on the backbone.",
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds",
-            metavar="K",
-            help="Split the images at random into K folds, and give the mean"
-            " and the deviation over folds. The evaluation alone is split: nothing is trained anew.",
-        ),
-    ] = None,
-    labels: PhotoLabels = None,
-    candidates: Candidates = None,
+    steps: options.Steps = None,
+    metric: Metrics = None,
+    folds: Folds = None,
+    labels: options.PhotoLabels = None,
+    candidates: options.Candidates = None,
     truncation: Annotated[float | None, typer.Option("--truncation", help="Of synthesized images.")] = None,
-    backbone: Backbone = None,
-    seed: MaybeSeed = None,
-    settings: Set = None,
-    device: MaybeDevice = None,
-    as_json: Json = False,
+    backbone: options.Backbone = None,
+    seed: options.MaybeSeed = None,
+    settings: options.Set = None,
+    device: options.MaybeDevice = None,
+    as_json: options.Json = False,
 ) -> None:
     """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS, and a Frechet distance.
 
@@ -86,12 +67,12 @@ def evaluate(
     """
     given = {
         "model": model, "encoder": encoder, "photos": photos, "samples": samples, "folds": folds, "labels": labels,
-        "candidates": integers(candidates, option="--candidates"), "truncation": truncation, "backbone": backbone,
-        "seed": seed, "device": device, "method": {"name": method, "options": {"steps": steps}},
+        "candidates": options.integers(candidates, option="--candidates"), "truncation": truncation, "seed": seed,
+        "backbone": backbone, "device": device, "method": {"name": method, "options": {"steps": steps}},
         "metrics": {name: name for name in metric or []},
     }  # fmt: skip
     spec = EvaluateSpec() if config is None else EvaluateSpec.from_file(config)
-    spec = changed(changed(spec, given_fields(given), where="--"), read_settings(settings))
+    spec = changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
     if not spec.model:
         raise SpecError("No model is named; give --model.")
     failures: list[tuple[Path, str]] = []

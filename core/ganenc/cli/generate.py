@@ -9,8 +9,8 @@ import typer
 from ganenc_registry.errors import LatentsError, SpecError
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
-from ganenc.cli.options import Device, Json, Labels, Model, Out, Seed, integers
 from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
 from ganenc.models import load_generator
@@ -22,20 +22,20 @@ LARGEST_GRID = 64
 
 def generate(
     *,
-    model: Model,
-    out: Out,
+    model: options.Model,
+    out: options.Out,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many images.")] = 8,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     truncation: Annotated[
         float, typer.Option("--truncation", min=0, help="Below 1 for images nearer to the mean.")
     ] = 1.0,
-    labels: Labels = None,
-    device: Device = "cpu",
-    as_json: Json = False,
+    labels: options.Labels = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
 ) -> None:
     """Draw images from a generator: PNG files, a grid of them, and the latents that make them again."""
     loaded = Loaded(load_generator(model, device=device), source=model)
-    given = integers(labels)
+    given = options.integers(labels)
     try:
         classes = loaded.labels(given, n)
     except LatentsError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import typer
@@ -12,69 +13,51 @@ from ganenc_registry.fields import changed
 from ganenc_registry.specs import InvertSpec, merge
 
 from ganenc import images, load
+from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
-from ganenc.cli.options import (
-    Backbone,
-    Candidates,
-    Config,
-    Encoder,
-    Json,
-    MaybeDevice,
-    MaybeModel,
-    MaybePhotos,
-    MaybeSeed,
-    Method,
-    Out,
-    PhotoLabels,
-    Set,
-    Space,
-    Steps,
-    given_fields,
-    integers,
-    read_settings,
-)
 from ganenc.cli.outcome import carry_out, show_result
-from ganenc.inversion import default_method
+from ganenc.inversion import PhotoFolder, default_method
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
+from ganenc.model import Model
 from ganenc.models import resolve
 
 __all__ = ["invert", "read_spec"]
 
 
+ALIGN = typer.Option(
+    "--align",
+    help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"
+    " (around what the objective's attention looks at), or a plugin's.",
+)
+Align: TypeAlias = Annotated[str | None, ALIGN]
+REPORT = typer.Option(
+    "--report/--no-report",
+    help="A page of all photos, and for each a page of its own and a picture of what the attention saw; by default each"
+    " has its own up to 100 photos.",
+)
+Report: TypeAlias = Annotated[bool | None, REPORT]
+
+
 def invert(
-    photos: MaybePhotos = None,
+    photos: options.MaybePhotos = None,
     *,
-    model: MaybeModel = None,
-    out: Out,
-    config: Config = None,
-    encoder: Encoder = None,
-    method: Method = None,
-    steps: Steps = None,
-    space: Space = None,
-    labels: PhotoLabels = None,
-    candidates: Candidates = None,
-    backbone: Backbone = None,
-    seed: MaybeSeed = None,
+    model: options.MaybeModel = None,
+    out: options.Out,
+    config: options.Config = None,
+    encoder: options.Encoder = None,
+    method: options.Method = None,
+    steps: options.Steps = None,
+    space: options.Space = None,
+    labels: options.PhotoLabels = None,
+    candidates: options.Candidates = None,
+    backbone: options.Backbone = None,
+    seed: options.MaybeSeed = None,
     fit: Annotated[str | None, typer.Option("--fit", help="cover (default), contain or stretch.")] = None,
-    align: Annotated[
-        str | None,
-        typer.Option(
-            "--align",
-            help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center,"
-            " attention (around what the objective's attention looks at), or a plugin's.",
-        ),
-    ] = None,
-    settings: Set = None,
-    device: MaybeDevice = None,
-    report: Annotated[
-        bool | None,
-        typer.Option(
-            "--report/--no-report",
-            help="A page of all photos, and for each a page of its own and a picture of what the attention saw; by"
-            " default each has its own up to 100 photos.",
-        ),
-    ] = None,
+    align: Align = None,
+    settings: options.Set = None,
+    device: options.MaybeDevice = None,
+    report: Report = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Invert photos anew that were inverted before; else they are skipped.")
     ] = False,
@@ -83,7 +66,7 @@ def invert(
         typer.Option("--retry-failed", help="Try photos again that failed before; without PHOTOS, these alone."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report,
     and a line in OUT/index.jsonl. Saved latents (.safetensors) in place of photos give their images again.
@@ -96,8 +79,8 @@ def invert(
     processes share the photos.
     """
     given = {
-        "model": model, "encoder": encoder, "labels": labels, "candidates": integers(candidates, option="--candidates"),
-        "seed": seed, "fit": fit, "align": align, "device": device, "backbone": backbone,
+        "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
+        "candidates": options.integers(candidates, option="--candidates"), "fit": fit, "align": align,
         "method": {"name": method, "options": {"steps": steps, "space": space}},
     }  # fmt: skip
     spec = read_spec(config, given, settings)
@@ -116,16 +99,13 @@ def invert(
 
 
 def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | None) -> InvertSpec:
-    """The spec that a file, options of the command line (None where they were not given) and ``--set`` make together.
-
-    Raises:
-        SpecError: if a field is wrong, or no model is named.
-    """
+    """The spec that a file, options of the command line (None where they were not given) and ``--set`` make together;
+    `SpecError` if a field is wrong, or no model is named."""
     spec = InvertSpec() if config is None else InvertSpec.from_file(config)
-    over = read_settings(settings)
+    over = options.read_settings(settings)
     if isinstance(over.get("method"), str):
         over["method"] = {"name": over["method"]}
-    told = merge(given_fields(given), over)
+    told = merge(options.given_fields(given), over)
     model = told.get("model", spec.model)
     if not model:
         raise SpecError("No model is named; give --model.")
@@ -135,18 +115,24 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     return changed(spec, told)
 
 
+def read_samples(files: Iterable[Path], model: Model) -> list[tuple[Path, int, Latents, str]]:
+    """Saved latents of a model, sample by sample: the file, the place in it, the latents, and a name."""
+    found = []
+    for file in files:
+        latents = Latents.load(file, model=model.hash, device=model.generator.device)
+        if latents.layout != model.generator.spec.layout:
+            raise LatentsError(f"The latents {file} have another layout than the generator takes; they are another's.")
+        name = file.resolve().parent.name if file.name == PhotoFolder.LATENTS else file.stem
+        several = len(latents) > 1
+        found += [(file, at, one, f"{name}-{at:04d}" if several else name) for at, one in enumerate(latents)]
+    return found
+
+
 def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:
     """Saved latents => the same pixels again, a picture of each sample."""
     model = load(spec.model, device=spec.device)
     generator = model.generator
-    samples = []
-    for file in files:
-        latents = Latents.load(file, model=model.hash, device=generator.device)
-        if latents.layout != generator.spec.layout:
-            raise LatentsError(f"The latents {file} have another layout than the generator takes; they are another's.")
-        stem = file.resolve().parent.name if file.stem == "latents" else file.stem
-        several = len(latents) > 1
-        samples += [(file, at, one, f"{stem}-{at:04d}" if several else stem) for at, one in enumerate(latents)]
+    samples = read_samples(files, model)
     names = unique_names([Path(f"{name}.png") for *_, name in samples])
     written = []
     with Bar("rebuilding", len(samples)) as bar:

@@ -15,91 +15,65 @@ import typer
 import yaml
 from ganenc_registry.errors import SpecError
 
-__all__ = [
-    "Backbone", "Candidates", "Config", "Device", "Encoder", "Json", "Labels", "Layers", "MaybeDevice", "MaybeModel",
-    "MaybeOut", "MaybePhotos", "MaybeSeed",
-    "Method", "Model", "Out", "PhotoLabels", "Photos", "Seed", "Set", "Space", "Steps", "TrainingLabels",
-    "given_fields", "integers", "layer_numbers", "read_settings",
-]  # fmt: skip
-
-_PHOTOS = typer.Argument(
+PHOTOS = typer.Argument(
     metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
 )
-Photos: TypeAlias = Annotated[list[str], _PHOTOS]
-MaybePhotos: TypeAlias = Annotated[list[str] | None, _PHOTOS]
+Photos: TypeAlias = Annotated[list[str], PHOTOS]
+MaybePhotos: TypeAlias = Annotated[list[str] | None, PHOTOS]
 """For commands that can do without photos; its default is None."""
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        help="An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub.",
-    ),
-]
-MaybeModel = Annotated[
-    str | None, typer.Option("--model", "-m", help="An installed model, a model folder, a checkpoint, or user/name.")
-]
+MODEL = typer.Option(
+    "--model", "-m", help="An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub."
+)
+Model: TypeAlias = Annotated[str, MODEL]
+MaybeModel: TypeAlias = Annotated[str | None, MODEL]
 """For commands whose spec may name it."""
-Encoder = Annotated[
-    str | None,
-    typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own."),
-]
-_OUT = typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")
-Out: TypeAlias = Annotated[Path, _OUT]
-MaybeOut: TypeAlias = Annotated[Path | None, _OUT]
+ENCODER = typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own.")
+Encoder: TypeAlias = Annotated[str | None, ENCODER]
+OUT = typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")
+Out: TypeAlias = Annotated[Path, OUT]
+MaybeOut: TypeAlias = Annotated[Path | None, OUT]
 """For commands that print their result, and write it where they are told to; its default is None."""
-_DEVICE = typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")
-Device: TypeAlias = Annotated[str, _DEVICE]
-MaybeDevice: TypeAlias = Annotated[str | None, _DEVICE]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        help="encode, finetune, finetune+refine (default), optimize (default without encoder), or a plugin's.",
-    ),
-]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, where it has some.")]
-Space = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
-Layers = Annotated[str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")]
-_SEED = typer.Option("--seed", min=0, help="Of all that is drawn.")
-Seed: TypeAlias = Annotated[int, _SEED]
-MaybeSeed: TypeAlias = Annotated[int | None, _SEED]
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Labels = Annotated[
-    str | None,
-    typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one."),
-]
-_CLASSES = (
+DEVICE = typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")
+Device: TypeAlias = Annotated[str, DEVICE]
+MaybeDevice: TypeAlias = Annotated[str | None, DEVICE]
+METHOD = typer.Option(
+    "--method", help="encode, finetune, finetune+refine (default), optimize (default without encoder), or a plugin's."
+)
+Method: TypeAlias = Annotated[str | None, METHOD]
+Steps: TypeAlias = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, if it has some.")]
+Space: TypeAlias = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
+LAYERS = typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")
+Layers: TypeAlias = Annotated[str | None, LAYERS]
+SEED = typer.Option("--seed", min=0, help="Of all that is drawn.")
+Seed: TypeAlias = Annotated[int, SEED]
+MaybeSeed: TypeAlias = Annotated[int | None, SEED]
+CONFIG = typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
+Config: TypeAlias = Annotated[Path | None, CONFIG]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+LABELS = typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one.")
+Labels: TypeAlias = Annotated[str | None, LABELS]
+CLASSES = (
     "The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
     " (3-x.jpg); a file with lines photo,class, or JSON"
 )
-_WAYS = "; predicted, by the backbone; searched, by one pass for each class. By default predicted or searched"
-PhotoLabels = Annotated[str | None, typer.Option("--labels", metavar="N[,N...]|WORD|FILE", help=f"{_CLASSES}{_WAYS}.")]
-TrainingLabels = Annotated[str | None, typer.Option("--labels", metavar="N[,N...]|WORD|FILE", help=f"{_CLASSES}.")]
-Candidates = Annotated[
-    str | None,
-    typer.Option(
-        "--candidates", metavar="N[,N...]", help="The classes among which to search; by default all of a few."
-    ),
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option("--backbone", help="The network behind LPIPS; by default the model's own, otherwise vgg16; or none."),
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given again.")
-]
+WAYS = "; predicted, by the backbone; searched, by one pass for each class. By default predicted or searched"
+WRITTEN = "N[,N...]|WORD|FILE"
+PhotoLabels: TypeAlias = Annotated[str | None, typer.Option("--labels", metavar=WRITTEN, help=f"{CLASSES}{WAYS}.")]
+TrainingLabels: TypeAlias = Annotated[str | None, typer.Option("--labels", metavar=WRITTEN, help=f"{CLASSES}.")]
+CANDIDATES = typer.Option(
+    "--candidates", metavar="N[,N...]", help="The classes among which to search; by default all of a few."
+)
+Candidates: TypeAlias = Annotated[str | None, CANDIDATES]
+BACKBONE = typer.Option(
+    "--backbone", help="The network behind LPIPS; by default the model's own, otherwise vgg16; or none."
+)
+Backbone: TypeAlias = Annotated[str | None, BACKBONE]
+SET = typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given again.")
+Set: TypeAlias = Annotated[list[str] | None, SET]
 
 
 def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
-    """Numbers with commas between => the numbers.
-
-    Raises:
-        SpecError: if one is no whole number of 0 or more.
-    """
+    """Numbers with commas between => the numbers; `SpecError` if one is no whole number of 0 or more."""
     if text is None:
         return None
     if not all(word.strip().isdecimal() for word in text.split(",")):
@@ -110,11 +84,7 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
 
 
 def layer_numbers(text: str | None) -> list[int] | None:
-    """Layers as they are written, such as ``0-3,7``, as numbers.
-
-    Raises:
-        SpecError: if they cannot be read.
-    """
+    """Layers as they are written, such as ``0-3,7``, as numbers; `SpecError` if they cannot be read."""
     numbers: list[int] = []
     for word in [] if text is None else text.split(","):
         low, dash, high = word.strip().partition("-")
@@ -132,11 +102,8 @@ def given_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(words: list[str] | None) -> dict[str, Any]:
-    """``key.path=value`` words => nested mappings; values are YAML: 3 is a number, [1, 2] a list, null nothing.
-
-    Raises:
-        SpecError: if a word has no ``=``, its value cannot be read, or one key is both a value and a mapping.
-    """
+    """``key.path=value`` words => nested mappings; values are YAML: 3 is a number, [1, 2] a list, null nothing. It is a
+    `SpecError` if a word has no ``=``, its value cannot be read, or one key is both a value and a mapping."""
     tree: dict[str, Any] = {}
     for word in words or []:
         path, sign, text = (part.strip() for part in word.partition("="))

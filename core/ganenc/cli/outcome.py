@@ -23,11 +23,7 @@ EACH = 100
 
 
 def carry_out(model: Model | str, photos: Sequence[str | Path], out: Path, spec: InvertSpec, **job: Any) -> JobResult:
-    """Invert photos with a bar.
-
-    Raises:
-        Exit: if it was interrupted.
-    """
+    """Invert photos with a bar; exits with 1 if it was interrupted."""
     try:
         with Bar("inverting", EACH, shown=first_process()) as bar:
             return invert_folder(model, photos, out, spec, on_event=lambda event: _draw(event, bar), **job)
@@ -53,17 +49,8 @@ def _draw(event: Event, bar: Bar) -> None:
 def show_result(
     result: JobResult, *, as_json: bool = False, quiet: bool = False, report: bool = True, again: str = ""
 ) -> None:
-    """Print the result as JSON, as a table or not at all, and say what failed.
-
-    Args:
-        result: of the job.
-        as_json: as JSON.
-        quiet: nothing but what failed.
-        report: whether there is a page of all photos.
-        again: a sentence about what to do with what failed.
-
-    Raises:
-        Exit: with 1, if a photo failed; the other processes say nothing.
+    """Print the result as JSON, as a table or not at all, and say what failed and what to do ``again``; exits with 1 if
+    a photo failed. ``report`` says whether there is a page of all photos. Of several processes the first alone prints.
     """
     if first_process():
         if as_json:

@@ -87,12 +87,8 @@ def spec(
 
 
 def describe(name: str) -> Described:
-    """What is known of a name or file.
-
-    Raises:
-        UnknownNameError: if there is nothing of that name.
-        GanencError: if the file is none of those that are understood.
-    """
+    """What is known of a name or file; `UnknownNameError` if there is nothing of that name, another `GanencError` if it
+    is no file that is understood."""
     path = Path(name)
     if path.is_file() and path.suffix in SPEC_SUFFIXES:
         return _spec_file(path)
@@ -152,11 +148,7 @@ def _run(run: RunSpec, title: str) -> Described:
 
 
 def _family(family: str) -> Described:
-    """A family as the first of its releases has it.
-
-    Raises:
-        SpecError: if it has none.
-    """
+    """A family as the first of its releases has it; `SpecError` if it has none."""
     for name in registry().names("model"):
         with suppress(PluginError):  # `ganenc spec` with its name tells why it cannot be imported.
             found = registered(name)
@@ -215,9 +207,8 @@ def _show_encoder(encoder: EncoderSpec) -> None:
 
 def _as_json(name: str, found: Described) -> dict[str, Any]:
     data: dict[str, Any] = {"name": name, "title": found.title}
-    for key, value in (("run", found.run), ("generator", found.generator), ("encoder", found.encoder)):
-        if value is not None:
-            data[key] = value.to_mapping()
+    given = {"run": found.run, "generator": found.generator, "encoder": found.encoder}
+    data |= {key: value.to_mapping() for key, value in given.items() if value is not None}
     if found.release is not None and found.release.release is not None:
         release, folder = found.release.release, release_folder(found.release.name)
         data["release"] = {

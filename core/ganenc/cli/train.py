@@ -12,18 +12,9 @@ from ganenc_registry.fields import changed
 from ganenc_registry.specs import PRESETS, RunSpec, preset, read_mapping
 
 from ganenc import images
+from ganenc.cli import options
 from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, say, show
-from ganenc.cli.options import (
-    MaybeDevice,
-    MaybeModel,
-    MaybePhotos,
-    Out,
-    Set,
-    TrainingLabels,
-    given_fields,
-    read_settings,
-)
 from ganenc.files import first_process
 from ganenc.inversion import written_labels
 from ganenc.jobs import execute
@@ -40,13 +31,13 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps in all.
 
 def pretrain(
     *,
-    model: MaybeModel = None,
-    out: Out,
+    model: options.MaybeModel = None,
+    out: options.Out,
     run: Run = "pretrain",
     encoder: Start = None,
     steps: Steps = None,
-    device: MaybeDevice = None,
-    settings: Set = None,
+    device: options.MaybeDevice = None,
+    settings: options.Set = None,
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted.
 
@@ -58,16 +49,16 @@ def pretrain(
 
 
 def finetune(
-    photos: MaybePhotos = None,
+    photos: options.MaybePhotos = None,
     *,
-    model: MaybeModel = None,
-    out: Out,
+    model: options.MaybeModel = None,
+    out: options.Out,
     run: Run = "finetune",
     encoder: Start = None,
-    labels: TrainingLabels = None,
+    labels: options.TrainingLabels = None,
     steps: Steps = None,
-    device: MaybeDevice = None,
-    settings: Set = None,
+    device: options.MaybeDevice = None,
+    settings: options.Set = None,
 ) -> None:
     """Fine-tune an encoder on photos. The same command resumes a run that was interrupted.
 
@@ -84,16 +75,13 @@ def finetune(
 
 
 def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | None) -> RunSpec:
-    """A file or preset, with what options say => the run's spec.
-
-    Raises:
-        SpecError: if it is neither, a field is wrong, or the run is of the other task.
-    """
+    """A file or preset, with what options say => the run's spec; `SpecError` if it is neither, a field is wrong, or the
+    run is of the other task."""
     file = Path(run).is_file()
     spec = RunSpec.from_mapping({"task": task, **read_mapping(run)}, where=run) if file else preset(run)
     if spec.task != task:
         raise SpecError(f"--run {run} is a run of the task {spec.task!r}; use `ganenc {spec.task}`.")
-    return changed(changed(spec, given_fields(given), where="--"), read_settings(settings))
+    return changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
 
 
 def _carry_out(spec: RunSpec, out: Path) -> None:
