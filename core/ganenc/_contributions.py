@@ -8,67 +8,61 @@ from ganenc.cli import COMMANDS
 
 __all__ = ["ganenc_contributions"]
 
-BUILT_IN: tuple[tuple[Kind, str, str, str], ...] = (
-    (
-        "block",
-        "adaptive",
-        "The paper's block: heads, norm, convolutions, bypass (Figure 4)",
-        "encoders.blocks:AdaptiveBlock",
-    ),
-    ("attention", "none", "The whole image alone", "objectives.attentions:NoAttention"),
-    (
-        "attention",
-        "center",
-        "The whole image and two crops around its centre (Figure 5)",
-        "objectives.attentions:CenterAttention",
-    ),
-    ("loss", "mse", "Mean squared error", "objectives.losses.pixels:MSE"),
-    ("loss", "cos", "1 - cosine of the flattened images", "objectives.losses.pixels:COS"),
-    ("loss", "ssim", "1 - structural similarity", "objectives.losses.ssim:SSIM"),
-    ("loss", "lpips", "Learned perceptual distance on the chosen backbone", "objectives.losses.lpips:LPIPS"),
-    ("backbone", "vgg16", "VGG16 trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Vgg16"),
-    ("backbone", "alex", "AlexNet trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Alex"),
-    (
-        "backbone",
-        "squeeze",
-        "SqueezeNet 1.1 trained on ImageNet (torchvision)",
-        "objectives.backbones.imagenet:Squeeze",
-    ),
-    ("aligner", "center", "The greatest centred crop of the generator's shape", "inversion.alignment:CenterAligner"),
-    ("aligner", "attention", "A crop around what the attention looks at", "inversion.alignment:AttentionAligner"),
-    ("inverter", "encode", "One pass of the encoder", "inversion.encode:Encode"),
-    ("inverter", "finetune", "The paper: fine-tune the encoder on the photo", "inversion.finetune:Finetune"),
-    ("inverter", "finetune+refine", "Fine-tune, then go on with the latents", "inversion.finetune:FinetuneRefine"),
-    (
-        "inverter",
-        "optimize",
-        "Latents by gradient, in z, w or w+, the constant free or not",
-        "inversion.optimize:Optimize",
-    ),
-    (
-        "recipe",
-        "encoder",
-        "The paper's step: one Adam of the encoder alone (Equation 6)",
-        "training.recipe:EncoderRecipe",
-    ),
-    ("metric", "psnr", "Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
-    ("metric", "ssim", "Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),
-    ("metric", "lpips", "Learned perceptual distance, named with its backbone", "measures.pairs:LPIPS"),
-    (
-        "metric",
-        "fid",
-        "Frechet distance of two sets on Inception, where its weights are on disk",
-        "measures.frechet:FID",
-    ),
-    ("metric", "frechet", "Frechet distance of two sets, named with its backbone", "measures.frechet:Frechet"),
-)
+BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
+    "block": {
+        "adaptive": (
+            "The paper's block: heads, norm, convolutions, bypass (Figure 4)",
+            "encoders.blocks:AdaptiveBlock",
+        ),
+    },
+    "attention": {
+        "none": ("The whole image alone", "objectives.attentions:NoAttention"),
+        "center": (
+            "The whole image and two crops around its centre (Figure 5)",
+            "objectives.attentions:CenterAttention",
+        ),
+    },
+    "loss": {
+        "mse": ("Mean squared error", "objectives.losses.pixels:MSE"),
+        "cos": ("1 - cosine of the flattened images", "objectives.losses.pixels:COS"),
+        "ssim": ("1 - structural similarity", "objectives.losses.ssim:SSIM"),
+        "lpips": ("Learned perceptual distance on the chosen backbone", "objectives.losses.lpips:LPIPS"),
+    },
+    "backbone": {
+        "vgg16": ("VGG16 trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Vgg16"),
+        "alex": ("AlexNet trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Alex"),
+        "squeeze": ("SqueezeNet 1.1 trained on ImageNet (torchvision)", "objectives.backbones.imagenet:Squeeze"),
+    },
+    "aligner": {
+        "center": ("The greatest centred crop of the generator's shape", "inversion.alignment:CenterAligner"),
+        "attention": ("A crop around what the attention looks at", "inversion.alignment:AttentionAligner"),
+    },
+    "inverter": {
+        "encode": ("One pass of the encoder", "inversion.encode:Encode"),
+        "finetune": ("The paper: fine-tune the encoder on the photo", "inversion.finetune:Finetune"),
+        "finetune+refine": ("Fine-tune, then go on with the latents", "inversion.finetune:FinetuneRefine"),
+        "optimize": ("Latents by gradient, in z, w or w+, the constant free or not", "inversion.optimize:Optimize"),
+    },
+    "recipe": {
+        "encoder": ("The paper's step: one Adam of the encoder alone (Equation 6)", "training.recipe:EncoderRecipe"),
+    },
+    "metric": {
+        "psnr": ("Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
+        "ssim": ("Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),
+        "lpips": ("Learned perceptual distance, named with its backbone", "measures.pairs:LPIPS"),
+        "fid": ("Frechet distance of two sets on Inception, where its weights are on disk", "measures.frechet:FID"),
+        "frechet": ("Frechet distance of two sets, named with its backbone", "measures.frechet:Frechet"),
+    },
+}
+"""By kind and name, a line about it, and where it lies."""
 
 
 @hookimpl
 def ganenc_contributions() -> list[Contribution]:
     """What the core contributes."""
     parts = [
-        Contribution(kind=kind, name=name, summary=summary, target=f"ganenc.{target}")
-        for kind, name, summary, target in BUILT_IN
+        Contribution(kind, name, summary, f"ganenc.{target}")
+        for kind, rows in BUILT_IN.items()
+        for name, (summary, target) in rows.items()
     ]
     return parts + [Contribution("command", one.name, one.summary, one.target) for one in COMMANDS]
