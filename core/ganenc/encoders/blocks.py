@@ -74,7 +74,6 @@ class AdaptiveBlock(EncoderBlock):
             self.bypass = Conv(spec.in_channels, spec.out_channels, 1, equalized=spec.equalized)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, BlockStyles]:
-        """See :class:`EncoderBlock`."""
         spec = self.spec
         bypass = x if spec.downscale == "none" else halve(x)
         x, style_1 = self._normalise(x, self.head_1, self.norm_1, condition)
@@ -93,7 +92,6 @@ class AdaptiveBlock(EncoderBlock):
         return x, (style_1, style_2)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """See :class:`EncoderBlock`."""
         for head in filter(None, (self.head_1, self.head_2)):
             yield from head.parameters()
 

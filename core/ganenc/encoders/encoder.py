@@ -160,7 +160,6 @@ class VectorHead(nn.Module):
         self.register_buffer("offset", torch.zeros(part.shape))
 
     def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
-        """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, dim)."""
         out: Tensor = self.linear(vector)
         return out + self.offset
 
@@ -181,7 +180,6 @@ class MapHead(nn.Module):
         self.register_buffer("offset", torch.zeros(part.shape))
 
     def forward(self, features: Tensor, vector: Tensor, styles: Sequence[Tensor | None]) -> Tensor:
-        """(N, C, h, w), (N, F) and each style head's (N, width) -> (N, channels, height, width)."""
         if self.conv is not None:
             features = self.conv(features)
         if self.size is not None:

@@ -43,7 +43,6 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) -> (N, outputs)."""
         return F.linear(x if self.scale == 1.0 else x * self.scale, self.weight, self.bias)
 
 
@@ -99,7 +98,6 @@ class FixedNoise(nn.Module):
         self.register_buffer("noise", noise.to(self.strength.device), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
         return torch.addcmul(x, self.strength.to(x.dtype), self.noise.to(x.dtype))
 
 
@@ -138,7 +136,6 @@ class Blur(nn.Module):
         self.register_buffer("kernel", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
         return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
 
 

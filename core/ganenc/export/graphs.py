@@ -85,17 +85,14 @@ class GeneratorGraph(Graph):
         self.noise = noise
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Latents, part by part => (images,)."""
         parts = {port.name: tensor for port, tensor in zip(self.inputs, tensors, strict=True)}
         return (self.network.synthesize(Latents(self.network.spec.layout, parts), noise=self.noise),)
 
     def draw(self, n: int) -> tuple[Tensor, ...]:
-        """Latents of n samples of the prior."""
         latents = self.network.complete(self.network.sample(n, seed=_SEED))
         return tuple(latents[port.name].contiguous() for port in self.inputs)
 
     def facts(self) -> dict[str, Any]:
-        """The choice of noise, where the layout has some."""
         has_noise = any(isinstance(part, Noise) for part in self.network.spec.layout)
         return {"noise": {"choice": self.noise, "means": NOISES[self.noise]}} if has_noise else {}
 
@@ -121,7 +118,6 @@ class MappingGraph(Graph):
         super().__init__("mapping", generator, [prior, *_labels(spec.classes)], found)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """(draws of the prior[, labels]) => latents, part by part."""
         z = tensors[0]
         rows = _one_hot(tensors[1], self.network.spec.classes, z.dtype) if len(tensors) > 1 else None
         latents = self.network.map(z, labels=rows)
@@ -133,7 +129,6 @@ class MappingGraph(Graph):
         return tuple(found)
 
     def draw(self, n: int) -> tuple[Tensor, ...]:
-        """Draws of the prior, and labels."""
         z, labels = self.network.draw(n, seed=_SEED), self.network.draw_labels(n, seed=_SEED)
         return (z,) if labels is None else (z, labels)
 
@@ -153,14 +148,12 @@ class EncoderGraph(Graph):
         super().__init__("encoder", encoder, [images, *labels], _ports(encoder.spec.parts, images.dtype))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """(images[, labels]) => latents, part by part."""
         images = tensors[0]
         rows = _one_hot(tensors[1], self.network.spec.classes, images.dtype) if len(tensors) > 1 else None
         latents = self.network(images, labels=rows)
         return tuple(latents[port.name] for port in self.outputs)
 
     def draw(self, n: int) -> tuple[Tensor, ...]:
-        """Images of noise all over the value range, and labels."""
         port = self.inputs[0]
         device = next(self.network.parameters()).device
         (low, high), size = self.network.spec.value_range, torch.Size(port.shape)

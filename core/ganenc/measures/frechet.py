@@ -71,7 +71,6 @@ class Frechet(FID):
     needs_backbone = True
 
     def network(self) -> Callable[[Tensor], Tensor]:
-        """uint8 (N, 3, H, W) => the deepest features, averaged over positions (N, D)."""
         backbone = self.context.backbone
 
         def deepest(images: Tensor) -> Tensor:
@@ -82,7 +81,6 @@ class Frechet(FID):
         return deepest
 
     def described(self, images: Tensor) -> tuple[int, str]:
-        """The number of features, and what they are."""
         backbone, size = self.context.backbone, self._features(images[:1], self.network()).shape[1]
         return size, (
             f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST}"

@@ -36,7 +36,6 @@ class PSNR(Metric):
         return values
 
     def how(self, images: Tensor) -> str:
-        """In words."""
         return "in dB, peak 255, per image over all channels, clamped and rounded to 8 bits"
 
 
@@ -63,7 +62,6 @@ class SSIM(Metric):
         return [float(each[inside].mean()) for each, inside in zip(maps, region[:, 0].cpu().numpy(), strict=True)]
 
     def how(self, images: Tensor) -> str:
-        """In words."""
         window = f"uniform {_window(images)}x{_window(images)} window"
         return f"scikit-image, {window}, data range 255, K1 0.01, K2 0.03, clamped and rounded to 8 bits"
 
@@ -96,7 +94,6 @@ class LPIPS(Metric):
         return values
 
     def how(self, images: Tensor) -> str:
-        """In words."""
         backbone = self.context.backbone
         weights = "equal weights" if backbone.linear_weights() is None else "linear weights of lpips 0.1"
         return (

@@ -80,7 +80,6 @@ class NoAttention(Attention):
     """The whole image alone."""
 
     def views(self, image: Tensor, focus: Any = None) -> list[View]:
-        """The image as the only view."""
         return [View("image", 1.0, image)]
 
 
@@ -102,7 +101,6 @@ class CenterAttention(Attention):
     Options = TwoWeights
 
     def views(self, image: Tensor, focus: Any = None) -> list[View]:
-        """The image, then AT1 and AT2."""
         return three_views(
             image,
             self.options.weights,

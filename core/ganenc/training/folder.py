@@ -75,7 +75,6 @@ class RunFolder(Sink):
             drop_leftovers(self.path / part)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write the checkpoint of a step, then drop the oldest ones."""
         with self._writing(f"the checkpoint of step {step}") as may:
             if may:
                 self._write_spec()
@@ -84,7 +83,6 @@ class RunFolder(Sink):
                 self._prune(step)
 
     def keep_best(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
-        """Write the best encoder so far, as a model folder."""
         with self._writing(f"the best encoder, of step {info['step']}") as may:
             if may:
                 save_pretrained(encoder, self.path / "best", info=dict(info))

@@ -111,7 +111,6 @@ class EncoderRecipe(Recipe):
         return self.context.network.synthesize(self.encoder_step.completed(latents, batch))
 
     def looks(self, batch: Batch, made: Tensor) -> list[Look]:
-        """Where the attention of the objective looks in the first targets."""
         if not (self.encoder_step.image_gradient or self.encoder_step.log_images):
             return []
         few, attention = batch[:LOOKS], self.context.objective.attention

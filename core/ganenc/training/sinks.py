@@ -81,45 +81,37 @@ class Memory(Sink):
         return "memory"
 
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
-        """Take a run up."""
         if self.run not in (None, run):
             raise TrainingError("This memory holds a run of another spec; give each run one of its own.")
         self.run = run
 
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state."""
         state = self.states[max(self.states)] if self.states else None
         del self._rows[0 if state is None else state["rows"] :]
         return state, []
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Keep the state of a step."""
         self.states[step] = {**state, "step": step, "rows": len(self._rows)}
         keep = 1 if self.run is None else self.run.saving.keep
         for old in sorted(self.states)[:-keep]:
             del self.states[old]
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a row of metrics."""
         self._rows.append({"step": step, **values})
 
     def picture(self, name: str, step: int, image: Tensor) -> None:
-        """Keep an image."""
         if name == "attention":
             self.attention = image
         else:
             self.grids[step] = image
 
     def keep_best(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
-        """Keep a copy."""
         self.best = copy.deepcopy(encoder)
 
     def finish(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
-        """Keep the encoder itself."""
         self.encoder, self.info = encoder, dict(info)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every row so far."""
         return self._rows
 
     def close(self) -> None:

@@ -39,7 +39,6 @@ class LPIPS(Loss):
         return self._features(target_view)
 
     def forward(self, view: Tensor, reference: list[Tensor]) -> Tensor:
-        """The distance, (N,)."""
         return self.between(self._features(view), reference)
 
     def between(self, features: list[Tensor], reference: list[Tensor]) -> Tensor:
