@@ -86,12 +86,8 @@ class Component:
 
 
 def component_class(kind: Kind, name: str, base: type[C]) -> type[C]:
-    """The class that is registered under a name.
-
-    Raises:
-        UnknownNameError: if there is none of that name.
-        PluginError: if it cannot be imported, or is no subclass of ``base``.
-    """
+    """The class that is registered under a name; `UnknownNameError` if there is none, `PluginError` if it cannot be
+    imported, or is no subclass of ``base``."""
     found = registry().resolve(kind, name)
     if not (isinstance(found, type) and issubclass(found, base)):
         owner = registry().owner(kind, name)
@@ -108,13 +104,8 @@ def read_options(kind: Kind, choice: Choice | str, base: type[Component] = Compo
 
 def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | None = None, *, at: str = "") -> C:
     """Build a registered component, a subclass of ``base``; ``at`` is the path of the choice in its spec, such as
-    ``objective.attention``, for errors.
-
-    Raises:
-        UnknownNameError: if nothing of that name is registered.
-        SpecError: naming each wrong option by its whole path, and the nearest right one.
-        PluginError: if what is registered is something else.
-    """
+    ``objective.attention``, for errors: those of `component_class`, and `SpecError` that names each wrong option by its
+    whole path, and the nearest right one."""
     name = choice if isinstance(choice, str) else choice.name
     return component_class(kind, name, base)(read_options(kind, choice, base, at=at), context)
 

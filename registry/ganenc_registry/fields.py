@@ -33,12 +33,7 @@ def choices(spec: Spec, *, at: str = "") -> Iterator[tuple[str, Kind, Choice | N
 
 def check_choices(spec: Spec, *, at: str = "") -> None:
     """Check the options of every component that a spec chooses, without building any; ``at`` is the path of its fields,
-    with a dot at its end, for errors.
-
-    Raises:
-        UnknownNameError: if nothing of a name is registered.
-        SpecError: naming a wrong option by its whole path, and the nearest right one.
-    """
+    with a dot at its end, for errors, which are those of `build`."""
     for path, kind, choice in choices(spec, at=at):
         if choice is not None:
             read_options(kind, choice, at=path)

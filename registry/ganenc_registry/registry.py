@@ -85,14 +85,8 @@ class Registry:
 
     def add_value(self, kind: Kind, name: str, value: Any, *, summary: str = "") -> None:
         """Add something at hand, such as a class in a script; the summary is by default the first line of its
-        docstring.
-
-        The same place may add it again, as a notebook's cell does that is run twice; what it adds last counts.
-
-        Raises:
-            NameTakenError: if another place has taken the name, naming both owners.
-            PluginError: if the kind or the name is wrong.
-        """
+        docstring. The same place may add it again, as a notebook's cell does that is run twice; what it adds last
+        counts. `NameTakenError` if another place has taken the name, `PluginError` if the kind or the name is wrong."""
         module = getattr(value, "__module__", None) or "__main__"
         steps = getattr(value, "__qualname__", type(value).__qualname__).split(".")
         target = f"{module}:{'.'.join(step for step in steps if step.isidentifier()) or 'value'}"

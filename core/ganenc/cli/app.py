@@ -16,8 +16,6 @@ from ganenc.cli.console import complain, say
 from ganenc.cli.table import COMMANDS
 from ganenc.files import import_script, is_out_of_memory
 
-__all__ = ["FAILED", "USAGE", "main"]
-
 FAILED = 1
 """Exit code where something failed."""
 USAGE = 2

@@ -22,8 +22,6 @@ from ganenc.jobs import unique_names
 from ganenc.models import resolve
 from ganenc.objectives import Attention, PhotoLook, build_attention, context_for, look_at
 
-__all__ = ["attend"]
-
 LONGEST = 256
 """The longest side, in pixels, at which a photo is looked at unless a size is given."""
 SHEET = "attention.png"

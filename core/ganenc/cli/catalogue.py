@@ -17,8 +17,6 @@ from ganenc.cli.console import complain, emit, show, show_table
 from ganenc.cli.options import Json
 from ganenc.models import find_fault
 
-__all__ = ["list_", "plugins"]
-
 MANY = 8
 """So many names of a kind are told one by one."""
 NO_COMPONENTS = ("generator", "model", "command")

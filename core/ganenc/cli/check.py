@@ -14,8 +14,6 @@ from ganenc.cli.options import Json
 from ganenc.cli.spec import describe
 from ganenc.testing import Examination, Outcome, find_subjects, known_checks, run_checks
 
-__all__ = ["check"]
-
 
 def check(
     name: Annotated[

@@ -15,8 +15,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from typing_extensions import Self
 
-__all__ = ["Bar", "complain", "emit", "say", "show", "show_table"]
-
 QUIET_SECONDS = 30.0
 WIDE = 160
 

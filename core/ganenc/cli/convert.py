@@ -10,8 +10,6 @@ from ganenc import models
 from ganenc.cli.console import emit, show
 from ganenc.cli.options import Json, Model, Out
 
-__all__ = ["convert"]
-
 
 def convert(
     *,

@@ -16,8 +16,6 @@ from ganenc.cli.invert import read_spec
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.models import check_whole, registered
 
-__all__ = ["demo"]
-
 BUDGET = 210.0
 """Seconds after which the demo begins no further batch of photos."""
 

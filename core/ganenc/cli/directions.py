@@ -25,8 +25,6 @@ from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
 from ganenc.model import load
 
-__all__ = ["directions"]
-
 SHOWN = 4
 """Samples in the picture of a direction."""
 

@@ -25,8 +25,6 @@ from ganenc.model import Model as Loaded
 from ganenc.model import load
 from ganenc.report import Inverted
 
-__all__ = ["edit", "interpolate", "mix"]
-
 Inputs = Annotated[
     list[str], typer.Argument(help="Latents files, folders that `ganenc invert` left, or photos to invert first.")
 ]

@@ -18,8 +18,6 @@ from ganenc.jobs import evaluate_photos
 from ganenc.measures import Evaluation
 from ganenc.report import metric_text
 
-__all__ = ["evaluate"]
-
 RESULT = "evaluation.json"
 METRIC = typer.Option(
     "--metric",

@@ -12,8 +12,6 @@ from ganenc.cli.options import Encoder, Json, Model, Out
 from ganenc.export import check_export, graphs_of
 from ganenc.export import export as write
 
-__all__ = ["export"]
-
 ANY = "dynamic"
 
 

@@ -15,8 +15,6 @@ from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
 from ganenc.models import load_generator
 
-__all__ = ["generate"]
-
 LARGEST_GRID = 64
 
 

@@ -22,9 +22,6 @@ from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc.models import resolve
 
-__all__ = ["invert", "read_spec"]
-
-
 ALIGN = typer.Option(
     "--align",
     help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"

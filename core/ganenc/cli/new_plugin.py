@@ -12,8 +12,6 @@ from ganenc_registry import Kind
 from ganenc.cli.console import show
 from ganenc.scaffold import LICENCES, SCAFFOLDS, write_plugin
 
-__all__ = ["new_plugin"]
-
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="The distribution's name, such as ganenc-plugin-my-gan.")],

@@ -16,8 +16,6 @@ from ganenc.jobs import BatchBegun, Event, JobResult, PhotoFailed, Started, Step
 from ganenc.model import Model
 from ganenc.report import metric_text, seconds_text
 
-__all__ = ["carry_out", "show_result"]
-
 EACH = 100
 """Steps of the bar for each photo."""
 

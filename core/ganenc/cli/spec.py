@@ -19,8 +19,6 @@ from ganenc.cli.console import emit, show, show_table
 from ganenc.cli.options import Json, Set, read_settings
 from ganenc.models import Resolved, is_hub_id, read_spec, registered, release_folder, resolve
 
-__all__ = ["Described", "describe", "spec"]
-
 SPEC_SUFFIXES = (".json", ".yaml", ".yml")
 TITLES = {
     "folder": "Model folder {}",

@@ -19,8 +19,6 @@ from ganenc.files import first_process
 from ganenc.inversion import written_labels
 from ganenc.jobs import execute
 
-__all__ = ["finetune", "pretrain"]
-
 Run = Annotated[
     str,
     typer.Option("--run", "-r", help=f"A run's YAML or JSON file, or a preset: {', '.join(PRESETS)}."),

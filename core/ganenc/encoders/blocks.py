@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from ganenc.encoders.layers import Blur, ConditionalBatchNorm, Conv, FixedNoise, Linear, activate, halve
 from ganenc.encoders.standardizing import standardize
 
-__all__ = ["AdaptiveBlock", "BlockStyles", "EncoderBlock"]
-
 BlockStyles = tuple[Tensor | None, Tensor | None]
 """The outputs of a block's two style heads, the shallower first: (N, width) each, None for a head of no width."""
 

@@ -19,8 +19,6 @@ from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
 from ganenc.generators import Generator, check_labels
 from ganenc.latents import Latents
 
-__all__ = ["Encoder", "build_encoder", "check_fits"]
-
 
 class Encoder(nn.Module):
     """Predicts a generator's latents from images alone (and their labels, where the norm is conditional).

@@ -13,18 +13,6 @@ from torch.nn import functional as F
 
 from ganenc.encoders.standardizing import leaky_gradient, wide
 
-__all__ = [
-    "Blur",
-    "ConditionalBatchNorm",
-    "Conv",
-    "FixedNoise",
-    "Linear",
-    "activate",
-    "conv_doubled",
-    "halve",
-    "normalise_second_moment",
-]
-
 
 class Linear(nn.Module):
     """Fully connected layer with an equalised learning rate: (N, inputs) -> (N, outputs).

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["autocasts", "leaky_gradient", "row_parts", "standardize", "wide"]
-
 EPSILON = 1e-8
 """What is added to variances, as in the paper's published code; it also keeps the gradient of the deviation finite."""
 SLAB = 1 << 18

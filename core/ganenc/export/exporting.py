@@ -22,8 +22,6 @@ from ganenc.files import atomic_path, write_json
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, load_model, model_hash, resolve
 
-__all__ = ["FORMATS", "PARITY", "WHAT", "check_export", "export", "graphs_of"]
-
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 """How a file of each format ends."""
 WHAT = ("generator", "encoder", "mapping", "both", "all")
@@ -47,17 +45,10 @@ def export(
     gives what the network gives in torch: ONNX files run in onnxruntime, on the CPU. Returned are the facts, as the
     JSON file has them: inputs, outputs, hash of the model, opset, measured parity.
 
-    Args:
-        graph: what to export.
-        folder: where to; made if it is not there.
-        format: ``onnx``, or ``torch`` for a file of `torch.export`.
-        batch: the number of samples that the graph takes at a time; by default any.
-        opset: the version of ONNX's operators; by default the exporter's own.
-
-    Raises:
-        ExportError: if the network cannot be exported, what exporting needs is not installed, or what the file gives
-            differs by more than `PARITY` of the outputs' range.
-        SpecError: if a choice is wrong.
+    ``format`` is ``onnx``, or ``torch`` for a file of `torch.export`; ``batch`` how many samples the graph takes at a
+    time, by default any; ``opset`` the version of ONNX's operators, by default the exporter's own (`SpecError` for a
+    wrong choice). `ExportError` if the network cannot be exported, what exporting needs is not installed, or what the
+    file gives differs by more than `PARITY` of the outputs' range.
     """
     check_export(format, batch, opset)
     path = Path(folder) / f"{graph.name}{FORMATS[format]}"
@@ -104,12 +95,9 @@ def graphs_of(
 
 
 def check_export(format: str, batch: int | None = None, opset: int | None = None) -> None:
-    """Check the choices of an export, and that what it takes is installed, before anything is loaded.
-
-    Raises:
-        SpecError: if there is no such format, the batch is below 1, or an opset is given where there is none.
-        ExportError: if a package is missing or torch is too old.
-    """
+    """Check the choices of an export, and that what it takes is installed, before anything is loaded: `SpecError` if
+    there is no such format, the batch is below 1, or an opset is given where there is none, `ExportError` if a package
+    is missing or torch is too old."""
     if format not in FORMATS:
         raise SpecError(f"format: it is {' or '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}.")
     if batch is not None and batch < 1:

@@ -16,8 +16,6 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator, draw_normal
 from ganenc.latents import Latents
 
-__all__ = ["NOISES", "EncoderGraph", "GeneratorGraph", "Graph", "MappingGraph", "Port", "has_mapping"]
-
 NOISES = {
     "const": "the generator's own noise, fixed inside the graph",
     "none": "no noise is added",

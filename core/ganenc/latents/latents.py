@@ -16,8 +16,6 @@ from torch import Tensor
 
 from ganenc.files import load_tensors, save_tensors
 
-__all__ = ["SPACES", "Latents", "layout_json", "read_layout"]
-
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
 FORM = "ganenc-latents"
@@ -30,14 +28,12 @@ class Latents:
     is saved is loaded to the bit; images of it are the same to rounding (see ``Generator.synthesize``). `LatentsError`
     if a name is not in the layout or a shape does not fit.
 
-    Args:
-        layout: the parts, in the generator's order.
-        tensors: a tensor for each part that is given: styles (N, layers, dim), vectors and conditions (N, dim), maps
-            (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by ``noise.i``.
-        space: ``z``, ``w`` or ``w+``. By default ``w+`` where there are styles, otherwise ``z``.
-        model: the hash of the model that they belong to (see ``ganenc.model_hash``), where it is known: by files.
-        info: what else a file says of them, as plain data by name, such as ``transform``, where in its photo the image
-            lies (see ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
+    ``tensors`` holds one for each part of ``layout`` that is given: styles (N, layers, dim), vectors and conditions
+    (N, dim), maps (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by
+    ``noise.i``. ``space`` is ``z``, ``w`` or ``w+``, by default ``w+`` where there are styles, otherwise ``z``. Where a
+    file tells, ``model`` is the hash of the model that they belong to (see ``ganenc.model_hash``), and ``info`` what
+    else it says of them, as plain data, such as ``transform``, where in its photo the image lies (see
+    ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
     """
 
     def __init__(

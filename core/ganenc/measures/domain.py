@@ -15,8 +15,6 @@ from ganenc.generators import Generator
 from ganenc.measures.evaluation import mean_std
 from ganenc.measures.pairs import psnr
 
-__all__ = ["HELD_OUT", "Baseline", "DomainCheck", "Verdict", "domain_warning", "judge", "measure_baseline", "one_pass"]
-
 WEAK = 2.0
 """Under so many dB above the mean image, an encoder has learned little."""
 GAP = 2.5
@@ -38,12 +36,9 @@ HELD_OUT = 1 << 40
 class Baseline:
     """One pass of an encoder on images that the generator makes: what it can do at its best. Not in paper.
 
-    Attributes:
-        psnr: mean PSNR of the images and their reconstructions, in dB.
-        mean_psnr: PSNR of the images and the generator's mean image: what no encoder at all would reach.
-        image, reconstruction: one of the ``count`` images and its reconstruction, (C, H, W).
-        mean_image: the generator's mean image (C, H, W).
-        values: the PSNR of each image and its reconstruction, where they are known.
+    ``psnr`` is the mean PSNR of ``count`` images and their reconstructions, in dB, ``values`` are each one's where they
+    are known, and ``mean_psnr`` is that of the images and the generator's ``mean_image``: what no encoder at all would
+    reach. ``image`` is one of them and ``reconstruction`` its own, all (C, H, W).
     """
 
     psnr: float

@@ -15,8 +15,6 @@ from torch import Tensor
 from ganenc.measures.frechet import has_inception
 from ganenc.measures.metric import Metric
 
-__all__ = ["Evaluation", "Measured", "Scores", "default_metrics", "evaluate", "mean_std", "score", "split_folds"]
-
 
 def default_metrics() -> list[str]:
     """The metrics of the paper's tables: ``psnr``, ``ssim``, ``lpips`` and a Frechet distance: ``fid`` where the

@@ -19,8 +19,6 @@ from ganenc.images import convert_range
 from ganenc.measures.metric import CHUNK, Metric
 from ganenc.objectives import LARGEST, checkpoint_path, pool
 
-__all__ = ["FID", "INCEPTION_URL", "Frechet", "gaussian_distance", "has_inception"]
-
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )

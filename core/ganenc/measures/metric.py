@@ -15,8 +15,6 @@ from torch import Tensor
 
 from ganenc.images import to_uint8
 
-__all__ = ["CHUNK", "Metric", "build_metrics"]
-
 CHUNK = 16
 """So many images are compared at a time."""
 
@@ -60,12 +58,9 @@ class Metric(Component, ABC):
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor, *, region: Tensor | None = None) -> list[float] | float:
         """Take it of targets ``a`` (N, C, H, W) and what came of them, ``b``, of the same shape (sets may differ in N):
-        N numbers, or one for the sets. ``region``, bool (N, 1, H, W), holds the pixels that count; all by default.
-
-        Raises:
-            ImageError: if the images are too few or their shapes differ, a region is empty, or it takes none.
-            PluginError: if it gives anything else.
-        """
+        N numbers, or one for the sets. ``region``, bool (N, 1, H, W), holds the pixels that count; all by default. An
+        ImageError if the images are too few or their shapes differ, a region is empty, or it takes none; a PluginError
+        if it gives anything else."""
         self._check(a, b, region)
         if self.compares_sets:
             found = self.measure(a, b, region)
@@ -134,12 +129,8 @@ def build_metrics(
     """Metrics by the names to report their numbers under: ``psnr``, or with the backbone's ``lpips-vgg16``.
 
     ``choices`` are names; or by a name of one's own what is written in a spec: a name, or ``{name, options}``, where
-    the name may be left out that is its own. Without a backbone in the context, metrics that need one are left out.
-
-    Raises:
-        UnknownNameError: if nothing of a name is registered.
-        SpecError: naming a wrong option, and the nearest right one.
-        PluginError: if what is registered is no metric.
+    the name may be left out that is its own. Without a backbone in the context, metrics that need one are left out. The
+    errors are those of `ganenc_registry.components.build`.
     """
     context = context or Context()
     named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)

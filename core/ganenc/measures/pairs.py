@@ -15,8 +15,6 @@ from ganenc import objectives
 from ganenc.images import Range, convert_range
 from ganenc.measures.metric import Metric
 
-__all__ = ["LPIPS", "PSNR", "SSIM", "psnr"]
-
 WINDOW = 7
 """The side of the uniform window of SSIM, scikit-image's default; smaller images take the largest odd one that fits."""
 

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["make_adam", "make_schedule", "restore_adam"]
-
 
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]

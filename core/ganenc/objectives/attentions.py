@@ -14,8 +14,6 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["AT2_MARGIN", "Attention", "CenterAttention", "NoAttention", "TwoWeights", "View", "three_views"]
-
 AT1_MARGIN = 0.125
 """Part of the width that AT1 removes on each side (Figure 5)."""
 AT2_MARGIN = 0.15625

@@ -13,8 +13,6 @@ from ganenc.latents import Latents
 from ganenc.objectives.losses.base import precise
 from ganenc.objectives.losses.pixels import cosine_distance
 
-__all__ = ["LatentTerm"]
-
 
 class LatentTerm:
     """The latent loss L_LS times epsilon (Equations 4 to 6).

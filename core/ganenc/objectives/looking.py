@@ -12,8 +12,6 @@ from torch import Tensor
 from ganenc.images import Range, draw_boxes, heat_over, sheet
 from ganenc.objectives.attentions import Attention
 
-__all__ = ["Look", "PhotoLook", "look_at", "looks", "looks_sheet", "pictures"]
-
 
 class Look(NamedTuple):
     """One picture of where an attention looks, or one of its views, in targets and in their reconstructions."""

@@ -24,8 +24,6 @@ from ganenc.objectives.backbones.loading import NO_BACKBONE, context_for
 from ganenc.objectives.latent_term import LatentTerm
 from ganenc.objectives.losses.base import Loss
 
-__all__ = ["Objective", "ObjectiveResult", "Reference", "build_attention", "build_objective"]
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -164,10 +162,8 @@ def build_objective(
     and losses that need one are left out if there is none or, after a warning, if its weights cannot be had. It is
     loaded only if a loss or the attention needs it.
 
-    Raises:
-        UnknownNameError: if a name is not registered.
-        SpecError: naming a wrong option by its path, before anything is loaded; or if no loss is left.
-        WeightsMissingError: if the backbone is needed, and its weights are not on disk and cannot be fetched.
+    `UnknownNameError` if a name is not registered; `SpecError` for a wrong option, by its path and before anything is
+    loaded, or if no loss is left; `WeightsMissingError` if the backbone is needed and its weights cannot be had.
     """
     chosen = {name: choice for name, choice in spec.losses.items() if choice.weight}
     check_choices(spec, at="objective.")

@@ -16,8 +16,6 @@ from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives.objective import Objective, ObjectiveResult, Reference
 
-__all__ = ["Batch", "EncoderStep", "StepOutcome"]
-
 
 @dataclass(frozen=True)
 class Batch:

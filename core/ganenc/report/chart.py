@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["MOST_POINTS", "Curve", "Drawing", "Line", "Mark", "Panel", "chart", "curves_of", "panels"]
-
 Curve: TypeAlias = Sequence[tuple[float, float]]
 """Points (step, value)."""
 

@@ -18,8 +18,6 @@ from ganenc.report.pages import render
 from ganenc.report.pictures import FEW_PIXELS, amplification, difference
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
-__all__ = ["ReportedPlace", "inversion_report", "notebook_pictures"]
-
 
 @dataclass(frozen=True)
 class ReportedPlace:

@@ -21,8 +21,6 @@ from ganenc.measures import DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
 from ganenc.report.inversion import ReportedPlace, inversion_report, notebook_pictures
 
-__all__ = ["Inverted"]
-
 SHOWN = 8
 """Of several photos, so many are shown in a notebook."""
 

@@ -13,8 +13,6 @@ from ganenc.images import Range
 from ganenc.report.pictures import picture
 from ganenc.report.texts import metric_name, metric_text, plain, seconds_text
 
-__all__ = ["render"]
-
 
 def render(template: str, *, value_range: Range = (-1.0, 1.0), **data: Any) -> str:
     """Fill a template of this package; ``value_range`` is that of the images (C, H, W) among the data."""

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ganenc.images import Range, convert_range, png_bytes, shrink
 
-__all__ = ["FEW_PIXELS", "Picture", "amplification", "difference", "picture"]
-
 FEW_PIXELS = 256
 """Images with a longer side under this are shown enlarged, pixel by pixel."""
 FACTORS = (1, 2, 4, 8, 16)

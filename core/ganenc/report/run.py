@@ -11,8 +11,6 @@ from ganenc.report.chart import curves_of, panels
 from ganenc.report.pages import render
 from ganenc.report.texts import duration
 
-__all__ = ["run_report"]
-
 NO_TERMS = ("step", "rate", "rate_factor", "returned_to_good_state")
 """What rows hold besides the terms of the objective."""
 

@@ -13,8 +13,6 @@ from ganenc.measures import Metric
 from ganenc.report.pages import render
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
-__all__ = ["THUMBNAIL", "ReportedPhoto", "Totals", "summary_report"]
-
 THUMBNAIL = 128
 """Pixels of the longer side of a picture in a summary."""
 

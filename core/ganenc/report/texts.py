@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from ganenc.measures import Metric
 
-__all__ = ["duration", "metric_name", "metric_text", "plain", "seconds_text"]
-
 
 def metric_name(name: str) -> str:
     """``lpips-vgg16`` => ``LPIPS (vgg16)``."""

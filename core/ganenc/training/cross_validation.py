@@ -18,8 +18,6 @@ from ganenc.measures import Metric, Scores, build_metrics, score, split_folds
 from ganenc.training.data import check_labels
 from ganenc.training.entry import finetune
 
-__all__ = ["crossval"]
-
 _CHUNK = 16
 
 
@@ -36,21 +34,11 @@ def crossval(
 ) -> Scores:
     """Split photos at random into folds; for each, fine-tune on the others and rebuild it in one pass (section 4.1).
 
-    Called again with the same photos, spec and folder it resumes where it was interrupted.
-
-    Args:
-        generator: frozen here.
-        photos: (M, C, H, W) in the generator's value range.
-        run: the spec of each fine-tuning; its seed draws the folds, too.
-        folder: where a run's folder goes for every fold, ``fold-00`` and on.
-        folds: how many folds; the paper has 10.
-        encoder: what every fold starts from, left as it is; by default what the spec says.
-        labels: one each or one for all, where they matter.
-        metrics: as `ganenc.measures.build_metrics` gives them; by default PSNR and SSIM.
-
-    Raises:
-        SpecError: if there are too few photos for the folds.
-        TrainingError: if there are neither one label for each photo nor one for all.
+    ``photos`` are (M, C, H, W) in the generator's value range, ``labels`` one each or one for all (else a
+    `TrainingError`); the paper has 10 ``folds``, drawn by the run's seed (`SpecError` if photos are too few for them).
+    ``run`` is the spec of each fine-tuning, whose folder is ``fold-00`` and on in ``folder``; each starts from
+    ``encoder``, which is left as it is, or as the spec says. ``metrics`` are as `ganenc.measures.build_metrics` gives
+    them, by default PSNR and SSIM. The same call again resumes where it was interrupted.
     """
     if metrics is None:
         context = Context(value_range=generator.spec.value_range, device=str(generator.device))

@@ -15,9 +15,6 @@ from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Batch
 
-__all__ = ["Ahead", "Mixture", "Part", "Photos", "Source", "Synthesized", "check_labels"]
-
-
 Part: TypeAlias = tuple[int, int]
 """Which part, counted from 0, of how many."""
 WHOLE: Part = (0, 1)

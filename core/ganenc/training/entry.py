@@ -21,8 +21,6 @@ from ganenc.training.recipe import Recipe, RecipeContext
 from ganenc.training.sinks import Memory, Sink
 from ganenc.training.trainer import OnRow, OnStart, Trainer
 
-__all__ = ["finetune", "pretrain"]
-
 
 def pretrain(
     generator: Generator,
@@ -34,16 +32,12 @@ def pretrain(
     on_step: OnRow | None = None,
     on_start: OnStart | None = None,
 ) -> Encoder:
-    """Train an encoder on images that the generator makes (section 3.2). Resumes the run that the sink holds.
+    """Train an encoder on images that the generator, frozen here, makes (section 3.2).
 
-    Args:
-        generator: frozen here.
-        run: the spec; ``ganenc.preset`` gives the paper's.
-        sink: where checkpoints, metrics, grids and the encoder go: a folder, or memory (by default).
-        encoder: what to start from, trained in place; by default what the spec says.
-        own_backbone: the one behind LPIPS where the spec names none; see `ganenc.objectives.build_objective`.
-        on_step: called with step, steps and terms at every row of metrics.
-        on_start: called with sentences on the parameters, memory and time that the run will take, before it starts.
+    Checkpoints, metrics, grids and the encoder go to ``sink``, a folder or by default memory, and the run that it holds
+    is resumed. ``run`` is the spec (``ganenc.preset`` gives the paper's), ``encoder`` what to start from, trained in
+    place (by default what the spec says), ``own_backbone`` as in `ganenc.objectives.build_objective`. ``on_step`` gets
+    step, steps and terms at every row of metrics, ``on_start`` sentences on the parameters, memory and time to expect.
     """
     run = run.model_copy(update={"task": "pretrain"}).resolved(generator.spec.resolution)
     source = _synthesized(run, generator)

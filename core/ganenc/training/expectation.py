@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from ganenc.objectives import Batch
 from ganenc.training.recipe import Losses, Recipe
 
-__all__ = ["Expectation", "available_memory", "expect"]
-
 RESERVE = 0.1
 """The part of the memory that is left free."""
 

@@ -24,8 +24,6 @@ from ganenc.models import save_pretrained
 from ganenc.training.sinks import Sink
 from ganenc.training.trackers import start_trackers
 
-__all__ = ["RunFolder"]
-
 SPEC = "run.yaml"
 LOCK = ".lock"
 """Held by the process that writes; it stays in the folder, and means nothing once that process is gone."""

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ganenc.files import Processes
 
-__all__ = ["Progress", "Window"]
-
 
 @dataclass
 class Progress:

@@ -16,8 +16,6 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.objectives import Batch, EncoderStep, Look, Objective, looks, make_adam
 
-__all__ = ["EncoderRecipe", "Losses", "Recipe", "RecipeContext", "Update"]
-
 Losses: TypeAlias = Callable[[Batch], Mapping[str, Tensor]]
 """Terms (N,) of a batch by name; ``total`` is what is minimised."""
 Update: TypeAlias = Callable[[str, Losses, Batch], dict[str, Tensor]]

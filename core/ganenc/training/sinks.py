@@ -14,8 +14,6 @@ from torch import Tensor
 from ganenc.encoders import Encoder
 from ganenc.files import Processes
 
-__all__ = ["Memory", "Sink"]
-
 
 class Sink(ABC):
     """What a loop reports to. It goes through ``begin``, the rest in any order, ``finish`` and ``close``."""

@@ -10,8 +10,6 @@ from typing import Any
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 from ganenc_registry.errors import SpecError, nearest
 
-__all__ = ["start_trackers"]
-
 
 def start_trackers(names: Sequence[str], folder: Path, step: int, config: Mapping[str, Any]) -> list[Any]:
     """Trackers of the run in a folder, as accelerate has them, ready for ``log`` and ``finish``; ``config`` is the

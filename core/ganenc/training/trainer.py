@@ -26,8 +26,6 @@ from ganenc.training.progress import Progress, Window
 from ganenc.training.recipe import Losses, Recipe
 from ganenc.training.sinks import Sink
 
-__all__ = ["OnRow", "OnStart", "Trainer"]
-
 OnRow: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called with step, steps and terms at every row of metrics."""
 OnStart: TypeAlias = Callable[[list[str]], None]

@@ -12,8 +12,6 @@ from ganenc_registry.components import Component
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Backbone", "BackboneOutput"]
-
 B = TypeVar("B", bound="Backbone")
 
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from ganenc.objectives.backbones.base import Backbone, BackboneOutput
 from ganenc.objectives.backbones.weights import checkpoint_path, fetch
 
-__all__ = ["Alex", "ImageNetBackbone", "Squeeze", "Vgg16"]
-
 
 class ImageNetBackbone(Backbone):
     """A torchvision classifier of the 1,000 ImageNet classes, its layers cut where lpips cuts them.

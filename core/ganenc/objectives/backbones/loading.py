@@ -12,8 +12,6 @@ from ganenc_registry.specs import Choice, GeneratorSpec
 
 from ganenc.objectives.backbones.base import Backbone
 
-__all__ = ["DEFAULT_BACKBONE", "NO_BACKBONE", "available_backbones", "context_for", "load_backbone"]
-
 DEFAULT_BACKBONE = "vgg16"
 """The paper's (section 3.2)."""
 NO_BACKBONE = "none"
@@ -22,13 +20,9 @@ _loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by cla
 
 
 def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
-    """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device.
-
-    Raises:
-        UnknownNameError, SpecError: if no backbone has that name, or an option is wrong.
-        WeightsMissingError: if its weights are not on disk and cannot be fetched.
-        PluginError: if what is registered is no backbone.
-    """
+    """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device. The
+    errors are those of `ganenc_registry.components.build`, and `WeightsMissingError` if its weights are not on disk and
+    cannot be fetched."""
     place = _indexed(torch.device(device))
     if isinstance(choice, Backbone):
         return choice.freeze().to(place)

@@ -12,8 +12,6 @@ from ganenc_registry.errors import DownloadError, WeightsMissingError
 
 from ganenc.files import download
 
-__all__ = ["checkpoint_path", "fetch"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from ganenc.images import Range, convert_range
 
-__all__ = ["LARGEST", "Loss", "pool", "precise"]
-
 LARGEST = 256
 """The longer side, in pixels, that LPIPS and SSIM pool images to (published code; not in the paper)."""
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ganenc.objectives.backbones.base import Backbone
 from ganenc.objectives.losses.base import Loss, pool, precise
 
-__all__ = ["LPIPS"]
-
 _EPSILON = 1e-10
 
 

@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 from ganenc.objectives.losses.base import Loss, precise
 
-__all__ = ["COS", "MSE", "cosine_distance"]
-
 
 class MSE(Loss):
     """Mean square difference of the pixels of a sample (Equation 3)."""

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from ganenc.objectives.losses.base import Loss, pool
 
-__all__ = ["SSIM"]
-
 WINDOW, SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 

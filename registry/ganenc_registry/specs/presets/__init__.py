@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +13,25 @@ from ganenc_registry.specs.run import RunSpec
 __all__ = ["PRESETS", "merge", "preset", "preset_text"]
 
 FOLDER = Path(__file__).parent
-NAMES = ("pretrain", "finetune", "paper-pretrain-s1", "paper-pretrain-s2", "paper-finetune")
-
-
-class _Presets(Mapping[str, Mapping[str, Any]]):
-    """The files beside this module, read when they are asked for."""
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        if name not in NAMES:
-            raise KeyError(name)
-        return read_mapping(FOLDER / f"{name}.yaml")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(NAMES)
-
-    def __len__(self) -> int:
-        return len(NAMES)
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = _Presets()
-"""The fields that each preset gives, by its name; all others are as they are by default."""
+PRESETS = ("pretrain", "finetune", "paper-pretrain-s1", "paper-pretrain-s2", "paper-finetune")
+"""Their names; the fields that a preset does not give are as they are by default."""
 
 
 def preset_text(name: str) -> str:
     """The file of a preset: the fields that it gives, with what they are; `SpecError` if there is no such preset."""
-    _known(name)
-    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    return _file(name).read_text(encoding="utf-8")
 
 
 def preset(name: str, **fields: Any) -> RunSpec:
     """The run of that name, with some fields given anew (mappings are merged, field by field); `SpecError` if there is
     no such preset, or a field is wrong."""
-    _known(name)
-    return RunSpec.from_mapping(merge(PRESETS[name], fields), where=f"the preset {name}")
+    return RunSpec.from_mapping(merge(read_mapping(_file(name)), fields), where=f"the preset {name}")
 
 
-def _known(name: str) -> None:
-    if name not in NAMES:
-        raise SpecError(f"There is no preset {name!r}{nearest(name, NAMES)}; presets are {', '.join(NAMES)}.")
+def _file(name: str) -> Path:
+    if name not in PRESETS:
+        raise SpecError(f"There is no preset {name!r}{nearest(name, PRESETS)}; presets are {', '.join(PRESETS)}.")
+    return FOLDER / f"{name}.yaml"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
