@@ -31,28 +31,27 @@ def generate(
     device: options.Device = "cpu",
     as_json: options.Json = False,
 ) -> None:
-    """Draw images from a generator: PNG files, a grid of them, and the latents that make them again."""
+    """Draw images from a generator: PNG files (.npy if PNG has not their channels), a grid, and latents of all."""
     loaded = Loaded(load_generator(model, device=device), source=model)
     given = options.integers(labels)
     try:
         classes = loaded.labels(given, n)
     except LatentsError as error:
         raise SpecError(f"--labels: {error}") from None
-    names = [out / f"{index:04d}.png" for index in range(n)]
-    latents, shown = [], []
+    files, latents, shown = [], [], []
     value_range = loaded.generator.spec.value_range
     with Bar("generating", n) as bar:
-        for index, name in enumerate(names):  # One by one, so that there is no bound to how many.
+        for index in range(n):  # One by one, so that there is no bound to how many.
             label = None if classes is None else classes[index : index + 1]
             drawn = loaded.generate(1, seed=seed, first=index, labels=label, truncation=truncation)
-            images.write_png(name, drawn.images[0], value_range=value_range)
+            files.append(images.write_image(out / f"{index:04d}.png", drawn.images[0], value_range=value_range))
             latents.append(drawn.latents.to("cpu"))
             if index < LARGEST_GRID:
                 shown.append(images.to_uint8(drawn.images, value_range).cpu())
             bar.update(index + 1)
     Latents.cat(latents).save(out / "latents.safetensors", model=loaded.hash)
     images.write_png(out / "grid.png", images.grid(torch.cat(shown)))
-    written = {"images": names, "grid": out / "grid.png", "latents": out / "latents.safetensors"}
+    written = {"images": files, "grid": out / "grid.png", "latents": out / "latents.safetensors"}
     asked = {"n": n, "seed": seed, "truncation": truncation, "labels": given}
     if as_json:
         emit({"model": model, "model_hash": loaded.hash, **asked, **written})

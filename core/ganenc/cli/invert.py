@@ -136,8 +136,8 @@ def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> N
         for (file, at, one, _), name in zip(samples, names, strict=True):
             with torch.no_grad():
                 made = generator.synthesize(one.to(generator.dtype))[0]
-            written.append({"latents": file, "sample": at, "image": out / f"{name}.png"})
-            images.write_png(out / f"{name}.png", made, value_range=generator.spec.value_range)
+            path = images.write_image(out / f"{name}.png", made, value_range=generator.spec.value_range)
+            written.append({"latents": file, "sample": at, "image": path})
             bar.update(len(written))
     if as_json:
         emit({"model": model.source, "model_hash": model.hash, "images": written})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganenc.files import write_bytes
 from ganenc.generators import Generator
-from ganenc.images import Range, to_uint8
+from ganenc.images import Range, flatten, to_image
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
@@ -102,17 +102,17 @@ def there_and_back(images: Tensor) -> Tensor:
 def animation_bytes(
     images: Tensor, format: str = "GIF", *, seconds: float = 3.0, value_range: Range = (-1.0, 1.0)
 ) -> bytes:
-    """Images (N, C, H, W), C 1 or 3 (else an ImageError), as an animation, ``GIF`` or ``WEBP``, that loops, a
+    """Images (N, C, H, W), at least one (else an ImageError), as an animation, ``GIF`` or ``WEBP``, that loops, a
     round in ``seconds``; small ones are enlarged."""
-    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3):
-        raise ImageError(f"An animation takes images (N, C, H, W) with 1 or 3 channels, not {tuple(images.shape)}.")
+    if images.ndim != 4 or not len(images):
+        raise ImageError(f"An animation takes images (N, C, H, W), not {tuple(images.shape)}.")
     if format not in _FORMATS.values():
         raise ImageError(f"Animations are written as GIF or WEBP, not as {format}.")
     factor = -(-SMALLEST // min(images.shape[-2:]))
     size = (images.shape[-1] * factor, images.shape[-2] * factor)
     frames = []
-    for pixels in to_uint8(images, value_range).cpu().permute(0, 2, 3, 1).numpy():
-        frame = Image.fromarray(pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels)
+    for image in images:
+        frame = flatten(to_image(image, value_range)).convert("RGB")
         frames.append(frame.resize(size, Image.Resampling.BICUBIC) if factor > 1 else frame)
     options = {"lossless": False, "quality": 90} if format == "WEBP" else {"disposal": 2}
     buffer, each = io.BytesIO(), max(20, round(1000 * seconds / len(frames)))

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from ganenc_registry.errors import ImageError
-from ganenc_registry.opening import fixed_path, open_file
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 __all__ = [
@@ -59,16 +58,12 @@ def decode(photo: PhotoSource) -> Pixels:
     try:
         with _quiet():
             if isinstance(photo, str | Path) and Path(photo).suffix.lower() == ARRAY:
-                with fixed_path(photo) as fixed:
-                    photo = np.load(fixed, mmap_mode="r", allow_pickle=False)
+                photo = np.load(photo, mmap_mode="r", allow_pickle=False)
             if isinstance(photo, np.ndarray):
                 return _of_array(photo, name)
             if isinstance(photo, Image.Image):
                 return _plain(_upright(photo), name)
-            with (
-                io.BytesIO(photo) if isinstance(photo, bytes) else open_file(photo) as file,
-                Image.open(file, formats=formats()) as opened,
-            ):
+            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=formats()) as opened:
                 opened.load()
                 return _plain(_upright(opened), name)
     except ImageError:

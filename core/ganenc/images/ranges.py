@@ -32,13 +32,12 @@ def to_uint8(images: Tensor, value_range: Range = (-1.0, 1.0)) -> Tensor:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Images (..., C, H, W) of any number of channels => their colours (..., 3, H, W): grey repeated, two channels with
-    their mean as the third, of more the first three."""
-    if images.shape[-3] == 1:
-        return images.expand(*images.shape[:-3], 3, -1, -1)
-    if images.shape[-3] == 2:
-        return torch.cat([images, images.float().mean(-3, keepdim=True).to(images.dtype)], -3)
-    return images[..., :3, :, :]
+    """Images (..., C, H, W) of any number of channels => their colours (..., 3, H, W): of 3 or 4 channels the first
+    three, of any other number their mean, repeated."""
+    if images.shape[-3] in (3, 4):
+        return images[..., :3, :, :]
+    grey = images if images.shape[-3] == 1 else images.float().mean(-3, keepdim=True).to(images.dtype)
+    return grey.expand(*images.shape[:-3], 3, -1, -1)
 
 
 def shrink(image: Tensor, limit: int) -> Tensor:

@@ -92,6 +92,6 @@ class PhotoFolder:
         """The latents, complete; a LatentsError if there are none, or are not of the hash ``model``, if given."""
         return Latents.load(self.path / self.LATENTS, model=model)
 
-    def picture(self, name: str, *, channels: int = 3, value_range: Range = (-1.0, 1.0)) -> Tensor:
-        """One of the pictures, (C, H, W); an ImageError if it is not there."""
-        return read(self.path / name, channels=channels, value_range=value_range)
+    def picture(self, name: str, *, value_range: Range = (-1.0, 1.0)) -> Tensor:
+        """One of the pictures in colours, (3, H, W); an ImageError if it is not there."""
+        return read(self.path / name, value_range=value_range)

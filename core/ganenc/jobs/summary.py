@@ -63,7 +63,7 @@ def _reported(row: Mapping[str, Any], path: Path, worker: Worker, pictures: Pict
     """A photo's row on the page."""
     folder, spec = PhotoFolder(path), worker.model.generator.spec
     target, reconstruction = pictures.pair(path.name) or (
-        _read(folder, name, spec.channels, spec.value_range) for name in (folder.TARGET, folder.RECONSTRUCTION)
+        _read(folder, name, spec.value_range) for name in (folder.TARGET, folder.RECONSTRUCTION)
     )
     return ReportedPhoto(
         Path(row["photo"]).name,
@@ -76,8 +76,8 @@ def _reported(row: Mapping[str, Any], path: Path, worker: Worker, pictures: Pict
     )
 
 
-def _read(folder: PhotoFolder, name: str, channels: int, value_range: tuple[float, float]) -> Tensor | None:
+def _read(folder: PhotoFolder, name: str, value_range: tuple[float, float]) -> Tensor | None:
     try:
-        return shrink(folder.picture(name, channels=channels, value_range=value_range), THUMBNAIL)
+        return shrink(folder.picture(name, value_range=value_range), THUMBNAIL)
     except ImageError:
         return None

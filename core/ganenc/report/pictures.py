@@ -43,8 +43,10 @@ def amplification(a: Tensor, b: Tensor, *, value_range: Range) -> int:
 
 
 def difference(a: Tensor, b: Tensor, *, factor: float, value_range: Range) -> Tensor:
-    """The absolute difference of two images (C, H, W) times ``factor``, from 0 to 1."""
-    return (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
+    """The absolute difference of two images (C, H, W) times ``factor``, from 0 to 1; its mean (1, H, W) where these are
+    neither colours nor greys."""
+    error = (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
+    return error if len(error) in (1, 3) else error.mean(0, keepdim=True)
 
 
 def _error(a: Tensor, b: Tensor, value_range: Range) -> Tensor:

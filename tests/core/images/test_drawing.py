@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ganenc.images import BOX_COLOURS, CELL, colours_of, convert_range, draw_boxes, heat_over, sheet
+from ganenc.images import BOX_COLOURS, CELL, colours_of, convert_range, draw_boxes, heat_over, sheet, to_rgb
 
 
 def test_heat_grows_lighter_from_0_to_1() -> None:
@@ -17,7 +17,7 @@ def test_heat_grows_lighter_from_0_to_1() -> None:
     assert torch.equal(odd[..., 2], colours_of(torch.ones(1, 1, 1, 1))[..., 0])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 10])
 def test_the_range_of_values_changes_no_picture(channels: int) -> None:
     images, heat = torch.rand(2, channels, 9, 7) * 2 - 1, torch.rand(2, 1, 9, 7)
     boxes = [torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])]
@@ -27,6 +27,16 @@ def test_the_range_of_values_changes_no_picture(channels: int) -> None:
         assert torch.allclose((one + 1) * 127.5, other, atol=1e-3)
         assert (one.min(), one.max()) >= (-1, -1)
         assert one.max() <= 1
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.uint8])
+def test_colours_of_any_number_of_channels(kind: torch.dtype) -> None:
+    images = (torch.rand(2, 10, 4, 5) * 200).to(kind)
+    assert torch.equal(to_rgb(images[:, :4]), images[:, :3])
+    assert torch.equal(to_rgb(images[0, :3]), images[0, :3])
+    for channels in (1, 2, 10):
+        wanted = images[:, :channels].double().mean(1)
+        assert (to_rgb(images[:, :channels])[:, 2].double() - wanted).abs().max() < (1 if kind == torch.uint8 else 1e-4)
 
 
 def test_greys_show_through_the_heat() -> None:

@@ -325,7 +325,8 @@ class TestCharts:
         assert [marks["1"], marks["10"], marks["100"]] == pytest.approx([y for _, y in log], abs=0.1)
 
     @pytest.mark.parametrize(
-        "values", [(0.0, 1.0), (-1.0, 1.0), (-1e-9, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01)]
+        "values",
+        [(0.0, 1.0), (-1.0, 1.0), (-1e-9, 1.0), (2.0, 2.0), (0.0, 0.0), (1e-12, 1e-12), (1.0, 1.01), (4e-16, 7e-16)],
     )
     def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
         rows = [{"step": step, "<x>": value} for step, value in enumerate(values)]
