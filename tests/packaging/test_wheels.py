@@ -21,7 +21,9 @@ HANDS = "ganenc-plugin-hands"
 ROOMS = {"ganenc": [ROOT / "core/ganenc", ROOT / "registry/ganenc_registry"]}
 ROOMS |= {name: [path / name.replace("-", "_")] for name, path in PROJECTS.items() if name != "ganenc"}
 OF_THE_FAMILIES = {"ganenc-plugin-stylegan", "ganenc-plugin-pggan", "ganenc-plugin-biggan"}
-BRINGS = {name: {"ganenc", name} for name in PROJECTS} | {HANDS: {"ganenc", HANDS, *OF_THE_FAMILIES}}
+BRINGS = {name: {"ganenc", name} for name in PROJECTS}
+BRINGS[HANDS] |= OF_THE_FAMILIES
+BRINGS["ganenc-plugin-mobilestylegan"] |= {"ganenc-plugin-stylegan"}
 """What comes along where one is installed, it included."""
 MUST_HOLD = {
     "ganenc": ["ganenc/scaffold/templates/generator.py.tmpl", "ganenc/scaffold/licences/MIT.txt"],

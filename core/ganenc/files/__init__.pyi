@@ -18,3 +18,4 @@ from .tensors import load_state as load_state
 from .tensors import load_tensors as load_tensors
 from .tensors import save_state as save_state
 from .tensors import save_tensors as save_tensors
+from .wheels import WHEELS as WHEELS

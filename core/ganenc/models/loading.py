@@ -12,9 +12,9 @@ from ganenc.encoders import Encoder
 from ganenc.files import check_device
 from ganenc.foreign import Checkpoint, authors, read_checkpoint
 from ganenc.generators import Generator, build_generator, made_by
-from ganenc.models.releases import check_release, fetch_release
+from ganenc.models.releases import check_release, clear_release, fetch_release, release_folder
 from ganenc.models.resolving import read_spec, resolve
-from ganenc.models.weights import build_with_weights
+from ganenc.models.weights import build_with_weights, save_pretrained
 
 __all__ = ["from_checkpoint", "load_encoder", "load_generator", "load_model"]
 
@@ -38,17 +38,22 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
         raise CheckpointError(f"{source} is the folder of a run, which holds an encoder; name a generator.")
     if found.make is not None:
         return made_by(found.make, f"model {found.name!r}").freeze().to(device)
-    if found.release is not None:
-        fetch_release(found.name, found.release)
-    if found.folder is None:
+    folder = found.folder
+    if folder is None:
+        if found.release is not None:
+            fetch_release(found.name, found.release)
         generator = _claimed(read_checkpoint(str(found.path)))
     else:
-        spec = read_spec(found.folder, "generator")
-        generator = build_with_weights(lambda: build_generator(spec), found.folder)
+        spec = read_spec(folder, "generator")
+        generator = build_with_weights(lambda: build_generator(spec), folder)
     if found.release is not None:
         check_release(found.name, found.release, generator.spec)
         if generator.spec.licence == "unknown":  # Foreign files say nothing of it.
             generator.spec = generator.spec.model_copy(update={"licence": found.release.generator.licence})
+        if folder is None and found.release.convert:
+            folder = release_folder(found.name)
+            save_pretrained(generator, folder, info={"source": found.release.page})
+            clear_release(found.name, found.release)
     return generator.freeze().to(device)
 
 

@@ -5,18 +5,24 @@ A release's files lie in ``models/<name>`` of :func:`ganenc.files.cache_folder`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganenc_registry.errors import CheckpointError, DownloadError, WeightsMissingError
 from ganenc_registry.specs import GeneratorSpec, Noise, Release, ReleaseFile
 from ganenc_registry.specs.layout import shape_text
 
-from ganenc.files import OnProgress, cache_folder, download
+from ganenc.files import WHEELS, OnProgress, cache_folder, download
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "check_release",
+    "clear_release",
     "fetch_release",
     "release_folder",
     "release_path",
@@ -53,6 +59,12 @@ def fetch_release(name: str, release: Release) -> Path:
     by_hand = [file for file in missing if file.by_hand]
     if by_hand:
         raise WeightsMissingError(f"{name} is published where no program can fetch it: {_remedy(by_hand, folder)}.")
+    if missing:
+        _console().print(
+            f"{name} is published under {release.generator.licence}; see {release.page}. {release.notes}".rstrip(),
+            markup=False,
+            highlight=False,
+        )
     for file in missing:
         try:
             with _progress(file, folder) as (on_progress, on_wait):
@@ -71,6 +83,14 @@ def fetch_release(name: str, release: Release) -> Path:
                 f" {_remedy(left, folder)}."
             ) from None
     return release_path(name, release)
+
+
+def clear_release(name: str, release: Release) -> None:
+    """Remove a release's files, and the wheels that they came in."""
+    folder = release_folder(name)
+    for file in release.files:
+        (folder / file.name).unlink(missing_ok=True)
+    shutil.rmtree(folder / WHEELS, ignore_errors=True)
 
 
 def check_release(name: str, release: Release, found: GeneratorSpec) -> None:
@@ -117,13 +137,18 @@ def _remedy(files: list[ReleaseFile], folder: Path) -> str:
     return f"put {' and '.join(f'{file.name} (from {file.url})' for file in files)} into {folder}"
 
 
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True)
+
+
 @contextmanager
 def _progress(file: ReleaseFile, folder: Path) -> Iterator[tuple[OnProgress, Callable[[], None]]]:
     """Tell on stderr what is fetched to where; on a terminal with a bar."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = _console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
     told = False

