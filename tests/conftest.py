@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,22 @@ def torch_home(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shared / "weights" / "torch-home"
     monkeypatch.setenv("TORCH_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def make_pipe() -> Iterator[Callable[[Path], None]]:
+    """Makes a named pipe, which no one writes to; a test that waits for one is ended after some seconds."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs a system with named pipes")
+
+    def end(number: int, frame: Any) -> None:
+        raise TimeoutError("something waits for a pipe")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(30)
+    yield os.mkfifo
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import CheckpointError
+from ganenc_registry.opening import LARGEST, read_text
 
-__all__ = ["LARGEST", "read_json"]
-
-LARGEST = 1 << 24
-"""The most bytes that are read; parsed, they take some twenty times that at worst."""
+__all__ = ["read_json"]
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is larger than `LARGEST` or not JSON;
-    `OSError` if it cannot be read."""
-    if path.stat().st_size > LARGEST:
-        raise CheckpointError(f"{path}: it is far too large for JSON that comes with weights; {remedy}.")
+    """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is not JSON or too large; `OSError` if
+    it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, LARGEST))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: it is not valid JSON ({error}); {remedy}.") from None

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ganenc_registry.errors import GanencError, PluginError
+from ganenc_registry.opening import open_file
 
 __all__ = ["import_script"]
 
@@ -19,6 +20,7 @@ def import_script(script: str) -> None:
             importlib.import_module(script)
             return
         path = Path(script).resolve()
+        open_file(path).close()
         found = importlib.util.spec_from_file_location(path.stem, path)
         if found is None or found.loader is None:
             raise PluginError(f"The script {script} cannot be imported; give a Python file.")

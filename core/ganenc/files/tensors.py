@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from ganenc_registry.errors import CheckpointError, GanencError
+from ganenc_registry.opening import fixed_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -40,7 +41,7 @@ def load_tensors(
     there, is damaged or holds something else; in it, ``what`` says what it holds and ``remedy`` what to do about it.
     """
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
+        with fixed_path(path) as fixed, safe_open(fixed, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as failure:

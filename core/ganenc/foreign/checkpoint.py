@@ -12,6 +12,7 @@ DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their 
 from __future__ import annotations
 
 import mmap
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, Literal, NoReturn
 
 import torch
 from ganenc_registry.errors import CheckpointError, nearest
+from ganenc_registry.opening import fixed_path, open_file
 from safetensors import SafetensorError, safe_open
 
 from ganenc.files import read_json
@@ -163,9 +165,8 @@ def _refusal(path: Path, error: PickleRefused) -> str:
 
 def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, torch.Tensor], dict[str, Any]]:
     """Tell the format by the first bytes and read it."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(64)
+    with open_file(path) as file:
+        size, start = os.fstat(file.fileno()).st_size, file.read(64)
         if start[:4] == b"PK\x03\x04" or start.startswith(LEGACY_MAGIC):
             return "torch", *flatten(load_tensor_file(file), limit=size, name=name)
         if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
@@ -203,7 +204,7 @@ def _not_elsewhere(path: Path, start: bytes) -> None:
 def _read_safetensors(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     prefix = f"{name}." if name else ""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with fixed_path(path) as fixed, safe_open(fixed, framework="pt", device="cpu") as file:
             tensors = {f"{prefix}{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata: dict[str, Any] = dict(file.metadata() or {})
     except (SafetensorError, ValueError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from ganenc_registry.errors import ImageError
+from ganenc_registry.opening import fixed_path, open_file
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 __all__ = [
@@ -58,12 +59,16 @@ def decode(photo: PhotoSource) -> Pixels:
     try:
         with _quiet():
             if isinstance(photo, str | Path) and Path(photo).suffix.lower() == ARRAY:
-                photo = np.load(photo, mmap_mode="r", allow_pickle=False)
+                with fixed_path(photo) as fixed:
+                    photo = np.load(fixed, mmap_mode="r", allow_pickle=False)
             if isinstance(photo, np.ndarray):
                 return _of_array(photo, name)
             if isinstance(photo, Image.Image):
                 return _plain(_upright(photo), name)
-            with Image.open(io.BytesIO(photo) if isinstance(photo, bytes) else photo, formats=formats()) as opened:
+            with (
+                io.BytesIO(photo) if isinstance(photo, bytes) else open_file(photo) as file,
+                Image.open(file, formats=formats()) as opened,
+            ):
                 opened.load()
                 return _plain(_upright(opened), name)
     except ImageError:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ganenc_registry.errors import ImageError
+from ganenc_registry.opening import read_text
 from PIL import Image
 
 from ganenc.images.decoding import ARRAY, formats
@@ -45,8 +46,8 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 def _listed(path: Path) -> list[Path]:
     """What a list of files, folders and patterns names."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise ImageError(f"The list {path} cannot be read ({error}); it holds a photo's path on each line.") from None
     named = [Path(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
     if not named:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.opening import read_text
 
 from ganenc.inversion.photo_classes import Finding
 
@@ -95,7 +96,7 @@ def _table(file: Path) -> dict[str, int]:
     """A file of photos and classes: JSON (a mapping, or pairs, both also under ``labels``), or a line for each photo,
     with a comma, or else white space, before the class; a first line of headings is passed over."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file, encoding="utf-8-sig")
         pairs = _json_pairs(text) if file.suffix.lower() == ".json" else _line_pairs(text)
         return {_posix(name): _number(label) for name, label in pairs}
     except (OSError, ValueError, TypeError) as error:

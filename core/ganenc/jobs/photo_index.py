@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ganenc_registry.errors import GanencError
+from ganenc_registry.opening import open_file
 
 from ganenc.files import atomic_path, finite
 
@@ -37,7 +38,7 @@ class PhotoIndex:
         text = "".join(json.dumps(finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._own.open("ab") as file:
+            with open_file(self._own, "ab") as file:
                 file.write(text.encode("utf-8", "backslashreplace"))  # So JSON escapes what UTF-8 lacks.
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,7 +48,7 @@ class PhotoIndex:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all processes so far, one at a time, each photo's last."""
         with ExitStack() as stack:
-            files = [stack.enter_context(path.open("rb")) for path in self._files()]
+            files = [stack.enter_context(open_file(path)) for path in self._files()]
             last = {key: place for place, key, _ in _lines(files)}
             yield from (row for place, key, row in _lines(files) if last.get(key) == place)
 
@@ -59,7 +60,7 @@ class PhotoIndex:
             return
         rank = {key: position for position, key in enumerate(order)}
         with atomic_path(self.path) as temporary, ExitStack() as stack:
-            files = [stack.enter_context(path.open("rb")) for path in paths]
+            files = [stack.enter_context(open_file(path)) for path in paths]
             out = stack.enter_context(temporary.open("wb"))
             found = {key: place for place, key, _ in _lines(files)}
             for key in sorted(found, key=lambda key: rank.get(key, -1)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import unicodedata
@@ -10,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.errors import CheckpointError, ImageError, SpecError
 
-from ganenc.files import write_json, write_text
+from ganenc.files import read_json, write_json, write_text
 from ganenc.images import find
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import PhotoIndex
@@ -79,8 +78,8 @@ class ResultFolder:
     def settings(self) -> dict[str, Any]:
         """The settings of the inversions, by the ``settings`` of their rows."""
         try:
-            known = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            known = read_json(self.path / SETTINGS, "")
+        except (OSError, CheckpointError):
             return {}
         return known if isinstance(known, dict) else {}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import CheckpointError, TrainingError
+from ganenc_registry.opening import open_file, read_text
 from ganenc_registry.specs import RunSpec
 from safetensors import SafetensorError
 from torch import Tensor
@@ -129,7 +130,7 @@ class RunFolder(Sink):
         with self._writing(f"the metrics of step {step}") as may:
             if may and self.run is not None:
                 self.path.mkdir(parents=True, exist_ok=True)
-                with self._metrics.open("a", encoding="utf-8") as file:
+                with open_file(self._metrics, "a", encoding="utf-8") as file:
                     file.write(row + "\n")
                 if self._trackers is None:
                     self._trackers = start_trackers(self.run.saving.trackers, self.path, step, self.run.to_mapping())
@@ -139,7 +140,7 @@ class RunFolder(Sink):
     def metrics(self) -> list[dict[str, Any]]:
         """Every row of metrics so far, but for one that a run was killed in."""
         rows = []
-        for line in self._metrics.read_text(encoding="utf-8").splitlines() if self._metrics.is_file() else []:
+        for line in read_text(self._metrics).splitlines() if self._metrics.is_file() else []:
             with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
         return rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from ganenc_registry.errors import ImageError, SpecError, nearest
+from ganenc_registry.opening import read_text
 
 from ganenc_plugin_faces.crop import COUNTS, Points
 
@@ -62,8 +63,8 @@ def read_landmarks(path: str | Path) -> Landmarks:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         raise SpecError(f"The landmarks {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     found = _rows(text, path) if path.suffix.lower() == ".csv" else _json(text, path)
     points = {name: _points(values, path, name) for name, values in found.items()}

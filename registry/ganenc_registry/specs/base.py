@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.opening import LARGEST, read_text
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -86,9 +87,9 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """Read a JSON or YAML file that holds one mapping; `SpecError` if it is missing or holds something else."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        text = read_text(path, LARGEST)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text of a bounded length"
         raise SpecError(f"The spec {path} cannot be read: {reason}.") from None
     try:
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -426,3 +427,9 @@ def test_what_is_no_animation_is_refused(tmp_path: Path) -> None:
         editing.write_animation(tmp_path / "a.mp4", torch.zeros(2, 3, 8, 8))
     with pytest.raises(GanencError):
         editing.animation_bytes(torch.zeros(0, 3, 8, 8))
+
+
+def test_a_pipe_is_no_boundary(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    make_pipe(tmp_path / "age_boundary.npy")
+    with pytest.raises(LatentsError, match="it is no regular file"):
+        read_boundary(tmp_path / "age_boundary.npy", ToyGenerator(toy_spec()))

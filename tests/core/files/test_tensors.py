@@ -6,12 +6,13 @@ import json
 import math
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ganenc.files import load_state, save_state
+from ganenc.files import load_state, load_tensors, save_state
 from ganenc_registry.errors import CheckpointError, GanencError
 from runs import same
 from safetensors.torch import save_file
@@ -147,3 +148,11 @@ def test_an_outline_that_does_not_fit_is_refused(tmp_path: Path, skeleton: str |
     save_file({"a": torch.ones(1)}, tmp_path / "state", metadata)
     with pytest.raises(CheckpointError, match="is damaged"):
         load_state(tmp_path / "state")
+
+
+def test_a_pipe_in_place_of_tensors_is_refused(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    make_pipe(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="it is no regular file"):
+        load_tensors(tmp_path / "model.safetensors", "weights")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_state(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -511,3 +512,10 @@ def test_grid_puts_images_in_rows() -> None:
     assert (sheet[:, 5:, 6:] == 255).all()
     with pytest.raises(ImageError, match="N of 1 or more"):
         images.grid(batch[:0])
+
+
+def test_a_pipe_or_a_device_is_no_photo(tmp_path: Path, make_pipe: Callable[[Path], None]) -> None:
+    make_pipe(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", Path("/dev/zero")):
+        with pytest.raises(ImageError, match="it is no regular file"):
+            images.decode(path)

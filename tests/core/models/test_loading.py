@@ -189,7 +189,7 @@ def test_a_damaged_config_is_named(folder: Path, content: str | bytes, load: Cal
 def test_a_config_of_endless_length_is_not_read(folder: Path) -> None:
     with (folder / "config.json").open("r+b") as file:
         file.truncate(1 << 25)
-    with pytest.raises(CheckpointError, match=r"config\.json: it is far too large .*; the model folder is damaged"):
+    with pytest.raises(CheckpointError, match=r"config\.json.* far too large.*; the model folder is damaged"):
         load_generator(folder)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError
+from ganenc_registry.opening import fixed_path
 from ganenc_registry.specs import Part, Styles, Vector
 
 from ganenc.editing.directions.direction import Direction
@@ -56,7 +57,8 @@ def _read(path: Path) -> np.ndarray:
     try:
         if path.stat().st_size > _LIMIT:
             raise ValueError("it is far too large")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with fixed_path(path) as fixed:
+            array = np.load(fixed, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise ValueError("it holds no array of floats")
     except (OSError, ValueError, EOFError, SyntaxError) as error:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from ganenc_registry.components import Context
 from ganenc_registry.errors import CheckpointError
+from ganenc_registry.opening import open_file
 from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
@@ -131,7 +132,8 @@ class Squeeze(ImageNetBackbone):
 def _read(path: Path) -> dict[str, Tensor]:
     """Read a file of tensors, as data alone."""
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        with open_file(path) as file:
+            state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # Broken archives raise many kinds; all of them mean this one thing.
         reason = str(error).splitlines()[0].strip() if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is broken ({reason}); delete it and fetch it again.") from None
