@@ -80,11 +80,9 @@ class Model(Parts):
             first: the place in the stream to begin at.
 
         Raises:
-            SpecError: if the generator has no truncation.
+            SpecError: if the generator has no truncation, or it is not finite.
             LatentsError: if the labels do not fit.
         """
-        if truncation != 1.0 and self.generator.spec.truncation == "none":
-            raise SpecError(f"{self.source or self.generator.spec.family} has no truncation; leave it out.")
         given = self.labels(labels, n)
         drawn, made = [], []
         with torch.no_grad():

@@ -264,7 +264,7 @@ class TestGenerateAndEvaluate:
         assert torch.equal(again, drawn.images)
         assert torch.equal(model.generate(2, seed=5, first=1).images, drawn.images[1:])
         model.generator.spec = model.generator.spec.model_copy(update={"truncation": "none"})
-        with pytest.raises(SpecError, match="toys has no truncation"):
+        with pytest.raises(SpecError, match="has no truncation"):
             model.generate(1, truncation=0.5)
 
     def test_scores_are_those_of_the_images(self, model: ganenc.Model) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -193,10 +195,11 @@ def _of_both(a: _Start, b: _Start, edited: Edited) -> tuple[_Start, Edited]:
 def _ends(text: str) -> tuple[float, float]:
     """``-3..3`` => -3 and 3; one number stands for the way from 0 to it."""
     low, dots, high = text.partition("..")
-    try:
-        return (float(low), float(high)) if dots else (0.0, float(low))
-    except ValueError:
-        raise SpecError(f"--strength takes two numbers, such as -3..3, or one; got {text!r}.") from None
+    with suppress(ValueError):
+        ends = (float(low), float(high)) if dots else (0.0, float(low))
+        if all(map(math.isfinite, ends)):
+            return ends
+    raise SpecError(f"--strength takes two finite numbers, such as -3..3, or one; got {text!r}.")
 
 
 @dataclass(frozen=True)

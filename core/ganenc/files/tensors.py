@@ -16,7 +16,16 @@ from torch import Tensor
 
 from ganenc.files.atomic import write_bytes
 
-__all__ = ["load_state", "load_tensors", "save_state", "save_tensors"]
+__all__ = ["as_tensor", "load_state", "load_tensors", "save_state", "save_tensors"]
+
+
+def as_tensor(given: Any, what: str, error: type[GanencError]) -> Tensor:
+    """A tensor, or an array or list as one, sharing its memory where that can be; ``error`` for anything else."""
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as failure:
+        reason = " ".join(str(failure).split())
+        raise error(f"A tensor is wanted as {what}, where a {type(given).__name__} is given: {reason}.") from None
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -5,6 +5,8 @@ from .generator import NoiseChoice as NoiseChoice
 from .labels import LabelsGiven as LabelsGiven
 from .labels import check_labels as check_labels
 from .prior import draw_normal as draw_normal
+from .undrawn import apart as apart
+from .undrawn import check_weights as check_weights
 from .undrawn import fill as fill
 from .undrawn import undrawn as undrawn
 from .value_range import examine as examine

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ganenc_registry.errors import LatentsError, PluginError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Styles, Vector
 from torch import Tensor, nn
 
+from ganenc.files import as_tensor
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
@@ -77,6 +79,10 @@ def check_truncation(spec: GeneratorSpec, truncation: float, truncation_layers: 
             f"The map of {spec.family} truncates no styles, as its spec declares truncation={spec.truncation!r}; leave"
             " truncation and truncation_layers out."
         )
+    layers = max((part.layers for part in spec.layout if isinstance(part, Styles)), default=0)
+    if not math.isfinite(truncation) or truncation_layers not in (None, *range(layers + 1)):
+        asked = f"truncation={truncation} and truncation_layers={truncation_layers}"
+        raise LatentsError(f"{spec.family} takes a finite truncation, of 0 to {layers} layers; not {asked}.")
 
 
 def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
@@ -93,8 +99,10 @@ def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
         options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
         if truncation_layers is not None:
             options["truncation_layers"] = truncation_layers
+        if not torch.compiler.is_compiling():
+            z = _prior_rows(self.spec, z)
+            labels = None if labels is None else self.as_labels(labels, len(z))
         if labels is not None:
-            self.need_classes()
             options["labels"] = labels
         if torch.compiler.is_compiling():  # Nothing but the family's own code is to be seen.
             return _conditioned(self, _as_latents(self.spec, own(self, z, **options)), labels)
@@ -106,14 +114,27 @@ def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
     return map
 
 
+def _prior_rows(spec: GeneratorSpec, given: Any) -> Tensor:
+    """Draws of the prior as (N, dim), from one of them, a list or an array, too; `LatentsError` for anything else."""
+    z = as_tensor(given, f"z of {spec.family}", LatentsError)
+    z = z[None] if z.ndim == 1 else z
+    if z.ndim != 2 or z.shape[1] != spec.prior.dim or z.is_complex():
+        raise LatentsError(f"z of {spec.family} is (N, {spec.prior.dim}); this is {_described(z)}.")
+    return z
+
+
 def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
     @functools.wraps(own)
     def synthesize(self: Generator, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         plain = isinstance(noise, str | int)
-        declared = any(isinstance(part, Noise) for part in self.spec.layout)
+        declared = next((part for part in self.spec.layout if isinstance(part, Noise)), None)
+        if noise not in ("const", "random", "none") if isinstance(noise, str) else not isinstance(noise, int):
+            noise = _noise_maps(self, declared, noise)
         options = {"noise": noise} if declared and not (plain and noise == "const") else {}
-        if not declared and not plain:
-            raise LatentsError(f"{self.spec.family} takes no noise maps; give 'const', 'random' or a seed.")
+        if not isinstance(latents, Latents):
+            latents = _as_latents(self.spec, latents, "synthesize of {} is given {}; give it Latents, or")
+        elif latents.layout != self.spec.layout:  # A sentence, where shapes differ.
+            latents = Latents(self.spec.layout, latents.tensors, space=latents.space)
         if torch.compiler.is_compiling():
             images: Tensor = own(self, latents, **options)
             return images
@@ -140,7 +161,19 @@ def _told(spec: GeneratorSpec, method: str, takes: str, options: Mapping[str, An
     )
 
 
-def _as_latents(spec: GeneratorSpec, made: Any) -> Latents:
+def _noise_maps(generator: Generator, part: Noise | None, given: Any) -> list[Tensor]:
+    """Noise maps on the generator's device; `LatentsError` if they are not what its layout declares."""
+    if part is None or isinstance(given, str) or not isinstance(given, Sequence):
+        kinds = "'const', 'random', 'none', a seed" + (" or maps" if part else "; it has no maps")
+        raise LatentsError(f"The noise of {generator.spec.family} is {kinds}; not {given!r:.60}.")
+    maps = [as_tensor(one, "a noise map", LatentsError).to(generator.device, generator.dtype) for one in given]
+    if [one.shape[1:] for one in maps] != [torch.Size(shape) for shape in part.shapes]:
+        found = ", ".join(str(tuple(one.shape)) for one in maps)
+        raise LatentsError(f"The noise maps of {generator.spec.family} are (N, *shape) of {part.shapes}; not {found}.")
+    return maps
+
+
+def _as_latents(spec: GeneratorSpec, made: Any, told: str = "The map of {} gave {}; return") -> Latents:
     """What a mapping gave, as latents: latents, tensors by the name of the part, or the only part there is to draw."""
     if isinstance(made, Latents):
         return made
@@ -151,11 +184,11 @@ def _as_latents(spec: GeneratorSpec, made: Any) -> Latents:
             made = {drawn[0]: made}
     if not isinstance(made, Mapping):
         names = [part.name for part in spec.layout]
-        raise SpecError(f"The map of {spec.family} gave {_described(made)}; return a dict of tensors by part: {names}.")
-    tensors = dict(made)
+        raise SpecError(f"{told.format(spec.family, _described(made))} a dict of tensors by part: {names}.")
+    tensors = {name: as_tensor(one, f"the part {name!r}", LatentsError) for name, one in made.items()}
     for part in spec.layout:
         style = tensors.get(part.name)
-        if isinstance(part, Styles) and isinstance(style, Tensor) and style.ndim == 2:  # One for all layers.
+        if isinstance(part, Styles) and style is not None and style.ndim == 2:  # One for all layers.
             tensors[part.name] = style[:, None].expand(-1, part.layers, -1)
     return Latents(spec.layout, tensors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
-        """Latents => images (N, C, H, W) in ``spec.value_range``.
+        """Latents, or tensors by the name of the part, => images (N, C, H, W) in ``spec.value_range``.
 
         The same latents give the same pixels twice, unless ``noise`` is ``random``: to the bit for the same call on the
         same machine, to rounding in another batch, from expanded tensors, or on other threads and processors.
@@ -98,14 +99,14 @@ class Generator(nn.Module, ABC):
         and labels into its condition.
 
         Args:
-            z: draws of the prior; never scaled here.
-            labels: int64 (N,) or rows (N, classes), where labels matter.
+            z: draws of the prior; never scaled here. One draw (prior.dim,), arrays and lists do as well.
+            labels: classes (N,) or rows (N, classes), where labels matter, or one for all.
             truncation: how far styles stay from their mean: 1 leaves them, 0 gives the mean.
             truncation_layers: how many of the first layers that holds for; all by default.
 
         Raises:
-            LatentsError: if labels are missing where they matter, or given where there are no classes; if there are
-                styles, or the vectors do not take all of z.
+            LatentsError: if z has another shape; if labels are missing where they matter, or given where there are no
+                classes; if styles would not be truncated; if there are styles, or the vectors do not take all of z.
         """
         spec = self.spec
         for part in spec.layout:
@@ -171,6 +172,8 @@ class Generator(nn.Module, ABC):
         wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
         if wrong:
             raise LatentsError(f"{wrong[0]!r} of {self.spec.family} is no setting, so it cannot be set for a while.")
+        if not all(map(math.isfinite, settings.values())):
+            raise LatentsError(f"Settings are finite numbers; not {settings}.")
         before, self._settings = self._settings, {**self._settings, **settings}
         try:
             yield self
@@ -206,12 +209,17 @@ class Generator(nn.Module, ABC):
     def sample(
         self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
-        """Draw latents of n samples, from the place ``first`` in the stream ``seed``; `LatentsError` for wrong labels.
+        """Draw latents of n samples, from the place ``first`` in the stream ``seed``. `LatentsError` for wrong labels,
+        `SpecError` for a truncation where there is none, or one that is not finite.
 
         Args:
             labels: one each or one for all; drawn where they matter and are not given.
             truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
         """
+        if truncation != 1.0 and self.spec.truncation == "none":
+            raise SpecError(f"{self.spec.family} has no truncation; leave it out.")
+        if not math.isfinite(truncation):
+            raise SpecError(f"The truncation of samples is a finite number; not {truncation}.")
         labels = self.draw_labels(n, seed=seed, first=first) if labels is None else self.as_labels(labels, n)
         z = self.draw(n, seed=seed, first=first)
         of_prior, of_styles = (truncation if self.spec.truncation == what else 1.0 for what in ("prior", "styles"))

@@ -9,6 +9,8 @@ import torch
 from ganenc_registry.errors import LatentsError
 from torch import Tensor
 
+from ganenc.files import as_tensor
+
 __all__ = ["LabelsGiven", "check_labels", "need_classes"]
 
 LabelsGiven: TypeAlias = Tensor | Sequence[int] | int
@@ -37,7 +39,7 @@ def check_labels(
     there are no classes, their number or their shape is another, or one is no class.
     """
     need_classes(classes, of)
-    found = torch.as_tensor(given)
+    found = as_tensor(given, what.lower(), LatentsError)
     found = found.reshape(1) if found.ndim == 0 and count is not None else found
     whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
     rows = found.ndim == 2 and found.shape[1] == classes

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from ganenc_registry.errors import SpecError
+from ganenc_registry.errors import CheckpointError, SpecError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["fill", "undrawn"]
+__all__ = ["apart", "check_weights", "fill", "undrawn"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -23,6 +26,20 @@ _REDRAWN |= {nn.init.kaiming_normal_, nn.init.kaiming_uniform_}
 _SCALED = {Tensor.__truediv__, Tensor.div, Tensor.__mul__, Tensor.__rmul__, Tensor.mul}
 _FEW_CALLS, _CALLS_EACH = 10_000, 1000  # of functions of torch, for each weight, until a network is built
 _FEW_VALUES, _TIMES = 1 << 24, 8  # what it may draw and hold besides its weights, such as filters, and how often
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """While it lasts, something is loaded as if nothing else were: the random streams of torch, NumPy and Python are
+    afterwards where they were, and tensors can take gradients, even within ``torch.inference_mode``."""
+    python, arrays = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.inference_mode(False), torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
 
 
 class _TooLarge(Exception):
@@ -97,6 +114,17 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         module.load_state_dict(dict(tensors))
         return
     module.load_state_dict({name: tensors[name].to(like.dtype) for name, like in state.items()}, assign=True)
+
+
+def check_weights(module: nn.Module, of: object) -> None:
+    """Raise `CheckpointError`, naming what the weights are ``of``, if one is not finite. A buffer may be NaN
+    throughout: so families note what is not known, such as a mean."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        unknown = not isinstance(tensor, nn.Parameter) and bool(tensor.isnan().all())
+        if not unknown and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"In {of} the tensor {name} holds NaN or infinity; take a copy from before training diverged."
+            )
 
 
 def _lacks_its_state_alone(module: nn.Module) -> bool:

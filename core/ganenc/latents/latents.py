@@ -14,7 +14,7 @@ from ganenc_registry.specs import Layout, Noise, Part, Styles
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ganenc.files import load_tensors, save_tensors
+from ganenc.files import as_tensor, load_tensors, save_tensors
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
@@ -48,7 +48,7 @@ class Latents:
         self.layout: Layout = tuple(layout)
         self.model = model
         self.info: dict[str, Any] = dict(info or {})
-        self.tensors: dict[str, Tensor] = dict(tensors)
+        self.tensors = {name: as_tensor(one, f"the part {name!r}", LatentsError) for name, one in tensors.items()}
         shapes = _shapes(self.layout)
         for name, tensor in self.tensors.items():
             if name not in shapes:
@@ -177,14 +177,17 @@ class Latents:
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "", device: str | torch.device = "cpu") -> Latents:
-        """Read latents from a file that ``save`` wrote. `LatentsError` if it is not there, is no latents file, or
-        belongs to another model than the hash ``model``, where given."""
+        """Read latents from a file that ``save`` wrote. `LatentsError` if it is not there, is no latents file, is
+        not finite, or belongs to another model than the hash ``model``, where given."""
         metadata, tensors = load_tensors(path, "latents", form=FORM, error=LatentsError, device=device)
         if model and metadata.get("model") and metadata["model"] != model:
             raise LatentsError(
                 f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
                 " load the model that they were made with."
             )
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise LatentsError(f"In the latents {path} the part {name!r} holds NaN or infinity; make them anew.")
         layout = read_layout(metadata, path)
         return cls(
             layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""), info=_info(metadata, path)

@@ -11,7 +11,7 @@ from ganenc_registry.errors import CheckpointError, GanencError, PluginError
 from ganenc.encoders import Encoder
 from ganenc.files import check_device
 from ganenc.foreign import Checkpoint, authors, read_checkpoint
-from ganenc.generators import Generator, build_generator, made_by
+from ganenc.generators import Generator, apart, build_generator, check_weights, made_by
 from ganenc.models.releases import check_release, clear_release, fetch_release, release_folder
 from ganenc.models.resolving import read_spec, resolve
 from ganenc.models.weights import build_with_weights, save_pretrained
@@ -19,6 +19,7 @@ from ganenc.models.weights import build_with_weights, save_pretrained
 __all__ = ["from_checkpoint", "load_encoder", "load_generator", "load_model"]
 
 
+@apart()
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     """Load a generator, frozen.
 
@@ -37,7 +38,9 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     if found.kind == "run":
         raise CheckpointError(f"{source} is the folder of a run, which holds an encoder; name a generator.")
     if found.make is not None:
-        return made_by(found.make, f"model {found.name!r}").freeze().to(device)
+        generator = made_by(found.make, f"model {found.name!r}").freeze()
+        check_weights(generator, f"the model {found.name!r}")
+        return generator.to(device)
     folder = found.folder
     if folder is None:
         if found.release is not None:
@@ -57,6 +60,7 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
     return generator.freeze().to(device)
 
 
+@apart()
 def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     """Load an encoder, in eval mode.
 
@@ -94,6 +98,7 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
     return load_encoder(source, device=device) if encodes else load_generator(source, device=device)
 
 
+@apart()
 def from_checkpoint(checkpoint: Checkpoint) -> Generator | Encoder:
     """The frozen generator, or the encoder of the paper's authors, that a foreign file holds.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ganenc.encoders import Encoder
 from ganenc.files import load_tensors, save_tensors, write_json
-from ganenc.generators import Generator, fill, undrawn
+from ganenc.generators import Generator, check_weights, fill, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
 __all__ = ["build_with_weights", "load_weights", "model_hash", "save_pretrained", "save_weights"]
@@ -78,7 +78,8 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
 
     Raises:
-        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous or of another shape.
+        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous, of another shape or not
+            finite.
     """
     _take(module, _read_weights(folder), folder / WEIGHTS)
 
@@ -134,3 +135,4 @@ def _take(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"The weights {path} hold a tensor {name} that the model of their config has not.")
     # The file is mapped into memory, where others may change it: a model has its own copy.
     fill(module, {name: tensor.to(wanted[name].dtype, copy=True) for name, tensor in tensors.items()})
+    check_weights(module, path)

@@ -16,7 +16,7 @@ from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ganenc.generators import Generator
+from ganenc.generators import Generator, apart
 from ganenc.latents import Latents
 from ganenc.objectives.attentions import Attention, View
 from ganenc.objectives.backbones.base import Backbone
@@ -153,6 +153,7 @@ class Objective(nn.Module):
         return ObjectiveResult(per_sample.mean(), per_sample, image, terms)
 
 
+@apart()
 def build_objective(
     spec: ObjectiveSpec, generator: Generator, *, own_backbone: str | Choice | Backbone | None = None
 ) -> Objective:
@@ -176,7 +177,7 @@ def build_objective(
     except WeightsMissingError as error:
         if spec.backbone is not None or len(needing) == len(chosen):
             raise
-        warnings.warn(f"The objective goes on without {', '.join(needing)}: {error}", stacklevel=2)
+        warnings.warn(f"The objective goes on without {', '.join(needing)}: {error}", stacklevel=3)
         blind = True
     if blind:
         chosen = {name: choice for name, choice in chosen.items() if name not in needing}

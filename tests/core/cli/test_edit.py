@@ -207,6 +207,8 @@ def test_between_the_classes_of_a_conditional_model(run: Any, known: Any, tmp_pa
         ("directions", "--pca", 2),
         ("directions", "--pca", 2, "--class", 1, "--out", "out"),
         ("edit", "one", "--direction", "up", "--out", "out", "--strength", "far"),
+        ("edit", "one", "--direction", "up", "--out", "out", "--strength", "nan"),
+        ("edit", "one", "--direction", "up", "--out", "out", "--strength", "0..1e400"),
         ("edit", "one", "--direction", "up", "--out", "out", "--layers", "3-1"),
         ("edit", "one", "--direction", "up", "--out", "out", "--space", "w"),
     ],

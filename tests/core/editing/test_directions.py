@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,25 @@ def along_w(**more: Any) -> Direction:
 @pytest.fixture(scope="module")
 def generator() -> ToyGenerator:
     return ToyGenerator(toy_spec((8, 8), dim=4)).freeze()
+
+
+@pytest.mark.parametrize("strength", [math.nan, math.inf, 1e39, [0.0, -math.inf], "far"])
+def test_strengths_are_finite_numbers(strength: Any) -> None:
+    with pytest.raises(LatentsError, match=r"finite number, not|A tensor is wanted as a strength"):
+        along_w().apply(latents(space="w"), strength)
+
+
+def test_directions_and_latents_of_files_are_finite(tmp_path: Path) -> None:
+    for name, options in (("way", {}), ("scale", {"scale": math.nan}), ("intercept", {"intercept": math.nan})):
+        way = torch.tensor([[0.0, 3.0, math.nan if name == "way" else 4.0]])
+        with pytest.raises(LatentsError, match=r"length nan|scale nan|intercept nan"):
+            Direction("up", [STYLES], {"w": way}, space="w", **options)
+    broken = latents()
+    broken["const"][1, 0, 0, 0] = math.inf
+    broken.save(tmp_path / "latents.safetensors")
+    with pytest.raises(LatentsError, match="the part 'const' holds NaN or infinity; make them anew"):
+        Latents.load(tmp_path / "latents.safetensors")
+    assert Direction("up", [STYLES], {"w": np.array([[0.0, 3.0, 4.0]])}, space="w").tensors["w"].tolist()
 
 
 def test_latents_move_by_the_strength_times_the_scale_along_the_unit_vector() -> None:

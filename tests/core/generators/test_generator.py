@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 import torch
 from ganenc.generators import Generator, draw_normal
 from ganenc.latents import Latents
-from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.errors import GanencError, LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Styles, Vector
 from rounding import close
 from torch import Tensor
@@ -105,14 +107,73 @@ def test_styles_are_truncated_by_the_mapping_and_never_z() -> None:
     torch.testing.assert_close(latents["w"], bias + 0.5 * (generator.sample(3, seed=4)["w"] - bias))
 
 
-def test_a_generator_without_truncation_ignores_it() -> None:
-    spec = GeneratorSpec(family="plain", size=(4, 4), prior=Prior(dim=3), layout=(Vector(dim=3),))
+class Bands(Generator):
+    """z is the images: one value a row."""
 
-    class Plain(Generator):
-        def synthesize(self, latents: Latents, *, noise: object = "const") -> Tensor:
-            return latents["z"]
+    spec = GeneratorSpec(family="bands", size=(4, 4), channels=1, prior=Prior(dim=4), layout=(Vector(dim=4),))
 
-    assert torch.equal(Plain(spec).sample(3, truncation=0.2)["z"], Plain(spec).draw(3))
+    def synthesize(self, latents: Latents, *, noise: object = "const") -> Tensor:
+        return latents["z"][:, None, :, None].expand(-1, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: Bands().sample(1, truncation=0.2), SpecError, "bands has no truncation; leave it out"),
+        (lambda: Bands().map(torch.zeros(1, 4), truncation=0.4), LatentsError, "truncates no styles"),
+        (lambda: ToyConditional().map(torch.zeros(1, 5), truncation=0.4), LatentsError, "truncates no styles"),
+        (lambda: ToyConditional().map(torch.zeros(1, 5), truncation_layers=1), LatentsError, "truncates no styles"),
+        (lambda: ToyGenerator().map(torch.zeros(1, 6), truncation=math.nan), LatentsError, "takes a finite truncation"),
+        (lambda: ToyGenerator().map(torch.zeros(1, 6), truncation_layers=7), LatentsError, "of 0 to 6 layers"),
+        (lambda: ToyGenerator().sample(1, truncation=math.inf), SpecError, "is a finite number; not inf"),
+        (lambda: ToyConditional().using(truncation=math.nan).__enter__(), LatentsError, "Settings are finite numbers"),
+        (lambda: ToyGenerator().synthesize(ToyGenerator().sample(1), noise="Random"), LatentsError, "not 'Random'"),
+        (lambda: ToyGenerator().synthesize(ToyGenerator().sample(1), noise=0.5), LatentsError, "a seed or maps; not"),
+        (lambda: ToyGenerator().synthesize(ToyGenerator().sample(1), noise=[torch.zeros(1, 1, 3, 3)]),
+         LatentsError, r"are \(N, \*shape\) of .*; not \(1, 1, 3, 3\)"),
+        (lambda: Bands().synthesize(Bands().sample(1), noise="None"), LatentsError, "it has no maps; not 'None'"),
+    ],
+)  # fmt: skip
+def test_no_argument_is_ignored(call: Callable[[], object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_draws_labels_and_latents_come_as_tensors_arrays_or_lists() -> None:
+    generator = ToyConditional()
+    z = generator.draw(2)
+    wanted = generator.map(z, labels=torch.tensor([0, 2]))
+    for drawn in (generator.map(z.numpy(), labels=[0, 2]), generator.map(z.tolist(), labels=np.array([0, 2]))):
+        assert all(torch.equal(drawn[name], wanted[name]) for name in ("z", "c"))
+    assert torch.equal(generator.map(z[0], labels=0)["c"], wanted["c"][:1])
+    images = generator.synthesize(wanted)
+    arrays = {name: tensor.detach().numpy() for name, tensor in wanted.tensors.items()}
+    for given in (dict(wanted.tensors), arrays, Latents(generator.spec.layout, arrays)):
+        assert torch.equal(generator.synthesize(given), images)
+    styled = ToyGenerator()
+    w = styled.sample(2)
+    assert torch.equal(styled.synthesize({"w": w["w"][:, 0]}), styled.synthesize(w))
+    assert torch.equal(styled.synthesize(w["w"]), styled.synthesize(w))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda g: g.map(torch.zeros(2, 7), labels=0), r"z of toy-conditional is \(N, 5\); this is \(2, 7\)"),
+        (lambda g: g.map(torch.zeros(1, 2, 5), labels=0), r"is \(N, 5\); this is \(1, 2, 5\)"),
+        (lambda g: g.map("noise", labels=0), "A tensor is wanted as z of toy-conditional, where a str"),
+        (lambda g: g.map(torch.zeros(2, 5), labels=[0, 3]), "3.* are no classes of toy-conditional"),
+        (lambda g: g.map(torch.zeros(2, 5), labels=[[0, 1], [2]]), "A tensor is wanted as labels, where a list"),
+        (lambda g: g.synthesize({"w": torch.zeros(1, 5)}), "The layout has no part 'w'"),
+        (lambda g: g.synthesize({"z": torch.zeros(1, 6), "c": torch.zeros(1, 4)}), "Part 'z' has shape"),
+        (lambda g: g.synthesize({"z": "x"}), "A tensor is wanted as the part 'z', where a str"),
+        (lambda g: g.synthesize(7), "synthesize of toy-conditional is given a int; give it Latents, or a dict"),
+        (lambda g: g.synthesize(ToyGenerator().sample(1)), "The layout has no part 'w'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_sentence(call: Callable[[Generator], object], words: str) -> None:
+    with pytest.raises(GanencError, match=words):
+        call(ToyConditional())
 
 
 def test_labels_are_given_for_every_sample_or_drawn() -> None:

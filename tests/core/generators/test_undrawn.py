@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ganenc.generators import fill, undrawn
 from ganenc.models import load_encoder, load_generator, model_hash, save_pretrained
+from ganenc.objectives import load_backbone
 from ganenc_registry.errors import CheckpointError, SpecError
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from toys import ToyGenerator, toy_spec
 
 
 class Plain(nn.Module):
@@ -137,6 +142,60 @@ def test_models_load_without_drawing(toy: Any, toy_encoder: Any, known: Any, tmp
     assert model_hash(loaded) == model_hash(toy_encoder)
     assert all(p.requires_grad for p in loaded.parameters())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Drawing(ToyGenerator):
+    """Draws from every global stream as it is built, and keeps some of it, so that it is built as usual."""
+
+    def __init__(self, spec: Any = None) -> None:
+        super().__init__(spec or toy_spec((8, 8), dim=4))
+        self.kept = [torch.randn(2) * random.random() * np.random.rand()]
+
+
+@pytest.mark.parametrize("what", ["folder", "encoder", "function", "backbone"])
+def test_loading_leaves_the_random_streams_alone_and_gives_what_takes_gradients(
+    what: str, toy_encoder: Any, tiny_backbone: Any, known: Any, tmp_path: Path
+) -> None:
+    class Redrawn(type(tiny_backbone)):  # type: ignore[misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            Drawing()
+
+    known.add_value("generator", "toy", Drawing, summary="A toy")
+    known.add_value("model", "drawing", Drawing, summary="A toy that a function makes")
+    known.add_value("backbone", "redrawn", Redrawn, summary="A backbone")
+    save_pretrained(Drawing(), tmp_path)
+    save_pretrained(toy_encoder, tmp_path / "encoder")
+    calls = {"folder": lambda: load_generator(tmp_path), "encoder": lambda: load_encoder(tmp_path)}
+    calls |= {"function": lambda: load_generator("drawing"), "backbone": lambda: load_backbone("redrawn")}
+
+    def streams() -> list[Any]:
+        return [torch.rand(3).tolist(), random.random(), np.random.rand()]
+
+    drawn = []
+    for loads in (False, True):
+        torch.manual_seed(3)
+        random.seed(3)
+        np.random.seed(3)
+        with torch.inference_mode():
+            loaded = calls[what]() if loads else None
+        drawn.append(streams())
+    assert drawn[0] == drawn[1]
+    assert not any(weight.is_inference() for weight in loaded.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(value: float, toy: Any, toy_encoder: Any, known: Any, tmp_path: Path):
+    known.add_value("generator", "toy", type(toy), summary="A toy")
+    toy.noise_0.fill_(math.nan)  # What a family does not know.
+    for module, folder in ((toy, tmp_path), (toy_encoder, tmp_path / "encoder")):
+        save_pretrained(module, folder)
+    assert load_generator(tmp_path).noise_0.isnan().all()
+    for module, folder, load in ((toy, tmp_path, load_generator), (toy_encoder, tmp_path / "encoder", load_encoder)):
+        next(module.parameters()).data.flatten()[-1] = value
+        save_pretrained(module, folder)
+        with pytest.raises(CheckpointError, match=rf"In {folder}.* the tensor \S+ holds NaN or infinity"):
+            load(folder)
 
 
 def test_a_model_is_its_own_once_it_is_loaded(toy: Any, known: Any, tmp_path: Path) -> None:

@@ -258,3 +258,14 @@ def test_broken_and_foreign_weights_are_named(known: Registry, tmp_path: Path, m
     torch.save({"features.0.weight": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="do not fit squeezenet1_1"):
         load_backbone("squeeze")
+
+
+def test_weights_that_are_not_finite_are_refused(known: Registry, tiny_backbone: Any) -> None:
+    class Broken(type(tiny_backbone)):  # type: ignore[misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.head.bias.data[0] = torch.nan
+
+    known.add_value("backbone", "broken", Broken)
+    with pytest.raises(CheckpointError, match=r"In the backbone broken the tensor head\.bias holds NaN or infinity"):
+        load_backbone("broken")

@@ -13,7 +13,7 @@ from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
-from ganenc.files import load_tensors, save_tensors
+from ganenc.files import as_tensor, load_tensors, save_tensors
 from ganenc.latents import SPACES, Latents, layout_json, read_layout
 
 __all__ = ["Direction"]
@@ -58,7 +58,8 @@ class Direction:
     ) -> None:
         self.name, self.parts, self.space, self.model = name, tuple(parts), space, model
         self.info: dict[str, Any] = dict(info or {})
-        own = {key: tensor.detach().to("cpu", torch.float32) for key, tensor in tensors.items()}
+        given = {key: as_tensor(tensor, f"the way of {key!r}", LatentsError) for key, tensor in tensors.items()}
+        own = {key: tensor.detach().to("cpu", torch.float32) for key, tensor in given.items()}
         self._check_parts(own)
         length = math.sqrt(sum(float(tensor.double().square().sum()) for tensor in own.values()))
         if not length > 0 or not math.isfinite(length) or not 0 < scale < math.inf:
@@ -69,6 +70,8 @@ class Direction:
         self.tensors = {key: tensor / length for key, tensor in own.items()}
         self.scale = float(scale)
         self.intercept = None if intercept is None else float(intercept) / length
+        if not math.isfinite(self.intercept or 0.0):
+            raise LatentsError(f"The direction {name!r} has the intercept {intercept}; it is a finite number.")
         self.layers = self._check_layers(layers)
 
     def __repr__(self) -> str:
@@ -86,11 +89,14 @@ class Direction:
             layers: in place of the direction's own; maps move with layer 0, which begins with them.
 
         Raises:
-            LatentsError: if the latents are another model's, lie in another space or hold other parts.
+            LatentsError: if the latents are another model's, lie in another space or hold other parts; if a strength
+                is not finite.
         """
         self.check(latents)
         chosen = self.layers if layers is None else self._check_layers(layers)
-        steps = torch.as_tensor(strength, dtype=torch.float32) * self.scale
+        steps = as_tensor(strength, "a strength", LatentsError).to(torch.float32) * self.scale
+        if not bool(steps.isfinite().all()):
+            raise LatentsError(f"How far {self.name!r} is followed is a finite number, not {strength}.")
         if steps.ndim > 1 or steps.numel() not in (1, len(latents)):
             raise LatentsError(
                 f"{steps.numel()} strengths are given for {len(latents)} samples; give one, or one each."

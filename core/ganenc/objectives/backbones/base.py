@@ -12,6 +12,9 @@ from ganenc_registry.components import Component
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+LONGEST = 256
+"""Pixels of the longer side, beyond which nothing is enlarged: an image of a few rows would become a huge one."""
+
 B = TypeVar("B", bound="Backbone")
 
 
@@ -63,15 +66,18 @@ class Backbone(Component, nn.Module, ABC):
         return None
 
     def fit(self, images: Tensor) -> Tensor:
-        """Bring images (N, 1 or 3, H, W) to what `forward` takes: grey repeated to three channels, small ones enlarged
-        bilinearly until the shorter side has `smallest` pixels.
+        """Bring images (N, C, H, W) to what `forward` takes: in the dtype of its weights; of 3 or 4 channels the first
+        three, which are the colours, of any other number their mean, repeated; small ones enlarged bilinearly until the
+        shorter side has `smallest` pixels, and the longer one as much, but not beyond `LONGEST`.
         """
-        if images.shape[1] == 1:
-            images = images.expand(-1, 3, -1, -1)
+        colour = images.shape[1] in (3, 4)
+        images = images[:, :3] if colour else images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        images = images.to(next((weight.dtype for weight in self.parameters()), torch.float32))
         shorter = min(images.shape[-2:])
         if shorter < self.smallest:
             scale = self.smallest / shorter
-            size = [max(self.smallest, math.floor(side * scale + 0.5)) for side in images.shape[-2:]]
+            enlarged = [min(math.floor(side * scale + 0.5), max(side, LONGEST)) for side in images.shape[-2:]]
+            size = [max(self.smallest, side) for side in enlarged]
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
         if images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
             images = images.contiguous(memory_format=torch.channels_last)

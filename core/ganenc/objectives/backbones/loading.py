@@ -10,6 +10,7 @@ from ganenc_registry.components import Context, component_class, read_options
 from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import Choice, GeneratorSpec
 
+from ganenc.generators import apart, check_weights
 from ganenc.objectives.backbones.base import Backbone
 
 DEFAULT_BACKBONE = "vgg16"
@@ -22,7 +23,7 @@ _loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by cla
 def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
     """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device. The
     errors are those of `ganenc_registry.components.build`, and `WeightsMissingError` if its weights are not on disk and
-    cannot be fetched."""
+    cannot be fetched; `CheckpointError` if they are not finite."""
     place = _indexed(torch.device(device))
     if isinstance(choice, Backbone):
         return choice.freeze().to(place)
@@ -32,10 +33,11 @@ def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device
     kept = _loaded.get(key)
     if kept is not None and _device_of(kept) in (place, None):
         return kept.freeze()
-    with torch.inference_mode(False):
+    with apart():
         backbone = kind(options, Context(device=str(place))).freeze().to(place)
         if place.type in ("cpu", "cuda"):
             backbone = backbone.to(memory_format=torch.channels_last)
+        check_weights(backbone, f"the backbone {choice if isinstance(choice, str) else choice.name}")
         _loaded[key] = backbone
     return backbone
 

@@ -7,6 +7,7 @@ from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
+from ganenc.generators import apart
 from ganenc.objectives.backbones.base import Backbone
 from ganenc.objectives.losses.base import Loss, pool, precise
 
@@ -59,7 +60,8 @@ class LPIPS(Loss):
 def _linear_layers(weights: list[Tensor]) -> nn.ModuleList:
     from lpips import NetLinLayer  # Takes seconds, which backbones without weights do without.
 
-    layers = nn.ModuleList(NetLinLayer(len(weight)) for weight in weights)
     state = {f"{index}.model.0.weight": weight[None, :, None, None] for index, weight in enumerate(weights)}
-    layers.load_state_dict(state)
-    return layers.requires_grad_(False).to(weights[0].device)
+    with apart():
+        layers = nn.ModuleList(NetLinLayer(len(weight)) for weight in weights)
+        layers.load_state_dict(state)
+        return layers.requires_grad_(False).to(weights[0].device)
