@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -20,11 +21,19 @@ __all__ = [
     "UnknownNameError",
     "WeightsMissingError",
     "nearest",
+    "shortened",
 ]
 
 
+_LONG = re.compile(r"'[^'\n]{300,}'|\"[^\"\n]{300,}\"|\S{300,}")
+"""A quotation or a word that is too long to be read."""
+
+
 class GanencError(Exception):
-    """The base of every error a user can cause."""
+    """The base of every error a user can cause. What its message quotes is shortened where it is very long."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class SpecError(GanencError):
@@ -75,7 +84,15 @@ class DeviceError(GanencError):
     """The device asked for is not there."""
 
 
+def shortened(text: str) -> str:
+    """A message, with the middle left out of very long words and quotations, and of the whole where it is endless."""
+    text = _LONG.sub(lambda found: f"{found[0][:150]}…{found[0][-50:]}", text)
+    return text if len(text) <= 4000 else f"{text[:3000]} … {text[-500:]}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known name closest to ``name``, or an empty string."""
+    if len(name) > 100:  # No slip of the hand, and long to compare.
+        return ""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -27,7 +27,7 @@ def fault_of(target: str) -> str:
         return f"there is no module {module}"
     try:
         names = _names(_source(module)) | _names(_stub(module))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         return f"the module {module} is not Python: {getattr(error, 'msg', error)}{line}"
     first = attribute.split(".")[0]
@@ -40,7 +40,7 @@ def constant(module: str, name: str) -> Any:
     """The literal value that a module gives ``name``; `UNKNOWN` if it gives it none, or one that is no literal."""
     try:
         tree = ast.parse(_source(module) or "")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # Some of it is nested too deep.
         return UNKNOWN
     for node in tree.body:
         if isinstance(node, ast.Assign):
@@ -52,7 +52,7 @@ def constant(module: str, name: str) -> Any:
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             try:
                 return ast.literal_eval(value)
-            except ValueError:
+            except (ValueError, RecursionError, MemoryError):
                 return UNKNOWN
     return UNKNOWN
 

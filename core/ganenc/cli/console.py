@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from ganenc_registry.errors import shortened
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -32,7 +33,7 @@ def emit(data: object) -> None:
 
 def say(text: str) -> None:
     """Tell the user something that is no result."""
-    sys.stderr.write(f"{_written(text, sys.stderr)}\n")
+    sys.stderr.write(f"{_written(shortened(text), sys.stderr)}\n")
     sys.stderr.flush()
 
 

@@ -7,13 +7,12 @@ looked at is an argument (``list KIND``, ``spec NAME``, ``check NAME``); a model
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-import yaml
 from ganenc_registry.errors import SpecError
+from ganenc_registry.plain_data import parse_yaml
 
 PHOTOS = typer.Argument(
     metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
@@ -116,14 +115,7 @@ def read_settings(words: list[str] | None) -> dict[str, Any]:
             if not isinstance(node, dict):
                 raise SpecError(f"--set {path}: {step!r} was given a value already, so it has no fields.")
         try:
-            node[last] = _value(text)
-        except yaml.YAMLError:
-            raise SpecError(f"--set {path}: the value {text!r} cannot be read.") from None
+            node[last] = parse_yaml(text)
+        except ValueError as error:
+            raise SpecError(f"--set {path}: the value {text!r} cannot be read: {error}.") from None
     return tree
-
-
-def _value(text: str) -> Any:
-    value = yaml.safe_load(text)
-    with suppress(ValueError):
-        return float(value) if isinstance(value, str) else value  # YAML takes 1e-3 for a text.
-    return value

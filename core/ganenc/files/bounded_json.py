@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import CheckpointError
 from ganenc_registry.opening import LARGEST, read_text
+from ganenc_registry.plain_data import parse_json
 
 __all__ = ["read_json"]
 
@@ -16,6 +16,6 @@ def read_json(path: Path, remedy: str) -> Any:
     """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is not JSON or too large; `OSError` if
     it cannot be read."""
     try:
-        return json.loads(read_text(path, LARGEST))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path, LARGEST))
+    except ValueError as error:
         raise CheckpointError(f"{path}: it is not valid JSON ({error}); {remedy}.") from None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from ganenc_registry.errors import CheckpointError, GanencError
 from ganenc_registry.opening import fixed_path
+from ganenc_registry.plain_data import parse_json
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -74,8 +75,8 @@ def load_state(path: str | Path) -> Any:
     """Read what `save_state` wrote, to the CPU; `CheckpointError` if it is missing, damaged, or something else."""
     metadata, tensors = load_tensors(path, "training state", form="ganenc-state")
     try:
-        return _restored(json.loads(metadata["skeleton"]), tensors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _restored(parse_json(metadata["skeleton"]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"The training state {path} is damaged: its outline does not fit its tensors.") from None
 
 

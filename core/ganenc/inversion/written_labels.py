@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, get_args
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.opening import read_text
+from ganenc_registry.plain_data import parse_json
 
 from ganenc.inversion.photo_classes import Finding
 
@@ -107,7 +107,7 @@ def _table(file: Path) -> dict[str, int]:
 
 
 def _json_pairs(text: str) -> list[tuple[Any, Any]]:
-    data = json.loads(text)
+    data = parse_json(text)
     if isinstance(data, Mapping) and isinstance(data.get("labels"), Mapping | list):
         data = data["labels"]
     return list(data.items()) if isinstance(data, Mapping) else [(name, label) for name, label in data]

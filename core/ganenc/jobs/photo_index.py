@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from ganenc_registry.errors import GanencError
 from ganenc_registry.opening import open_file
+from ganenc_registry.plain_data import parse_json
 
 from ganenc.files import atomic_path, finite
 
@@ -90,7 +91,7 @@ def _lines(files: Sequence[BinaryIO]) -> Iterator[tuple[tuple[int, int], str, di
 def _row(line: bytes) -> dict[str, Any] | None:
     """A line as data; None if it was cut off."""
     try:
-        row = json.loads(line) if line.endswith(b"\n") else None
+        row = parse_json(line.decode()) if line.endswith(b"\n") else None
     except ValueError:
         return None
     return row if isinstance(row, dict) else None

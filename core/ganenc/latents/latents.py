@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import torch
 from ganenc_registry.errors import LatentsError, nearest
+from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import Layout, Noise, Part, Styles
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
@@ -213,7 +214,7 @@ def read_layout(metadata: Mapping[str, str], path: str | Path) -> Layout:
 def _info(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     """What a file says of its latents besides."""
     try:
-        info = json.loads(metadata.get("info", "{}"))
+        info = parse_json(metadata.get("info", "{}"))
     except ValueError:
         info = None
     if not isinstance(info, dict):

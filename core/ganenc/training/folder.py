@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import CheckpointError, TrainingError
 from ganenc_registry.opening import open_file, read_text
+from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import RunSpec
 from safetensors import SafetensorError
 from torch import Tensor
@@ -142,7 +143,7 @@ class RunFolder(Sink):
         rows = []
         for line in read_text(self._metrics).splitlines() if self._metrics.is_file() else []:
             with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+                rows.append(parse_json(line))
         return rows
 
     def picture(self, name: str, step: int, image: Tensor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from ganenc_registry.errors import ImageError, SpecError, nearest
 from ganenc_registry.opening import read_text
+from ganenc_registry.plain_data import parse_json
 
 from ganenc_plugin_faces.crop import COUNTS, Points
 
@@ -75,8 +75,8 @@ def read_landmarks(path: str | Path) -> Landmarks:
 
 def _json(text: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise SpecError(f"The landmarks {path} are not JSON ({error}); a table must be called .csv.") from None
     return found if isinstance(found, dict) else {EVERY: found}
 

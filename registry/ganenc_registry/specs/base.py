@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.opening import LARGEST, read_text
+from ganenc_registry.plain_data import parse_json, parse_yaml, yaml_text
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Spec", "read_mapping"]
 
 S = TypeVar("S", bound="Spec")
+_MOST_CLAUSES = 10
+"""How many faults an error names."""
 
 
 class Spec(BaseModel):
@@ -50,20 +52,12 @@ class Spec(BaseModel):
     @classmethod
     def from_json(cls: type[S], text: str, *, where: str = "") -> S:
         """Read the spec from JSON text."""
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SpecError(f"{_place(where)}this is not JSON: {error}.") from None
-        return cls.from_mapping(_mapping(data, where), where=where)
+        return cls.from_mapping(_mapping(parse_json, text, "JSON", where), where=where)
 
     @classmethod
     def from_yaml(cls: type[S], text: str, *, where: str = "") -> S:
         """Read the spec from YAML text (which JSON is, too)."""
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SpecError(f"{_place(where)}this is not YAML: {' '.join(str(error).split())}.") from None
-        return cls.from_mapping(_mapping(data, where), where=where)
+        return cls.from_mapping(_mapping(parse_yaml, text, "YAML", where), where=where)
 
     @classmethod
     def from_file(cls: type[S], path: str | Path) -> S:
@@ -80,7 +74,7 @@ class Spec(BaseModel):
 
     def to_yaml(self) -> str:
         """The spec as YAML text, fields in their order."""
-        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
+        return yaml_text(self.to_mapping())
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -91,14 +85,15 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text of a bounded length"
         raise SpecError(f"The spec {path} cannot be read: {reason}.") from None
+    parse, form = (parse_json, "JSON") if path.suffix == ".json" else (parse_yaml, "YAML")
+    return _mapping(parse, text, form, str(path))
+
+
+def _mapping(parse: Callable[[str], Any], text: str, form: str, where: str) -> dict[str, Any]:
     try:
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"In {path}: this is not {path.suffix[1:].upper()}: {' '.join(str(error).split())}.") from None
-    return _mapping(data, str(path))
-
-
-def _mapping(data: object, where: str) -> dict[str, Any]:
+        data = parse(text)
+    except ValueError as error:
+        raise SpecError(f"{_place(where)}this is not {form} that can be read: {error}.") from None
     if not isinstance(data, dict):
         raise SpecError(f"{_place(where)}a spec is a mapping of fields; this holds {type(data).__name__}.")
     return data
@@ -109,7 +104,9 @@ def _place(where: str) -> str:
 
 
 def _sentence(cls: type[BaseModel], error: ValidationError, where: str, at: str = "") -> str:
-    return f"{_place(where)}{'; '.join(_clause(cls, item, at) for item in error.errors(include_url=False))}."
+    clauses = [_clause(cls, item, at) for item in error.errors(include_url=False)[:_MOST_CLAUSES]]
+    more = error.error_count() - len(clauses)
+    return f"{_place(where)}{'; '.join(clauses)}{f'; and {more:,} more faults' if more else ''}."
 
 
 def _clause(cls: type[BaseModel], item: ErrorDetails, at: str = "") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError
+from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
@@ -213,7 +214,7 @@ class Direction:
         """
         metadata, tensors = load_tensors(path, "direction", form="ganenc-direction", error=LatentsError)
         try:
-            facts, info = json.loads(metadata["facts"]), json.loads(metadata["info"])
+            facts, info = parse_json(metadata["facts"]), parse_json(metadata["info"])
             known = {name: facts[name] for name in ("scale", "intercept", "layers")}
             known |= {"space": metadata["space"], "model": metadata["model"], "info": info}
             direction = cls(str(facts["name"]), read_layout(metadata, path), tensors, **known)
