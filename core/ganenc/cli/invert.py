@@ -52,6 +52,9 @@ def invert(
     seed: options.MaybeSeed = None,
     fit: Annotated[str | None, typer.Option("--fit", help="cover (default), contain or stretch.")] = None,
     align: Align = None,
+    face: Annotated[
+        int | None, typer.Option("--face", min=1, help="Which face --align takes; 1 is the largest.")
+    ] = None,
     settings: options.Set = None,
     device: options.MaybeDevice = None,
     report: Report = None,
@@ -77,7 +80,8 @@ def invert(
     """
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
-        "candidates": options.integers(candidates, option="--candidates"), "fit": fit, "align": align,
+        "candidates": options.integers(candidates, option="--candidates"), "fit": fit,
+        "align": {"name": align, "options": {"face": face}},
         "method": {"name": method, "options": {"steps": steps, "space": space}},
     }  # fmt: skip
     spec = read_spec(config, given, settings)

@@ -12,7 +12,7 @@ from ganenc.inversion import Aligner, Transform
 from ganenc_registry.components import Context
 from ganenc_registry.errors import ImageError
 from ganenc_registry.specs import Spec
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -24,7 +24,8 @@ __all__ = ["FaceAligner"]
 
 
 class FaceAligner(Aligner):
-    """The largest face of a photo, turned upright and cropped as in FFHQ and CelebA-HQ (see `face_transform`).
+    """A face of a photo, by default the largest, turned upright and cropped as in FFHQ and CelebA-HQ: see
+    `face_transform`.
 
     What lies outside the photo is mirrored from inside, as by every `Transform`; FFHQ's own photos are besides blurred
     and faded there.
@@ -37,13 +38,18 @@ class FaceAligner(Aligner):
         landmarks: Path | None = Field(
             None, description="a file with the landmarks of the photos (JSON or CSV); nothing is detected then"
         )
-        detector: Literal["auto", "dlib", "yunet"] = Field("auto", description="auto takes whichever is installed")
+        detector: Literal["auto", "dlib", "mtcnn", "yunet"] = Field(
+            "auto", description="auto takes dlib where it is installed, otherwise mtcnn"
+        )
+        face: PositiveInt = Field(1, description="which face, where there are several: 1 is the largest")
         model: Path | None = Field(None, description="a file with dlib's landmarks, in place of the installed one")
 
         @model_validator(mode="after")
         def _of_dlib(self) -> Self:
-            if self.model is not None and self.detector == "yunet":
-                raise ValueError("model is a file with dlib's landmarks, and the detector 'yunet' takes none")
+            if self.model is not None and self.detector in ("mtcnn", "yunet"):
+                raise ValueError(
+                    f"model is a file with dlib's landmarks, and the detector {self.detector!r} takes none"
+                )
             return self
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
@@ -67,11 +73,19 @@ class FaceAligner(Aligner):
         return face_transform(points, size, (photo.shape[-2], photo.shape[-1]))
 
     def _detected(self, photo: Tensor) -> Points:
-        """The landmarks of the largest face."""
+        """The landmarks of the face that is asked for."""
         pixels = to_uint8(photo.expand(3, -1, -1), (-1.0, 1.0))
-        faces = sorted(self.detector(pixels), key=lambda face: face.area)
+        faces = sorted(self.detector(pixels), key=lambda face: -face.area)
+        wanted = self.options.face
         if not faces:
             raise ImageError(f"No face is found in the photo, so it cannot be aligned; leave it out, {BY_HAND}.")
-        if len(faces) > 1:
-            warnings.warn(f"{len(faces)} faces are found in the photo, and the largest is taken.", stacklevel=2)
-        return faces[-1].points
+        if wanted > len(faces):
+            raise ImageError(
+                f"Face {wanted} is asked for, and {len(faces)} are found in the photo; name a smaller number."
+            )
+        if len(faces) > 1 and wanted == 1:
+            warnings.warn(
+                f"{len(faces)} faces are found in the photo, and the largest is taken; face=2 is the next.",
+                stacklevel=2,
+            )
+        return faces[wanted - 1].points

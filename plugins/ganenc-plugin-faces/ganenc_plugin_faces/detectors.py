@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from ganenc.images import shrink
-from ganenc_registry.errors import PluginError, WeightsMissingError
+from ganenc_registry.errors import DownloadError, PluginError, WeightsMissingError
 from torch import Tensor
 
 from ganenc_plugin_faces.crop import Points
+from ganenc_plugin_faces.mtcnn import FILES, detect, load_networks, weights_folder
 
-__all__ = ["DETECTORS", "Detector", "Dlib", "Face", "YuNet", "build_detector", "installed"]
+__all__ = ["DETECTORS", "MTCNN", "Detector", "Dlib", "Face", "YuNet", "build_detector"]
 
 LOOK = 1024
 """The longest side, in pixels, of the photo in which faces are looked for."""
@@ -78,6 +79,26 @@ class Dlib:
         return faces
 
 
+class MTCNN:
+    """Faces and five landmarks by three small networks (see `ganenc_plugin_faces.mtcnn`); their weights, 2 MB, come out
+    of a wheel on first use. A WeightsMissingError if they cannot be fetched."""
+
+    def __init__(self) -> None:
+        try:
+            self._networks = load_networks()
+        except DownloadError as error:
+            raise WeightsMissingError(
+                f"The weights of MTCNN are not here and cannot be fetched ({error}): try again later, or put"
+                f" {', '.join(FILES)} out of facenet-pytorch's wheel into {weights_folder()}, {BY_HAND}."
+            ) from None
+
+    def __call__(self, photo: Tensor) -> list[Face]:
+        """See `Detector`."""
+        small, scale = _looked_at(photo)
+        boxes, points = (found.double().cpu().numpy() * scale for found in detect(small, self._networks))
+        return [Face(float(np.prod(box[2:] - box[:2])), marks) for box, marks in zip(boxes, points, strict=True)]
+
+
 class YuNet:
     """YuNet by kornia (Wu et al., 2023): faces and five landmarks; its weights, under 1 MB, are fetched once.
 
@@ -111,21 +132,15 @@ class YuNet:
         return faces
 
 
-DETECTORS: Mapping[str, Callable[..., Detector]] = MappingProxyType({"dlib": Dlib, "yunet": YuNet})
-"""Every detector, by name, the preferred one first."""
-_NEEDS = {"dlib": "dlib", "yunet": "kornia"}
-
-
-def installed() -> list[str]:
-    """The detectors whose library is installed, the preferred one first."""
-    return [name for name in DETECTORS if importlib.util.find_spec(_NEEDS[name]) is not None]
+DETECTORS: Mapping[str, Callable[..., Detector]] = MappingProxyType({"dlib": Dlib, "mtcnn": MTCNN, "yunet": YuNet})
+"""Every detector, by name."""
 
 
 def build_detector(name: str = "auto", *, model: str | Path | None = None) -> Detector:
-    """The detector of that name; of those installed the preferred one, where it is ``auto``.
+    """The detector of that name; where it is ``auto``, dlib if that is installed, otherwise MTCNN.
 
     Args:
-        name: ``dlib``, ``yunet`` or ``auto``.
+        name: ``dlib``, ``mtcnn``, ``yunet`` or ``auto``.
         model: the file with dlib's landmarks.
 
     Raises:
@@ -133,14 +148,8 @@ def build_detector(name: str = "auto", *, model: str | Path | None = None) -> De
         WeightsMissingError: if its weights are not here.
     """
     if name == "auto":
-        found = installed()
-        if not found:
-            raise PluginError(
-                'No detector of faces is installed: run `pip install "ganenc-plugin-faces[dlib]"` (or [yunet]),'
-                f" {BY_HAND}."
-            )
-        name = found[0] if model is None else "dlib"
-    return Dlib(model) if name == "dlib" else YuNet()
+        name = "dlib" if model is not None or importlib.util.find_spec("dlib") is not None else "mtcnn"
+    return Dlib(model) if name == "dlib" else DETECTORS[name]()
 
 
 def _library(name: str, *, extra: str) -> Any:
