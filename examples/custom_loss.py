@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import ganenc
+import torch
 from ganenc_registry.specs import Spec
 from pydantic import Field
 
@@ -19,6 +20,7 @@ class Edges(ganenc.Loss):
     class Options(Spec):
         reach: int = Field(1, ge=1, description="how many pixels the two are apart")
 
+    @torch.no_grad()
     def prepare(self, target_view):
         """Once for each photo: what is compared with."""
         return self.differences(target_view)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,32 @@ def test_python_is_python_and_imports_what_is_there(path: Path) -> None:
                     assert hasattr(module, alias.name), f"{path.name}: {node.module} has no {alias.name}"
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ganenc":
                 assert hasattr(importlib.import_module("ganenc"), node.attr), f"{path.name}: no ganenc.{node.attr}"
+
+
+def components() -> list[Any]:
+    """Every block of Python that defines something that ganenc can choose."""
+    named = [(path, block) for path in DOCUMENTS for block in blocks(path, "python", "py")]
+    found = [
+        (path, block) for path, block in named if re.search(r"@ganenc\.register|^class \w+\(ganenc\.", block, re.M)
+    ]
+    return [pytest.param(block, id=f"{path.relative_to(ROOT)}:{place}") for place, (path, block) in enumerate(found)]
+
+
+@pytest.mark.parametrize("block", components())
+def test_what_documents_define_keeps_to_its_contract(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganenc.testing import check
+    from ganenc_registry import registry
+
+    registered = dict(registry()._entries)
+    monkeypatch.setattr(registry(), "_entries", registered)
+    for kind, name in re.findall(r'register\("(\w+)", "([\w-]+)"', block):
+        registered.pop((kind, name), None)
+    script = tmp_path / f"block-{abs(hash(block)):x}.py"
+    script.write_text(block, encoding="utf-8")
+    outcomes = check(str(script))  # A block that registers nothing is refused.
+    assert sum(one.passed for one in outcomes) > 2
 
 
 @pytest.mark.slow

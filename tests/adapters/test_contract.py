@@ -15,6 +15,7 @@ import torch
 from ganenc import save_pretrained
 from ganenc.generators import Generator, build_generator, draw_normal, range_complaint
 from ganenc.inversion import Optimize
+from ganenc.latents import Latents
 from ganenc_registry import Registry, registry
 from ganenc_registry.errors import CheckpointError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Prior, RunSpec, Styles, Vector
@@ -365,7 +366,7 @@ def test_a_network_that_draws_nothing_is_left_to_itself() -> None:
     generator.paint.register_forward_hook(lambda module, taken, made: calls.append(len(made)))
     generator.synthesize(generator.sample(3))
     generator.synthesize(generator.sample(3))
-    assert calls == [3, 3]
+    assert calls == [3, 1, 3]  # One alone, to see that it is the same.
 
 
 def test_a_generator_needs_a_spec() -> None:
@@ -454,14 +455,65 @@ def test_a_family_is_built_from_its_spec(own: Registry) -> None:
             super().__init__()
 
     own.add_value("generator", "deaf", Deaf)
-    with pytest.raises(
-        PluginError, match=r"'deaf' is built from its spec alone, .* write `def __init__\(self, spec=None\)`"
-    ):
+    with pytest.raises(SpecError, match=r"'deaf' is built with a spec of its own, which differs from this in family;"):
         build_generator(spec_of(family="deaf"))
+    own.add_value("generator", "odd", lambda size: Linear())
+    with pytest.raises(PluginError, match=r"'odd' is built .*, .*'spec'\); write `def __init__\(self, spec=None\)`"):
+        build_generator(spec_of(family="odd"))
     ganenc.register("generator", "mine")(Fixed)
     assert build_generator(spec_of()).spec == spec_of()
     with pytest.raises(SpecError, match=r"'mine' is built with a spec of its own, which differs from this in size;"):
         build_generator(spec_of(size=16))
+
+
+def test_one_registration_serves_as_family_and_model(own: Registry, tmp_path: Path) -> None:
+    ganenc.register("generator", "mine")(Linear)
+    by_family = ganenc.load_generator("mine")
+    assert type(by_family) is Linear
+    assert not by_family.paint.weight.requires_grad
+    with pytest.raises(CheckpointError, match="stylegan2 is a family without a spec of its own"):
+        ganenc.load_generator("stylegan2")
+    del own._entries["generator", "mine"]
+
+    class Wrapped(Linear):
+        def __init__(self, paint: nn.Module) -> None:
+            super().__init__()
+            self.paint = paint
+
+    ganenc.register("model", "mine")(lambda: Wrapped(networks.seeded(nn.Linear, 4, 3 * 8 * 8)))
+    generator = ganenc.load_generator("mine")
+    with torch.no_grad():
+        generator.paint.weight.mul_(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_pretrained(generator, tmp_path)
+    again = ganenc.load_generator(tmp_path)
+    assert type(again) is Wrapped
+    assert torch.equal(again.paint.weight, generator.paint.weight)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_subclass_of_another_size_may_ask_its_parent(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enlarged(Linear):
+        spec = spec_of(size=16, layout=(Vector(name="code", dim=4),))
+
+        def map(self, z: Tensor) -> Any:
+            return {"code": super().map(z)["z"]}
+
+        def synthesize(self, latents: Any) -> Tensor:
+            small = super().synthesize(Latents(Linear.spec.layout, {"z": latents["code"]}), noise="const")
+            return small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    class Small(Linear):
+        def map(self, z: Tensor) -> Any:
+            return Latents(Linear.spec.layout, {"z": z})
+
+    Enlarged.__bases__ = (Small,)
+    generator = Enlarged().freeze()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiled)
+    images = generator.synthesize(generator.sample(2))
+    assert images.shape == (2, 3, 16, 16)
+    assert torch.equal(images[:, :, ::2, ::2], Linear().synthesize(Linear().sample(2)))
 
 
 def test_a_network_in_memory_is_a_model_by_a_function(own: Registry, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -21,11 +22,12 @@ def import_script(script: str) -> None:
             return
         path = Path(script).resolve()
         open_file(path).close()
-        found = importlib.util.spec_from_file_location(path.stem, path)
+        name = re.sub(r"\W|^(?=\d)", "_", path.stem)  # Of a file such as my-gan.py, too.
+        found = importlib.util.spec_from_file_location(name, path)
         if found is None or found.loader is None:
             raise PluginError(f"The script {script} cannot be imported; give a Python file.")
         module = importlib.util.module_from_spec(found)
-        sys.modules[path.stem] = module
+        sys.modules[name] = module
         found.loader.exec_module(module)
     except GanencError:
         raise

@@ -1,4 +1,8 @@
+from .contract import as_declared as as_declared
+from .contract import track_statistics as track_statistics
+from .families import build_from as build_from
 from .families import build_generator as build_generator
+from .families import is_family as is_family
 from .families import made_by as made_by
 from .generator import Generator as Generator
 from .generator import NoiseChoice as NoiseChoice

@@ -21,6 +21,7 @@ import torch
 from ganenc_registry.errors import LatentsError, PluginError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Styles, Vector
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganenc.files import as_tensor
 from ganenc.latents import Latents
@@ -28,11 +29,15 @@ from ganenc.latents import Latents
 if TYPE_CHECKING:
     from ganenc.generators.generator import Generator, NoiseChoice
 
-__all__ = ["as_declared", "check_truncation", "evaluating", "hold"]
+__all__ = ["as_declared", "check_norms", "check_truncation", "evaluating", "hold", "track_statistics"]
 
 MAP_TAKES = "z, *, labels=None, truncation=1.0, truncation_layers=None"
 SYNTHESIZE_TAKES = 'latents, *, noise="const"'
 _HELD = "_held_to_contract"
+APART = 0.05
+"""How far a sample alone may be from the same in a batch, as a share of the range of values: half precision rounds."""
+_DEPENDENT = "The images of {} depend on the batch that they are made in"
+_ALONE = "no sample could be inverted; let it normalise over no batch, and average over no samples"
 _SEED = 0
 _LOCK = threading.RLock()
 
@@ -66,7 +71,7 @@ def as_declared(own: Any, told: str) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        code = inspect.unwrap(own.__init__ if isinstance(own, type) else own).__code__  # type: ignore[misc]
+        code = getattr(inspect.unwrap(own.__init__ if isinstance(own, type) else own), "__code__", None)  # type: ignore[misc]
         if any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise
         raise PluginError(told.format(error=error)) from error
@@ -95,10 +100,13 @@ def _mapping(own: Callable[..., Any]) -> Callable[..., Latents]:
         truncation: float = 1.0,
         truncation_layers: int | None = None,
     ) -> Latents:
-        check_truncation(self.spec, truncation, truncation_layers)
         options: dict[str, Any] = {} if truncation == 1.0 else {"truncation": truncation}
         if truncation_layers is not None:
             options["truncation_layers"] = truncation_layers
+        if type(self).map is not map:  # A subclass asks what it comes from, which need not give what its spec says.
+            inner: Latents = own(self, z, **options, **({} if labels is None else {"labels": labels}))
+            return inner
+        check_truncation(self.spec, truncation, truncation_layers)
         if not torch.compiler.is_compiling():
             z = _prior_rows(self.spec, z)
             labels = None if labels is None else self.as_labels(labels, len(z))
@@ -127,6 +135,9 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
     @functools.wraps(own)
     def synthesize(self: Generator, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         plain = isinstance(noise, str | int)
+        if type(self).synthesize is not synthesize:  # As above.
+            inner: Tensor = own(self, latents, **({} if plain and noise == "const" else {"noise": noise}))
+            return inner
         declared = next((part for part in self.spec.layout if isinstance(part, Noise)), None)
         if noise not in ("const", "random", "none") if isinstance(noise, str) else not isinstance(noise, int):
             noise = _noise_maps(self, declared, noise)
@@ -147,7 +158,10 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
             else:
                 seed = noise if isinstance(noise, int) else _SEED
                 made = _images(self, lambda some: own(self, some, **options), latents, seed)
-        return _checked(self, made, latents)
+        images = _checked(self, made, latents)
+        if noise == "const" and not (self._draws["synthesize", self.training] or self.training or self._apart):
+            _check_apart(self, lambda some: own(self, some, **options), latents, images)
+        return images
 
     return synthesize
 
@@ -210,6 +224,40 @@ def _images(generator: Generator, call: Callable[[Latents], Any], latents: Laten
         return made
     parts = [_repeatable(generator, "synthesize", functools.partial(call, one), seed)[0] for one in latents]
     return torch.cat([_checked(generator, part, one) for part, one in zip(parts, latents)])
+
+
+@torch.no_grad()
+def _check_apart(generator: Generator, call: Callable[[Latents], Any], latents: Latents, images: Tensor) -> None:
+    """Compare, once, a sample's image in a batch with the one that it has alone; `SpecError` if they differ."""
+    if len(latents) < 2 or not images.isfinite().all():
+        return
+    low, high = generator.spec.value_range
+    try:
+        alone = _checked(generator, call(latents[:1]), latents[:1])
+        apart = float((alone - images[:1]).abs().max()) / (high - low)
+        by = f"by {apart:.0%} of the range" if apart > APART else ""
+    except ValueError as error:  # Of a batch norm that sees one value.
+        by = str(error)
+    if by:
+        raise SpecError(f"{_DEPENDENT.format(generator.spec.family)} ({by}): {_ALONE}.")
+    generator._apart = True
+
+
+def check_norms(generator: Generator) -> None:
+    """Raise `SpecError` if a generator has batch norms that, in eval mode, use the statistics of the batch."""
+    if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in generator.modules()):
+        raise SpecError(
+            f"{_DEPENDENT.format(generator.spec.family)}, as its batch norms keep no running statistics: call"
+            " its gather_statistics() once, such as where it is made, and they are measured and kept."
+        )
+
+
+def track_statistics(norm: _BatchNorm) -> None:
+    """Let a batch norm keep running statistics, from the start."""
+    like = torch.zeros(norm.num_features) if norm.weight is None else norm.weight.detach()
+    norm.track_running_stats = True
+    norm.running_mean, norm.running_var = torch.zeros_like(like), torch.ones_like(like)
+    norm.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=like.device)
 
 
 def _repeatable(generator: Generator, method: str, call: Callable[[], Any], seed: int) -> tuple[Any, bool]:

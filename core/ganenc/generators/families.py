@@ -12,29 +12,51 @@ from ganenc_registry.specs import GeneratorSpec
 from ganenc.generators.contract import as_declared
 from ganenc.generators.generator import Generator
 
-__all__ = ["build_generator", "made_by"]
+__all__ = ["build_from", "build_generator", "is_family", "made_by"]
 
 
 def build_generator(spec: GeneratorSpec) -> Generator:
-    """Build a generator with random weights from its spec alone: ``family(spec)``.
+    """Build a generator with random weights from its spec alone: `build_from` of its family, or of the function that is
+    registered as a model of that name, whose weights are then its own.
 
     Raises:
         UnknownNameError: if no such family is registered.
-        PluginError: if it builds something else, or takes no spec.
+        PluginError: if it builds something else.
         SpecError: if what it builds has another spec.
     """
-    family = registry().resolve("generator", spec.family)
-    told = f"The generator {spec.family!r} is built from its spec alone, and does not take it ({{error}}); write"
-    with as_declared(family, f"{told} `def __init__(self, spec=None)`."):
-        generator = made_by(lambda: family(spec), f"generator {spec.family!r}")
+    listed = spec.family in registry().names("generator") or not is_family(spec.family)
+    return build_from(registry().resolve("generator" if listed else "model", spec.family), spec)
+
+
+def build_from(family: Callable[..., Any], spec: GeneratorSpec) -> Generator:
+    """``family(spec=spec)``, or ``family()`` where it takes no spec and has this one; errors as `build_generator`."""
+    what = f"generator {spec.family!r}"
+    told = f"The {what} is built from its spec alone, and does not take it ({{error}}); write"
+    try:
+        with as_declared(family, f"{told} `def __init__(self, spec=None)`."):
+            made = family(spec=spec)
+    except PluginError as refused:
+        try:
+            with as_declared(family, ""):
+                made = family()
+        except PluginError:
+            raise refused from None
+    generator = made_by(lambda: made, what)
     if generator.spec != spec:
         mine, wanted = generator.spec.to_mapping(), spec.to_mapping()
         differing = ", ".join(name for name in wanted if mine[name] != wanted[name])
         raise SpecError(
-            f"The generator {spec.family!r} is built with a spec of its own, which differs from this in {differing};"
-            " let it hand the spec that it is given to super().__init__."
+            f"The {what} is built with a spec of its own, which differs from this in {differing}; let its __init__ take"
+            " a `spec`, and hand it to super().__init__."
         )
     return generator
+
+
+def is_family(name: str) -> bool:
+    """Whether generators of that name can be built from their spec: it is registered, as a family or as a function that
+    makes a model."""
+    known = registry()
+    return name in known.names("generator") or (name in known.names("model") and callable(known.resolve("model", name)))
 
 
 def made_by(make: Callable[[], Any], what: str) -> Generator:

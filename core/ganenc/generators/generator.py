@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
 from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import Self
 
-from ganenc.generators.contract import evaluating, hold
+from ganenc.generators.adopting import adopt, exchange
+from ganenc.generators.contract import check_norms, evaluating, hold, track_statistics
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_normal, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
@@ -34,7 +36,16 @@ CENTER_DRAWS = 10_000
 CENTER_SEED = 0x6D65616E
 
 
-class Generator(nn.Module, ABC):
+class _Adopting(ABCMeta):
+    """Looks at a generator once its class has built it."""
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        made = super().__call__(*arguments, **options)
+        made._adopt()
+        return made
+
+
+class Generator(nn.Module, metaclass=_Adopting):
     """A pre-trained GAN's generator.
 
     A family subclasses this, takes its :class:`~ganenc_registry.specs.GeneratorSpec` in ``__init__`` (or has it as the
@@ -49,7 +60,12 @@ class Generator(nn.Module, ABC):
     the choice of noise where the layout has some. ``map`` may return tensors by the name of the part, or one tensor
     where there is one part to draw; noise that a network draws for itself is seeded; and images that are not as the
     spec declares them are a `SpecError` that says what was declared and what came.
+
+    Tensors and modules in dictionaries, lists and objects that it keeps are part of its state, until it is first used;
+    what it reaches outside itself is a `SpecError`.
     """
+
+    NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_held")
 
     spec: GeneratorSpec
 
@@ -67,6 +83,27 @@ class Generator(nn.Module, ABC):
         self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
+        self._apart = False
+        self._held: list[tuple[nn.Module, str]] = []
+
+    def _adopt(self) -> None:
+        if not self._draws:  # What is kept later may be a cache.
+            self._held += adopt(self, Generator)
+
+    def _apply(self, change: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """See `torch.nn.Module`: it moves, and changes the dtype."""
+        self._adopt()
+        old = [(owner, name, owner.get_buffer(name)) for owner, name in self._held]
+        super()._apply(change, recurse)
+        new = {id(tensor): owner.get_buffer(name) for owner, name, tensor in old}
+        if new:
+            exchange(self, lambda tensor: new.get(id(tensor), tensor))
+        return self
+
+    def state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """See `torch.nn.Module`."""
+        self._adopt()
+        return super().state_dict(*arguments, **options)
 
     @property
     def device(self) -> torch.device:
@@ -256,8 +293,29 @@ class Generator(nn.Module, ABC):
         return Latents(self.spec.layout, means, space=latents.space)
 
     def freeze(self) -> Self:
-        """Frozen means frozen: eval mode, and no weight takes a gradient."""
+        """Frozen means frozen: eval mode, and no weight takes a gradient. `SpecError` if its batch norms would go by
+        the statistics of each batch even so, see `gather_statistics`."""
+        check_norms(self)
         return self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def gather_statistics(self, *, samples: int = 2048, batch: int = 64, seed: int = 0) -> Self:
+        """Measure the running statistics of its batch norms anew, the mean of those of some batches, and keep them,
+        also where they kept none. With them a sample alone is what it is among others."""
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        with evaluating(self):
+            for norm in norms:
+                track_statistics(norm)
+                norm.momentum, norm.training = None, True
+            self._apart = True
+            for first in range(0, samples if norms else 0, batch):
+                self.synthesize(self.sample(batch, seed=seed, first=first))
+            for norm, momentum in zip(norms, momenta):
+                norm.momentum, norm.training = momentum, False
+        self._apart = False
+        self._centers.clear()
+        return self
 
     @classmethod
     def from_tensors(cls, spec: GeneratorSpec, tensors: Mapping[str, Tensor]) -> Self:

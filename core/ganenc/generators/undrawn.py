@@ -133,6 +133,8 @@ def _lacks_its_state_alone(module: nn.Module) -> bool:
         return False
     for inner in module.modules():
         held = vars(inner)
+        if held.get("_held"):  # What lies in containers is filled in its place.
+            return False
         own = [*held["_parameters"].values(), *held["_buffers"].values()]
         if any(tensor is not None and tensor.is_meta and id(tensor) not in state for tensor in own):
             return False

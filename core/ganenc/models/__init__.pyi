@@ -8,6 +8,7 @@ from .loading import load_generator as load_generator
 from .loading import load_model as load_model
 from .releases import release_folder as release_folder
 from .resolving import ENCODER as ENCODER
+from .resolving import RUN as RUN
 from .resolving import Resolved as Resolved
 from .resolving import read_config as read_config
 from .resolving import read_spec as read_spec

@@ -20,6 +20,7 @@ __all__ = [
     "CONFIG",
     "ENCODER",
     "FORMAT",
+    "RUN",
     "WEIGHTS",
     "Resolved",
     "has_config",
@@ -29,7 +30,9 @@ __all__ = [
     "resolve",
 ]
 
-CONFIG, WEIGHTS, RUN = "config.json", "model.safetensors", "run.yaml"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+RUN = "run.yaml"
+"""The spec of a run, in its folder."""
 FORMAT = "ganenc-model"
 ENCODER = "encoder"
 """The folder, inside that of a generator or of a run, in which its encoder lies."""
@@ -105,16 +108,19 @@ def resolve(source: str | Path) -> Resolved:
     name, path = str(source), Path(source)
     if has_config(path):
         return Resolved(name, "folder", path)
-    if (path / RUN).is_file():
+    if (path / RUN).is_file() or has_config(path / ENCODER):
         return Resolved(name, "run", path)
     if name in registry().names("model"):
         return registered(name)
     if path.exists():
         return Resolved(name, "file", path)
     if name in registry().names("generator"):
+        family = registry().resolve("generator", name)
+        if isinstance(getattr(family, "spec", None), GeneratorSpec):
+            return Resolved(name, "function", make=family)
         raise CheckpointError(
-            f"{name} is a family, not a model: name one of its models (`ganenc list model`), or make one and save it"
-            " with `save_pretrained`, or register a function that makes it as a model."
+            f"{name} is a family without a spec of its own, not a model: name one of its models (`ganenc list model`),"
+            " or save one with `save_pretrained`, or register a function that makes it as a model."
         )
     if not is_hub_id(name):
         raise CheckpointError(

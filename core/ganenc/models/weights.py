@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from ganenc_registry import registry
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError, UnknownNameError
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganenc.encoders import Encoder
 from ganenc.files import load_tensors, save_tensors, write_json
-from ganenc.generators import Generator, check_weights, fill, undrawn
+from ganenc.generators import Generator, check_weights, fill, is_family, track_statistics, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
 __all__ = ["build_with_weights", "load_weights", "model_hash", "save_pretrained", "save_weights"]
@@ -28,12 +28,23 @@ _IMPORT_FIRST = (
 
 
 def model_hash(module: nn.Module) -> str:
-    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from. Where a
+    generator has none that can be found, of some pixels of a sample, rounded, in their place."""
+    digest, state = hashlib.sha256(), module.state_dict()
+    if not state and isinstance(module, Generator):
+        state = {"pixels": _pixels(module)}
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@torch.no_grad()
+def _pixels(generator: Generator) -> Tensor:
+    """Sixteen values of a sample's image, to a thousandth of their range: the same on every machine, almost surely."""
+    low, high = generator.spec.value_range
+    values = generator.synthesize(generator.sample(1)).flatten().double().cpu()
+    return ((values[torch.linspace(0, len(values) - 1, 16).long()] - low) * 1000 / (high - low)).round().int()
 
 
 def save_pretrained(
@@ -48,11 +59,11 @@ def save_pretrained(
         half: store weights in half precision; they load into single precision again, rounded.
 
     Raises:
-        CheckpointError: if the folder holds another project's config, which would be lost, or a number is too large for
-            half precision.
+        CheckpointError: if there are no weights to be found, the folder holds another project's config, which would be
+            lost, or a number is too large for half precision.
     """
     spec, folder = module.spec, Path(folder)
-    if isinstance(spec, GeneratorSpec) and spec.family not in registry().names("generator"):
+    if isinstance(spec, GeneratorSpec) and not is_family(spec.family):
         warnings.warn(
             f"No generator {spec.family!r} is registered, and none can be built from {folder} until one is; put"
             f" @ganenc.register('generator', {spec.family!r}) on its class.",
@@ -60,6 +71,11 @@ def save_pretrained(
         )
     if (folder / CONFIG).is_file() and not has_config(folder):
         raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
+    if not module.state_dict():
+        raise CheckpointError(
+            f"{type(module).__name__} keeps no weights that can be found, so {folder} would hold none; keep its tensors"
+            " as attributes, set in __init__."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(module, folder, half=half)
     kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
@@ -123,6 +139,9 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _take(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Fill a module, once it is sure that each tensor has its place; ``path`` is where they come from."""
+    for name, norm in module.named_modules():  # Statistics that were gathered once it was built.
+        if isinstance(norm, _BatchNorm) and norm.running_mean is None and f"{name}.running_mean" in tensors:
+            track_statistics(norm)
     wanted = module.state_dict()
     for name, tensor in wanted.items():
         if name not in tensors:

@@ -154,6 +154,8 @@ def check_metric(
     return check(metric, kind="metric", only=only, on_fail=on_fail)
 
 
-def check_model(model: Path | Release, *, only: Sequence[str] = (), on_fail: OnFail = "raise") -> list[Outcome]:
-    """Check a model, the folder of a shipped one or a release: see :func:`check`."""
+def check_model(
+    model: Path | Release | Callable[[], Generator], *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+) -> list[Outcome]:
+    """Check a model, the folder of a shipped one, a release, or a function that makes one: see :func:`check`."""
     return check(model, kind="model", only=only, on_fail=on_fail)

@@ -14,11 +14,10 @@ from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
-from ganenc.generators import Generator
+from ganenc.generators import Generator, as_declared, build_from, made_by
 from ganenc.latents import Latents
 from ganenc.models import registered
-from ganenc.testing.checks import fail
-from ganenc.testing.comparing import seeded, told
+from ganenc.testing.comparing import seeded
 from ganenc.testing.subjects import Subject
 
 __all__ = ["EXACT", "GeneratorCase"]
@@ -31,8 +30,8 @@ class GeneratorCase:
     """A generator to check.
 
     Args:
-        subject: a family, which is built from ``subject.spec``, its own attribute ``spec``, the spec of its smallest
-            installed model, or without arguments; or a generator.
+        subject: a family, which is built from ``subject.spec``, the spec of its smallest installed model, or without
+            arguments; or a generator.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -44,19 +43,13 @@ class GeneratorCase:
         value = self.subject.resolve()
         if isinstance(value, Generator):
             return value
-        declared = getattr(value, "spec", None)
-        spec = self.subject.spec or (declared if isinstance(declared, GeneratorSpec) else _known_spec(self.subject))
-        try:
-            with seeded():
-                made = value() if spec is None else value(spec)
-        except TypeError as error:
+        spec = self.subject.spec or _known_spec(self.subject)
+        mend = "give one by --spec or spec=, or a default in its __init__"
+        with seeded():
             if spec is not None:
-                raise
-            mend = "give one by --spec or spec=, or a default in its __init__"
-            fail(f"{self.subject.name} is built from a spec and none is known ({told(error)}); {mend}.")
-        if not isinstance(made, Generator):
-            fail(f"Building it gives a {type(made).__name__}, where a ganenc.Generator is expected; subclass that.")
-        return made
+                return build_from(value, spec)
+            with as_declared(value, f"{self.name} is built from a spec and none is known ({{error}}); {mend}."):
+                return made_by(value, self.subject.name)
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -70,8 +63,7 @@ class GeneratorCase:
 
     def rebuilt(self) -> Generator:
         """Another one of the same spec, with other random weights."""
-        made: Generator = self.family(self.spec)
-        return made
+        return build_from(self.family, self.spec)
 
     @property
     def family(self) -> Callable[..., Any]:

@@ -126,9 +126,9 @@ def target_is_of_its_kind(subject: Subject) -> None:
     value = subject.resolve()
     bases = [_base(module, attribute) for kind, module, attribute in BASES if kind == subject.kind]
     if inspect.isclass(value):
-        sound = any(issubclass(value, base) for base in bases) or not bases
+        sound = any(issubclass(value, base) for base in bases) or not bases or subject.kind == "model"
     else:
-        sound = any(isinstance(value, base) for base in bases) or (subject.kind != "model" and callable(value))
+        sound = any(isinstance(value, base) for base in bases) or callable(value)
     wanted = " or ".join(base.__name__ for base in bases) or "function"
     expect(sound, f"{subject.name} is {value!r}, where a {wanted} is expected, or a function that builds one.")
     open_methods = sorted(getattr(value, "__abstractmethods__", ()))

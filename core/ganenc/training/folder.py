@@ -22,14 +22,13 @@ from torch import Tensor
 from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.files import Processes, drop_leftovers, load_state, save_state, write_text
-from ganenc.models import save_pretrained
+from ganenc.models import ENCODER, RUN, save_pretrained
 from ganenc.training.sinks import Sink
 from ganenc.training.trackers import start_trackers
 
-SPEC = "run.yaml"
 LOCK = ".lock"
 """Held by the process that writes; it stays in the folder, and means nothing once that process is gone."""
-PARTS = ("", "checkpoints", "best", "grids", "encoder")
+PARTS = ("", "checkpoints", "best", "grids", ENCODER)
 """The folders of a run."""
 
 
@@ -52,7 +51,7 @@ class RunFolder(Sink):
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
         """Take a run up; what writes that were killed left in the folder goes."""
         self.run, self.writes = run, writes
-        spec = self.path / SPEC
+        spec = self.path / RUN
         if spec.is_file() and (old := RunSpec.from_file(spec)) != run:
             differing = ", ".join(_differences(old.to_mapping(), run.to_mapping()))
             raise TrainingError(
@@ -92,7 +91,7 @@ class RunFolder(Sink):
         self.info = dict(info)
         try:
             if self.writes:
-                save_pretrained(encoder, self.path / "encoder", info=dict(info))
+                save_pretrained(encoder, self.path / ENCODER, info=dict(info))
         except OSError as error:
             raise TrainingError(
                 f"The run is done, but {self.path} cannot be written: {error.strerror or error}. Make room and give"
@@ -186,8 +185,8 @@ class RunFolder(Sink):
             )
 
     def _write_spec(self) -> None:
-        if self.run is not None and not (self.path / SPEC).is_file():
-            write_text(self.path / SPEC, self.run.to_yaml())
+        if self.run is not None and not (self.path / RUN).is_file():
+            write_text(self.path / RUN, self.run.to_yaml())
 
     def _checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:07d}.safetensors"

@@ -91,9 +91,7 @@ def release(
     generator = build_generator(GeneratorSpec.from_json(state["spec"]))
     generator.load_state_dict(state["average"])
     generator.freeze()
-    gather: Any = getattr(generator, "gather_statistics", None)
-    if gather:
-        gather()
+    generator.gather_statistics()
     if hasattr(generator, "w_avg"):
         generator.w_avg.copy_(Generator.center(generator)["w"][0, 0])
     folder = ZOO / model

@@ -13,7 +13,9 @@ from typing import Any
 
 import ganenc
 import pytest
+import torch
 from ganenc.cli import main
+from ganenc.generators import build_from
 from ganenc.measures import PSNR
 from ganenc.models import save_pretrained
 from ganenc.objectives import MSE
@@ -137,6 +139,30 @@ class TestGenerators:
         assert spec.size == (64, 64)
         assert spec.options["mapping_layers"]
 
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_one_that_takes_no_spec_is_built_without(self, kept: bool) -> None:
+        class Kept(ExampleGenerator):
+            if kept:
+                spec = vector_spec((8, 8))  # Of another size than what is handed on.
+
+            def __init__(self, network: Any = None) -> None:
+                super().__init__(vector_spec())
+                assert network is None
+
+        (outcome,) = check_generator(Kept, only=["builds-from-its-spec"])
+        assert outcome.passed
+        assert build_from(Kept, vector_spec()).spec == vector_spec()
+        with pytest.raises(SpecError, match="which differs from this in size; let its __init__ take a `spec`"):
+            build_from(Kept, vector_spec((8, 8)))
+
+    def test_a_function_that_makes_a_model_is_checked(self) -> None:
+        made = ExampleGenerator(vector_spec())
+        assert {one.result for one in check_model(lambda: made)} == {"passed", "skipped"}
+        drawn = [ExampleGenerator(vector_spec()) for _ in range(2)]
+        torch.nn.init.ones_(drawn[1].paint.weight)
+        failed = [one.check.name for one in check_model(drawn.pop, on_fail="return") if one.failed]
+        assert failed == ["loads-twice-alike"]
+
     def test_a_family_of_which_nothing_is_known_wants_a_spec(self) -> None:
         class Needy(ExampleGenerator):
             def __init__(self, spec: Any) -> None:
@@ -235,7 +261,7 @@ class TestModels:
         assert self.failing(folder) == []
 
     def test_what_is_no_folder_is_told(self, tmp_path: Path) -> None:
-        assert self.failing(tmp_path / "nowhere") == ["is-a-folder-or-a-release"]
+        assert self.failing(tmp_path / "nowhere") == ["is-a-folder-a-release-or-a-function"]
 
     def test_an_unknown_family_is_told(self, folder: Path) -> None:
         self.change(folder, family="of-nobody")
@@ -250,24 +276,18 @@ class TestModels:
         assert self.failing(folder) == ["holds-no-pickle"]
 
     def test_images_that_are_all_the_same_are_told(self, folder: Path) -> None:
-        import torch
-
         generator = ExampleGenerator(conditional_spec())
         torch.nn.init.zeros_(generator.paint.weight)
         save_pretrained(generator, folder)
         assert self.failing(folder) == ["images-differ-and-are-finite"]
 
     def test_weights_that_are_not_finite_are_told(self, folder: Path) -> None:
-        import torch
-
         generator = ExampleGenerator(conditional_spec())
         torch.nn.init.constant_(generator.paint.weight, float("nan"))
         save_pretrained(generator, folder)
         assert self.failing(folder) == ["loads-twice-alike"]
 
     def test_an_encoder_of_other_weights_that_rebuilds_nothing_is_told(self, folder: Path) -> None:
-        import torch
-
         torch.manual_seed(0)
         encoder = ganenc.build_encoder(ExampleGenerator(conditional_spec()), start="zero", head_gain=1.0)
         save_pretrained(encoder, folder / "encoder", info={"generator": 64 * "0"})
