@@ -149,6 +149,7 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
         if torch.compiler.is_compiling():
             images: Tensor = own(self, latents, **options)
             return images
+        compares = noise == "const" and not self._apart and not any(part.training for part in self.modules())
         device, dtype = self.device, self.dtype
         if any(part.dtype != dtype or part.device != device for part in latents.tensors.values()):
             latents = latents.to(device, dtype)
@@ -159,7 +160,7 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
                 seed = noise if isinstance(noise, int) else _SEED
                 made = _images(self, lambda some: own(self, some, **options), latents, seed)
         images = _checked(self, made, latents)
-        if noise == "const" and not (self._draws["synthesize", self.training] or self.training or self._apart):
+        if compares and not self._draws["synthesize", False]:
             _check_apart(self, lambda some: own(self, some, **options), latents, images)
         return images
 

@@ -308,7 +308,6 @@ class Generator(nn.Module, metaclass=_Adopting):
             for norm in norms:
                 track_statistics(norm)
                 norm.momentum, norm.training = None, True
-            self._apart = True
             for first in range(0, samples if norms else 0, batch):
                 self.synthesize(self.sample(batch, seed=seed, first=first))
             for norm, momentum in zip(norms, momenta):

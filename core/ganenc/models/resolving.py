@@ -108,7 +108,7 @@ def resolve(source: str | Path) -> Resolved:
     name, path = str(source), Path(source)
     if has_config(path):
         return Resolved(name, "folder", path)
-    if (path / RUN).is_file() or has_config(path / ENCODER):
+    if (path / RUN).is_file():
         return Resolved(name, "run", path)
     if name in registry().names("model"):
         return registered(name)
