@@ -20,8 +20,6 @@ import torch
 from ganenc_registry.errors import SpecError
 from torch import Tensor, nn
 
-__all__ = ["adopt", "exchange"]
-
 Change: TypeAlias = Callable[[str, Any], Any]
 """What is found at a path of names => what takes its place there."""
 _OTHERS = {*sys.stdlib_module_names, "torch", "numpy", "ganenc", "ganenc_registry"} - {"types", "__main__"}

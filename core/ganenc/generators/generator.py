@@ -94,7 +94,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         """See `torch.nn.Module`: it moves, and changes the dtype."""
         self._adopt()
         old = [(owner, name, owner.get_buffer(name)) for owner, name in self._held]
-        super()._apply(change, recurse)
+        super()._apply(change, recurse)  # type: ignore[no-untyped-call]
         new = {id(tensor): owner.get_buffer(name) for owner, name, tensor in old}
         if new:
             exchange(self, lambda tensor: new.get(id(tensor), tensor))

@@ -57,9 +57,10 @@ class ModelCase:
 
     def load(self) -> Generator:
         """Load it; releases only where their files are here."""
+        if isinstance(self.value, Path):
+            return load_generator(self.value)
         if not isinstance(self.value, Release):
-            path = isinstance(self.value, Path)
-            return load_generator(self.value) if path else made_by(self.value, self.subject.name).freeze()
+            return made_by(self.value, self.subject.name).freeze()
         name = self.subject.contribution.name if self.subject.contribution else ""
         folder = release_folder(name)
         if not name or not all((folder / file.name).is_file() for file in self.value.files):
