@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
-from ganenc_registry import GanencError, register, registry
-from ganenc_registry.specs import EncoderSpec, GeneratorSpec, InvertSpec, ObjectiveSpec, RunSpec, preset
 
 if TYPE_CHECKING:
+    from ganenc_registry import GanencError as GanencError
+    from ganenc_registry import register as register
+    from ganenc_registry import registry as registry
+    from ganenc_registry.specs import EncoderSpec as EncoderSpec
+    from ganenc_registry.specs import GeneratorSpec as GeneratorSpec
+    from ganenc_registry.specs import InvertSpec as InvertSpec
+    from ganenc_registry.specs import ObjectiveSpec as ObjectiveSpec
+    from ganenc_registry.specs import RunSpec as RunSpec
+    from ganenc_registry.specs import preset as preset
+
     from ganenc import editing as editing
     from ganenc import images as images
     from ganenc import inversion as inversion
@@ -48,7 +57,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, _lazy = lazy_loader.attach(
+_own, _, _lazy = lazy_loader.attach(
     __name__,
     submodules={
         "editing",
@@ -79,15 +88,20 @@ __getattr__, __dir__, _lazy = lazy_loader.attach(
     },
 )
 
-__all__ = [
-    "EncoderSpec",
-    "GanencError",
-    "GeneratorSpec",
-    "InvertSpec",
-    "ObjectiveSpec",
-    "RunSpec",
-    "preset",
-    "register",
-    "registry",
-    *_lazy,
-]
+_OF_REGISTRY = {
+    **dict.fromkeys(["GanencError", "register", "registry"], "ganenc_registry"),
+    **dict.fromkeys(
+        ["EncoderSpec", "GeneratorSpec", "InvertSpec", "ObjectiveSpec", "RunSpec", "preset"], "ganenc_registry.specs"
+    ),
+}
+
+__all__ = [*_OF_REGISTRY, *_lazy]
+
+
+def __getattr__(name: str) -> Any:
+    place = _OF_REGISTRY.get(name)
+    return _own(name) if place is None else getattr(importlib.import_module(place), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

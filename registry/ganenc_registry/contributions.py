@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from ganenc_registry.containing import contained, reason
 from ganenc_registry.errors import PluginError, nearest
 
 __all__ = ["KINDS", "Contribution", "Kind"]
@@ -68,11 +69,12 @@ class Contribution:
         """Import the target; `PluginError` if the module or the attribute is not there, or importing it fails."""
         module, _, attribute = self.target.partition(":")
         try:
-            value: Any = importlib.import_module(module)
-            for step in attribute.split("."):
-                value = getattr(value, step)
-        except (Exception, SystemExit) as error:
+            with contained():
+                value: Any = importlib.import_module(module)
+                for step in attribute.split("."):
+                    value = getattr(value, step)
+        except Exception as error:
             raise PluginError(
-                f"The {self.kind} {self.name!r} cannot be imported from {self.target}: {type(error).__name__}: {error}."
+                f"The {self.kind} {self.name!r} cannot be imported from {self.target}: {reason(error)}."
             ) from error
         return value

@@ -5,18 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
-import traceback
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pluggy
 
 from ganenc_registry import hookspecs
 from ganenc_registry.contributions import Contribution
-from ganenc_registry.errors import NameTakenError, PluginError
+from ganenc_registry.errors import PluginError
 from ganenc_registry.sources import UNKNOWN, constant
 
-__all__ = ["CONTRACT", "CONTRACT_NAME", "OLDEST", "Version", "load", "reason", "version_text"]
+__all__ = ["CONTRACT", "CONTRACT_NAME", "OLDEST", "Version", "load", "version_text"]
 
 Version: TypeAlias = tuple[int, int]
 
@@ -31,7 +29,6 @@ CONTRACT_NAME = "GANENC_CONTRACT"
 """The constant by which a plugin's module declares the version it was made for: ``GANENC_CONTRACT = (1, 0)``."""
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\s*:\s*[^\W\d]\w*(\.[^\W\d]\w*)*)?\s*(\[.*\])?\s*")
-_FRAMES_PASSED_OVER = (str(Path(__file__).parent), str(Path(pluggy.__file__).parent), "<frozen")
 
 
 def load(point: importlib.metadata.EntryPoint) -> tuple[Version, list[Contribution]]:
@@ -87,14 +84,3 @@ def _check_contract(declared: Any) -> Version:
 def version_text(version: Version) -> str:
     """A version as people read it: ``1.0``."""
     return ".".join(map(str, version))
-
-
-def reason(error: BaseException) -> str:
-    """Why a plugin could not be loaded, as one line: what was raised and, for errors not of ours, where in its code."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (PluginError, NameTakenError)) and text:
-        return text
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_FRAMES_PASSED_OVER)]
-    frames = [frame for frame in frames if Path(frame.filename).parts[-2:-1] not in (("importlib",), ("metadata",))]
-    where = f" ({'/'.join(Path(frames[-1].filename).parts[-2:])}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{where}"

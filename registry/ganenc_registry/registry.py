@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ganenc_registry import hookspecs
+from ganenc_registry.containing import contained, reason
 from ganenc_registry.contributions import KINDS, Contribution, Kind
 from ganenc_registry.errors import NameTakenError, UnknownNameError, nearest
-from ganenc_registry.loading import Version, load, reason
+from ganenc_registry.loading import Version, load
 
 __all__ = ["PluginStatus", "Registry", "register", "registry"]
 
@@ -34,6 +35,8 @@ class PluginStatus:
     contributions: tuple[Contribution, ...] = ()
     contract: Version | None = None
     """The version of the plugin contract that it was made for; None where it could not be loaded."""
+    printed: str = ""
+    """What it printed while it was loaded, on one line; results alone belong on stdout."""
 
 
 @dataclass
@@ -61,12 +64,14 @@ class Registry:
             dist = point.dist
             owner = f"{dist.name} {dist.version}" if dist else point.value
             try:
-                contract, contributions = load(point)
+                with contained() as told:
+                    contract, contributions = load(point)
                 self.add_all(contributions, owner=owner)
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 self.plugins.append(PluginStatus(point.name, owner, error=reason(error)))
             else:
-                self.plugins.append(PluginStatus(point.name, owner, "", tuple(contributions), contract))
+                printed = " ".join(told.text.split())
+                self.plugins.append(PluginStatus(point.name, owner, "", tuple(contributions), contract, printed))
 
     def add_all(self, contributions: Iterable[Contribution], *, owner: str) -> None:
         """Add contributions of one owner, all or none; `NameTakenError` if a name is taken, naming both owners."""

@@ -155,7 +155,7 @@ def test_the_table_tells_the_reasons_and_looking_deeper_tells_more(place: Path) 
     for reason in ("not loaded: RuntimeError: no luck", "broken: The generator 'no-module' cannot be imported"):
         assert reason in words
     assert [listed(place, "--check")[name]["faults"] for name in ("ends", "sound")] == [
-        ["The generator 'ends' cannot be imported from ends.gan:Gan: SystemExit: 3."],
+        ["The generator 'ends' cannot be imported from ends.gan:Gan: SystemExit: 3 (ends/gan.py, line 3)."],
         [],
     ]
 

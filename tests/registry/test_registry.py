@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import signal
 import subprocess
 import sys
 import textwrap
@@ -93,6 +94,8 @@ HOOK = "from ganenc_registry import Contribution, hookimpl\n@hookimpl\ndef ganen
 BROKEN = {
     "raises": ("x = 1\nraise RuntimeError('no luck here')", "RuntimeError: no luck here (raises/__init__.py, line 2)"),
     "exits": ("import sys\nsys.exit('gone')", "SystemExit: gone"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt (interrupts/__init__.py, line 1)"),
+    "base": ("\nraise BaseException('odd')", "BaseException: odd (base/__init__.py, line 2)"),
     "imports": ("import a_module_nobody_has", "No module named 'a_module_nobody_has'"),
     "syntax": ("def (", "SyntaxError"),
     "no_hook": ("x = 1", "no_hook implements no hook; give it a `@hookimpl def ganenc_contributions()`"),
@@ -134,6 +137,36 @@ def test_a_plugin_that_fails_is_told_and_harms_no_other(place: Path, install: In
     assert [told["good"].error, told["zzz"].error] == ["", ""]
     assert {one.name for one in found.list()} == {"good-loss", "good-block", "zzz-loss", "zzz-block"}
     assert found.resolve("loss", "good-loss").__name__ == "Loss"
+
+
+def test_what_a_plugin_prints_is_told_and_breaks_no_result(
+    place: Path, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("loud", "import sys\nprint('hello,')\nsys.stdout.buffer.write(b'world')\n" + textwrap.dedent(good("loud")),
+            losses="print('lazily')\nclass Loss: pass")  # fmt: skip
+    found = discover(place)
+    (status,) = found.plugins
+    assert (status.error, status.printed) == ("", "hello, world")
+    assert found.resolve("loss", "loud-loss").__name__ == "Loss"
+    assert capsys.readouterr() == ("", "hello,\nworldlazily\n")
+
+
+@pytest.mark.parametrize("then", ["pass", "raise ImportError", "raise"])
+def test_the_users_own_interrupt_passes_whatever_a_plugin_does_with_it(
+    place: Path, install: Install, then: str
+) -> None:
+    ask = "os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(9)"
+    install("slow", f"import os, signal, time\ntry:\n    {ask}\nexcept BaseException:\n    {then}\n")
+    with pytest.raises(KeyboardInterrupt):
+        discover(place)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "BaseException('odd')", "SystemExit(0)"])
+def test_whatever_importing_a_target_raises_is_told(place: Path, install: Install, raised: str) -> None:
+    install("odd", good("odd"), losses=f"raise {raised}")
+    with pytest.raises(PluginError, match=r"The loss 'odd-loss' cannot be imported from .*odd/losses\.py, line 1"):
+        discover(place).resolve("loss", "odd-loss")
 
 
 def test_a_missing_package_and_a_missing_attribute_of_the_entry_point_are_told(place: Path, install: Install) -> None:

@@ -1,3 +1,4 @@
-from .app import main as main
+from .app import run as run
+from .program import main as main
 from .table import COMMANDS as COMMANDS
 from .table import Command as Command

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -12,14 +15,10 @@ from ganenc_registry import registry
 from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError
 from typer.core import TyperGroup
 
-from ganenc.cli.console import complain, say
+from ganenc.cli.console import complain, flush, say
+from ganenc.cli.exits import FAILED, INTERRUPTED, USAGE, begin
 from ganenc.cli.table import COMMANDS
 from ganenc.files import import_script, is_out_of_memory
-
-FAILED = 1
-"""Exit code where something failed."""
-USAGE = 2
-"""Exit code where the command was called wrongly."""
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 _TABLE = {command.name: command for command in COMMANDS}
@@ -43,7 +42,9 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself, imported."""
         name, row, rest = super().resolve_command(ctx, args)
-        return name, row and _command(str(name), registry().resolve("command", str(name))), rest
+        command = row and _command(str(name), registry().resolve("command", str(name)))
+        begin()
+        return name, command, rest
 
 
 def _command(name: str, function: Callable[..., Any], **shown: Any) -> Any:
@@ -71,21 +72,34 @@ app = typer.Typer(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line on the words after the program's name (by default those it was called with), and exit: 0
-    all went well, 1 something failed, 2 it was called wrongly."""
+def run(arguments: Sequence[str] | None) -> None:
+    """Carry the words out, and exit; see `ganenc.cli.main`."""
+    out = sys.stdout
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note
-            app(args=None if arguments is None else list(arguments), prog_name="ganenc")
+            try:
+                app(args=None if arguments is None else list(arguments), prog_name="ganenc")
+            finally:
+                flush(out)
     except GanencError as error:
         complain(str(error))
         raise SystemExit(USAGE if isinstance(error, SpecError | UnknownNameError | DeviceError) else FAILED) from None
+    except OSError as error:
+        if error.errno != errno.EPIPE:  # Who reads no further has no question.
+            path = f"{error.filename} cannot be read or written" if error.filename else "The output cannot be written"
+            complain(f"{path}: {error.strerror or error}; check the permissions and the room there.")
+        raise SystemExit(FAILED) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         complain("The device ran out of memory; take fewer images at a time, or use --device cpu.")
         raise SystemExit(FAILED) from None
+    finally:
+        with suppress(OSError):
+            flush(sys.stderr)
 
 
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:

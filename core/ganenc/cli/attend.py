@@ -13,8 +13,8 @@ from ganenc_registry.specs import ObjectiveSpec
 
 from ganenc import images
 from ganenc.cli import options
-from ganenc.cli.app import FAILED
 from ganenc.cli.console import complain, emit, say, show
+from ganenc.cli.exits import FAILED
 from ganenc.files import check_device
 from ganenc.images import sheet
 from ganenc.inversion import written_labels

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import typer
 from ganenc_registry import KINDS, Contribution, Kind, PluginStatus, registry
-from ganenc_registry.components import Component, option_rows
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
 from ganenc_registry.loading import version_text
 
-from ganenc.cli.app import FAILED
+from ganenc import models
 from ganenc.cli.console import complain, emit, show, show_table
+from ganenc.cli.exits import FAILED
 from ganenc.cli.options import Json
-from ganenc.models import find_fault
 
 MANY = 8
 """So many names of a kind are told one by one."""
@@ -51,6 +50,8 @@ def list_(
 
 def _list_options(kind: Kind | None, items: list[Contribution], as_json: bool) -> None:
     """The options of components; what cannot be imported is named, and the rest go on."""
+    from ganenc_registry.components import Component, option_rows  # With pydantic, half the time of a plain list.
+
     if kind in NO_COMPONENTS:
         others = ", ".join(one for one in KINDS if one not in NO_COMPONENTS)
         raise SpecError(f"A {kind} has no options in a spec; kinds that have are {others}.")
@@ -96,7 +97,7 @@ def plugins(
     a plugin brings is looked up in its source; with --check it is imported. `ganenc check` runs it.
     """
     found = registry().plugins
-    told = [(one, [fault for item in one.contributions if (fault := find_fault(item, resolve=check))]) for one in found]
+    told = [(one, _faults(one, check)) for one in found]
     if as_json:
         emit([_as_json(status, wrong) for status, wrong in told])
     else:
@@ -104,6 +105,13 @@ def plugins(
         show_table(["plugin", "from", "brings"], rows)
     if any(status.error or wrong for status, wrong in told):
         raise typer.Exit(FAILED)
+
+
+def _faults(status: PluginStatus, resolve: bool) -> list[str]:
+    """What is wrong with a plugin that was loaded."""
+    found = [models.find_fault(item, resolve=resolve) for item in status.contributions]
+    loud = f"it prints while it is imported, where results belong: {status.printed}" if status.printed else ""
+    return [fault for fault in [loud, *found] if fault]
 
 
 def _state(status: PluginStatus, faults: list[str]) -> str:

@@ -8,8 +8,8 @@ import typer
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 
-from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, emit, show, show_table
+from ganenc.cli.exits import FAILED
 from ganenc.cli.options import Json
 from ganenc.cli.spec import describe
 from ganenc.testing import Examination, Outcome, find_subjects, known_checks, run_checks

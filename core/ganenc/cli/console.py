@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 from ganenc_registry.errors import shortened
@@ -33,8 +35,22 @@ def emit(data: object) -> None:
 
 def say(text: str) -> None:
     """Tell the user something that is no result."""
-    sys.stderr.write(f"{_written(shortened(text), sys.stderr)}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # Nothing ends for want of a reader.
+        sys.stderr.write(f"{_written(shortened(text), sys.stderr)}\n")
+        sys.stderr.flush()
+
+
+def flush(channel: TextIO) -> None:
+    """Write out what a channel holds back; what it cannot take is dropped, or Python would complain at its end.
+
+    Raises:
+        OSError: why it takes nothing.
+    """
+    try:
+        channel.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), channel.fileno())
+        raise
 
 
 def complain(text: str) -> None:

@@ -11,8 +11,8 @@ from ganenc_registry.fields import changed
 from ganenc_registry.specs import EvaluateSpec
 
 from ganenc.cli import options
-from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
+from ganenc.cli.exits import FAILED
 from ganenc.files import write_json
 from ganenc.jobs import evaluate_photos
 from ganenc.measures import Evaluation

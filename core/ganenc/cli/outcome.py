@@ -9,8 +9,8 @@ from typing import Any
 import typer
 from ganenc_registry.specs import InvertSpec
 
-from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
+from ganenc.cli.exits import FAILED, INTERRUPTED
 from ganenc.files import first_process
 from ganenc.jobs import BatchBegun, Event, JobResult, PhotoFailed, Started, Stepped, invert_folder
 from ganenc.model import Model
@@ -27,7 +27,7 @@ def carry_out(model: Model | str, photos: Sequence[str | Path], out: Path, spec:
             return invert_folder(model, photos, out, spec, on_event=lambda event: _draw(event, bar), **job)
     except KeyboardInterrupt:
         say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _draw(event: Event, bar: Bar) -> None:

@@ -13,8 +13,8 @@ from ganenc_registry.specs import PRESETS, RunSpec, preset, read_mapping
 
 from ganenc import images
 from ganenc.cli import options
-from ganenc.cli.app import FAILED
 from ganenc.cli.console import Bar, complain, say, show
+from ganenc.cli.exits import FAILED, INTERRUPTED
 from ganenc.files import first_process
 from ganenc.inversion import written_labels
 from ganenc.jobs import execute
@@ -109,7 +109,7 @@ def _carry_out(spec: RunSpec, out: Path) -> None:
     except KeyboardInterrupt:
         if first_process():
             say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(INTERRUPTED) from None
     if first_process():
         show(f"Encoder: {out / 'encoder'}\nReport: {out / 'report.html'}")
     if broken:

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+from ganenc_registry.containing import contained, reason
 from ganenc_registry.errors import GanencError, PluginError
 from ganenc_registry.opening import open_file
 
@@ -17,19 +18,20 @@ __all__ = ["import_script"]
 def import_script(script: str) -> None:
     """Import a ``.py`` file, by path, or a module, by name, for what it registers; `PluginError` if that fails."""
     try:
-        if not script.endswith(".py"):
-            importlib.import_module(script)
-            return
-        path = Path(script).resolve()
-        open_file(path).close()
-        name = re.sub(r"\W|^(?=\d)", "_", path.stem)  # Of a file such as my-gan.py, too.
-        found = importlib.util.spec_from_file_location(name, path)
-        if found is None or found.loader is None:
-            raise PluginError(f"The script {script} cannot be imported; give a Python file.")
-        module = importlib.util.module_from_spec(found)
-        sys.modules[name] = module
-        found.loader.exec_module(module)
+        with contained():
+            if not script.endswith(".py"):
+                importlib.import_module(script)
+                return
+            path = Path(script).resolve()
+            open_file(path).close()
+            name = re.sub(r"\W|^(?=\d)", "_", path.stem)  # Of a file such as my-gan.py, too.
+            found = importlib.util.spec_from_file_location(name, path)
+            assert found is not None, "its suffix says that it is Python"
+            assert found.loader is not None
+            module = importlib.util.module_from_spec(found)
+            sys.modules[name] = module
+            found.loader.exec_module(module)
     except GanencError:
         raise
     except Exception as error:
-        raise PluginError(f"The script {script} cannot be imported: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"The script {script} cannot be imported: {reason(error)}.") from error

@@ -35,24 +35,18 @@ def fetch_model(model_id: str) -> Path:
     """
     found = _ID.fullmatch(model_id)
     assert found, "is_hub_id said so"
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors, snapshot_download
 
     repository, revision = found["repository"], found["revision"]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED)))
-    except GatedRepoError:
+    except errors.GatedRepoError:
         reason = "its owner has to grant access to it: ask on its page there, then log in with `hf auth login`"
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         reason = "the Hub has no such model; check the name, or log in with `hf auth login` if it is private"
-    except RevisionNotFoundError:
+    except errors.RevisionNotFoundError:
         reason = f"the model has no revision {revision!r} there; check its branches and tags"
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         reason = "the Hub cannot be reached and its cache does not hold the model; try again with a network"
     except Exception as error:  # Of many kinds, those of the network among them.
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
