@@ -2,8 +2,6 @@ from .chart import MOST_POINTS as MOST_POINTS
 from .chart import chart as chart
 from .chart import curves_of as curves_of
 from .chart import panels as panels
-from .inversion import ReportedPlace as ReportedPlace
-from .inversion import inversion_report as inversion_report
 from .inverted import Inverted as Inverted
 from .pictures import amplification as amplification
 from .pictures import difference as difference

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -15,11 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from ganenc.files import write_text
-from ganenc.images import to_image
+from ganenc.images import draw_frame, to_image
 from ganenc.inversion import Inversion, Parts, Photo, PhotoFolder
-from ganenc.measures import DomainCheck, domain_warning, judge, score
+from ganenc.measures import PSNR, DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
-from ganenc.report.inversion import ReportedPlace, inversion_report, notebook_pictures
+from ganenc.report.chart import curves_of, panels
+from ganenc.report.pages import render
+from ganenc.report.pictures import FEW_PIXELS, compared
+from ganenc.report.texts import metric_name, metric_text, seconds_text
 
 SHOWN = 8
 """Of several photos, so many are shown in a notebook."""
@@ -142,33 +146,39 @@ class Inverted(Inversion):
 
     def page(self) -> str:
         """The page of the one photo, as HTML that needs no other file."""
-        one, model = self._only(), self.model
-        photo, made = one.photos[0], one.reconstructions[0].detach().cpu()
-        whole, place = photo.put_back(made), None
-        if photo.transform is not None and photo.whole is not None and whole is not None:
-            align = photo.read_with["align"] or {"name": "a transform"}
-            place = ReportedPlace(align["name"], photo.whole, whole, photo.transform.corners())
-        return inversion_report(
+        one, model, check = self._only(), self.model, self.check
+        photo, made, metrics = one.photos[0], one.reconstructions[0].detach().cpu(), one.scores[0]
+        history, seconds = one.history[0] if one.history else [], one.seconds[0]
+        taken, value_range = model.metrics(), model.generator.spec.value_range
+        numbers = {metric_name(name): metric_text(value, taken.get(name)) for name, value in metrics.items()}
+        speed = f", {len(history) / seconds:.1f} steps a second" if history and seconds else ""
+        return render(
+            "inversion.html",
             title=photo.name,
-            target=photo.target,
-            reconstruction=made,
-            metrics=one.scores[0],
-            value_range=model.generator.spec.value_range,
-            taken=model.metrics(),
-            looks=self.looks,
-            place=place,
-            history=one.history[0] if one.history else [],
-            check=self.check,
-            settings={
+            model=PurePath(model.source).name,
+            method=self.method,
+            numbers={**numbers, "seconds": seconds_text(seconds)},
+            value_range=value_range,
+            few=max(photo.target.shape[-2:]) < FEW_PIXELS,
+            **compared(photo.target, made, value_range),
+            place=self._place(photo, made),
+            check=check,
+            verdict=None if check is None else judge(check, metrics["psnr"]),
+            bars=[] if check is None else _bars(check, metrics["psnr"]),
+            looks=[look for look in self.looks if look.name != "image"],
+            panels=panels(curves_of(history)),
+            metrics=metrics,
+            taken=taken,
+            facts_shown={
+                **({"model": model.source} if model.source else {}),
+                "hash of its weights": model.hash,
+                "time": f"{seconds:.1f} s{speed}",
                 "method": self.method,
                 **self.settings["method"]["options"],
                 **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({self.labels_from})"}),
                 "seed": self.settings["seed"],
                 "space of the latents": self.latents.space,
             },
-            seconds=one.seconds[0],
-            model=model.source,
-            model_hash=model.hash,
         )
 
     def report(self, path: str | Path) -> None:
@@ -202,14 +212,12 @@ class Inverted(Inversion):
             self.image.show()
 
     def _repr_html_(self) -> str:
-        return notebook_pictures(
-            [photo.name for photo in self.photos[:SHOWN]],
-            [photo.target for photo in self.photos[:SHOWN]],
-            list(self.reconstructions[:SHOWN]),
-            self.scores[:SHOWN],
-            self.model.metrics(),
-            self.model.generator.spec.value_range,
-        )
+        taken, value_range, rows = self.model.metrics(), self.model.generator.spec.value_range, []
+        for photo, made, metrics in zip(self.photos[:SHOWN], self.reconstructions, self.scores):
+            numbers = [f"{metric_name(name)} {metric_text(value, taken.get(name))}" for name, value in metrics.items()]
+            shown = compared(photo.target, made, value_range)
+            rows.append({"name": photo.name, "numbers": ", ".join(numbers), **shown})
+        return render("notebook.html", rows=rows, value_range=value_range)
 
     def _judged(self) -> dict[str, Any]:
         """What one pass of the encoder says of the photo; empty where there is no encoder."""
@@ -232,6 +240,16 @@ class Inverted(Inversion):
             "verdict": judge(check, self.scores[0]["psnr"]).headline,
         }
 
+    def _place(self, photo: Photo, made: Tensor) -> dict[str, Any] | None:
+        """The whole photo, with a frame around the target and with the reconstruction in its place; None where it was
+        not aligned."""
+        whole = photo.put_back(made)
+        if photo.transform is None or photo.whole is None or whole is None:
+            return None
+        align = photo.read_with["align"] or {"name": "a transform"}
+        framed = draw_frame(photo.whole, photo.transform.corners(), self.model.generator.spec.value_range)
+        return {"align": align["name"], "photo": photo.whole, "framed": framed, "result": whole}
+
     def _only(self) -> Inverted:
         if len(self) != 1:
             raise ImageError(f"These are {len(self)} photos; pick one by its number, such as inverted[0].")
@@ -239,3 +257,20 @@ class Inverted(Inversion):
 
     def _compared(self, made: Tensor) -> list[dict[str, float]]:
         return score(self.targets, made.detach(), self.model.metrics()).rows
+
+
+def _bars(check: DomainCheck, final: float) -> list[tuple[str, str, str, float]]:
+    """Bars by name: a PSNR, its kind, and the bar's length in percent."""
+    rows = [
+        (f"{check.baseline.count} generated images, one pass", check.baseline.psnr, "generated"),
+        ("This photo, one pass", check.photo_psnr, "photo"),
+        ("This photo, as reported", final, "final"),
+        ("This photo and the mean image", check.photo_mean_psnr, "mean"),
+    ]
+    top = max((value for _, value, _ in rows if math.isfinite(value)), default=1.0)
+    return [(name, metric_text(value, PSNR), kind, _share(value, top)) for name, value, kind in rows]
+
+
+def _share(value: float, top: float) -> float:
+    """The length of a bar, in percent, with room left for its number."""
+    return round(80.0 * max(0.0, min(value, top)) / top, 1) if top > 0 and value == value else 0.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ganenc.images import Range, convert_range, png_bytes, shrink
+from ganenc.images import Range, convert_range, png_bytes, shrink, to_uint8
 
 FEW_PIXELS = 256
 """Images with a longer side under this are shown enlarged, pixel by pixel."""
@@ -47,6 +47,18 @@ def difference(a: Tensor, b: Tensor, *, factor: float, value_range: Range) -> Te
     neither colours nor greys."""
     error = (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
     return error if len(error) in (1, 3) else error.mean(0, keepdim=True)
+
+
+def compared(target: Tensor, reconstruction: Tensor, value_range: Range) -> dict[str, Any]:
+    """Two images (C, H, W) and their difference, with the factor by which that is shown."""
+    factor = amplification(target, reconstruction, value_range=value_range)
+    error = difference(target, reconstruction, factor=factor, value_range=value_range)
+    return {
+        "target": target,
+        "reconstruction": reconstruction,
+        "difference": to_uint8(error, (0.0, 1.0)),
+        "factor": factor,
+    }
 
 
 def _error(a: Tensor, b: Tensor, value_range: Range) -> Tensor:

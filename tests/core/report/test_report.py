@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,19 +16,19 @@ import torch
 from ganenc import images
 from ganenc.encoders import build_encoder
 from ganenc.generators import Generator
+from ganenc.inversion import Parts, Photo, Transform
 from ganenc.latents import Latents
 from ganenc.measures import PSNR, SSIM, Baseline, DomainCheck, domain_warning, judge, mean_std, measure_baseline, psnr
 from ganenc.objectives import Look
 from ganenc.report import (
     MOST_POINTS,
+    Inverted,
     ReportedPhoto,
-    ReportedPlace,
     Totals,
     amplification,
     chart,
     curves_of,
     difference,
-    inversion_report,
     metric_text,
     panels,
     run_report,
@@ -108,24 +109,55 @@ HISTORY = [
 ]
 
 
+class Plain(Generator):
+    """Images that are the latents themselves: the mean of z is grey."""
+
+    def __init__(self, **fields: Any) -> None:
+        spec = GeneratorSpec(family="plain", size=(8, 8), prior=Prior(dim=192), layout=(Vector(dim=192),), **fields)
+        super().__init__(spec)
+        self.scale = torch.nn.Parameter(torch.tensor(0.3))
+
+    def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
+        return (latents["z"] * self.scale).reshape(-1, 3, 8, 8)
+
+
+def inverted_of(
+    photo: Photo,
+    made: Tensor,
+    metrics: dict[str, float],
+    *,
+    method: str = "finetune",
+    model: str = "a-model",
+    model_hash: str = "ab" * 32,
+    options: dict[str, Any] | None = None,
+    history: Sequence[Any] = (),
+    check: DomainCheck | None = None,
+    looks: Sequence[Look] = (),
+) -> Inverted:
+    """An inversion with these pictures and numbers, whatever made them."""
+    parts = Parts(Plain(value_range=photo.value_range), source=model, backbone="none")
+    vars(parts)["hash"] = model_hash
+    one = Inverted(
+        latents=Latents(parts.generator.spec.layout, {"z": torch.zeros(1, 192)}), reconstructions=made[None],
+        history=[list(history)], settings={"method": {"name": method, "options": options or {}}, "seed": 0},
+        seconds=[10.0], photos=(photo,), model=parts,
+    )  # fmt: skip
+    vars(one).update(check=check, looks=list(looks), scores=[metrics])
+    return one
+
+
 class TestInversionReport:
-    def page(self, pair: tuple[Tensor, Tensor], **more: Any) -> Page:
+    def page(self, pair: tuple[Tensor, Tensor], *, photo: Photo | None = None, **more: Any) -> Page:
         target, made = pair
         fields: dict[str, Any] = {
-            "title": "a <b> & 'c'.png",
-            "target": target,
-            "reconstruction": made,
             "metrics": {"psnr": 25.123, "ssim": 0.5, "lpips-hands": 0.25},
-            "taken": TAKEN,
             "looks": [look_of("image", 1.0, target, made), look_of("at1", 0.375, target, made)],
             "history": HISTORY,
             "check": check_of(28.0, 17.6),
-            "settings": {"method": "finetune", "rate": 0.0015, "flag": True, "nothing": None, "betas": (0.0, 0.99)},
-            "seconds": 10.0,
-            "model": "a-model",
-            "model_hash": "ab" * 32,
+            "options": {"rate": 0.0015, "flag": True, "nothing": None, "betas": (0.0, 0.99)},
         }
-        page = Page(inversion_report(**{**fields, **more}))
+        shown = photo or Photo(target, "a <b> & 'c'.png")
+        page = Page(inverted_of(shown, made, **{**fields, **more}).page())
         page.assert_alone()
         return page
 
@@ -150,7 +182,7 @@ class TestInversionReport:
             assert word in text, word
 
     def test_it_leaves_out_what_it_is_not_given(self, pair: tuple[Tensor, Tensor]) -> None:
-        page = self.page(pair, looks=(), history=(), check=None, settings=None, taken=None, seconds=None)
+        page = self.page(pair, looks=(), history=(), check=None)
         assert set(page.images()) == {"Photo", "Reconstruction", "Difference"}
         assert "Loss" not in page.text
         assert "Photo or encoder?" not in page.text
@@ -158,22 +190,13 @@ class TestInversionReport:
     def test_small_images_are_enlarged_pixel_by_pixel_and_large_ones_shrunk(self) -> None:
         small, large = torch.zeros(3, 32, 32), torch.zeros(3, 1200, 600)
         for picture, few, size in ((small, True, (32, 32)), (large, False, (1024, 512))):
-            html = inversion_report(title="x", target=picture, reconstruction=picture, metrics={})
-            page = Page(html)
+            page = Page(inverted_of(Photo(picture), picture, {"psnr": 20.0}).page())
             assert [a.get("class") == "few" for tag, a in page.tags if tag == "img"] == [few] * 3
             assert page.images()["Photo"].shape[:2] == size
 
     def test_grey_images_of_another_range_are_shown(self) -> None:
         picture = torch.linspace(0, 1, 64).reshape(1, 8, 8)
-        html = inversion_report(
-            title="x",
-            target=picture,
-            reconstruction=picture,
-            metrics={"psnr": math.inf},
-            taken=TAKEN,
-            value_range=(0.0, 1.0),
-        )
-        page = Page(html)
+        page = Page(inverted_of(Photo(picture, value_range=(0.0, 1.0)), picture, {"psnr": math.inf}).page())
         assert page.images()["Photo"].max() == 255
         assert "identical" in page.text
         assert "as it is" not in page.text.split("Difference")[0]
@@ -182,16 +205,18 @@ class TestInversionReport:
         self, pair: tuple[Tensor, Tensor]
     ) -> None:
         target, made = pair
-        photo = torch.rand(3, 300, 280) * 2 - 1
-        place = ReportedPlace(
-            "center", photo, photo * 0.5, [(10.0, 20.0), (200.0, 20.0), (200.0, 210.0), (10.0, 210.0)]
-        )
+        pixels = torch.rand(3, 300, 280) * 2 - 1
+        transform = Transform.of_box((20.0, 10.0, 190.0, 190.0), (20, 24), (300, 280))
+        read_with = {"fit": "cover", "align": {"name": "center"}}
+        photo = Photo(target, transform=transform, picture=images.to_image(pixels), read_with=read_with)
         looked = [look_of("image", 1.0, target, made), look_of("heat", None, made, target)]
-        page = self.page(pair, looks=looked, place=place)
+        page = self.page(pair, looks=looked, photo=photo)
         shown = page.images()
         assert np.array_equal(shown["Heat map, photo"], images.to_uint8(made).permute(1, 2, 0).numpy())
-        assert np.array_equal(shown["Put back"], images.to_uint8(photo * 0.5).permute(1, 2, 0).numpy())
-        framed, whole = shown["Whole photo"], images.to_uint8(photo).permute(1, 2, 0).numpy()
+        result = photo.put_back(made)
+        assert result is not None
+        assert np.array_equal(shown["Put back"], images.to_uint8(result).permute(1, 2, 0).numpy())
+        framed, whole = shown["Whole photo"], images.to_uint8(pixels).permute(1, 2, 0).numpy()
         changed = (framed != whole).any(-1)
         assert changed[12:30, 50:150].any(1).sum() >= 3, "the frame's upper side"
         assert not changed[60:180, 60:180].any()
@@ -203,15 +228,16 @@ class TestInversionReport:
 def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
     bad = "<script>alert('x')</script>"
     target, made = pair
-    place = ReportedPlace(bad, target, made, [(0.0, 0.0), (9.0, 0.0), (9.0, 9.0)])
+    transform = Transform.of_box((0.0, 0.0, 9.0, 9.0), (20, 24), (20, 24))
+    picture = images.to_image(target)
+    photo = Photo(target, bad, transform=transform, picture=picture, read_with={"align": {"name": bad}})
     rows = [{"step": step, f"{bad}/{bad}": 1.0 + step, "total": 1.0} for step in range(3)]
     run = preset("pretrain", model=bad, steps=4)
     pages = [
-        inversion_report(
-            title=bad, target=target, reconstruction=made, metrics={bad: 1.0},
-            looks=[look_of(bad, None, target, made)], place=place, history=rows, settings={bad: bad, "method": bad},
-            model=bad, model_hash=bad,
-        ),
+        inverted_of(
+            photo, made, {bad: 1.0, "psnr": 1.0}, looks=[look_of(bad, None, target, made)], history=rows, method=bad,
+            options={bad: bad}, model=bad, model_hash=bad,
+        ).page(),
         summary_report(
             title=bad, photos=[ReportedPhoto(bad, {bad: 1.0}, 1.0, link=bad, label=bad)], failures=[(bad, bad)],
             baseline={bad: 0.0}, settings={bad: {bad: [bad]}}, metric_settings={bad: bad},
@@ -267,18 +293,6 @@ class TestVerdict:
     def test_it_says_when_the_method_did_harm_or_nothing(self) -> None:
         assert "lowered" in judge(check_of(28.0, 27.0), 20.0).text
         assert "added nothing" in judge(check_of(28.0, 27.0), 27.0).text
-
-
-class Plain(Generator):
-    """Images that are the latents themselves: the mean of z is grey."""
-
-    def __init__(self) -> None:
-        spec = GeneratorSpec(family="plain", size=(8, 8), prior=Prior(dim=192), layout=(Vector(dim=192),))
-        super().__init__(spec)
-        self.scale = torch.nn.Parameter(torch.tensor(0.3))
-
-    def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
-        return (latents["z"] * self.scale).reshape(-1, 3, 8, 8)
 
 
 def test_the_baseline_is_the_encoder_on_generated_images() -> None:
