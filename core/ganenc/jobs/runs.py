@@ -56,7 +56,9 @@ def execute(
             generator, photos, run, sink, labels=labels, own_backbone=own, on_step=on_step, on_start=on_start
         )
     if processes.first:
-        _write_page(sink, None if resumed else time.monotonic() - started)
+        seconds = None if resumed else time.monotonic() - started
+        page = run_report(sink, title=f"{run.task} {sink.path.resolve().name}", seconds=seconds)
+        write_text(sink.path / "report.html", page)
     return trained
 
 
@@ -95,21 +97,6 @@ def _photos(
         read = set(found.paths)
         labels = labels[torch.tensor([path in read for path in paths])]
     return found.batch, labels
-
-
-def _write_page(sink: RunFolder, seconds: float | None) -> None:
-    assert sink.run is not None
-    page = run_report(
-        title=f"{sink.run.task} {sink.path.resolve().name}",
-        run=sink.run,
-        history=sink.metrics(),
-        grids=sink.grids,
-        attention=sink.attention,
-        seconds=seconds,
-        stopped=str(sink.info["stopped"]),
-        generator_hash=str(sink.info["generator"]),
-    )
-    write_text(sink.path / "report.html", page)
 
 
 def _warn(path: Path, error: Exception) -> None:

@@ -34,7 +34,8 @@ from ganenc.report import (
     run_report,
     summary_report,
 )
-from ganenc_registry.specs import GeneratorSpec, Prior, Vector, preset
+from ganenc.training import Memory
+from ganenc_registry.specs import GeneratorSpec, Prior, RunSpec, Vector, preset
 from PIL import Image
 from torch import Tensor
 
@@ -146,6 +147,16 @@ def inverted_of(
     return one
 
 
+def sink_of(run: RunSpec, rows: Sequence[dict[str, float]], **info: str) -> Memory:
+    """A run that left these rows of metrics."""
+    sink = Memory()
+    sink.begin(run)
+    for place, row in enumerate(rows):
+        sink.log(int(row.get("step", place)), row)
+    sink.info = info
+    return sink
+
+
 class TestInversionReport:
     def page(self, pair: tuple[Tensor, Tensor], *, photo: Photo | None = None, **more: Any) -> Page:
         target, made = pair
@@ -243,7 +254,7 @@ def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
             baseline={bad: 0.0}, settings={bad: {bad: [bad]}}, metric_settings={bad: bad},
             totals=Totals(1, 1, {bad: 1.0}, 1.0),
         ),
-        run_report(title=bad, run=run, history=rows, stopped=bad, generator_hash=bad),
+        run_report(sink_of(run, rows, stopped=bad, generator=bad), title=bad),
     ]  # fmt: skip
     for html in pages:
         page = Page(html)
@@ -344,7 +355,7 @@ class TestCharts:
     )
     def test_any_values_can_be_drawn(self, values: tuple[float, float]) -> None:
         rows = [{"step": step, "<x>": value} for step, value in enumerate(values)]
-        html = run_report(title="x", run=preset("pretrain", model="a-model", steps=40), history=rows)
+        html = run_report(sink_of(preset("pretrain", model="a-model", steps=40), rows), title="x")
         page = Page(html)
         assert html.count("<svg") == (2 if min(values) > 0 else 1)
         assert "<x>" in page.text
@@ -418,7 +429,9 @@ class TestRunReport:
     def test_it_shows_curves_grids_and_the_spec(self, pair: tuple[Tensor, Tensor]) -> None:
         grid = images.to_uint8(pair[0])
         run = preset("pretrain", model="a-model", steps=40)
-        page = Page(run_report(title="t", run=run, history=HISTORY, grids={9: grid, 29: grid, 1: grid}))
+        sink = sink_of(run, HISTORY)
+        sink.grids |= {9: grid, 29: grid, 1: grid}
+        page = Page(run_report(sink, title="t"))
         page.assert_alone()
         assert "29 of 40" in page.text
         assert run.to_yaml() in page.text
@@ -427,8 +440,10 @@ class TestRunReport:
 
     def test_it_shows_where_the_attention_looks_if_that_is_known(self, pair: tuple[Tensor, Tensor]) -> None:
         run, seen = preset("finetune", model="a-model"), images.to_uint8(pair[1])
-        assert "Where the attention looks" not in Page(run_report(title="t", run=run, history=[])).text
-        page = Page(run_report(title="t", run=run, history=[], attention=seen))
+        sink = sink_of(run, [])
+        assert "Where the attention looks" not in Page(run_report(sink, title="t")).text
+        sink.picture("attention", 1, seen)
+        page = Page(run_report(sink, title="t"))
         assert "Where the attention looks" in page.text
         assert np.array_equal(page.images()["The first targets"], seen.permute(1, 2, 0))
 
