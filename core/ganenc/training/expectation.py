@@ -6,9 +6,9 @@ import copy
 import gc
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -114,11 +114,7 @@ def available_memory(device: torch.device) -> int | None:
     """Bytes that are free on a device; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024 if device.type == "cpu" else None
-    except (OSError, KeyError, ValueError):
-        return None
+    return int(psutil.virtual_memory().available) if device.type == "cpu" else None
 
 
 class _Held:

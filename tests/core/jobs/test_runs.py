@@ -223,7 +223,7 @@ def test_broken_photos_are_named_and_their_labels_left_out(
         given.append((len(batch), labels.tolist()))
 
     monkeypatch.setattr(runs_module, "finetune", caught)
-    monkeypatch.setattr(runs_module, "_write_page", lambda *_: None)
+    monkeypatch.setattr(runs_module, "run_report", lambda *_, **__: "")
     for labels in ([5, 6, 7, 8], [3]):
         run = run_spec(task="finetune", model=model, data={"photos": [str(photos)], "labels": labels})
         with pytest.warns(UserWarning, match=r"1\.png"):
