@@ -23,7 +23,7 @@ from ganenc.editing import (
     load_direction,
     read_boundary,
 )
-from ganenc.files import check_device
+from ganenc.files import as_count, check_device
 from ganenc.generators import LabelsGiven
 from ganenc.images import Fit
 from ganenc.inversion import (
@@ -63,6 +63,9 @@ class Generated(NamedTuple):
     images: Tensor
     """(N, C, H, W) in the generator's range."""
 
+    def __repr__(self) -> str:
+        return f"Generated({self.latents!r}, images of {tuple(self.images.shape)})"
+
 
 class Model(Parts):
     """A generator with its encoder and backbone, and all that is done with them; `Parts` has the arguments."""
@@ -83,6 +86,7 @@ class Model(Parts):
             SpecError: if the generator has no truncation, or it is not finite.
             LatentsError: if the labels do not fit.
         """
+        n, first = as_count(n, "n", 1), as_count(first, "first")
         given = self.labels(labels, n)
         drawn, made = [], []
         with torch.no_grad():

@@ -266,6 +266,17 @@ class TestGenerateAndEvaluate:
         model.generator.spec = model.generator.spec.model_copy(update={"truncation": "none"})
         with pytest.raises(SpecError, match="has no truncation"):
             model.generate(1, truncation=0.5)
+        for call in (
+            lambda: model.generate(1.5),
+            lambda: model.generate(0),
+            lambda: model.generate(1, seed=0.5),
+            lambda: model.generate(1, first=-1),
+            lambda: model.evaluate(samples=2.0, metrics=["psnr"]),
+            lambda: model.interpolate(drawn.latents[0], drawn.latents[1], steps=1.5),
+        ):
+            with pytest.raises(SpecError, match="is a whole number"):
+                call()
+        assert max(map(len, map(repr, (drawn, model)))) < 200
 
     def test_scores_are_those_of_the_images(self, model: ganenc.Model) -> None:
         photos = torch.rand(4, 3, 16, 24) * 2 - 1

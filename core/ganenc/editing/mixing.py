@@ -13,7 +13,7 @@ from ganenc_registry.specs import Map, Styles, Vector
 from PIL import Image
 from torch import Tensor
 
-from ganenc.files import write_bytes
+from ganenc.files import as_count, write_bytes
 from ganenc.generators import Generator
 from ganenc.images import Range, flatten, to_image
 from ganenc.latents import Latents
@@ -73,8 +73,9 @@ def interpolate(a: Latents, b: Latents, steps: int) -> Latents:
     Vectors of a prior go along the arc between them, so that they stay as long as draws are; all else goes straight. A
     LatentsError if they are not one each, models or spaces differ, or there are fewer than two steps.
     """
-    if steps < 2 or len(a) != 1 or len(b) != 1:
-        raise LatentsError(f"A way leads from one sample to one other in 2 steps or more, not {steps}.")
+    steps = as_count(steps, "steps", 2)
+    if len(a) != 1 or len(b) != 1:
+        raise LatentsError(f"A way leads from one sample to one other ; these are {len(a)} and {len(b)}.")
     weights = torch.linspace(0, 1, steps)
     way = a.expand(steps).lerp(b.expand(steps), weights)
     way.info = {key: value for key, value in a.info.items() if b.info.get(key) == value}

@@ -107,7 +107,8 @@ class AdaptiveBlock(EncoderBlock):
             x, slope = F.leaky_relu(x, slope, inplace=True), None
         if head is not None or instance:
             normal, mean, std = standardize(x, slope)
-            style = head(rearrange([mean, std], "s n c 1 1 -> n (s c)")) if head is not None else None
+            both = rearrange([mean, std], "s n c 1 1 -> n (s c)").to(x.dtype)
+            style = head(both) if head is not None else None
             x = normal if instance else x
         return (norm(x, condition) if norm is not None else x), style
 

@@ -14,6 +14,7 @@ from .interrupts import Interrupts as Interrupts
 from .processes import Processes as Processes
 from .processes import first_process as first_process
 from .scripts import import_script as import_script
+from .tensors import as_count as as_count
 from .tensors import as_tensor as as_tensor
 from .tensors import load_state as load_state
 from .tensors import load_tensors as load_tensors

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from ganenc_registry.errors import CheckpointError, GanencError
+from ganenc_registry.errors import CheckpointError, GanencError, SpecError
 from ganenc_registry.opening import fixed_path
 from ganenc_registry.plain_data import parse_json
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,17 @@ def as_tensor(given: Any, what: str, error: type[GanencError]) -> Tensor:
     except (TypeError, ValueError, RuntimeError, OverflowError) as failure:
         reason = " ".join(str(failure).split())
         raise error(f"A tensor is wanted as {what}, where a {type(given).__name__} is given: {reason}.") from None
+
+
+def as_count(given: Any, what: str, least: int = 0) -> int:
+    """A whole number of at least so much; `SpecError` for anything else."""
+    try:
+        number = operator.index(given)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise SpecError(f"{what} is a whole number{f' of {least} or more' if least >= 0 else ''}; not {given!r}.")
+    return number
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -53,7 +53,8 @@ class Generator(nn.Module, metaclass=_Adopting):
     also :meth:`map`; with labels that are embedded also :meth:`embed`.
 
     Images are NCHW in ``spec.value_range``, never clamped, in the dtype of the weights. The generator lives on the
-    device of its weights; labels are expected there.
+    device of its weights; labels are expected there. Where dtypes meet, every network (generator, encoder, backbone)
+    takes what it is given in its own; what is compared or trained is so in float32 at least.
 
     What a subclass writes is held to the contract, so that it can be short. Its methods are given what its spec
     declares and no more: ``map`` labels where there are classes and truncation where that is of styles, ``synthesize``
@@ -263,6 +264,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         latents = self.map(z * of_prior, labels=labels, truncation=of_styles)
         return latents.replace(**{name: torch.full_like(z[:, 0], truncation) for name in self.spec.truncation_settings})
 
+    @torch.inference_mode(False)  # What is kept may take part in gradients later.
     @torch.no_grad()
     def center(self, *, labels: Tensor | None = None) -> Latents:
         """The mean latents, one sample: of 10,000 draws of the prior, with the generator's own maps and settings. With

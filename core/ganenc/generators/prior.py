@@ -9,6 +9,8 @@ import torch
 from ganenc_registry.specs import Prior
 from torch import Tensor
 
+from ganenc.files import as_count
+
 __all__ = ["draw_class", "draw_normal", "draw_prior"]
 
 _CUT = 2.0
@@ -39,4 +41,5 @@ def draw_class(classes: int, *, seed: int, place: int) -> int:
 
 
 def _stream(seed: int, index: int, purpose: int) -> np.random.Philox:
+    seed = as_count(seed, "seed", -(2**63))
     return np.random.Philox(key=np.array([seed % 2**64, purpose], dtype=np.uint64), counter=[0, 0, 0, index])

@@ -14,9 +14,10 @@ from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
 from ganenc.encoders import Encoder, check_fits
+from ganenc.files import as_count, as_tensor
 from ganenc.generators import Generator, LabelsGiven
 from ganenc.inversion.defaults import default_method
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, need_encoder
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, able, need_encoder
 from ganenc.inversion.photo_classes import find_labels, must_find
 from ganenc.objectives import Objective, build_objective, context_for
 
@@ -24,8 +25,11 @@ __all__ = ["Method", "build_inverter", "invert"]
 
 Method: TypeAlias = str | Mapping[str, Any] | Choice
 """A registered inverter: its name, or ``{"name": ..., "options": {...}}``."""
+FAR = 5.0
+"""Images are another range's if they leave their own by so many times its width, as networks hardly do."""
 
 
+@torch.inference_mode(False)
 def invert(
     images: Tensor,
     generator: Generator,
@@ -44,7 +48,8 @@ def invert(
     is to be given again.
 
     Args:
-        images: (N, C, H, W) in ``generator.spec.value_range``; `ganenc.images.read` gives one of them.
+        images: (N, C, H, W) in ``generator.spec.value_range``, as an array or a tensor; `ganenc.images.read` gives one
+            of them. Gradients are switched on for it, and dtypes meet as `ganenc.generators.Generator` has it.
         generator: frozen here.
         encoder: the generator's encoder; only ``optimize`` can do without.
         method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
@@ -57,13 +62,16 @@ def invert(
         on_step: called now and then with the terms of the objective.
 
     Raises:
-        ImageError: if the images are not of the generator's size, or hold values that are not finite.
+        ImageError: if the images are not of the generator's size, or hold values that are not finite, or
+            far out of its range.
         LatentsError: if the labels do not fit the images, or the generator.
         UnknownNameError: if there is no such method.
         SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's; or if
             the classes cannot be found as asked.
     """
+    images, seed = able(as_tensor(images, "images", ImageError)), as_count(seed, "seed", -(2**63))
     _check(images, generator, encoder)
+    generator, encoder = able(generator), able(encoder)
     if labels is not None and not isinstance(labels, str):
         labels = generator.as_labels(labels, len(images))
     method = method or default_method(encoder is not None)
@@ -107,11 +115,17 @@ def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> Non
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
         found = tuple(images.shape)
         raise ImageError(f"The generator makes images (N, {', '.join(map(str, wanted))}); these are {found}.")
+    low, high = spec.value_range
     if not images.is_floating_point():
-        low, high = spec.value_range
         raise ImageError(f"Images are floats from {low:g} to {high:g}; these are {images.dtype}.")
     broken = (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if broken:
         raise ImageError(f"The images {broken} (counted from 0) hold values that are not finite; leave them out.")
+    darkest, lightest = (float(value) for value in torch.aminmax(images))
+    if max(lightest - high, low - darkest) > FAR * (high - low):
+        raise ImageError(
+            f"Images of {spec.family} are from {low:g} to {high:g}; these hold {darkest:g} to {lightest:g}. Bring"
+            " them to that range, as `ganenc.images.read` does."
+        )
     if encoder is not None:
         check_fits(encoder.spec, spec)

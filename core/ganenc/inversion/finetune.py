@@ -72,6 +72,7 @@ class Finetune(Inverter):
         """See :meth:`Inverter.work`. The encoder that is given stays as it is."""
         task = replace(task, images=channels_last(task.images))
         working = copy.deepcopy(need_encoder(task.encoder)).requires_grad_(False)
+        working = working.to(torch.promote_types(task.images.dtype, torch.float32))  # Half would lose Adam's steps.
         if task.images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
             working = working.to(memory_format=torch.channels_last)
         for parameter in self._trained(working):

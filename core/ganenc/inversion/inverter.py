@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from ganenc_registry.components import Component
 from ganenc_registry.errors import SpecError
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
@@ -20,6 +21,9 @@ from ganenc.latents import Latents
 from ganenc.objectives import Objective
 
 __all__ = ["Inversion", "Inverter", "OnStep", "Task", "by_size", "need_encoder"]
+
+
+H = TypeVar("H")
 
 
 class OnStep(Protocol):
@@ -35,9 +39,9 @@ class Inversion:
 
     latents: Latents
     """Of every photo, complete: they give the same pixels again, to rounding."""
-    reconstructions: Tensor
+    reconstructions: Tensor = field(repr=False)
     """(N, C, H, W) in the generator's value range, not clamped."""
-    history: list[list[dict[str, float]]] = field(default_factory=list)
+    history: list[list[dict[str, float]]] = field(default_factory=list, repr=False)
     """For each photo, for each step: ``step`` and every term of the objective by name."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What replays it, as plain data: of an inverter its options as they came out; of `ganenc.invert` its arguments."""
@@ -53,15 +57,15 @@ class Inversion:
 class Task:
     """Photos to invert at once, and all that there is to do it by."""
 
-    images: Tensor
+    images: Tensor = field(repr=False)
     """(N, C, H, W) in ``generator.spec.value_range``, on the generator's device."""
-    generator: Generator
+    generator: Generator = field(repr=False)
     """Frozen."""
-    encoder: Encoder | None = None
+    encoder: Encoder | None = field(default=None, repr=False)
     """In eval mode; it has to stay as it is."""
     labels: Tensor | None = None
     """int64 (N,) or rows (N, classes), where they matter."""
-    objective: Objective | None = None
+    objective: Objective | None = field(default=None, repr=False)
     """What "close" means."""
     seed: int = 0
     """Of whatever is drawn."""
@@ -107,6 +111,7 @@ class Inverter(Component, ABC):
         """The same, with every default as it comes out for this generator and encoder."""
         return self
 
+    @torch.inference_mode(False)
     def invert(
         self,
         images: Tensor,
@@ -119,8 +124,10 @@ class Inverter(Component, ABC):
         on_step: OnStep | None = None,
     ) -> Inversion:
         """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says (see `Task`), with the
-        generator frozen and the encoder put into eval mode."""
-        generator.freeze()
+        generator frozen and the encoder put into eval mode. Gradients are switched on, whatever the caller switched
+        off."""
+        images, labels, objective = able(images), able(labels), able(objective)
+        generator, encoder = able(generator).freeze(), able(encoder)
         if encoder is not None:
             encoder.eval()
         chosen = self.settled(generator, encoder)
@@ -139,6 +146,15 @@ class Inverter(Component, ABC):
             chosen.options.to_mapping(),
             seconds,
         )
+
+
+def able(held: H) -> H:
+    """What can take part in gradients: a tensor apart from its graph; a copy of it, or of a module, made in inference
+    mode."""
+    if isinstance(held, Tensor):
+        return cast("H", held.detach().clone() if held.is_inference() else held.detach())
+    inner = (*held.parameters(), *held.buffers()) if isinstance(held, nn.Module) else ()
+    return copy.deepcopy(held) if any(tensor.is_inference() for tensor in inner) else held
 
 
 def by_size(generator: Generator, pixels: int) -> int:

@@ -44,9 +44,9 @@ class Baseline:
     psnr: float
     mean_psnr: float
     count: int
-    image: Tensor
-    reconstruction: Tensor
-    mean_image: Tensor
+    image: Tensor = field(repr=False)
+    reconstruction: Tensor = field(repr=False)
+    mean_image: Tensor = field(repr=False)
     values: tuple[float, ...] = ()
 
     @property

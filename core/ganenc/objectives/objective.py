@@ -33,7 +33,7 @@ class Reference:
     """The number of targets, N."""
     views: int
     """The number of views, V."""
-    focus: Any
+    focus: Any = field(repr=False)
     """What the attention prepared; the sample is the first dimension."""
     losses: dict[str, Any] = field(repr=False)
     """What each loss prepared, by its name, for the views stacked view by view: V * N samples."""
@@ -67,11 +67,11 @@ class ObjectiveResult:
 
     total: Tensor
     """The mean of ``per_sample``, a scalar: what to call ``backward`` on."""
-    per_sample: Tensor
+    per_sample: Tensor = field(repr=False)
     """The weighed sum of each sample (N,)."""
-    image: Tensor
+    image: Tensor = field(repr=False)
     """What the image losses alone add up to, each weighed (N,)."""
-    terms: dict[str, Tensor]
+    terms: dict[str, Tensor] = field(repr=False)
     """Every term (N,) by name, not weighed and with its graph: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and,
     last, ``total``, which is ``per_sample``."""
 

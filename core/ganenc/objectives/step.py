@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import cast
 
 import torch
@@ -21,7 +21,7 @@ from ganenc.objectives.objective import Objective, ObjectiveResult, Reference
 class Batch:
     """What an encoder is trained on in one step."""
 
-    images: Tensor
+    images: Tensor = field(repr=False)
     """(N, C, H, W) in the generator's value range."""
     labels: Tensor | None = None
     """int64 (N,) or rows (N, classes), where they matter."""
@@ -47,7 +47,7 @@ class StepOutcome:
     result: ObjectiveResult
     latents: Latents
     """What the encoder predicted."""
-    reconstruction: Tensor | None
+    reconstruction: Tensor | None = field(repr=False)
     """(N, C, H, W), not clamped; None where the step did not make it."""
 
 

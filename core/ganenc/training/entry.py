@@ -104,6 +104,7 @@ def _recipe(run: RunSpec, generator: Generator, encoder: Encoder, own_backbone: 
     return build("recipe", run.recipe, Recipe, context, at="recipe")
 
 
+@torch.inference_mode(False)
 def _train(
     run: RunSpec,
     sink: Sink | str | Path | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from typing import Any
@@ -22,7 +23,7 @@ from ganenc.inversion import (
 )
 from ganenc.latents import Latents
 from ganenc.models import model_hash
-from ganenc.objectives import Loss, Objective
+from ganenc.objectives import Loss, Objective, build_objective
 from ganenc_registry.errors import ImageError, LatentsError, PluginError, SpecError, UnknownNameError
 from ganenc_registry.specs import ObjectiveSpec, Spec, Vector
 from pydantic import create_model
@@ -76,6 +77,74 @@ def test_encode_is_one_pass(toy: Any, toy_encoder: Encoder) -> None:
     close(found.latents["w"], toy_encoder(images)["w"].detach(), terms=36, depth=10)
     assert model_hash(toy_encoder) == before
     assert torch.equal(invert(images, toy, toy_encoder, method="encode").latents["w"][:2], found.latents["w"][:2])
+
+
+METHODS = (
+    {"name": "encode"},
+    {"name": "optimize", "options": {"steps": 3, "rate": 0.05}},
+    {"name": "finetune", "options": {"steps": 3, "batch": 2}},
+    {"name": "finetune+refine", "options": {"steps": 4, "share": 0.5}},
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
+def test_dtypes_meet_in_every_method_as_in_float32(
+    dtype: torch.dtype, method: Any, toy: Any, toy_encoder: Encoder, tiny_backbone: Any
+) -> None:
+    images, last = targets(toy), {}
+    for generator, encoder, backbone in (
+        (torch.float32, torch.float32, torch.float32),
+        (dtype, torch.float32, torch.float32),
+        (torch.float32, dtype, torch.float32),
+        (dtype, dtype, torch.float64),
+    ):
+        parts = copy.deepcopy(toy).to(generator), copy.deepcopy(toy_encoder).to(encoder)
+        losses = make_objective(
+            {"mse": 5.0, "lpips": 2.0, "ssim": 1.0}, "center", backbone=copy.deepcopy(tiny_backbone).to(backbone)
+        )
+        found = invert(images.to(generator), *parts, method, objective=losses)
+        assert found.reconstructions.dtype == generator
+        rows = [one[-1]["total"] for one in found.history if one]
+        last[generator, encoder, backbone] = rows or found.reconstructions.double().flatten().tolist()
+    wanted = last.pop((torch.float32,) * 3)
+    for found in last.values():
+        # Rounding of weights and images, and what Adam makes of small gradients that it turns round.
+        assert found == pytest.approx(wanted, abs=4 * torch.finfo(dtype).eps + 1e-3)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["name"])
+def test_every_method_works_where_gradients_are_off(context: Any, method: Any, tiny_backbone: Any) -> None:
+    """All that goes in may have been made there, too."""
+    spec = {"attention": "center", "losses": {"mse": 1.0, "lpips": 1.0}}
+
+    def run() -> Inversion:
+        generator = ToyConditional()
+        images, rows = generator.synthesize(generator.sample(2, seed=1)), torch.eye(3)[:2]
+        objective = build_objective(ObjectiveSpec.from_mapping(spec), generator, own_backbone=tiny_backbone)
+        return invert(images, generator, small_encoder(generator), method, labels=rows, objective=objective)
+
+    wanted = run()
+    with context():
+        found = run()
+        assert not torch.is_grad_enabled()
+    assert torch.equal(found.reconstructions, wanted.reconstructions)
+    assert not found.latents["z"].is_inference()
+
+
+def test_images_of_another_range_are_refused_and_arrays_taken(toy: Any, toy_encoder: Encoder) -> None:
+    images = photos()
+    for wrong in (127.5 + 127.5 * images, images * 1e3, images.numpy() * 255):
+        with pytest.raises(ImageError, match=r"Images of toy are from -1 to 1; these hold .* Bring"):
+            invert(wrong, toy, toy_encoder, "encode")
+    with pytest.raises(ImageError, match="A tensor is wanted as images, where a str"):
+        invert("photo.png", toy, toy_encoder, "encode")
+    with pytest.raises(SpecError, match=r"seed is a whole number; not 1\.5"):
+        invert(images, toy, toy_encoder, "encode", seed=1.5)
+    found = invert(images.numpy(), toy, toy_encoder, "encode")
+    assert torch.equal(found.reconstructions, invert(images, toy, toy_encoder, "encode").reconstructions)
+    assert len(repr(found)) < 400
 
 
 def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(

@@ -269,3 +269,20 @@ def test_weights_that_are_not_finite_are_refused(known: Registry, tiny_backbone:
     known.add_value("backbone", "broken", Broken)
     with pytest.raises(CheckpointError, match=r"In the backbone broken the tensor head\.bias holds NaN or infinity"):
         load_backbone("broken")
+
+
+def test_any_number_of_channels_becomes_three(tiny_backbone: Any) -> None:
+    images = torch.rand(2, 10, 8, 8)
+    for channels in (3, 4):  # Colours, and alpha.
+        assert torch.equal(tiny_backbone.fit(images[:, :channels]), images[:, :3])
+    for channels in (1, 2, 10):
+        grey = images[:, :channels].mean(1, keepdim=True)
+        assert torch.equal(tiny_backbone.fit(images[:, :channels]), grey.expand(-1, 3, -1, -1))
+    assert tiny_backbone.fit(images[:, :3].double()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((1, 938), (8, 938)), ((2, 40), (8, 160)), ((2, 100), (8, 256)), ((300, 1), (300, 8))]
+)
+def test_what_is_of_a_few_rows_is_enlarged_within_bounds(size: Any, wanted: Any, tiny_backbone: Any) -> None:
+    assert tiny_backbone.fit(torch.rand(1, 3, *size)).shape[-2:] == wanted
