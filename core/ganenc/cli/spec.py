@@ -14,7 +14,7 @@ from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, RunSpec, preset, preset_text, read_mapping
 from ganenc_registry.specs.layout import shape_text
 
-from ganenc import models
+from ganenc import encoders, models
 from ganenc.cli.console import emit, show, show_table
 from ganenc.cli.options import Json, Set, read_settings
 from ganenc.models import Resolved, is_hub_id, read_spec, registered, release_folder, resolve
@@ -43,6 +43,15 @@ class Described:
     """Which preset the run is."""
     release: Resolved | None = None
     """Where its files are, if it was published."""
+    source: str = ""
+    """What its weights are loaded by, where they are here."""
+
+    def mirrored(self, **overrides: Any) -> EncoderSpec:
+        """The encoder that its generator gets, whose widths are measured where its spec tells none."""
+        assert self.generator is not None
+        if self.source and not self.generator.resolution_channels:
+            return encoders.mirror(models.load_generator(self.source), **overrides)
+        return EncoderSpec.mirror(self.generator, **overrides)
 
 
 def spec(
@@ -64,7 +73,7 @@ def spec(
     if overrides:
         if found.generator is None:
             raise SpecError(f"--set changes the encoder of a generator, and {name} names none.")
-        encoder = EncoderSpec.mirror(found.generator, **overrides)
+        encoder = found.mirrored(**overrides)
         if "block" in overrides:
             check_choices(encoder)
         found = replace(found, encoder=encoder)
@@ -115,8 +124,11 @@ def _model(found: Resolved) -> Described:
     if isinstance(generator, EncoderSpec):
         return Described(f"{title}, an encoder" if found.kind != "run" else title, encoder=generator)
     if found.release is not None or found.encoder is None:
-        return replace(_mirrored(title, generator), release=found if found.release else None)
-    return Described(f"{title}, with its trained encoder", generator, read_spec(found.encoder, "encoder"))
+        return _mirrored(
+            title, generator, release=found if found.release else None, source="" if found.release else found.name
+        )
+    trained = read_spec(found.encoder, "encoder")
+    return Described(f"{title}, with its trained encoder", generator, trained, source=found.name)
 
 
 def _spec_file(path: Path) -> Described:
@@ -142,7 +154,7 @@ def _run(run: RunSpec, title: str) -> Described:
     named = describe(run.model)
     if named.generator is None:
         raise SpecError(f"model: {run.model} is no generator.")
-    return Described(title, named.generator, EncoderSpec.mirror(named.generator, **run.encoder.overrides), run)
+    return Described(title, named.generator, named.mirrored(**run.encoder.overrides), run)
 
 
 def _family(family: str) -> Described:
@@ -158,8 +170,9 @@ def _family(family: str) -> Described:
     )
 
 
-def _mirrored(title: str, generator: GeneratorSpec) -> Described:
-    return Described(f"{title}, mirrored", generator, EncoderSpec.mirror(generator))
+def _mirrored(title: str, generator: GeneratorSpec, **known: Any) -> Described:
+    made = Described(f"{title}, mirrored", generator, **known)
+    return replace(made, encoder=made.mirrored())
 
 
 def _sentence(generator: GeneratorSpec) -> str:

@@ -4,6 +4,7 @@ from .blocks import EncoderBlock as EncoderBlock
 from .encoder import Encoder as Encoder
 from .encoder import build_encoder as build_encoder
 from .encoder import check_fits as check_fits
+from .encoder import mirror as mirror
 from .layers import Blur as Blur
 from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv

@@ -19,6 +19,11 @@ from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
 from ganenc.generators import Generator, check_labels
 from ganenc.latents import Latents
 
+WIDEST, NARROWEST = 512, 16
+"""The widest block of a network whose widths are not known, and where its blocks are no longer halved."""
+LARGER = 3
+"""How many times the generator's weights an encoder may have, where its widths are measured."""
+
 
 class Encoder(nn.Module):
     """Predicts a generator's latents from images alone (and their labels, where the norm is conditional).
@@ -197,7 +202,8 @@ def build_encoder(
     if isinstance(mirrored, EncoderSpec):
         spec = mirrored
     elif spec is None:
-        spec, overrides = EncoderSpec.mirror(mirrored, **overrides), {}
+        of = source if isinstance(source, Generator) else mirrored
+        spec, overrides = mirror(of, **overrides), {}
     if overrides:
         spec = EncoderSpec.from_mapping({**spec.to_mapping(), **overrides})
     if isinstance(mirrored, GeneratorSpec):
@@ -206,6 +212,26 @@ def build_encoder(
     if isinstance(source, Generator):
         encoder.center_on(source)
     return encoder
+
+
+def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpec:
+    """`EncoderSpec.mirror`, for a generator that is at hand. Where its spec gives no channels, they are measured, by
+    `Generator.stages` (of a network without maps they double from block to block), and halved until the encoder has at
+    most `LARGER` times the generator's weights."""
+    spec = generator if isinstance(generator, GeneratorSpec) else generator.spec
+    if isinstance(generator, GeneratorSpec) or spec.resolution_channels or "blocks" in overrides:
+        return EncoderSpec.mirror(spec, **overrides)
+    widths = {min(height, width): channels for channels, height, width in generator.stages().values()}
+    blocks = EncoderSpec.mirror(spec, **overrides).blocks
+    widths = widths or {0: WIDEST, spec.resolution: WIDEST >> (len(blocks) - 1)}
+    widths.setdefault(spec.resolution, widths[max(widths)])
+    limit = LARGER * sum(tensor.numel() for tensor in generator.state_dict().values())
+    while True:
+        known = spec.model_copy(update={"resolution_channels": widths})
+        found = EncoderSpec.mirror(known, **overrides)
+        if sum(row.parameters for row in found.rows()) <= limit or max(widths.values()) <= NARROWEST:
+            return found
+        widths = {resolution: max(1, channels // 2) for resolution, channels in widths.items()}
 
 
 def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:

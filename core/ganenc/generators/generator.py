@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
-from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
+from ganenc_registry.errors import CheckpointError, LatentsError, SpecError, nearest
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +22,7 @@ from ganenc.generators.contract import check_norms, evaluating, hold, track_stat
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_normal, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
+from ganenc.generators.watching import hooked, trace
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
@@ -294,9 +295,42 @@ class Generator(nn.Module, metaclass=_Adopting):
         means = {name: total / CENTER_DRAWS for name, total in sums.items() if name not in settings}
         return Latents(self.spec.layout, means, space=latents.space)
 
+    def stages(self) -> dict[str, tuple[int, int, int]]:
+        """The maps inside, coarse to fine, one for each size: the name of the module that gives it => channels, height
+        and width of what it gives. By default those that come last in a traced pass, of modules that run once in it;
+        images, and parts of them, are not among them."""
+        return trace(self)
+
+    @contextmanager
+    def watch(self, stages: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+        """While it lasts, the maps (N, C, H, W) of these stages by name, each time images are made; their gradient is
+        kept where they have one. Of a network that draws noise for itself they are those of the last sample.
+
+        Raises:
+            LatentsError: if there is no such module.
+        """
+        modules, known = dict(self.named_modules()), list(stages)
+        for name in known:
+            if name not in modules:
+                raise LatentsError(f"{self.spec.family} has no stage {name!r}{nearest(name, [*self.stages()])}.")
+        found: dict[str, Tensor] = {}
+
+        def take(name: str, made: Tensor) -> None:
+            if made.requires_grad:
+                made.retain_grad()
+            found[name] = made
+
+        compared, self._apart = self._apart, True  # What is made to be compared is not watched.
+        try:
+            with hooked({name: modules[name] for name in known}, take):
+                yield found
+        finally:
+            self._apart = compared
+
     def freeze(self) -> Self:
         """Frozen means frozen: eval mode, and no weight takes a gradient. `SpecError` if its batch norms would go by
         the statistics of each batch even so, see `gather_statistics`."""
+        self._adopt()
         check_norms(self)
         return self.eval().requires_grad_(False)
 

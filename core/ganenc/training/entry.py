@@ -74,7 +74,7 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
     """The encoder that the run starts from."""
     torch.manual_seed(run.seed)
     if not run.encoder.weights:
-        return build_encoder(generator, EncoderSpec.mirror(generator.spec, **run.encoder.overrides))
+        return build_encoder(generator, **run.encoder.overrides)
     encoder = load_encoder(run.encoder.weights, device=str(generator.device))
     wanted = EncoderSpec.from_mapping({**encoder.spec.to_mapping(), **run.encoder.overrides})
     wrong = [name for name in run.encoder.overrides if getattr(wanted, name) != getattr(encoder.spec, name)]

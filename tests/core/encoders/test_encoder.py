@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import pytest
 import torch
-from ganenc.encoders import BlockStyles, Encoder, EncoderBlock, build_encoder
+from ganenc.encoders import BlockStyles, Encoder, EncoderBlock, build_encoder, mirror
 from ganenc.generators import Generator, NoiseChoice
 from ganenc.latents import Latents
 from ganenc_registry import registry
@@ -454,3 +457,42 @@ def _check_rows(encoder: Encoder) -> None:
         heads = [head for head in (block.head_1, block.head_2) if head is not None]
         assert tuple((h.weight.shape[1], h.weight.shape[0]) for h in heads) == row.heads
         assert sum(p.numel() for p in block.parameters()) == row.parameters
+
+
+class Network(Generator):
+    """A network of others, of which a spec tells no widths."""
+
+    def __init__(self, spec: GeneratorSpec, network: nn.Module) -> None:
+        super().__init__(spec)
+        self.network = network
+
+    def synthesize(self, latents: Latents) -> Tensor:
+        return self.network(latents["z"]).reshape(-1, self.spec.channels, *self.spec.size)
+
+
+def dcgan(widths: Sequence[int]) -> Network:
+    layers: list[nn.Module] = [nn.Unflatten(1, (20, 1, 1)), nn.ConvTranspose2d(20, widths[0], 4), nn.ReLU()]
+    for inputs, outputs in itertools.pairwise([*widths, 3]):
+        layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.ReLU()]
+    spec = GeneratorSpec(family="own", size=4 << len(widths), prior=Prior(dim=20), layout=(Vector(dim=20),))
+    return Network(spec, nn.Sequential(*layers))
+
+
+def test_widths_that_no_spec_tells_are_measured() -> None:
+    generator = dcgan([64, 32, 24])
+    wanted = {4: 64, 8: 32, 16: 24, 32: 24}
+    told = generator.spec.model_copy(update={"resolution_channels": wanted})
+    assert mirror(generator) == build_encoder(generator).spec == EncoderSpec.mirror(told)
+    assert [block.in_channels for block in mirror(generator).blocks] == [24, 48, 64, 64]
+    assert mirror(generator.spec) == EncoderSpec.mirror(generator.spec)
+    assert mirror(Network(told, generator.network)) == EncoderSpec.mirror(told)
+    assert mirror(generator, slope=0.1).slope == 0.1
+
+
+@pytest.mark.parametrize("hidden", [64, 256])
+def test_an_encoder_is_no_larger_than_its_generator_allows(hidden: int) -> None:
+    spec = GeneratorSpec(family="own", size=28, channels=1, prior=Prior(dim=20), layout=(Vector(dim=20),))
+    generator = Network(spec, nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Linear(hidden, 784)))
+    weights = sum(one.numel() for one in generator.parameters())
+    learned = sum(one.numel() for one in build_encoder(generator).parameters())
+    assert weights / 2 < learned <= 3 * weights
