@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.opening import fixed_path
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
@@ -21,9 +25,10 @@ from ganenc.editing import (
     edit_between,
     edit_by_mixing,
     load_direction,
-    read_boundary,
+    read_directions,
 )
 from ganenc.files import as_count, check_device
+from ganenc.foreign import FILES, read_latents, sizes
 from ganenc.generators import LabelsGiven
 from ganenc.images import Fit
 from ganenc.inversion import (
@@ -155,19 +160,58 @@ class Model(Parts):
         """
         return self.invert(photos, "encode", labels=labels).latents
 
+    def latents_file(self, path: str | Path) -> Path | None:
+        """The file of latents that a path names: ours, another tool's (an array that fits the layout), or that in the
+        folder that it names; None for anything else, such as a photo."""
+        file = PhotoFolder.latents_file(path)
+        if file is not None and file.suffix.lower() == ".npy":
+            with suppress(OSError, ValueError), fixed_path(file) as fixed:
+                shape = np.load(fixed, mmap_mode="r", allow_pickle=False).shape
+                return file if shape and shape[-1] in sizes(self.generator.spec.layout) else None
+        return file
+
+    def latents(self, path: str | Path, *, space: str | None = None) -> Latents:
+        """Latents from a file of ours, or from another tool's (see `ganenc.foreign.read_latents`), which is taken on
+        trust to be of this model; draws of the prior of a generator with styles are mapped.
+
+        Raises:
+            LatentsError: if it cannot be read, is another model's or does not fit.
+        """
+        layout, device = self.generator.spec.layout, self.generator.device
+        if Path(path).suffix.lower() not in FILES:
+            found = Latents.load(path, model=self.hash, device=device)
+        else:
+            found = read_latents(path, layout, space=space).to(device)
+            found.model = self.hash
+            if found.layout != layout:
+                found = self.generator.map(found["z"].to(self.generator.dtype))
+        if found.layout != layout:
+            raise LatentsError(f"The latents {path} have another layout than the generator takes; they are another's.")
+        return found
+
+    def directions(self, word: str | Path, *, space: str | None = None) -> list[Direction]:
+        """The directions in a file: one of ours, or another tool's; see `direction`."""
+        file, number = re.fullmatch(r"(.*?)(?::(\d+))?", str(word), re.DOTALL).groups()  # type: ignore[union-attr]
+        if Path(file).suffix.lower() in FILES:
+            places = None if number is None else [int(number)]
+            return read_directions(file, self.generator, space=space, places=places)
+        if space is not None:
+            raise SpecError(f"A space is for files of other tools; {word} knows its own, so leave it out.")
+        return [load_direction(word, self.source, model=self.hash)]
+
     def direction(self, word: str | Path | Direction, *, space: str | None = None) -> Direction:
-        """A direction from a file, by its name among those that lie with the model, or a boundary (``.npy``).
+        """A direction from a file, by its name among those that lie with the model, or from another tool's file (see
+        `ganenc.editing.read_directions`), of several with its number: ``components.npz:3``.
 
         Raises:
             GanencError: if there is none, or it is another model's.
         """
         if isinstance(word, Direction):
             return word
-        if Path(word).suffix == ".npy":
-            return read_boundary(word, self.generator, space=space)
-        if space is not None:
-            raise SpecError(f"A space is for boundaries (.npy); {word} knows its own, so leave it out.")
-        return load_direction(word, self.source, model=self.hash)
+        found = self.directions(word, space=space)
+        if len(found) > 1:
+            raise SpecError(f"{word} holds {len(found)} directions; pick one by its number, as in {word}:0.")
+        return found[0]
 
     def edit(
         self,
@@ -285,8 +329,8 @@ class Model(Parts):
 
     def _start(self, start: Start) -> tuple[Latents, Tensor | None]:
         """The latents of one sample, and the photo (1, C, H, W) that they come from, where there is one."""
-        if isinstance(start, str | Path) and (file := PhotoFolder.latents_file(start)) is not None:
-            start = Latents.load(file, model=self.hash, device=self.generator.device)
+        if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
+            start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
             start = self.invert(start, EDITABLE if self.encoder is not None else None)
         target = start.targets.cpu() if isinstance(start, Inverted) else None

@@ -13,6 +13,7 @@ import ganenc
 import numpy as np
 import pytest
 import torch
+from ganenc.editing import Direction
 from ganenc.encoders import build_encoder
 from ganenc.inversion import CenterAligner, Finetune, Inverter, PhotoFolder, Task
 from ganenc.measures import PSNR
@@ -115,6 +116,45 @@ class TestRead:
     ) -> None:
         with pytest.raises(kind, match=words):
             model.read(torch.zeros(3, 16, 24), align=align)
+
+
+class TestLatents:
+    def test_those_of_other_tools_are_taken_wherever_ours_are(self, model: ganenc.Model, tmp_path: Path) -> None:
+        drawn = model.generate(2, seed=1)
+        w = drawn.latents["w"]
+        np.savez(tmp_path / "projected_w.npz", w=w[:1].numpy())
+        torch.save({"latent": w[0]}, tmp_path / "a.pt")
+        np.save(tmp_path / "a.npy", w[0].numpy())
+        with torch.no_grad():
+            for name in ("projected_w.npz", "a.pt", "a.npy"):
+                found = model.latents(tmp_path / name)
+                assert found.model == model.hash
+                assert torch.equal(model.generator.synthesize(found), drawn.images[:1])
+                edited = model.edit(tmp_path / name, Direction(
+                    "x", [model.generator.spec.layout[0]], {"w": torch.ones_like(w[0])}, space="w+",
+                ), [0.0])  # fmt: skip
+                assert torch.allclose(edited.images, drawn.images[:1], atol=1e-5)
+
+    def test_draws_are_mapped(self, model: ganenc.Model, tmp_path: Path) -> None:
+        z = torch.randn(3, model.generator.spec.prior.dim)
+        np.savez(tmp_path / "z.npz", z=z.numpy())
+        assert torch.allclose(model.latents(tmp_path / "z.npz")["w"], model.generator.map(z)["w"], atol=1e-6)
+
+    def test_an_array_is_a_photo_where_it_fits_no_latents(self, model: ganenc.Model, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", np.zeros((16, 24, 3), np.uint8))
+        np.save(tmp_path / "w.npy", model.generate(1).latents["w"].numpy())
+        assert model.latents_file(tmp_path / "a.npy") is None
+        assert model.latents_file(tmp_path / "w.npy") == tmp_path / "w.npy"
+        assert (model.read(tmp_path / "a.npy").target == -1).all()
+
+    def test_one_of_several_directions_is_picked_by_its_number(self, model: ganenc.Model, tmp_path: Path) -> None:
+        dim = model.generator.spec.layout[0].dim  # type: ignore[union-attr]
+        path = tmp_path / "components_w.npz"
+        np.savez(path, lat_comp=np.eye(3, dim, dtype=np.float32)[:, None])
+        assert len(model.directions(path)) == 3
+        assert model.direction(f"{path}:1").tensors["w"][0].argmax() == 1
+        with pytest.raises(SpecError, match=r"holds 3 directions; pick one .*npz:0"):
+            model.direction(path)
 
 
 class TestInvert:

@@ -41,7 +41,10 @@ def directions(
     between: Annotated[
         str | None, typer.Option("--between", metavar="N,N", help="From one class of the model's to another.")
     ] = None,
-    boundary: Annotated[Path | None, typer.Option("--boundary", help="From InterFaceGAN's file (.npy).")] = None,
+    boundary: Annotated[
+        str | None,
+        typer.Option("--boundary", help="From InterFaceGAN's file or GANSpace's (.npz; FILE:3 for one), or in W+."),
+    ] = None,
     space: options.Space = None,
     beside: Annotated[
         list[str] | None,
@@ -67,7 +70,7 @@ def directions(
     """Find directions to edit along, each a file and a picture in OUT; without a way to find them, list the model's.
 
     Ways: --class by what a backbone sees in draws (a linear SVM, as InterFaceGAN), --pca by principal components (as
-    GANSpace), --between the classes of a conditional model, --boundary from InterFaceGAN's file.
+    GANSpace), --between the classes of a conditional model, --boundary from files of other tools.
     """
     ways = sum(way is not None for way in (classes, pca, between, boundary))
     if not ways:
@@ -90,7 +93,7 @@ def directions(
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
         found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
     else:
-        found = [loaded.direction(str(boundary), space=space)]
+        found = loaded.directions(boundary or "", space=space)
     drawn = loaded.generate(SHOWN, seed=seed, labels=shown).latents if samples is None else samples[:SHOWN]
     found = [one.orthogonal_to(*kept) if kept else one for one in found]
     found = found if layers is None else [one.on_layers(options.layer_numbers(layers)) for one in found]

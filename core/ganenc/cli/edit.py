@@ -20,7 +20,7 @@ from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
 from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
-from ganenc.inversion import EDITABLE, PhotoFolder, default_method, read_labels
+from ganenc.inversion import EDITABLE, default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
@@ -39,8 +39,8 @@ METHOD = typer.Option(
 Method: TypeAlias = Annotated[str | None, METHOD]
 DIRECTION = typer.Option(
     "--direction",
-    help="A file that `ganenc directions` wrote, the name of one that lies with the model, or a boundary of"
-    " InterFaceGAN (.npy).",
+    help="A file that `ganenc directions` wrote, the name of one that lies with the model, or a file of"
+    " InterFaceGAN, GANSpace or another tool (.npy, .npz, .pt; FILE:3 for one of several).",
 )
 STRENGTH = typer.Option("--strength", metavar="LOW..HIGH", help="How far, in deviations of the model's own latents.")
 Gif = Annotated[bool, typer.Option("--gif", help="Also an animated GIF.")]
@@ -150,7 +150,7 @@ def _starts(
     words: Sequence[str], model: Loaded, method: str | None, settings: list[str] | None, labels: str | None, seed: int
 ) -> list[_Start]:
     """The samples that words stand for: those of latents files, and photos (also folders and patterns of them)."""
-    files = {word: PhotoFolder.latents_file(word) for word in words}
+    files = {word: model.latents_file(word) for word in words}
     found = [_Start(one, name, file) for file, _, one, name in read_samples(filter(None, files.values()), model)]
     photos = [word for word, file in files.items() if file is None]
     found += _inverted(images.find(photos), model, method, settings, labels, seed) if photos else []

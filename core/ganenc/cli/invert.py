@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import torch
 import typer
-from ganenc_registry.errors import LatentsError, SpecError
+from ganenc_registry.errors import SpecError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import InvertSpec, merge
 
@@ -69,7 +69,8 @@ def invert(
     as_json: options.Json = False,
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report,
-    and a line in OUT/index.jsonl. Saved latents (.safetensors) in place of photos give their images again.
+    and a line in OUT/index.jsonl. Latents, saved (.safetensors) or of other
+    tools (.npy, .npz, .pt), in place of photos give their images.
 
     --set reaches every field of the spec by its path, as in --set method.options.rate=0.01, --set
     objective.attention.name=none or --set align.options.margin=0.3. A broken photo is named and skipped; the rest go
@@ -88,9 +89,11 @@ def invert(
     words = photos or list(spec.photos)
     if not words and not retry_failed:
         raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
-    if any(word.endswith(".safetensors") for word in words):
-        _rebuild([Path(word) for word in words], spec, out, as_json)
-        return
+    if any(PhotoFolder.latents_file(word) for word in words if not Path(word).is_dir()):
+        loaded = load(spec.model, device=spec.device)
+        if any(map(loaded.latents_file, words)):
+            _rebuild([loaded.latents_file(word) or Path(word) for word in words], loaded, out, as_json)
+            return
     result = carry_out(
         spec.model, words, out, spec, report=report is not False, pages=report, overwrite=overwrite,
         retry_failed=retry_failed,
@@ -120,18 +123,15 @@ def read_samples(files: Iterable[Path], model: Model) -> list[tuple[Path, int, L
     """Saved latents of a model, sample by sample: the file, the place in it, the latents, and a name."""
     found = []
     for file in files:
-        latents = Latents.load(file, model=model.hash, device=model.generator.device)
-        if latents.layout != model.generator.spec.layout:
-            raise LatentsError(f"The latents {file} have another layout than the generator takes; they are another's.")
+        latents = model.latents(file)
         name = file.resolve().parent.name if file.name == PhotoFolder.LATENTS else file.stem
         several = len(latents) > 1
         found += [(file, at, one, f"{name}-{at:04d}" if several else name) for at, one in enumerate(latents)]
     return found
 
 
-def _rebuild(files: list[Path], spec: InvertSpec, out: Path, as_json: bool) -> None:
+def _rebuild(files: list[Path], model: Model, out: Path, as_json: bool) -> None:
     """Saved latents => the same pixels again, a picture of each sample."""
-    model = load(spec.model, device=spec.device)
     generator = model.generator
     samples = read_samples(files, model)
     names = unique_names([Path(f"{name}.png") for *_, name in samples])

@@ -1,7 +1,5 @@
-from .directions.boundary import read_boundary as read_boundary
 from .directions.components import find_by_pca as find_by_pca
 from .directions.direction import Direction as Direction
-from .directions.finding import as_draws as as_draws
 from .directions.finding import between_classes as between_classes
 from .directions.finding import find_by_classes as find_by_classes
 from .directions.finding import find_by_labels as find_by_labels
@@ -10,6 +8,7 @@ from .directions.finding import margin as margin
 from .directions.named import FOLDER as FOLDER
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
+from .directions.reading import read_directions as read_directions
 from .edited import STRENGTHS as STRENGTHS
 from .edited import Edited as Edited
 from .edited import direction_sheet as direction_sheet

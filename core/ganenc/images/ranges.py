@@ -36,7 +36,8 @@ def to_rgb(images: Tensor) -> Tensor:
     three, of any other number their mean, repeated."""
     if images.shape[-3] in (3, 4):
         return images[..., :3, :, :]
-    grey = images if images.shape[-3] == 1 else images.float().mean(-3, keepdim=True).to(images.dtype)
+    values = images if images.is_floating_point() else images.float()
+    grey = images if images.shape[-3] == 1 else values.mean(-3, keepdim=True).to(images.dtype)
     return grey.expand(*images.shape[:-3], 3, -1, -1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ganenc.files import drop_leftovers, read_json, write_json, write_text
+from ganenc.foreign import FILES
 from ganenc.images import Range, read, write_png
 from ganenc.inversion.photo import Photo
 from ganenc.latents import Latents
@@ -39,7 +40,7 @@ class PhotoFolder:
         path = Path(path)
         if (path / cls.LATENTS).is_file():
             return path / cls.LATENTS
-        return path if path.suffix == ".safetensors" else None
+        return path if path.suffix.lower() in (".safetensors", *FILES) else None
 
     def write(
         self,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError, nearest
 from ganenc_registry.plain_data import parse_json
-from ganenc_registry.specs import Layout, Noise, Part, Styles
+from ganenc_registry.specs import Layout, Noise, Part, Styles, Vector
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ganenc.files import as_tensor, load_tensors, save_tensors
+from ganenc.files import as_tensor, load_tensors, save_tensors, write_bytes
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
@@ -170,7 +172,18 @@ class Latents:
         return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
-        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one)."""
+        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one); or
+        for other tools, without these, an array of the styles or else the vector (``.npy``), or all parts by name
+        (``.npz``)."""
+        kind, buffer = Path(path).suffix.lower(), io.BytesIO()
+        if kind in (".npy", ".npz"):
+            arrays: dict[str, Any] = {name: one.detach().cpu().float().numpy() for name, one in self.tensors.items()}
+            if kind == ".npz":
+                np.savez(buffer, **arrays)
+            else:
+                np.save(buffer, arrays[main_part(self.layout).name])
+            write_bytes(path, buffer.getvalue())
+            return
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}
         if self.info:
             metadata["info"] = json.dumps(self.info)
@@ -196,6 +209,20 @@ class Latents:
 
     def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
         return Latents(self.layout, tensors, space=self.space, model=self.model, info=self.info)
+
+
+def main_part(layout: Sequence[Part]) -> Styles | Vector:
+    """The part that other tools mean by latents: the styles, else the vector; a `LatentsError` if there are none."""
+    for kind in (Styles, Vector):
+        for part in layout:
+            if isinstance(part, kind):
+                return part
+    raise LatentsError("A layout without styles and vectors has no latents that other tools would know.")
+
+
+def as_draws(z: Tensor) -> Latents:
+    """Draws of a prior z (N, dim) as latents of the space ``z``, whatever the generator's layout."""
+    return Latents((Vector(name="z", dim=z.shape[1]),), {"z": z}, space="z")
 
 
 def layout_json(layout: Sequence[Part]) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from ganenc_registry.errors import CheckpointError, ImageError, WeightsMissingError
+from ganenc_registry.errors import CheckpointError, WeightsMissingError
 from torch import Tensor, nn
 
 from ganenc.foreign import read_checkpoint
-from ganenc.images import convert_range
+from ganenc.images import convert_range, to_rgb
 from ganenc.measures.metric import CHUNK, Metric
 from ganenc.objectives import LARGEST, checkpoint_path, pool
 
@@ -57,10 +57,8 @@ class FID(Metric):
     @torch.no_grad()
     def _features(self, images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
         """Images (N, C, H, W) => features float64 (N, D) on the CPU."""
-        if images.shape[1] not in (1, 3):
-            raise ImageError(f"A Frechet distance takes images of 1 or 3 channels; these have {images.shape[1]}.")
-        parts = self.eight_bits(images).split(CHUNK)
-        return torch.cat([network(part.expand(-1, 3, -1, -1).to(self.context.device)).double().cpu() for part in parts])
+        parts = to_rgb(self.eight_bits(images)).split(CHUNK)
+        return torch.cat([network(part.to(self.context.device)).double().cpu() for part in parts])
 
 
 class Frechet(FID):

@@ -15,15 +15,14 @@ import torch
 from ganenc import editing
 from ganenc.editing import (
     Direction,
-    as_draws,
     between_classes,
     find_by_labels,
     find_by_pca,
     label_draws,
     margin,
-    read_boundary,
+    read_directions,
 )
-from ganenc.latents import Latents
+from ganenc.latents import Latents, as_draws
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
@@ -347,6 +346,11 @@ def boundary(folder: Path, name: str, array: np.ndarray) -> Path:
     return path
 
 
+def read_boundary(path: Path, generator: Any, **options: Any) -> Direction:
+    (found,) = read_directions(path, generator, **options)
+    return found
+
+
 def test_boundaries_are_read_into_the_space_that_fits(tmp_path: Path, generator: ToyGenerator) -> None:
     """The toy's z has 6 numbers, its w 4."""
     way = read_boundary(boundary(tmp_path, "toy_age_boundary.npy", np.eye(1, 4, 2)), generator, n=300)
@@ -379,7 +383,7 @@ def test_what_is_no_boundary_is_refused_in_a_sentence(tmp_path: Path, generator:
     header = text[:128].replace(b"'shape': (1, 4), }        ", b"'shape': (1, 9999999999), }")[:128]
     (tmp_path / "huge.npy").write_bytes(header + text[128:])
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    np.savez(tmp_path / "many.npz", a=np.ones(4))
+    np.savez(tmp_path / "boundaries.npz", a=np.ones(4), b=np.ones(4))
     (tmp_path / "text.npy").write_text("no")
     (tmp_path / "empty.npy").write_bytes(b"")
     boundary(tmp_path, "whole.npy", np.ones((1, 4), dtype=np.int64))
@@ -387,12 +391,50 @@ def test_what_is_no_boundary_is_refused_in_a_sentence(tmp_path: Path, generator:
     boundary(tmp_path, "zero.npy", np.zeros((1, 4)))
     boundary(tmp_path, "nan.npy", np.full((1, 4), np.nan))
     for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(LatentsError, match="boundary"):
+        with pytest.raises(LatentsError, match=f"{path.stem}"):
             read_boundary(path, generator)
-    with pytest.raises(LatentsError, match="has 5 numbers; toy has 6 in z and 4 in w"):
+    with pytest.raises(LatentsError, match=r"has the shape \(1, 5\); toy has 6 in z and 4 in w and 4x4 in w\+"):
         read_boundary(boundary(tmp_path, "five.npy", np.ones((1, 5))), generator)
     with pytest.raises(LatentsError, match="another space than z"):
         read_boundary(boundary(tmp_path, "four.npy", np.ones((1, 4))), generator, space="z")
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 4, 4), (16,), (1, 16)])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt"])
+def test_normals_in_w_plus_are_read_in_any_shape(
+    tmp_path: Path, generator: ToyGenerator, shape: tuple[int, ...], suffix: str
+) -> None:
+    """The toy has 4 layers of 4 numbers."""
+    normal, path = torch.arange(16.0).reshape(4, 4), tmp_path / f"smile{suffix}"
+    if suffix == ".pt":
+        torch.save(normal.reshape(shape), path)
+    elif suffix == ".npz":
+        np.savez_compressed(path, normal.numpy().reshape(shape))
+    else:
+        np.save(path, normal.numpy().reshape(shape))
+    way = read_boundary(path, generator, n=50)
+    assert (way.name, way.space) == ("smile", "w+")
+    assert torch.allclose(way.tensors["w"], normal / normal.norm())
+
+
+@pytest.mark.parametrize("space", ["w", "z"])
+def test_components_of_ganspace_are_directions_with_their_shares(
+    tmp_path: Path, generator: ToyGenerator, space: str
+) -> None:
+    """As its decomposition.py writes them: lat_comp is (components, 1, dim)."""
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6) if space == "z" else (4, 4)))[0][:3].astype("f4")
+    path, shares = tmp_path / f"toy_ipca_c3_n100_{space}.npz", np.array([0.5, 0.25, 0.125], "f4")
+    np.savez_compressed(
+        path, lat_comp=axes[:, None], lat_mean=axes[:1], lat_stdev=shares, var_ratio=shares, act_comp=axes
+    )
+    found = read_directions(path, generator, n=50)
+    assert [one.info["variance"] for one in found] == [0.5, 0.25, 0.125]
+    assert {one.space for one in found} == {space}
+    assert np.allclose([one.tensors[space].flatten().numpy() for one in found], axes, atol=1e-6)
+    (last,) = read_directions(path, generator, places=[2], n=50)
+    assert last.name == found[2].name == f"{path.stem}-2"
+    with pytest.raises(LatentsError, match="directions 0 to 2, not 3"):
+        read_directions(path, generator, places=[3])
 
 
 def test_mixing_takes_styles_layer_by_layer_and_maps_with_the_first() -> None:

@@ -19,17 +19,12 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone
 
-__all__ = ["as_draws", "between_classes", "find_by_classes", "find_by_labels", "label_draws", "margin"]
+__all__ = ["between_classes", "find_by_classes", "find_by_labels", "label_draws", "margin"]
 
 SOFTNESS = 0.3
 """The SVM's C, for latents of which the variances of all coordinates sum to 1."""
 FEWEST = 10
 Moved: TypeAlias = Styles | Vector | Map | Condition
-
-
-def as_draws(z: Tensor) -> Latents:
-    """Draws of a prior z (N, dim) as latents of the space ``z``, whatever the generator's layout."""
-    return Latents((Vector(name="z", dim=z.shape[1]),), {"z": z}, space="z")
 
 
 @torch.no_grad()

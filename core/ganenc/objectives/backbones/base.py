@@ -12,6 +12,8 @@ from ganenc_registry.components import Component
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganenc.images import to_rgb
+
 LONGEST = 256
 """Pixels of the longer side, beyond which nothing is enlarged: an image of a few rows would become a huge one."""
 
@@ -70,9 +72,7 @@ class Backbone(Component, nn.Module, ABC):
         three, which are the colours, of any other number their mean, repeated; small ones enlarged bilinearly until the
         shorter side has `smallest` pixels, and the longer one as much, but not beyond `LONGEST`.
         """
-        colour = images.shape[1] in (3, 4)
-        images = images[:, :3] if colour else images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        images = images.to(next((weight.dtype for weight in self.parameters()), torch.float32))
+        images = to_rgb(images).to(next((weight.dtype for weight in self.parameters()), torch.float32))
         shorter = min(images.shape[-2:])
         if shorter < self.smallest:
             scale = self.smallest / shorter
