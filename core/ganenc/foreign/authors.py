@@ -44,6 +44,9 @@ def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
         for index, block in enumerate(encoder.blocks):
             assert isinstance(block, AdaptiveBlock)
             _fill_block(block, checkpoint, f"decode_block.{index}")
+    last = f"decode_block.{len(encoder.blocks) - 1}"
+    checkpoint.spare(rf"{last}\.(?:noise_weight|bias)_2|decode_block\.\d+\.blur\.weight")
+    checkpoint.check_all_read()
     return encoder.eval()
 
 

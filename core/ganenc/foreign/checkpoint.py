@@ -25,7 +25,7 @@ from ganenc_registry.opening import fixed_path, open_file
 from safetensors import SafetensorError, safe_open
 
 from ganenc.files import read_json
-from ganenc.foreign.flattening import flatten
+from ganenc.foreign.flattening import Tensors, flatten
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
 from ganenc.foreign.network_pickle import read_network_pickle
 from ganenc.foreign.openvino import read_openvino
@@ -36,6 +36,11 @@ __all__ = ["Checkpoint", "Container", "read_checkpoint"]
 Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
+_BESIDE = re.compile(
+    r"(?i)(?:d|e|net_?d|disc?|critic|ema|lpips)(?:_?(?:ema|smooth|avg|s|\d+))?"
+    r"|(?:discriminator|encoder|aug|vgg)\w*|\w*(?:optim|sched|loss)\w*|\w*latent_avg|w_avg"
+)
+"""What lies beside a generator and has no part in its images."""
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
 _JSON_REMEDY = "correct it or remove it from the folder"
 _SAVED_ELSEWHERE = {
@@ -63,6 +68,15 @@ class Checkpoint:
     container: Container
     tensors: Mapping[str, torch.Tensor] = field(repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    _copies: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", Tensors(self.tensors))
+
+    @property
+    def _read(self) -> set[str]:
+        assert isinstance(self.tensors, Tensors)
+        return self.tensors.read
 
     def subset(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors whose names start with ``prefix``, which is cut off."""
@@ -110,7 +124,44 @@ class Checkpoint:
         if len(chosen) != 1:
             names = ", ".join(repr(prefix) for prefix in chosen)
             self.fail(f"it holds several networks ({names})", "save the averaged one to a file of its own")
+        self._copies[:] = [*chosen, *(prefix for prefix in prefixes if prefix != chosen[0])]
         return chosen[0]
+
+    def spare(self, pattern: str) -> None:
+        """Say that the tensors whose whole names match the regular expression are of no use to who reads the file."""
+        self._read.update(name for name in self.tensors if re.fullmatch(pattern, name))
+
+    def check_all_read(self) -> None:
+        """Make sure that what was read was the whole of a network; called once it has been built.
+
+        Below the prefix that :meth:`averaged` chose, every tensor with a fraction is read or :meth:`spare`. Beside it
+        may lie the other copies, what is known to have no part in an image (discriminators, optimizers, encoders), and
+        what is no weight: tensors of one axis.
+
+        Raises:
+            CheckpointError: there are others.
+        """
+        left = [name for name in self.tensors if name not in self._read and self._has_part(name)]
+        if left:
+            others = f" and {len(left) - 1} more tensors" if len(left) > 1 else ""
+            self.fail(
+                f"{left[0]!r}{others} are left over when its network is read, so it would make other images",
+                "if they have no part in them, save it without these; if they have, it needs a plugin of its own",
+            )
+
+    def _has_part(self, name: str) -> bool:
+        """Whether a tensor that nobody read may have a part in the images of the network that was chosen."""
+        own, *copies = self._copies or [""]
+        inside = name.startswith(own)
+        if not inside and name.startswith(tuple(copies)):
+            return False
+        if not inside or not own:
+            shared = next((i for i, (a, b) in enumerate(zip(name, own)) if a != b), 0)
+            start = max(name.rfind(mark, 0, shared) for mark in "./") + 1
+            if _BESIDE.fullmatch(re.split(r"[./]", name[start:])[0]):
+                return False
+        tensor = self.tensors[name]
+        return tensor.is_floating_point() and (inside or tensor.ndim > 1)
 
     def beside(self, *names: str) -> tuple[Path, Any]:
         """The first JSON file of these names in the folder that was read, or next to the file, and what it holds.
@@ -163,7 +214,7 @@ def _refusal(path: Path, error: PickleRefused) -> str:
     return f"{path}: {error}; nothing in it was executed; use a file of plain weights from a source you trust."
 
 
-def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, torch.Tensor], dict[str, Any]]:
+def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, Any], dict[str, Any]]:
     """Tell the format by the first bytes and read it."""
     with open_file(path) as file:
         size, start = os.fstat(file.fileno()).st_size, file.read(64)

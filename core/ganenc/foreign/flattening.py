@@ -23,13 +23,19 @@ _NOTHING = object()
 
 
 class Tensors(Mapping[str, torch.Tensor]):
-    """Tensors by name; those that are still in a mapped file are read when they are asked for."""
+    """Tensors by name; those that are still in a mapped file are read when they are asked for.
+
+    Attributes:
+        read: the names of those that were asked for.
+    """
 
     def __init__(self, found: Mapping[str, torch.Tensor | NumpyArray]) -> None:
         self._found = found
+        self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> torch.Tensor:
         value = self._found[name]
+        self.read.add(name)
         return value.tensor if isinstance(value, NumpyArray) else value
 
     def __contains__(self, name: object) -> bool:
@@ -42,7 +48,7 @@ class Tensors(Mapping[str, torch.Tensor]):
         return len(self._found)
 
 
-def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[Tensors, dict[str, Any]]:
+def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.Tensor | NumpyArray], dict[str, Any]]:
     """The tensors of a tree that a reader returned, by dotted name, and the rest as nested plain data.
 
     Dictionaries, lists and modules join their keys with dots. The variables of a TensorFlow network keep their own
@@ -63,8 +69,8 @@ def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[Tensors, dict[str
         tree = {_own_name(tree): tree}
     rest = walk.visit(tree, name, 0)
     if rest is _NOTHING:
-        return Tensors(walk.tensors), {}
-    return Tensors(walk.tensors), rest if isinstance(rest, dict) else {name or "value": rest}
+        return walk.tensors, {}
+    return walk.tensors, rest if isinstance(rest, dict) else {name or "value": rest}
 
 
 def _own_name(tree: Record) -> str:

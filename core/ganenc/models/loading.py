@@ -131,6 +131,7 @@ def _claimed(checkpoint: Checkpoint) -> Generator:
         raise _unclaimed(checkpoint, silent)
     (family,) = claims.values()
     generator: Generator = family.from_checkpoint(checkpoint)
+    checkpoint.check_all_read()
     return generator
 
 

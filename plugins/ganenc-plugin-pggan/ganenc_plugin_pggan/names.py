@@ -46,16 +46,19 @@ class Format(ABC):
     Attributes:
         marks: what a network of the format has, each; the group is the prefix that all its names share.
         foreign: what it has not, but networks of other families with such names have.
+        idle: the layers that make an image, of which those at lower levels are left over from growing.
         separator: what stands between a layer and its ``weight`` or ``bias``.
     """
 
     marks: ClassVar[tuple[re.Pattern[str], ...]]
     foreign: ClassVar[re.Pattern[str]]
+    idle: ClassVar[str]
     separator: ClassVar[str]
 
     def __init__(self, checkpoint: Checkpoint, prefix: str) -> None:
         self.checkpoint = checkpoint
         self.prefix = prefix
+        checkpoint.spare(f"{re.escape(prefix)}{self.idle}(?:weight|bias)")
 
     @classmethod
     def prefixes(cls, checkpoint: Checkpoint) -> list[str]:
@@ -109,6 +112,7 @@ class NvidiaTensorFlow(Format):
         re.compile(r"((?:[^/]*\.)?)ToRGB_lod\d+/(?:weight|bias)$"),
     )
     foreign = re.compile(r"((?:[^/]*\.)?)\d+x\d+/(?:\w+/StyleMod/|Const/|\w+/mod_)")
+    idle = r"ToRGB_lod\d+/"
     separator = "/"
 
     @cached_property
@@ -162,6 +166,7 @@ class Genforce(Format):
         re.compile(r"(|.*\.)output\d+\.(?:weight|bias)$"),
     )
     foreign = re.compile(r"(|.*\.)(?:(?:layer|output)\d+\.(?!(?:weight|bias)$)|input\d+\.)")
+    idle = r"output\d+\."
     separator = "."
 
     @classmethod

@@ -41,6 +41,8 @@ class Format(ABC):
     Attributes:
         pattern: what marks the format; its group is the prefix that all names of one network share.
         filters: what marks the low-pass filters that it stores.
+        lod: the variable that says by how many levels the network has yet to grow.
+        idle: what it stores and a network that has grown to full size does not use.
         conv_leaves: the leaves of a layer, each with its suffix and form.
         image_leaves: those of a layer that makes an image.
         flipped: for the forms of weights, those of weights that lie in the file rotated by 180 degrees.
@@ -48,6 +50,8 @@ class Format(ABC):
 
     pattern: ClassVar[re.Pattern[str]]
     filters: ClassVar[re.Pattern[str]] = re.compile(r"$^")
+    lod: ClassVar[str] = "lod"
+    idle: ClassVar[str] = r"(?:synthesis/)?(?:lod|ToRGB_lod[1-9]\d*/(?:weight|bias))"
     conv_leaves: ClassVar[dict[str, tuple[str, Form]]]
     image_leaves: ClassVar[dict[str, tuple[str, Form]]]
     flipped: ClassVar[dict[Form, Form]] = FLIPPED
@@ -55,6 +59,7 @@ class Format(ABC):
     def __init__(self, checkpoint: Checkpoint, prefix: str) -> None:
         self.checkpoint = checkpoint
         self.prefix = prefix
+        checkpoint.spare(f"{re.escape(prefix)}(?:{self.idle})")
 
     @classmethod
     def prefixes(cls, checkpoint: Checkpoint) -> list[str]:
@@ -78,6 +83,10 @@ class Format(ABC):
     def joint_labels(self) -> bool:
         """Whether the embedded label is normalised together with z, as in the first releases of the network."""
         return False
+
+    def z_dim(self, w_dim: int, label_dim: int) -> int | None:
+        """The length of z, where the layout fixes it: that of an embedded label which is normalised together with z."""
+        return label_dim if label_dim and self.joint_labels else None
 
     @property
     def mean_style(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ What differs between StyleGAN1 and StyleGAN2 is in `stylegan1_formats` and `styl
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -60,6 +61,7 @@ class Reader(ABC, Generic[F]):
         self.checkpoint = source.checkpoint
         self.declared = declared
         self.levels = self._count_levels()
+        self._check_grown()
 
     def read(self, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
         """Find the architecture, build the empty network of that family, and fetch every tensor that it has."""
@@ -88,7 +90,7 @@ class Reader(ABC, Generic[F]):
         const = self.shape("const", 3)
         base = (const[1], const[2])
         size = (base[0] << (self.levels - 1), base[1] << (self.levels - 1))
-        if self.declared.resolution not in (None, max(size)):
+        if self.declared.resolution not in (None, max(size), 4 << (self.levels - 1)):  # the latter as if from 4x4
             found = f"holds layers for {size[0]}x{size[1]}"
             self.checkpoint.fail(f"it declares images of {self.declared.resolution} pixels but {found}")
         widths = [self.shape(f"convs.{self.layers_at(level)[-1]}.weight", 4)[0] for level in range(self.levels)]
@@ -132,6 +134,10 @@ class Reader(ABC, Generic[F]):
             self.checkpoint.fail(f"it declares z of length {self.declared.z_dim} but {found}")
         if inputs <= label_dim:
             self.checkpoint.fail("its mapping network takes no z", "use a network that is driven by random draws")
+        fixed = self.format.z_dim(self.shape("convs.0.affine.weight", 2)[1], label_dim)
+        if fixed not in (None, inputs - label_dim):
+            found = f"its mapping network takes {inputs} numbers where this layout has {fixed + label_dim}"
+            self.checkpoint.fail(found, "it is a GAN of another kind, which needs a plugin of its own")
         return inputs - label_dim, classes
 
     def _labels(self) -> tuple[int, int]:
@@ -140,6 +146,16 @@ class Reader(ABC, Generic[F]):
             return 0, 0
         label_dim, classes = self.shape("mapping.embed.weight", 2)
         return label_dim, classes
+
+    def _check_grown(self) -> None:
+        """Refuse a network that was saved while it grew: its image comes from layers below the last."""
+        name = f"{self.format.prefix}{self.format.lod}"
+        lod = self.checkpoint.tensor(name) if name in self.checkpoint.tensors else torch.zeros(1)
+        if bool((lod != 0).any()):
+            self.checkpoint.fail(
+                f"its StyleGAN was saved before it had grown to full size ({name!r} is {float(lod.max()):g}, not 0)",
+                "use a copy saved after that",
+            )
 
     def _count_mapping_layers(self) -> int:
         present = [index for index in range(_MOST_LAYERS) if self._has_layer(f"mapping.layers.{index}")]
@@ -196,6 +212,7 @@ class Reader(ABC, Generic[F]):
 
     def _mean_style(self, shape: tuple[int, ...]) -> Tensor:
         """Return the mean style, (dim,) or (layers, dim), stored as either of them; NaN where the file has none."""
+        self.checkpoint.spare("|".join(map(re.escape, self.format.mean_style)))
         name = next((name for name in self.format.mean_style if name in self.checkpoint.tensors), None)
         if name is None:
             return torch.full(shape, math.nan)

@@ -53,7 +53,6 @@ class _Reader(Reader[StyleGAN1Format]):
 
     def __init__(self, source: StyleGAN1Format) -> None:
         super().__init__(source, _settings(source))
-        _check_grown(source)
 
     def spec(self) -> GeneratorSpec:
         """Return the spec of the network in the file."""
@@ -101,16 +100,3 @@ def _taps(source: StyleGAN1Format) -> tuple[float, ...]:
     declares = isinstance(source, NvidiaTensorFlow) and "blur_filter" in tensorflow_arguments(source)
     declared = tensorflow_arguments(source)["blur_filter"] or (1.0,) if declares else _DEFAULT_TAPS
     return filter_taps(source, declared, parity=1)
-
-
-def _check_grown(source: StyleGAN1Format) -> None:
-    """Refuse a network that was saved while it grew: its image comes from layers below the last."""
-    name = f"{source.prefix}{source.lod}"
-    if name not in source.checkpoint.tensors:
-        return
-    lod = source.checkpoint.tensor(name)
-    if bool((lod != 0).any()):
-        source.checkpoint.fail(
-            f"its StyleGAN1 was saved before it had grown to full size ({name!r} is {float(lod.max()):g}, not 0)",
-            "use a copy saved after that",
-        )

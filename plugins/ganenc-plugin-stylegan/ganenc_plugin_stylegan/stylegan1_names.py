@@ -27,13 +27,7 @@ _REMEDY = "give the folder that holds Gs_dict.pth, Gm_dict.pth and center_tensor
 
 
 class StyleGAN1Format(Format):
-    """A format of StyleGAN1.
-
-    Attributes:
-        lod: the variable that says by how many levels the network has yet to grow.
-    """
-
-    lod: ClassVar[str] = "synthesis.lod"
+    """A format of StyleGAN1."""
 
     @property
     def joint_labels(self) -> bool:
@@ -53,7 +47,6 @@ class NvidiaTensorFlow(StyleGAN1Format):
     """NVIDIA's TensorFlow networks: ``synthesis/8x8/Conv0_up/StyleMod/weight``; inputs before outputs."""
 
     pattern = re.compile(r"(.*?)synthesis/\d+x\d+/(?:Const|Dense|Conv\w*)/(?:StyleMod/(?:weight|bias)|Noise/weight)")
-    lod: ClassVar = "lod"
     conv_leaves: ClassVar = {
         "weight": ("/weight", CONV_TF),
         "bias": ("/bias", PLAIN),
@@ -100,6 +93,8 @@ class Genforce(StyleGAN1Format):
 
     pattern = re.compile(r"(.*?)synthesis\.layer\d+\.apply_noise\.(?:weight|noise)")
     filters = re.compile(r"synthesis\.layer\d+\.blur\.kernel")
+    lod: ClassVar = "synthesis.lod"
+    idle: ClassVar = r"synthesis\.output\d+\.(?:weight|bias)"
     conv_leaves: ClassVar = {
         "weight": (".weight", PLAIN),
         "bias": (".bias", PLAIN),
@@ -156,7 +151,7 @@ class GsGm(StyleGAN1Format):
 
     pattern = re.compile(r"(.*?)decode_block\.\d+\.style_[12]\.(?:weight|bias)")
     filters = re.compile(r"decode_block\.\d+\.blur\.weight")
-    lod: ClassVar = "lod"
+    idle: ClassVar = r"to_rgb\.\d+\.to_rgb\.(?:weight|bias)"
     conv_leaves: ClassVar = {
         "weight": (".conv_{}.weight", CONV_SCALED),
         "bias": (".bias_{}", CHANNELS),
@@ -222,6 +217,7 @@ class GsGm(StyleGAN1Format):
         found = sorted({match.group(1) for match in matches if match})
         wanted = self.prefix.replace("Gs_dict", "Gm_dict").replace("generator", "mapping")
         if wanted in found:
+            self.checkpoint.spare(f"(?:{'|'.join(re.escape(one) for one in found if one != wanted)}).*")
             return wanted
         if len(found) != 1:
             self.checkpoint.fail("it holds a synthesis network without its mapping network, Gm_dict.pth", _REMEDY)

@@ -140,6 +140,10 @@ class Rosinality(StyleGAN2Format):
     }
     image_leaves: ClassVar = {**conv_leaves, "bias": (".bias", IMAGE_BIAS)}
 
+    def z_dim(self, w_dim: int, label_dim: int) -> int:
+        """That of w."""
+        return w_dim
+
     @property
     def mean_style(self) -> tuple[str, ...]:
         """``latent_avg``, which lies beside the networks."""
@@ -186,8 +190,12 @@ class Genforce(StyleGAN2Format):
 
     @property
     def joint_labels(self) -> bool:
-        """As in the first release."""
-        return True
+        """As in the first release, unless its label has a layer of its own."""
+        return not self.has("mapping.LabelEmbed.")
+
+    def z_dim(self, w_dim: int, label_dim: int) -> int | None:
+        """That of an embedded label."""
+        return label_dim or None
 
     def flips(self, index: int) -> bool:
         """Where it enlarges, the format stores a true convolution and ours is a transposed one."""
@@ -213,6 +221,8 @@ class Genforce(StyleGAN2Format):
         """``mapping.dense0`` and so on."""
         if target.startswith("mapping.layers."):
             return Source("mapping.dense{}.{}".format(*mapping_layer(target)))
+        if target.startswith("mapping.embed.") and not self.joint_labels:
+            return Source(target.replace("embed", "LabelEmbed"))
         return {
             "const": Source("synthesis.early_layer.const", FIRST),
             "w_avg": Source("truncation.w_avg"),

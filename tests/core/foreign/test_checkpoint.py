@@ -225,6 +225,24 @@ def test_tensors_asked_for_are_there_of_their_shape_and_finite() -> None:
         found.tensor("g.bad")
 
 
+def test_what_is_left_over_is_told_once_all_should_be_read() -> None:
+    one, map2 = torch.ones(1), torch.ones(2, 2)
+    names = {"m.g.w": map2, "m.g.spare": one, "m.g_ema.w": map2, "m.g_ema.fir": one, "m.g_ema.count": torch.tensor(3)}
+    beside = {"m.D.w": map2, "optimizer_G.0": map2, "m.latent_avg": map2, "step": one, "netD.w": map2}
+
+    def read(**more: torch.Tensor) -> Checkpoint:
+        found = Checkpoint(Path("f.pt"), "torch", {**names, **beside, **more})
+        assert found.averaged(["m.g.", "m.g_ema."]) == "m.g_ema."
+        found.tensor("m.g_ema.w", (2, 2))
+        found.spare(r"m\.g_ema\.fir")
+        return found
+
+    read().check_all_read()
+    for name, tensor in {"m.g_ema.out": one, "m.upsampler.w": map2, "head.w": map2}.items():
+        with pytest.raises(CheckpointError, match=f"^f.pt: '{name}' are left over when its network is read"):
+            read(**{name: tensor}).check_all_read()
+
+
 # What files must not do
 
 

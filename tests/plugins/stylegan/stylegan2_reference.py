@@ -40,8 +40,8 @@ class Net:
 
     @property
     def resolution(self) -> int:
-        """The larger side of the images."""
-        return max(self.base) << (len(self.widths) - 1)
+        """What files declare: the side of the images, had they started from 4x4."""
+        return 4 << (len(self.widths) - 1)
 
 
 def conv_name(index: int) -> str:
@@ -261,8 +261,10 @@ def as_genforce(net: Net, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights by genforce's names."""
     out = {"truncation.w_avg": tensors["mapping.w_avg"]}
     out["synthesis.early_layer.const"] = tensors["synthesis.b4.const"][None]
-    if net.classes:
+    if net.classes and net.joint:
         out["mapping.label_weight"] = tensors["mapping.embed.weight"].t() / math.sqrt(net.classes)
+    elif net.classes:
+        out |= {f"mapping.LabelEmbed.{leaf}": tensors[f"mapping.embed.{leaf}"] for leaf in ("weight", "bias")}
     for i in range(net.layers):
         for leaf in ("weight", "bias"):
             out[f"mapping.dense{i}.{leaf}"] = tensors[f"mapping.fc{i}.{leaf}"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc.latents import Latents
+from ganenc.models import from_checkpoint
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.errors import CheckpointError
 
@@ -114,13 +115,20 @@ VARIANTS = {
     "clamped_resnet": Net(clamp=0.8, architecture="resnet"),
     "grey": Net(channels=1),
     "labels": Net(classes=4),
-    "labels_joint": Net(classes=4, joint=True),
+    "labels_joint": Net(classes=4, label_dim=7, joint=True),
+    "labels_as_long_as_z": Net(classes=4, label_dim=7),
     "two_taps": Net(taps=(1, 1)),
     "three_taps": Net(taps=(1, 2, 1)),
     "six_taps": Net(taps=(1, 5, 10, 10, 5, 1)),
     "no_noise": Net(noise=False),
     "wide_base": Net(base=(4, 6)),
+    "tall_base": Net(base=(5, 3)),
+    "large_base": Net(base=(8, 8)),
 }
+
+
+ONE_LENGTH = {"z_dim": 9, "hidden": 9}
+"""Rosinality's networks have one length for z and w."""
 
 
 def outputs(checkpoint: Checkpoint, net: Any, tensors: dict[str, torch.Tensor]) -> tuple[StyleGAN2, float]:
@@ -171,7 +179,7 @@ def test_variants_in_nvidias_tensorflow_format(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["skip", "one_level", "shallow_mapping", "two_taps", "three_taps"])
 def test_variants_in_rosinalitys_format(variant: str) -> None:
-    net = VARIANTS[variant]
+    net = dataclasses.replace(VARIANTS[variant], **ONE_LENGTH)
     tensors = reference.weights(net, seed=2)
     named = {f"g_ema.{key}": tensor for key, tensor in reference.as_rosinality(net, tensors).items()}
     named["latent_avg"] = tensors["mapping.w_avg"]
@@ -180,7 +188,7 @@ def test_variants_in_rosinalitys_format(variant: str) -> None:
     assert torch.equal(generator.center()["w"][0, 0], tensors["mapping.w_avg"])
 
 
-@pytest.mark.parametrize("variant", ["skip", "orig", "grey", "labels_joint", "shallow_mapping"])
+@pytest.mark.parametrize("variant", ["skip", "orig", "grey", "labels_joint", "labels_as_long_as_z", "shallow_mapping"])
 def test_variants_in_genforces_format(variant: str) -> None:
     net = VARIANTS[variant]
     tensors = reference.weights(net, seed=3)
@@ -220,11 +228,68 @@ def test_half_precision_weights_are_read_in_full() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "state_dict.decoder.", "module."])
 def test_bare_state_dictionaries(prefix: str) -> None:
-    net = Net()
+    net = Net(**ONE_LENGTH)
     tensors = reference.weights(net)
     for named in (tensors, reference.as_rosinality(net, tensors), reference.as_genforce(net, tensors)):
         checkpoint = Checkpoint(Path("net.pt"), "torch", {prefix + key: tensor for key, tensor in named.items()})
         assert outputs(checkpoint, net, tensors)[1] < 1e-4
+
+
+# Parts that are read as the whole
+
+
+def checked(named: dict[str, torch.Tensor]) -> StyleGAN2:
+    """What loading a file of these tensors gives."""
+    generator = from_checkpoint(Checkpoint(Path("net.pt"), "torch", named))
+    assert isinstance(generator, StyleGAN2)
+    return generator
+
+
+def test_a_network_beside_which_the_rest_of_its_training_lies_is_read() -> None:
+    net = Net(**ONE_LENGTH)
+    own = reference.as_rosinality(net, reference.weights(net))
+    named = {f"g_ema.{key}": tensor for key, tensor in own.items()} | {
+        f"g.{key}": tensor for key, tensor in own.items()
+    }
+    named |= {
+        "latent_avg": torch.zeros(10, 9),
+        "d.convs.0.0.weight": torch.ones(4, 3, 1, 1),
+        "mean_path": torch.ones(1),
+    }
+    named |= {
+        "g_ema.steps": torch.tensor(3),
+        "g_optim.state.0.exp_avg": torch.ones(2, 2),
+        "E.conv.weight": torch.ones(2, 2),
+    }
+    assert checked(named).spec.size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "extra", "words"),
+    [
+        ("g_ema.", {"g_ema.to_rgbs.0.iwt.ll": (2, 2), "g_ema.iwt.lh": (2, 2)}, "'g_ema.to_rgbs.0.iwt.ll' and 1 more"),
+        ("backbone.", {"decoder.net.0.weight": (8, 8), "superresolution.b.bias": (3,)}, "'decoder.net.0.weight' are"),
+        ("G_ema.backbone.", {"G_ema.superresolution.block0.conv0.weight": (3, 3, 3, 3)}, "'G_ema.superres"),
+        ("", {"conv1.scale": (8,)}, "'conv1.scale'"),
+        ("g_ema.", {"upsampler.weight": (4, 4)}, "'upsampler.weight'"),
+    ],
+)
+def test_a_part_is_not_read_as_the_whole(prefix: str, extra: dict[str, tuple[int, ...]], words: str) -> None:
+    net = Net(**ONE_LENGTH)
+    named = {f"{prefix}{key}": tensor for key, tensor in reference.as_rosinality(net, reference.weights(net)).items()}
+    checked(named)
+    with pytest.raises(CheckpointError, match=f"{words}.* left over when its network is read.*save it without"):
+        checked(named | {key: torch.ones(shape) for key, shape in extra.items()})
+
+
+def test_the_length_of_z_is_what_the_layout_fixes() -> None:
+    net = Net(z_dim=18, hidden=9)
+    with pytest.raises(CheckpointError, match="its mapping network takes 18 numbers where this layout has 9"):
+        checked(reference.as_rosinality(net, reference.weights(net)))
+    for joint in (True, False):
+        net = Net(classes=4, joint=joint)
+        with pytest.raises(CheckpointError, match="its mapping network takes 12 numbers where this layout has 10"):
+            checked(reference.as_genforce(net, reference.weights(net)))
 
 
 # The averaged copy, the mean style, the noise
