@@ -74,7 +74,7 @@ def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
     state |= _modulation(checkpoint, f"{last}conv.modulation", "to_image", widths[-1], w_dim)
     state["weight"] = checkpoint.tensor(f"{SYNTHESIS}{last}conv.weight", (4 * spec.channels, widths[-1], 1, 1))
     state["bias"] = checkpoint.tensor(f"{SYNTHESIS}{last}bias", (1, 4 * spec.channels, 1, 1)).flatten()
-    checkpoint.spare(rf"{SYNTHESIS}[^.]+")  # what has no name of its own: wavelets, slopes and factors
+    checkpoint.spare(rf"{SYNTHESIS[:-2]}[^.]+")  # what has no name of its own: wavelets, slopes and factors
     return spec, state
 
 
