@@ -18,7 +18,7 @@ from ganenc.files import Processes, check_device, write_text
 from ganenc.generators import Generator
 from ganenc.models import load_generator, resolve
 from ganenc.report import run_report
-from ganenc.training import OnRow, OnStart, RunFolder, check_labels, finetune, pretrain
+from ganenc.training import OnRow, OnStart, RunFolder, each_label, finetune, pretrain
 
 __all__ = ["execute"]
 
@@ -93,9 +93,8 @@ def _photos(
         raise TrainingError(f"None of the photos in {', '.join(run.data.photos)} could be read.")
     labels = None if run.data.labels is None else torch.tensor(run.data.labels)
     if labels is not None and len(labels) != 1:
-        check_labels(len(paths), labels)
         read = set(found.paths)
-        labels = labels[torch.tensor([path in read for path in paths])]
+        labels = each_label(len(paths), labels)[torch.tensor([path in read for path in paths])]
     return found.batch, labels
 
 

@@ -2,7 +2,7 @@ from .cross_validation import crossval as crossval
 from .data import Mixture as Mixture
 from .data import Photos as Photos
 from .data import Synthesized as Synthesized
-from .data import check_labels as check_labels
+from .data import each_label as each_label
 from .entry import finetune as finetune
 from .entry import pretrain as pretrain
 from .expectation import Expectation as Expectation

@@ -15,7 +15,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion import invert
 from ganenc.measures import Metric, Scores, build_metrics, score, split_folds
-from ganenc.training.data import check_labels
+from ganenc.training.data import each_label
 from ganenc.training.entry import finetune
 
 _CHUNK = 16
@@ -45,9 +45,7 @@ def crossval(
         metrics = build_metrics(("psnr", "ssim"), context)
     least = max(metric.least for metric in metrics.values())
     parts = split_folds(len(photos), folds, seed=run.seed, least=least)
-    if labels is not None:
-        check_labels(len(photos), labels)
-        labels = labels.expand(len(photos), *labels.shape[1:])
+    labels = None if labels is None else each_label(len(photos), labels)
     made = torch.empty_like(photos)
     for index, held in enumerate(parts):
         others = sorted(set(range(len(photos))) - set(held))

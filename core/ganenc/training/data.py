@@ -72,12 +72,8 @@ class Photos:
     ) -> None:
         if not len(photos):
             raise TrainingError("There are no photos to fine-tune on; name a folder that has some.")
-        if labels is not None:
-            check_labels(len(photos), labels)
         self.photos, self.size, self.seed, self.device = photos, min(batch, len(photos)), seed, torch.device(device)
-        self.labels = labels
-        if labels is not None and len(labels) == 1:
-            self.labels = labels.expand(len(photos), *labels.shape[1:])
+        self.labels = None if labels is None else each_label(len(photos), labels)
 
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step."""
@@ -136,10 +132,11 @@ class Ahead:
         return made
 
 
-def check_labels(photos: int, labels: Tensor) -> None:
-    """Raise ``TrainingError`` unless there is one label for each photo, or one for all."""
+def each_label(photos: int, labels: Tensor) -> Tensor:
+    """The label of each photo; `TrainingError` unless there is one for each, or one for all."""
     if len(labels) not in (1, photos):
         raise TrainingError(f"There are {photos} photos and {len(labels)} labels; give one each, or one for all.")
+    return labels.expand(photos, *labels.shape[1:])
 
 
 def _mine(size: int, part: Part) -> slice:
