@@ -19,3 +19,4 @@ from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names
 from .runs import execute as execute
+from .summary import summary_page as summary_page

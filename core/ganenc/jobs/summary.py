@@ -14,9 +14,10 @@ from ganenc.images import shrink
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.job_result import LISTED, JobResult
 from ganenc.jobs.worker import Worker
-from ganenc.report import THUMBNAIL, Inverted, ReportedPhoto, Totals, summary_report
+from ganenc.report import Inverted, metric_name, metric_text, render, seconds_text
 
-__all__ = ["Pictures", "summary_page"]
+THUMBNAIL = 128
+"""Pixels of the longer side of a picture on the page."""
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
@@ -44,36 +45,39 @@ class Pictures:
 
 def summary_page(result: JobResult, worker: Worker, pictures: Pictures) -> str:
     """The page of all photos, as HTML."""
-    model = worker.model
+    model, taken = worker.model, result.taken
+    numbers = {f"mean {metric_name(name)}": metric_text(mean, taken.get(name)) for name, mean in result.metrics.items()}
+    photos = [_shown(row, result.folder.path / row["folder"], worker, pictures) for row in result.rows]
     settings = {"method": worker.method.name, **worker.method.options, "seed": worker.spec.seed}
-    return summary_report(
+    return render(
+        "summary.html",
         title=f"Inverted with {Path(model.source).name}",
-        photos=[_reported(row, result.folder.path / row["folder"], worker, pictures) for row in result.rows],
-        totals=Totals(result.done, result.failed, result.metrics, result.seconds),
-        failures=[(str(path), reason) for path, reason in result.failures],
-        baseline=result.metrics_of_the_mean_image,
+        numbers={**numbers, "seconds a photo": seconds_text(result.seconds)},
         value_range=model.generator.spec.value_range,
+        result=result,
+        photos=photos,
+        classes=any(photo["label"] for photo in photos),
+        thumbnail=THUMBNAIL,
+        metric_settings={metric_name(name): how for name, how in result.facts["metric_settings"].items()},
         settings={**settings, "hash of the model's weights": model.hash},
-        metric_settings=result.facts["metric_settings"],
-        taken=result.taken,
     )
 
 
-def _reported(row: Mapping[str, Any], path: Path, worker: Worker, pictures: Pictures) -> ReportedPhoto:
+def _shown(row: Mapping[str, Any], path: Path, worker: Worker, pictures: Pictures) -> dict[str, Any]:
     """A photo's row on the page."""
     folder, spec = PhotoFolder(path), worker.model.generator.spec
     target, reconstruction = pictures.pair(path.name) or (
         _read(folder, name, spec.value_range) for name in (folder.TARGET, folder.RECONSTRUCTION)
     )
-    return ReportedPhoto(
-        Path(row["photo"]).name,
-        row["metrics"],
-        row["seconds"],
-        target,
-        reconstruction,
-        f"{row['folder']}/{folder.PAGE}" if folder.has_page else "",
-        f"{row['label']} ({row['labels_from']})" if row.get("labels_from") else "",
-    )
+    return {
+        "name": Path(row["photo"]).name,
+        "metrics": row["metrics"],
+        "seconds": row["seconds"],
+        "target": target,
+        "reconstruction": reconstruction,
+        "link": f"{row['folder']}/{folder.PAGE}" if folder.has_page else "",
+        "label": f"{row['label']} ({row['labels_from']})" if row.get("labels_from") else "",
+    }
 
 
 def _read(folder: PhotoFolder, name: str, value_range: tuple[float, float]) -> Tensor | None:

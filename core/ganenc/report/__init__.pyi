@@ -3,12 +3,10 @@ from .chart import chart as chart
 from .chart import curves_of as curves_of
 from .chart import panels as panels
 from .inverted import Inverted as Inverted
+from .pages import render as render
 from .pictures import amplification as amplification
 from .pictures import difference as difference
 from .run import run_report as run_report
-from .summary import THUMBNAIL as THUMBNAIL
-from .summary import ReportedPhoto as ReportedPhoto
-from .summary import Totals as Totals
-from .summary import summary_report as summary_report
+from .texts import metric_name as metric_name
 from .texts import metric_text as metric_text
 from .texts import seconds_text as seconds_text

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -23,8 +20,6 @@ from ganenc.objectives import Look
 from ganenc.report import (
     MOST_POINTS,
     Inverted,
-    ReportedPhoto,
-    Totals,
     amplification,
     chart,
     curves_of,
@@ -32,59 +27,11 @@ from ganenc.report import (
     metric_text,
     panels,
     run_report,
-    summary_report,
 )
 from ganenc.training import Memory
 from ganenc_registry.specs import GeneratorSpec, Prior, RunSpec, Vector, preset
-from PIL import Image
+from pages import Page
 from torch import Tensor
-
-VOID = {"meta", "img", "input", "br", "line", "link"}
-
-
-class Page(HTMLParser):
-    """Reads a page; a tag that is not closed, or closed in the wrong place, is an error."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-    def images(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The pixels of every image, by its alternative text."""
-        found = {}
-        for tag, attributes in self.tags:
-            if tag == "img":
-                kind, _, data = attributes["src"].partition(",")
-                assert kind == "data:image/png;base64"
-                found[attributes["alt"]] = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-        return found
-
-    def assert_alone(self) -> None:
-        """Nothing is fetched from anywhere."""
-        for tag, attributes in self.tags:
-            assert tag not in ("script", "link", "iframe", "object")
-            assert attributes.get("src", "data:").startswith("data:")
-            assert not attributes.get("href", "").startswith(("http", "//"))
 
 
 @pytest.fixture
@@ -249,11 +196,6 @@ def test_everything_on_a_page_is_escaped(pair: tuple[Tensor, Tensor]) -> None:
             photo, made, {bad: 1.0, "psnr": 1.0}, looks=[look_of(bad, None, target, made)], history=rows, method=bad,
             options={bad: bad}, model=bad, model_hash=bad,
         ).page(),
-        summary_report(
-            title=bad, photos=[ReportedPhoto(bad, {bad: 1.0}, 1.0, link=bad, label=bad)], failures=[(bad, bad)],
-            baseline={bad: 0.0}, settings={bad: {bad: [bad]}}, metric_settings={bad: bad},
-            totals=Totals(1, 1, {bad: 1.0}, 1.0),
-        ),
         run_report(sink_of(run, rows, stopped=bad, generator=bad), title=bad),
     ]  # fmt: skip
     for html in pages:
@@ -387,42 +329,6 @@ def test_amplification_fills_the_range_without_clipping() -> None:
         assert amplification(grey - 1, grey - 1 + error, value_range=(-1.0, 1.0)) == wanted
     shown = difference(grey - 1, grey - 0.5, factor=4, value_range=(-1.0, 1.0))
     assert torch.allclose(shown, torch.ones(()))
-
-
-class TestSummary:
-    def test_it_shows_every_photo_the_means_and_the_failures(self, pair: tuple[Tensor, Tensor]) -> None:
-        target, made = pair
-        photos = [
-            ReportedPhoto("a b.png", {"psnr": 20.0, "ssim": 0.5}, 3.0, target, made, "a b/report.html"),
-            ReportedPhoto("<c>.png", {"psnr": 30.0, "ssim": 0.7}, 5.0),
-        ]
-        html = summary_report(
-            title="all",
-            photos=photos,
-            totals=Totals(2, 1, {"psnr": 25.0, "ssim": 0.6}, 4.0),
-            taken=TAKEN,
-            failures=[("bad.jpg", "it is <broken>")],
-            baseline={"psnr": 17.0, "ssim": 0.4},
-        )
-        page = Page(html)
-        page.assert_alone()
-        numbers = ("20.00 dB", "30.00 dB", "25.00 dB", "0.600", "17.00 dB", "4.0")
-        for word in (*numbers, "<c>.png", "bad.jpg", "it is <broken>"):
-            assert word in page.text, word
-        assert [a["href"] for tag, a in page.tags if tag == "a"] == ["a%20b/report.html"]
-
-    def test_nothing_but_failures_is_shown_too(self) -> None:
-        none = Totals(0, 1, {}, math.nan)
-        page = Page(summary_report(title="all", photos=[], totals=none, failures=[("bad.jpg", "broken")]))
-        assert "bad.jpg" in page.text
-        assert "0 inverted, 1 failed" in page.text
-
-    def test_it_says_when_it_shows_some_of_many(self) -> None:
-        some = [ReportedPhoto(f"{place}.png", {"psnr": 20.0 + place}, 1.0) for place in range(3)]
-        totals = Totals(12345, 7, {"psnr": 22.5}, 1.0)
-        page = Page(summary_report(title="all", photos=some, totals=totals, failures=[("bad.jpg", "broken")]))
-        for words in ("12,345 inverted, 7 failed", "The 3 of lowest PSNR", "The first 1.", "22.500"):
-            assert words in page.text
 
 
 class TestRunReport:
