@@ -17,6 +17,7 @@ from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockSpec
 from ganenc_registry.specs.generator import GeneratorSpec
+from ganenc_registry.specs.sizes import MANY
 
 __all__ = [
     "Component",
@@ -122,7 +123,10 @@ def option_rows(options: type[Spec]) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
     for name, field in options.model_fields.items():
         bounds = [
-            f"{sign} {getattr(one, of)}" for one in field.metadata for of, sign in _SIGNS.items() if hasattr(one, of)
+            f"{sign} {getattr(one, of)}"
+            for one in field.metadata
+            for of, sign in _SIGNS.items()
+            if getattr(one, of, MANY) != MANY
         ]
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         rows.append({

@@ -11,7 +11,7 @@ import yaml
 
 from ganenc_registry.opening import LARGEST
 
-__all__ = ["parse_json", "parse_yaml", "to_integer", "yaml_text"]
+__all__ = ["parse_json", "parse_yaml", "to_integer", "to_integers", "yaml_text"]
 
 _LONGEST_YAML = 1 << 20  # characters, which take some seconds
 _MOST_VALUES, _DEEPEST, _DIGITS = 1 << 22, 100, 100
@@ -77,6 +77,16 @@ def to_integer(text: str) -> int:
     if len(text) > _DIGITS:
         raise ValueError(f"it holds a number of {len(text)} digits")
     return int(text)
+
+
+def to_integers(text: str) -> list[int]:
+    """The numbers of 0 or more that a text has with commas between; `ValueError`, a clause, if it is another text."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise ValueError(
+            f"whole numbers of 0 or more, nine digits at most, with commas between, such as 3 or 0,4,4; got {text!r}"
+        )
+    return [int(word) for word in words]
 
 
 def _parse(text: str, longest: int, parse: Callable[[], Any]) -> Any:

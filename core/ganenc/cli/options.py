@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 from ganenc_registry.errors import SpecError
-from ganenc_registry.plain_data import parse_yaml
+from ganenc_registry.plain_data import parse_yaml, to_integers
+from ganenc_registry.specs import MOST
 
 PHOTOS = typer.Argument(
     metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
@@ -43,7 +44,7 @@ Steps: TypeAlias = Annotated[int | None, typer.Option("--steps", min=1, help="St
 Space: TypeAlias = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
 LAYERS = typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")
 Layers: TypeAlias = Annotated[str | None, LAYERS]
-SEED = typer.Option("--seed", min=0, help="Of all that is drawn.")
+SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Of all that is drawn.")
 Seed: TypeAlias = Annotated[int, SEED]
 MaybeSeed: TypeAlias = Annotated[int | None, SEED]
 CONFIG = typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
@@ -73,13 +74,10 @@ Set: TypeAlias = Annotated[list[str] | None, SET]
 
 def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
     """Numbers with commas between => the numbers; `SpecError` if one is no whole number of 0 or more."""
-    if text is None:
-        return None
-    if not all(word.strip().isdecimal() for word in text.split(",")):
-        raise SpecError(
-            f"{option} takes whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
-        )
-    return [int(word) for word in text.split(",")]
+    try:
+        return None if text is None else to_integers(text)
+    except ValueError as error:
+        raise SpecError(f"{option} takes {error}.") from None
 
 
 def layer_numbers(text: str | None) -> list[int] | None:
@@ -90,6 +88,8 @@ def layer_numbers(text: str | None) -> list[int] | None:
         ends = integers(f"{low},{high}" if dash else low, option="--layers") or []
         if ends[-1] < ends[0]:
             raise SpecError(f"--layers: {word} runs backwards; write {ends[-1]}-{ends[0]}.")
+        if ends[-1] >= MOST:
+            raise SpecError(f"--layers: {word} names layers that no network has; there are {MOST} at most.")
         numbers += range(ends[0], ends[-1] + 1)
     return None if text is None else numbers
 

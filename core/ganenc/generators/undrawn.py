@@ -21,6 +21,8 @@ __all__ = ["apart", "check_weights", "fill", "undrawn"]
 M = TypeVar("M", bound=nn.Module)
 
 _DRAWN = {torch.empty, torch.empty_like, torch.rand, torch.rand_like, torch.randn, torch.randn_like, torch.normal}
+_MADE = {torch.zeros, torch.ones, torch.full, torch.eye, torch.arange, torch.linspace}
+_MAKING = _DRAWN | _MADE
 _REDRAWN = {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_}
 _REDRAWN |= {nn.init.kaiming_normal_, nn.init.kaiming_uniform_}
 _SCALED = {Tensor.__truediv__, Tensor.div, Tensor.__mul__, Tensor.__rmul__, Tensor.mul}
@@ -46,33 +48,51 @@ class _TooLarge(Exception):
     """A network is far larger than what it is to be filled with."""
 
 
-class _NoDraws(TorchFunctionMode):
-    """Tensors that hold no values yet, or random ones, have a shape and a dtype alone: they are of the meta device.
-    ``tensors`` are what the network is to be filled with."""
+class _Counted(TorchFunctionMode):
+    """Counts what is made, before it takes memory, against the ``tensors`` that a network is to be filled with. Unless
+    it ``draws``, tensors that hold no values yet, or random ones, have a shape and a dtype alone: they are of the meta
+    device."""
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], *, draws: bool) -> None:
         super().__init__()
+        self._draws = draws
         self._calls_left = _FEW_CALLS + _CALLS_EACH * len(tensors)
         self._values_left = _FEW_VALUES + _TIMES * sum(tensor.numel() for tensor in tensors.values())
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call the function; with the meta device in place of a generator if it draws."""
+        """Call the function; on the meta device first if it makes a tensor, and there alone if none is to be drawn."""
         options = dict(kwargs or {})
-        draws = function in _DRAWN and "out" not in options
-        if draws:
-            options.pop("generator", None)
-            options["device"] = "meta"
-        made = _unmade(function, args, options)
+        made = _on_meta(function, args, options) if function in _MAKING and "out" not in options else None
+        if made is not None:
+            self._count(made)
+            return function(*args, **options) if self._draws or function in _MADE else made
+        made = None if self._draws else _unmade(function, args, options)
         if made is None:
             made = function(*args, **options)
+        self._count(made if isinstance(made, Tensor) and not made.is_meta else None)
+        return made
+
+    def _count(self, made: Tensor | None) -> None:
         self._calls_left -= 1
-        if isinstance(made, Tensor) and (draws or not made.is_meta):
-            self._values_left -= made.numel()
+        self._values_left -= 0 if made is None else made.numel()
         if self._calls_left < 0 or self._values_left < 0:
             raise _TooLarge
-        return made
+
+
+def _on_meta(function: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor | None:
+    """What a function would make, without values; None where torch cannot say. `_TooLarge` if it cannot be counted."""
+    plain = {name: value for name, value in options.items() if name != "generator"}
+    try:
+        made: Tensor = function(*args, **{**plain, "device": "meta"})
+    except TypeError:
+        return None
+    except RuntimeError as error:
+        if "overflow" in str(error):
+            raise _TooLarge from None
+        raise
+    return made
 
 
 def _unmade(function: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor | None:
@@ -94,17 +114,21 @@ def undrawn(build: Callable[[], M], tensors: Mapping[str, Tensor]) -> M:
     A module that needs the random values while it is built, keeps them outside its state dictionary, or has one tensor
     under two names is built as usual, by a second call. `SpecError` if it is far larger than the tensors.
     """
-    try:
-        with warnings.catch_warnings(), _NoDraws(tensors):
-            warnings.filterwarnings("ignore", message=".*no-op")  # weights that it copies into itself meanwhile
-            module = build()
-    except _TooLarge:
-        raise SpecError(
-            "the network that it describes is far larger than its weights; give both of one model."
-        ) from None
-    except Exception:  # A family may compute with what it draws; what is truly wrong is raised again below.
-        return build()
-    return module if _lacks_its_state_alone(module) else build()
+    for draws in (False, True):
+        try:
+            with warnings.catch_warnings(), _Counted(tensors, draws=draws):
+                warnings.filterwarnings("ignore", message=".*no-op")  # weights that it copies into itself meanwhile
+                module = build()
+            if draws or _lacks_its_state_alone(module):
+                break
+        except _TooLarge:
+            raise SpecError(
+                "the network that it describes is far larger than its weights; give both of one model."
+            ) from None
+        except Exception:  # A family may compute with what it draws; what is truly wrong is raised again then.
+            if draws:
+                raise
+    return module
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from ganenc_registry.specs import Spec
-from pydantic import Field, PositiveInt
+from ganenc_registry.specs import PositiveInt, Spec
+from pydantic import Field
 from torch import Tensor
 
 from ganenc.encoders import Encoder

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, cast
 
 import torch
 from ganenc_registry.components import Context
-from ganenc_registry.specs import Condition, Spec, encoded
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from ganenc_registry.specs import Condition, NonNegativeInt, PositiveInt, Spec, encoded
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 

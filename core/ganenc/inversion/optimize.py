@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import Condition, Map, Spec, Styles, Vector
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from ganenc_registry.specs import Condition, Map, PositiveInt, Spec, Styles, Vector
+from pydantic import Field, PositiveFloat, field_validator
 from torch import Tensor
 from typing_extensions import Self
 

@@ -10,7 +10,8 @@ from typing import Any, get_args
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.opening import read_text
-from ganenc_registry.plain_data import parse_json
+from ganenc_registry.plain_data import parse_json, to_integer, to_integers
+from ganenc_registry.specs import MANY
 
 from ganenc.inversion.photo_classes import Finding
 
@@ -52,12 +53,11 @@ def folder_labels(photos: Sequence[Path], classes: int) -> list[int] | None:
 def _written(text: str, photos: Sequence[Path]) -> list[int]:
     if text in PLACES:
         return [_named(photo, text) for photo in photos]
-    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text):
-        return [int(number) for number in text.split(",")]
     if re.fullmatch(r"[-\d\s,]+", text):
-        raise SpecError(
-            f"labels: classes are whole numbers of 0 or more with commas between, such as 3 or 0,4,4; got {text!r}."
-        )
+        try:
+            return to_integers(text)
+        except ValueError as error:
+            raise SpecError(f"labels: classes are {error}.") from None
     if text in get_args(Finding):
         raise SpecError(f"labels {text}: here the classes have to be given, as numbers, by names or by a file.")
     if os.path.isfile(text):
@@ -128,6 +128,7 @@ def _posix(name: Any) -> str:
 
 
 def _number(label: Any) -> int:
-    if isinstance(label, bool | float) or int(label) < 0:
+    number = -1 if isinstance(label, bool | float) else to_integer(str(label))
+    if not 0 <= number <= MANY:
         raise ValueError(f"{label!r} is no class")
-    return int(label)
+    return number

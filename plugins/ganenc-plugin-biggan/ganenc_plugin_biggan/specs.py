@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import Condition, GeneratorSpec, Prior, Setting, Spec, Vector
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from ganenc_registry.specs import Condition, Count, GeneratorSpec, NonNegativeInt, Prior, Setting, Spec, Vector, Width
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 __all__ = ["BigGANOptions", "Block", "biggan_spec", "published_blocks"]
 
-Block = tuple[bool, PositiveInt, PositiveInt]
+Block = tuple[bool, Count, Count]
 """One block: whether it doubles height and width, then channels in and out as multiples of ``channel_width``."""
 
 BASE = 4
@@ -25,15 +25,17 @@ PUBLISHED_WIDTHS = {256: (16, 16, 8, 8, 4, 2, 1), 512: (16, 16, 8, 8, 4, 2, 1, 1
 class BigGANOptions(Spec):
     """What a BigGAN-deep needs besides its layout."""
 
-    channel_width: PositiveInt = Field(128, description="channels of the last features; the unit of all widths")
+    channel_width: Width = Field(128, description="channels of the last features; the unit of all widths")
     blocks: tuple[Block, ...] = Field(
-        min_length=1, description="for each block whether it doubles the size, and its channels in and out, in units"
+        min_length=1,
+        max_length=100,
+        description="for each block whether it doubles the size, and its channels in and out, in units",
     )
     attention: NonNegativeInt | None = Field(
         None, description="the block, counted from 0, before which self-attention stands; none for no attention"
     )
-    reduction: PositiveInt = Field(4, description="how many times narrower a block is inside than what comes in")
-    n_stats: PositiveInt = Field(
+    reduction: Width = Field(4, description="how many times narrower a block is inside than what comes in")
+    n_stats: Count = Field(
         51, description="rows of running statistics, for truncations from 0 to 1; one row serves any truncation"
     )
     eps: float = Field(1e-4, gt=0, description="added to variances")

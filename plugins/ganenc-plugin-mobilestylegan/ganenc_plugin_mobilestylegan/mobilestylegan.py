@@ -13,7 +13,6 @@ from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
 from ganenc_plugin_stylegan.specs import MappingOptions
 from ganenc_plugin_stylegan.style_based import StyleBased
-from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,13 +106,8 @@ class MobileStyleGAN(StyleBased):
 
     def __init__(self, spec: GeneratorSpec) -> None:
         options = MappingOptions.from_mapping(spec.options, where="the options of a mobilestylegan")
-        super().__init__(spec, options, features=(spec.size[0] // 2, spec.size[1] // 2))
+        super().__init__(spec, options, mobilestylegan_spec, features=(spec.size[0] // 2, spec.size[1] // 2))
         w_dim, widths, sizes = self._styles.dim, self._widths, self._sizes
-        own = mobilestylegan_spec(
-            spec.size, dict(zip(map(min, sizes), widths)), w_dim=w_dim, base=sizes[0], image_channels=spec.channels
-        )
-        if spec.layout != own.layout:
-            raise SpecError("The layout is not that of a mobilestylegan of this size; see mobilestylegan_spec().")
         self.conv = StyledConv(widths[0], widths[0], w_dim, sizes[0], whole=True)
         pairs = zip(itertools.pairwise(widths), sizes[1:])
         self.blocks = nn.ModuleList(Block(*pair, w_dim, size) for pair, size in pairs)

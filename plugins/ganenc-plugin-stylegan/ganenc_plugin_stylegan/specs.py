@@ -6,8 +6,8 @@ import math
 from typing import Literal
 
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import GeneratorSpec, Map, Noise, Prior, Spec, Styles
-from pydantic import Field, PositiveInt
+from ganenc_registry.specs import Count, GeneratorSpec, Map, Noise, Prior, Spec, Styles, Width
+from pydantic import Field
 
 __all__ = [
     "MappingOptions",
@@ -23,10 +23,10 @@ __all__ = [
 class MappingOptions(Spec):
     """What a mapping network needs besides the lengths of z and w."""
 
-    mapping_layers: PositiveInt = Field(8, description="fully connected layers of the mapping network")
-    mapping_dim: PositiveInt | None = Field(None, description="width of the mapping network; that of w by default")
+    mapping_layers: Count = Field(8, description="fully connected layers of the mapping network")
+    mapping_dim: Width | None = Field(None, description="width of the mapping network; that of w by default")
     mapping_lr_multiplier: float = Field(0.01, gt=0, description="learning rate of the mapping network, relative")
-    label_dim: PositiveInt | None = Field(None, description="length of the embedded label; that of w by default")
+    label_dim: Width | None = Field(None, description="length of the embedded label; that of w by default")
     label_norm: Literal["own", "joint"] = Field(
         "own", description="whether the embedded label is normalised by itself (2020) or together with z (2019)"
     )
@@ -38,13 +38,17 @@ class StyleGAN1Options(MappingOptions):
     label_norm: Literal["own", "joint"] = Field(
         "joint", description="whether the embedded label is normalised by itself (2020) or together with z (2019)"
     )
-    blur: tuple[float, ...] = Field((1.0, 2.0, 1.0), description="taps of the low-pass filter, an odd number")
+    blur: tuple[float, ...] = Field(
+        (1.0, 2.0, 1.0), max_length=64, description="taps of the low-pass filter, an odd number"
+    )
 
 
 class StyleGAN2Options(MappingOptions):
     """What a StyleGAN2 needs besides its layout."""
 
-    fir: tuple[float, ...] = Field((1.0, 3.0, 3.0, 1.0), description="taps of the low-pass filter, an even number")
+    fir: tuple[float, ...] = Field(
+        (1.0, 3.0, 3.0, 1.0), max_length=64, description="taps of the low-pass filter, an even number"
+    )
     architecture: Literal["skip", "resnet", "orig"] = Field("skip", description="how the image is gathered")
     clamp: float | None = Field(None, description="bound on the features, for half precision; none by default")
 

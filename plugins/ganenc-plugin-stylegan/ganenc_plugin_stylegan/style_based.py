@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from einops import repeat
@@ -53,17 +54,23 @@ class StyleBased(Generator):
     Args:
         spec: what :mod:`ganenc_plugin_stylegan.specs` makes.
         options: those of the spec, read.
+        make: makes the spec of such a network from its size and channels.
         features: height and width of the last features, where they are not those of the images.
 
     Raises:
-        SpecError: if the layout has no styles ``w`` or no map ``const``, or there are no channels per resolution.
+        SpecError: if the layout is another than that of such a network, or there are no channels per resolution.
     """
 
     w_avg: Tensor
     """The mean style, (dim,) or one for each layer (layers, dim); NaN where it is not known."""
 
     def __init__(
-        self, spec: GeneratorSpec, options: MappingOptions, *, features: tuple[int, int] | None = None
+        self,
+        spec: GeneratorSpec,
+        options: MappingOptions,
+        make: Callable[..., GeneratorSpec],
+        *,
+        features: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(spec)
         styles, const = spec.part("w"), spec.part("const")
@@ -72,6 +79,8 @@ class StyleBased(Generator):
                 f"A {spec.family} has styles `w`, a map `const` and `resolution_channels`; see {spec.family}_spec()."
             )
         base = (const.height, const.width)
+        if spec.layout != make(spec.size, spec.resolution_channels, w_dim=styles.dim, base=base).layout:
+            raise SpecError(f"The layout is not that of a {spec.family} of this size; see {spec.family}_spec().")
         self._styles = styles
         self._sizes = [(base[0] << i, base[1] << i) for i in range(count_levels(features or spec.size, base))]
         self._widths = [spec.resolution_channels[min(size)] for size in self._sizes]

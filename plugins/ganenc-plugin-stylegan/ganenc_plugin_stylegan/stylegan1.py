@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from ganenc_plugin_stylegan import stylegan1_formats
 from ganenc_plugin_stylegan.layers import FullyConnected, adaptive_instance_norm, blur, fir_kernel
-from ganenc_plugin_stylegan.specs import StyleGAN1Options
+from ganenc_plugin_stylegan.specs import StyleGAN1Options, stylegan1_spec
 from ganenc_plugin_stylegan.style_based import StyleBased
 
 __all__ = ["StyleGAN1"]
@@ -94,7 +94,7 @@ class StyleGAN1(StyleBased):
 
     def __init__(self, spec: GeneratorSpec) -> None:
         options = StyleGAN1Options.from_mapping(spec.options, where="the options of a stylegan1")
-        super().__init__(spec, options)
+        super().__init__(spec, options, stylegan1_spec)
         if len(options.blur) % 2 == 0:
             raise SpecError(f"The low-pass filter of a stylegan1 has an odd number of taps, not {len(options.blur)}.")
         w_dim, widths, sizes = self._styles.dim, self._widths, self._sizes

@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from ganenc_plugin_stylegan import stylegan2_formats
 from ganenc_plugin_stylegan.layers import FullyConnected, fir_kernel, modulated_sum, styled_conv, upsample
-from ganenc_plugin_stylegan.specs import StyleGAN2Options
+from ganenc_plugin_stylegan.specs import StyleGAN2Options, stylegan2_spec
 from ganenc_plugin_stylegan.style_based import StyleBased
 
 __all__ = ["StyleGAN2"]
@@ -73,7 +73,7 @@ class StyleGAN2(StyleBased):
 
     def __init__(self, spec: GeneratorSpec) -> None:
         options = StyleGAN2Options.from_mapping(spec.options, where="the options of a stylegan2")
-        super().__init__(spec, options)
+        super().__init__(spec, options, stylegan2_spec)
         self.options = options
         if len(options.fir) % 2:
             raise SpecError(f"The filter of a stylegan2 has an even number of taps, not {len(options.fir)}.")

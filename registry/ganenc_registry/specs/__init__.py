@@ -10,14 +10,18 @@ from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Se
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
 from ganenc_registry.specs.run import LatentLoss, LossChoice, ObjectiveSpec, OptimiserSpec, RunSpec
+from ganenc_registry.specs.sizes import MANY, MOST, Count, NonNegativeInt, PositiveInt, Seed, Width
 
 __all__ = [
     "CONTRACT",
+    "MANY",
+    "MOST",
     "PRESETS",
     "BlockShape",
     "BlockSpec",
     "Choice",
     "Condition",
+    "Count",
     "EncoderSpec",
     "EvaluateSpec",
     "GeneratorSpec",
@@ -27,17 +31,21 @@ __all__ = [
     "LossChoice",
     "Map",
     "Noise",
+    "NonNegativeInt",
     "ObjectiveSpec",
     "OptimiserSpec",
     "Part",
+    "PositiveInt",
     "Prior",
     "Release",
     "ReleaseFile",
     "RunSpec",
+    "Seed",
     "Setting",
     "Spec",
     "Styles",
     "Vector",
+    "Width",
     "encoded",
     "merge",
     "preset",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from ganenc_registry.errors import SpecError
@@ -15,6 +15,7 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.generator import GeneratorSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, ValueRange, Vector, check_layout, encoded
 from ganenc_registry.specs.rows import Row, encoder_rows
+from ganenc_registry.specs.sizes import NonNegativeInt, Width, check_values
 
 __all__ = ["BlockShape", "BlockSpec", "EncoderSpec"]
 
@@ -32,9 +33,9 @@ Norm: TypeAlias = Literal["instance", "conditional-batch"]
 class BlockShape(Spec):
     """The sizes of one block of an encoder, as Tables 9 and 10 of the paper list them."""
 
-    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of what the block takes in")
-    in_channels: PositiveInt = Field(description="channels that come in; the first of two convolutions keeps them")
-    out_channels: PositiveInt = Field(description="channels that the block's last convolution gives out")
+    size: tuple[Width, Width] = Field(description="height and width of what the block takes in")
+    in_channels: Width = Field(description="channels that come in; the first of two convolutions keeps them")
+    out_channels: Width = Field(description="channels that the block's last convolution gives out")
     convolutions: Literal[1, 2] = Field(2, description="how many 3x3 convolutions; the paper's last block has one")
     downscale: Literal["average", "stride", "none"] = Field(
         "average", description="how the block halves: by averaging, by a strided last convolution, or not at all"
@@ -68,13 +69,13 @@ class BlockSpec(BlockShape):
 class EncoderSpec(Spec):
     """What an encoder takes in, what it is made of and what it gives out. By default the mirror of a generator."""
 
-    size: tuple[PositiveInt, PositiveInt] = Field(description="height and width of the images, in pixels")
-    channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
+    size: tuple[Width, Width] = Field(description="height and width of the images, in pixels")
+    channels: Width = Field(3, description="channels of the images: 3 for colour, 1 for grey")
     value_range: ValueRange = Field((-1.0, 1.0), description="the values of black and white")
     layout: Layout = Field(description="the generator's layout; all its parts but settings and noise are predicted")
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
-    blocks: tuple[BlockShape, ...] = Field(description="the blocks, from full resolution down")
+    blocks: tuple[BlockShape, ...] = Field(max_length=100, description="the blocks, from full resolution down")
     block: Choice = Field(
         Choice(name="adaptive"),
         description="the registered block that all of them are made of",
@@ -122,6 +123,8 @@ class EncoderSpec(Spec):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         check_layout(self.layout)
+        check_values("an image", [(self.channels, *self.size)])
+        check_values("a channel of the features", [block.size for block in self.blocks])
         if not self.blocks:
             raise ValueError("there are no blocks; give at least one, or leave them out when mirroring a generator")
         if self.norm == "conditional-batch" and not (self.classes and self.embedding):

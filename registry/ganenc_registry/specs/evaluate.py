@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.invert import InvertSpec
+from ganenc_registry.specs.sizes import PositiveInt
 
 __all__ = ["EvaluateSpec"]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.layout import Layout, Part, Setting, ValueRange, check_layout
+from ganenc_registry.specs.sizes import NonNegativeInt, Width, check_values
 
 __all__ = ["CONTRACT", "GeneratorSpec", "Prior"]
 
@@ -23,23 +24,23 @@ class Prior(Spec):
     kind: Literal["normal", "truncated-normal", "uniform"] = Field(
         "normal", description="normal, normal and cut off at 2, or uniform from -1 to 1"
     )
-    dim: PositiveInt = Field(description="length of z")
+    dim: Width = Field(description="length of z")
 
 
 class GeneratorSpec(Spec):
     """What a generator takes in and gives out. A family builds a generator, with random weights, from this alone."""
 
     family: str = Field(description="the registered generator that this spec is for")
-    size: tuple[PositiveInt, PositiveInt] = Field(
+    size: tuple[Width, Width] = Field(
         description="height and width of the images, in pixels; one number where they are square"
     )
-    channels: PositiveInt = Field(3, description="channels of the images: 3 for colour, 1 for grey")
+    channels: Width = Field(3, description="channels of the images: 3 for colour, 1 for grey")
     value_range: ValueRange = Field((-1.0, 1.0), description="the values of black and white")
     prior: Prior
     layout: Layout = Field(description="the parts that `synthesize` takes")
-    classes: int = Field(0, ge=0, description="number of labels; 0 where labels do not matter")
+    classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     truncation: Literal["prior", "styles", "none"] = Field("none", description="what the truncation of samples acts on")
-    resolution_channels: dict[int, PositiveInt] | None = Field(
+    resolution_channels: Annotated[dict[Width, Width], Field(max_length=100)] | None = Field(
         None, description="the generator's channels at each resolution (shorter side, in pixels), where known"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="what the family needs besides")
@@ -54,6 +55,7 @@ class GeneratorSpec(Spec):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         check_layout(self.layout)
+        check_values("an image", [(self.channels, *self.size)])
         if self.contract > CONTRACT:
             raise ValueError(
                 f"this generator speaks contract {self.contract} and this ganenc knows {CONTRACT}; upgrade ganenc"

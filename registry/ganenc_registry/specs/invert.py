@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, field_validator
+from pydantic import Field, field_validator
 
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.run import ObjectiveSpec
+from ganenc_registry.specs.sizes import NonNegativeInt, Seed
 
 __all__ = ["InvertSpec"]
 
@@ -34,7 +35,7 @@ class InvertSpec(Spec):
         " classes; predicted or searched; by default the best way there is",
     )
     candidates: tuple[NonNegativeInt, ...] | None = Field(None, description="the classes among which to search")
-    seed: int = Field(0, ge=0, description="of all that is drawn")
+    seed: Seed = Field(0, description="of all that is drawn")
     fit: Literal["cover", "contain", "stretch"] = Field(
         "cover", description="how a photo that is not aligned is brought to size"
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field
 
 from ganenc_registry.specs.base import Spec
+from ganenc_registry.specs.sizes import MOST, Count, Width, check_values
 
 __all__ = [
     "Condition",
@@ -40,8 +42,8 @@ class Styles(_Shaped):
     axes: ClassVar = ("layers", "dim")
     kind: Literal["styles"] = "styles"
     name: str = "w"
-    layers: PositiveInt = Field(description="how many layers take a vector")
-    dim: PositiveInt = Field(description="length of each vector")
+    layers: Count = Field(description="how many layers take a vector")
+    dim: Width = Field(description="length of each vector")
 
 
 class Vector(_Shaped):
@@ -50,7 +52,7 @@ class Vector(_Shaped):
     axes: ClassVar = ("dim",)
     kind: Literal["vector"] = "vector"
     name: str = "z"
-    dim: PositiveInt = Field(description="length of the vector")
+    dim: Width = Field(description="length of the vector")
 
 
 class Map(_Shaped):
@@ -59,9 +61,9 @@ class Map(_Shaped):
     axes: ClassVar = ("channels", "height", "width")
     kind: Literal["map"] = "map"
     name: str = "const"
-    channels: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
+    channels: Width
+    height: Width
+    width: Width
 
 
 class Condition(_Shaped):
@@ -70,7 +72,7 @@ class Condition(_Shaped):
     axes: ClassVar = ("dim",)
     kind: Literal["condition"] = "condition"
     name: str = "c"
-    dim: PositiveInt = Field(description="length of the embedded label")
+    dim: Width = Field(description="length of the embedded label")
 
 
 class Setting(_Shaped):
@@ -89,7 +91,9 @@ class Noise(Spec):
 
     kind: Literal["noise"] = "noise"
     name: str = "noise"
-    shapes: tuple[tuple[PositiveInt, ...], ...] = Field(description="the shape of each layer's map, without the batch")
+    shapes: tuple[Annotated[tuple[Width, ...], Field(max_length=8)], ...] = Field(
+        max_length=MOST, description="the shape of each layer's map, without the batch"
+    )
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -101,17 +105,21 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 ValueRange: TypeAlias = Annotated[tuple[float, float], AfterValidator(_ordered)]
 """The values of black and white."""
 Part: TypeAlias = Annotated[Styles | Vector | Map | Condition | Setting | Noise, Field(discriminator="kind")]
-Layout: TypeAlias = tuple[Part, ...]
+Layout: TypeAlias = Annotated[tuple[Part, ...], Field(max_length=100)]
 
 
 def check_layout(layout: Sequence[Part]) -> None:
-    """Raise ``ValueError`` if two parts share a name or nothing is left to encode."""
+    """Raise ``ValueError`` if two parts share a name, nothing is left to encode, or there is far too much of it."""
     names = [part.name for part in layout]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two parts of the layout share the name {twice[0]!r}; give each its own")
     if not any(True for _ in encoded(layout)):
         raise ValueError("the layout has no styles, vector, map or condition, so there is nothing to encode")
+    if sum(part.layers for part in layout if isinstance(part, Styles)) > MOST:
+        raise ValueError(f"the layout has styles for more than {MOST} layers")
+    shapes = (part.shapes if isinstance(part, Noise) else (part.shape,) for part in layout)
+    check_values("the latents of the layout", itertools.chain.from_iterable(shapes))
 
 
 def encoded(layout: Sequence[Part]) -> Iterator[Styles | Vector | Map | Condition]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, field_validator, model_validator
 from typing_extensions import Self
 
 from ganenc_registry.errors import nearest
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import EncoderSpec
+from ganenc_registry.specs.sizes import Count, NonNegativeInt, PositiveInt, Seed
 
 __all__ = [
     "DataChoice",
@@ -144,7 +145,7 @@ class DataChoice(Spec):
     batch: PositiveInt | None = Field(None, description="images a step; by default 8 to 256 pixels, 4 to 512, then 2")
     samples: NonNegativeInt = Field(0, description="how many different images are synthesized; 0 never repeats one")
     truncation: float = Field(1.0, ge=0, description="truncation of synthesized images")
-    labels: tuple[int, ...] | None = Field(None, description="the photos' labels, one each or one for all")
+    labels: tuple[NonNegativeInt, ...] | None = Field(None, description="the photos' labels, one each or one for all")
     fit: Literal["cover", "contain", "stretch"] = Field("cover", description="how a photo is brought to size")
 
 
@@ -162,14 +163,14 @@ class Saving(Spec):
     """What a run writes, and when."""
 
     checkpoint_every: PositiveInt = Field(500, description="steps between two checkpoints")
-    keep: PositiveInt = Field(2, description="how many checkpoints stay")
+    keep: Count = Field(2, description="how many checkpoints stay")
     best: bool = Field(True, description="also keep the encoder of the checkpoint with the lowest smoothed loss")
     trackers: tuple[str, ...] = Field(
         ("tensorboard",), description="where metrics go besides: trackers of accelerate, such as wandb or trackio"
     )
     log_every: PositiveInt = Field(10, description="steps between two rows of metrics")
     grid_every: PositiveInt = Field(500, description="steps between two sample grids")
-    grid: PositiveInt = Field(8, description="images in a sample grid")
+    grid: Count = Field(8, description="images in a sample grid")
 
 
 class Speed(Spec):
@@ -203,7 +204,7 @@ class RunSpec(Spec):
     data: DataChoice = DataChoice()
     steps: NonNegativeInt = Field(0, description="steps in all; by default as many as `epochs` take")
     epochs: NonNegativeInt = Field(0, description="passes over the samples or photos, where no steps are given")
-    seed: int = Field(0, ge=0, description="of data, weights and noise")
+    seed: Seed = Field(0, description="of data, weights and noise")
     device: str = Field("cpu", description="cpu, cuda, cuda:N or mps")
     guards: Guards = Guards()
     saving: Saving = Saving()

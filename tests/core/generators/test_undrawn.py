@@ -218,6 +218,9 @@ def test_networks_far_larger_than_their_weights_are_not_built() -> None:
         lambda: nn.ModuleList(nn.Linear(2, 2) for _ in layers),
         lambda: nn.Linear(1 << 20, 1 << 20),
         lambda: nn.Embedding.from_pretrained(torch.zeros(1 << 13, 1 << 13)),
+        lambda: torch.full((1 << 20, 1 << 20), math.nan),  # Which no machine has room for: it is not even tried.
+        lambda: torch.eye(1 << 62),
+        lambda: float(torch.randn(())) + torch.randn(1 << 20, 1 << 20),  # Where it needs what it draws.
     ):
         with pytest.raises(SpecError, match="far larger than its weights"):
             undrawn(build, tensors)

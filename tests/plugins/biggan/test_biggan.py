@@ -99,6 +99,9 @@ def test_builds_from_its_spec_alone(size: int | tuple[int, int], fields: dict[st
         (16, {"channel_width": 1, "attention": None}, "narrower than the reduction"),
         (16, {"eps": 0.0}, "eps"),
         (16, {"blocks": ()}, "blocks"),
+        (16, {"blocks": ((True, 1, 1),) * 9999}, "blocks"),
+        (16, {"n_stats": 10**9}, "n_stats"),
+        (16, {"channel_width": 10**9}, "channel_width"),
     ],
 )
 def test_a_spec_that_does_not_fit_is_named(size: int, fields: dict[str, object], message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import ganenc
@@ -19,7 +20,7 @@ from ganenc_plugin_stylegan.layers import adaptive_instance_norm, blur, fir_kern
 from ganenc_plugin_stylegan.specs import StyleGAN1Options, published_channels, stylegan1_spec, stylegan2_spec
 from ganenc_plugin_stylegan.stylegan1 import StyleGAN1
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import EncoderSpec
+from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 from torch import nn
 
 WIDTHS = {4: 8, 8: 6, 16: 4}
@@ -239,6 +240,24 @@ def test_specs_that_cannot_be_are_refused() -> None:
     spec = stylegan1_spec((16, 16), WIDTHS)
     with pytest.raises(SpecError, match=r"has no part 'w'"):
         StyleGAN1(spec.model_copy(update={"layout": spec.layout[1:]}))
+
+
+@pytest.mark.parametrize("make", [stylegan1_spec, stylegan2_spec])
+def test_a_layout_or_options_of_another_network_are_refused(make: Callable[..., GeneratorSpec]) -> None:
+    spec = make((16, 16), WIDTHS)
+    styles, const, noise = spec.layout
+    for part, fields in (
+        (styles, {"layers": 1000}),
+        (styles, {"layers": 5}),
+        (const, {"channels": 1}),
+        (noise, {"shapes": noise.shapes[1:]}),
+    ):
+        layout = tuple(one.model_copy(update=fields) if one is part else one for one in spec.layout)
+        with pytest.raises(SpecError, match="layout is not that of"):
+            build_generator(spec.model_copy(update={"layout": layout}))
+    for option, value in (("mapping_layers", 10**9), ("mapping_dim", 10**9), ("fir", [1] * 1000), ("blur", [1] * 1001)):
+        with pytest.raises(SpecError, match=option):
+            build_generator(spec.model_copy(update={"options": {option: value}}))
 
 
 def test_published_channels_are_those_of_the_releases() -> None:
