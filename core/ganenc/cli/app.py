@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError
+from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError, shortened
 from typer.core import TyperGroup
 
 from ganenc.cli.console import complain, flush, say
@@ -24,8 +24,29 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 _TABLE = {command.name: command for command in COMMANDS}
 
 
+@contextmanager
+def _shortly() -> Iterator[None]:
+    """Shorten what is told of words that are of no use."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(told := getattr(error, "message", None), str):
+            error.message = shortened(told)  # type: ignore[attr-defined]
+        raise
+
+
 class _Commands(TyperGroup):
     """The commands that are registered: those of the table, then those of plugins and scripts, by name."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the words before the command."""
+        with _shortly():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with _shortly():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names; nothing is imported for a list, whose rows come from what is registered."""
