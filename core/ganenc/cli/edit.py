@@ -54,7 +54,7 @@ def edit(
     direction: Annotated[str, DIRECTION],
     out: options.Out,
     strength: Annotated[str, STRENGTH] = "-3..3",
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Images in the strip.")] = 7,
+    steps: Annotated[int, typer.Option("--steps", min=1, max=1000, help="Images in the strip.")] = 7,
     layers: options.Layers = None,
     space: options.Space = None,
     gif: Gif = False,
