@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "CheckpointError",
@@ -20,8 +21,11 @@ __all__ = [
     "TrainingError",
     "UnknownNameError",
     "WeightsMissingError",
+    "WriteError",
     "nearest",
+    "path_fault",
     "shortened",
+    "told",
 ]
 
 
@@ -76,6 +80,14 @@ class WeightsMissingError(GanencError):
     """Published weights are not on disk and cannot be fetched."""
 
 
+class WriteError(GanencError):
+    """A file or folder cannot be written, for a ``reason`` that the system gives."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} cannot be written: {reason}. Choose another place or make room there.")
+        self.reason = reason
+
+
 class TrainingError(GanencError):
     """A run cannot start, go on or be resumed."""
 
@@ -88,6 +100,21 @@ def shortened(text: str) -> str:
     """A message, with the middle left out of very long words and quotations, and of the whole where it is endless."""
     text = _LONG.sub(lambda found: f"{found[0][:150]}…{found[0][-50:]}", text)
     return text if len(text) <= 4000 else f"{text[:3000]} … {text[-500:]}"
+
+
+@contextmanager
+def told(kind: type[GanencError]) -> Iterator[None]:
+    """Raise an `OSError` as an error of a kind, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(path_fault(error)) from None
+
+
+def path_fault(error: OSError) -> str:
+    """What the system refuses, in one sentence."""
+    what = f"{error.filename} cannot be read or written" if error.filename else "The output cannot be written"
+    return f"{what}: {error.strerror or error}; check the name, the permissions and the room there."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

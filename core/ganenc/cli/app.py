@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError, shortened
+from ganenc_registry.errors import DeviceError, GanencError, SpecError, UnknownNameError, path_fault, shortened
 from typer.core import TyperGroup
 
 from ganenc.cli.console import complain, flush, say
@@ -99,17 +100,18 @@ def run(arguments: Sequence[str] | None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _note
+            threading.excepthook = _note_of_thread
             try:
                 app(args=None if arguments is None else list(arguments), prog_name="ganenc")
             finally:
+                threading.excepthook = threading.__excepthook__
                 flush(out)
     except GanencError as error:
         complain(str(error))
         raise SystemExit(USAGE if isinstance(error, SpecError | UnknownNameError | DeviceError) else FAILED) from None
     except OSError as error:
         if error.errno != errno.EPIPE:  # Who reads no further has no question.
-            path = f"{error.filename} cannot be read or written" if error.filename else "The output cannot be written"
-            complain(f"{path}: {error.strerror or error}; check the permissions and the room there.")
+            complain(path_fault(error))
         raise SystemExit(FAILED) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
@@ -126,6 +128,14 @@ def run(arguments: Sequence[str] | None) -> None:
 def _note(message: Warning | str, *_: Any, **__: Any) -> None:
     """Tell a warning as one sentence, without the place in the code that it comes from."""
     say(f"Note: {message}")
+
+
+def _note_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Tell what kept a thread of a package's from a file in one sentence; whoever waits for it tells the rest."""
+    if isinstance(failed.exc_value, OSError):
+        say(f"Note: {path_fault(failed.exc_value)}")
+    else:
+        threading.__excepthook__(failed)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import re
 import traceback
@@ -57,7 +58,9 @@ def export(
         with atomic_path(path) as temporary:
             written = _write_onnx(program, graph, temporary, batch, opset) if format == "onnx" else {}
             if format == "torch":
-                torch.export.save(program, temporary)
+                content = io.BytesIO()  # Torch's own writing to a file ends the process where the disk is full.
+                torch.export.save(program, content)
+                temporary.write_bytes(content.getbuffer())
             run = _onnx_runner(graph, temporary) if format == "onnx" else _torch_runner(temporary)
             parity = _parity(graph, run, _CHECKED if batch is None else (batch,), path)
     facts = {"graph": graph.name, "file": path.name, "format": format, **_described(graph, batch), **written}
@@ -165,6 +168,8 @@ def _write_onnx(
         for node in made.model.graph.all_nodes():
             node.metadata_props.clear()  # Paths and source lines of whoever exports.
         made.save(path, external_data=False)
+    except OSError:
+        raise
     except Exception as error:
         raise ExportError(f"This {graph.name} cannot be exported to ONNX: {_reason(error)}.") from error
     if opset not in (None, found):
@@ -230,6 +235,8 @@ def _reason(error: BaseException) -> str:
             return f"ONNX has nothing for its operator {missing[1]}; take the format torch"
         if "specialized it to be a constant" in text:
             return "its code counts on a fixed number of samples; choose one (`--batch 1`)"
+        if "Unsupported attribute type" in text:
+            return "ONNX fixes the groups of convolutions, and here each sample is one; choose how many (`--batch 1`)"
         if "data-dependent" in text:
             return f"what it does hangs on values that it computes, which no graph can follow{_place(error)}"
     return f"{_first_line(chain[-1])}{_place(chain[-1])}"

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ganenc_registry.errors import GanencError
+from ganenc_registry.errors import WriteError
 
 __all__ = ["atomic_path", "drop_leftovers", "finite", "write_bytes", "write_json", "write_text"]
 
@@ -27,15 +27,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ends.
 
     The folder is made if it is missing. If the block raises, ``path`` stays as it was and the temporary file goes.
-    `GanencError` if the folder cannot be made, or the file cannot be put in place.
+    `WriteError` if the folder cannot be made, or the file not be written or put in place.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-        with _writing(path):
+        with _writing(path, temporary):
+            yield temporary
             _flush(temporary, os.O_RDWR)  # Windows syncs no file that is open for reading alone.
             os.replace(temporary, path)
     finally:
@@ -57,8 +57,8 @@ def drop_leftovers(folder: str | Path) -> list[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically; `GanencError` if that cannot be done."""
-    with atomic_path(path) as temporary, _writing(path):
+    """Write ``data`` to ``path`` atomically; `WriteError` if that cannot be done."""
+    with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -89,9 +89,11 @@ def _flush(path: Path, access: int = os.O_RDONLY) -> None:
 
 
 @contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
+def _writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Errors of the system as a `WriteError`, but for those of other files than the temporary one, if one is given."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise GanencError(f"{path} cannot be written: {reason}. Choose another place or make room there.") from None
+        if temporary is not None and error.filename is not None and Path(error.filename) != temporary:
+            raise
+        raise WriteError(path, error.strerror or str(error)) from None

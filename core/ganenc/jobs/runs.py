@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ganenc_registry.errors import SpecError, TrainingError
+from ganenc_registry.errors import SpecError, TrainingError, WriteError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
@@ -58,7 +58,10 @@ def execute(
     if processes.first:
         seconds = None if resumed else time.monotonic() - started
         page = run_report(sink, title=f"{run.task} {sink.path.resolve().name}", seconds=seconds)
-        write_text(sink.path / "report.html", page)
+        try:
+            write_text(sink.path / "report.html", page)
+        except WriteError as error:
+            warnings.warn(f"{error} The encoder is there.", stacklevel=2)
     return trained
 
 

@@ -76,7 +76,6 @@ def save_pretrained(
             f"{type(module).__name__} keeps no weights that can be found, so {folder} would hold none; keep its tensors"
             " as attributes, set in __init__."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     save_weights(module, folder, half=half)
     kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
     write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}})

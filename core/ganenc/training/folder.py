@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from ganenc_registry.errors import CheckpointError, TrainingError
+from ganenc_registry.errors import CheckpointError, TrainingError, WriteError
 from ganenc_registry.opening import open_file, read_text
 from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import RunSpec
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ganenc import images
@@ -35,8 +34,9 @@ PARTS = ("", "checkpoints", "best", "grids", ENCODER)
 class RunFolder(Sink):
     """A run's files: ``run.yaml``, ``metrics.jsonl``, ``grids/``, ``checkpoints/``, ``best/``, at the end ``encoder/``.
 
-    The folder is made once a run begins. What cannot be written meanwhile, as the disk is full or the folder has
-    vanished, is a warning: the run goes on, and tries again when it writes next.
+    The folder is made once a run begins. If a row, a picture or what trackers are told cannot be written meanwhile, as
+    the disk is full, that is a warning, and the run goes on. A checkpoint or best encoder that cannot be written ends
+    it by a TrainingError; the same run goes on from the checkpoint before.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -74,15 +74,14 @@ class RunFolder(Sink):
             drop_leftovers(self.path / part)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        with self._writing(f"the checkpoint of step {step}") as may:
+        with self._writing(f"the checkpoint of step {step}", needed=True) as may:
             if may:
                 self._write_spec()
-                size = self._metrics.stat().st_size if self._metrics.is_file() else 0
-                save_state(self._checkpoint(step), {"step": step, "metrics": size, **state})
+                save_state(self._checkpoint(step), {"step": step, "metrics": self._size(), **state})
                 self._prune(step)
 
     def keep_best(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
-        with self._writing(f"the best encoder, of step {info['step']}") as may:
+        with self._writing(f"the best encoder, of step {info['step']}", needed=True) as may:
             if may:
                 save_pretrained(encoder, self.path / "best", info=dict(info))
 
@@ -92,10 +91,10 @@ class RunFolder(Sink):
         try:
             if self.writes:
                 save_pretrained(encoder, self.path / ENCODER, info=dict(info))
-        except OSError as error:
+        except WriteError as error:
             raise TrainingError(
-                f"The run is done, but {self.path} cannot be written: {error.strerror or error}. Make room and give"
-                " the same command again; it only writes what is missing."
+                f"The run is done, but {self.path} cannot be written: {error.reason}. Make room and give the same"
+                " command again; it only writes what is missing."
             ) from None
 
     def checkpoints(self) -> list[Path]:
@@ -114,8 +113,7 @@ class RunFolder(Sink):
                 complaints.append(str(error))
         if self.writes:
             size = 0 if state is None else int(state["metrics"])
-            if self._metrics.is_file() and self._metrics.stat().st_size > size:
-                os.truncate(self._metrics, size)
+            self._cut(size)
             if state is not None:
                 self._prune(state["step"])
         if processes is not None and processes.count > 1:
@@ -127,15 +125,22 @@ class RunFolder(Sink):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add a row to ``metrics.jsonl``, and the same to the trackers."""
         row = json.dumps({"step": step, **{name: _number(value) for name, value in values.items()}})
-        with self._writing(f"the metrics of step {step}") as may:
-            if may and self.run is not None:
-                self.path.mkdir(parents=True, exist_ok=True)
+        if self.run is None or not self.writes:
+            return
+        size = self._size()
+        with self._writing(f"the metrics of step {step}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
                 with open_file(self._metrics, "a", encoding="utf-8") as file:
                     file.write(row + "\n")
-                if self._trackers is None:
-                    self._trackers = start_trackers(self.run.saving.trackers, self.path, step, self.run.to_mapping())
-                for tracker in self._trackers:
-                    tracker.log(dict(values), step=step)
+            except OSError:
+                self._cut(size)
+                raise
+        with self._writing(f"what trackers are told of step {step}"):
+            if self._trackers is None:
+                self._trackers = start_trackers(self.run.saving.trackers, self.path, step, self.run.to_mapping())
+            for tracker in self._trackers:
+                tracker.log(dict(values), step=step)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every row of metrics so far, but for one that a run was killed in."""
@@ -167,22 +172,34 @@ class RunFolder(Sink):
     def close(self) -> None:
         """Write out what the trackers hold back, and let others into the folder."""
         for tracker in self._trackers or ():
-            tracker.finish()
+            with self._writing("what trackers were told last"):
+                tracker.finish()
         self._trackers = None
         self._lock.release()
 
     @contextlib.contextmanager
-    def _writing(self, what: str) -> Iterator[bool]:
-        """Whether this process writes; turns what goes wrong into a warning."""
+    def _writing(self, what: str, *, needed: bool = False) -> Iterator[bool]:
+        """Whether this process writes; turns what cannot be written into a warning, or the end where it is needed."""
         try:
             yield self.writes
-        except (OSError, SafetensorError, CheckpointError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            warnings.warn(
-                f"{self.path}: {what} could not be written ({reason}); the run goes on and tries again when it writes"
-                " next.",
-                stacklevel=3,
-            )
+        except (OSError, WriteError) as error:
+            reason = error.reason if isinstance(error, WriteError) else error.strerror or error
+            told = f"{self.path}: {what} could not be written ({reason})"
+            if needed:
+                raise TrainingError(
+                    f"{told}, so the run stops; make room and give the same command again, which goes on from the"
+                    " checkpoint before."
+                ) from None
+            warnings.warn(f"{told}; the run goes on without.", stacklevel=3)
+
+    def _size(self) -> int:
+        """Bytes of the metrics so far."""
+        return self._metrics.stat().st_size if self._metrics.is_file() else 0
+
+    def _cut(self, size: int) -> None:
+        """Drop what the metrics have beyond a size."""
+        if self._size() > size:
+            os.truncate(self._metrics, size)
 
     def _write_spec(self) -> None:
         if self.run is not None and not (self.path / RUN).is_file():

@@ -17,7 +17,7 @@ from ganenc.export import EncoderGraph, GeneratorGraph, MappingGraph, exporting
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.models import load_encoder, load_generator, model_hash
-from ganenc_registry.errors import ExportError, SpecError
+from ganenc_registry.errors import ExportError, SpecError, WriteError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,6 +53,37 @@ class Plain(Generator):
 
     def paint(self, x: Tensor) -> Tensor:
         return x
+
+
+class Grouped(Plain):
+    """Each sample is convolved with weights of its own, as one group."""
+
+    def paint(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        weight = torch.ones(1, 1, 3, 3) * x.mean((1, 2, 3)).view(n, 1, 1, 1)
+        return F.conv2d(x.view(1, n, 4, 4), weight, padding=1, groups=n).view(n, 1, 4, 4)
+
+
+def test_a_group_of_each_sample_takes_a_number_of_samples(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ExportError, match=r"ONNX fixes the groups of convolutions.*choose how many \(`--batch 1`\)"):
+        export(GeneratorGraph(Grouped()), tmp_path)
+    assert export(GeneratorGraph(Grouped()), tmp_path, batch=2)["batch"] == 2
+
+
+@pytest.mark.parametrize("format", exporting.FORMATS)
+def test_a_full_disk_is_told_and_leaves_nothing(format: str, tmp_path: Path, toy: Any) -> None:
+    resource = pytest.importorskip("resource")
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"generator\.(onnx|pt2) cannot be written: File too large\. Choose"):
+            export(GeneratorGraph(toy), tmp_path, format=format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_generator_in_onnx_takes_each_part_by_name_and_any_batch(tmp_path: Path, toy: Any) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ import torch
 from ganenc.encoders import Encoder
 from ganenc.files import Interrupts
 from ganenc.models import load_encoder
+from ganenc.training import RunFolder, pretrain
 from ganenc.training import folder as folder_module
-from ganenc.training import pretrain
 from ganenc_registry.errors import SpecError, TrainingError
 from runs import fresh, run_spec, same, weights
 from safetensors.torch import load_file
@@ -62,36 +63,81 @@ def test_a_second_signal_acts_at_once() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_full_disk_costs_no_run_and_no_older_checkpoint(
-    toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save, tried = folder_module.save_state, []
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """No file whose path holds one of these parts can be put in place."""
+    replace, parts = os.replace, set[str]()
 
-    def full(path: Path, state: Any) -> None:
-        tried.append(path.stem)
-        if path.stem == "step-0000006":
+    def put(source: Path, place: Path) -> None:
+        if parts & set(Path(place).parts):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(path, state)
+        replace(source, place)
 
-    monkeypatch.setattr(folder_module, "save_state", full)
-    run = run_spec(saving={"keep": 1})
-    with pytest.warns(UserWarning, match=r"the checkpoint of step 6 could not be written \(No space left on device\)"):
-        pretrain(toy, run, tmp_path, encoder=fresh(toy_encoder))
-    assert tried == ["step-0000003", "step-0000006", "step-0000008"]
-    assert [path.stem for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000008"]
+    monkeypatch.setattr(os, "replace", put)
+    return parts
 
 
-@pytest.mark.filterwarnings("ignore:.*best encoder")
-def test_a_disk_that_stays_full_is_told_at_the_end(
-    toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pictures_and_trackers_that_find_no_room_cost_no_run(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, full: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(folder_module, "save_pretrained", full)
-        with pytest.raises(TrainingError, match=r"cannot be written: No space left on device\. Make room"):
-            pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
+    tracker = SimpleNamespace(log=refuse, finish=refuse)
+    monkeypatch.setattr(folder_module, "start_trackers", lambda *_: [tracker])
+    full |= {"grids", "attention.png"}
+    with pytest.warns(UserWarning, match=r"could not be written \(No space left on device\); the run goes on") as told:
+        trained = pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
+    assert {str(one.message).split(": ")[1].split(" of ")[0].split(" could")[0] for one in told} == {
+        "the grid", "the attention", "what trackers are told", "what trackers were told last"
+    }  # fmt: skip
+    assert torch.equal(weights(load_encoder(tmp_path / "encoder")), weights(trained))
+
+
+@pytest.mark.parametrize(
+    ("part", "told"), [("step-0000006.safetensors", "the checkpoint"), ("best", "the best encoder,")]
+)
+def test_a_checkpoint_that_finds_no_room_ends_the_run_which_goes_on_from_the_one_before(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, full: set[str], part: str, told: str
+) -> None:
+    whole = pretrain(toy, run_spec(), tmp_path / "whole", encoder=fresh(toy_encoder))
+
+    def fill(step: int, *_: Any) -> None:
+        if step == 6:
+            full.add(part)
+
+    with pytest.raises(TrainingError, match=rf"{told} of step 6 could not be written \(No space left .* the run stops"):
+        pretrain(toy, run_spec(), tmp_path / "run", encoder=fresh(toy_encoder), on_step=fill)
+    assert [path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-0000003"]
+    full.clear()
+    again = pretrain(toy, run_spec(), tmp_path / "run", encoder=fresh(toy_encoder, other=True))
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_row_that_finds_no_room_leaves_no_half_of_it(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = RunFolder(tmp_path)
+    folder.begin(run_spec(saving={"trackers": []}))
+    folder.log(1, {"total": 1.0})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 9, before[1]))
+    try:
+        with pytest.warns(UserWarning, match="the metrics of step 2 could not be written"):
+            folder.log(2, {"total": 2.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder.log(3, {"total": 3.0})
+    folder.close()
+    assert [row["step"] for row in folder.metrics()] == [1, 3]
+
+
+def test_a_disk_that_stays_full_is_told_at_the_end(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, full: set[str]
+) -> None:
+    full.add("encoder")
+    with pytest.raises(TrainingError, match=r"cannot be written: No space left on device\. Make room"):
+        pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
+    full.clear()
     trained = pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder, other=True))
     assert torch.equal(weights(load_encoder(tmp_path / "encoder")), weights(trained))
 
