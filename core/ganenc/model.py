@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.opening import fixed_path
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
 
@@ -28,7 +25,7 @@ from ganenc.editing import (
     read_directions,
 )
 from ganenc.files import as_count, check_device
-from ganenc.foreign import FILES, read_latents, sizes
+from ganenc.foreign import FILES, are_latents, read_latents
 from ganenc.generators import LabelsGiven
 from ganenc.images import Fit
 from ganenc.inversion import (
@@ -164,11 +161,7 @@ class Model(Parts):
         """The file of latents that a path names: ours, another tool's (an array that fits the layout), or that in the
         folder that it names; None for anything else, such as a photo."""
         file = PhotoFolder.latents_file(path)
-        if file is not None and file.suffix.lower() == ".npy":
-            with suppress(OSError, ValueError), fixed_path(file) as fixed:
-                shape = np.load(fixed, mmap_mode="r", allow_pickle=False).shape
-                return file if shape and shape[-1] in sizes(self.generator.spec.layout) else None
-        return file
+        return file if file is not None and are_latents(file, self.generator.spec.layout) else None
 
     def latents(self, path: str | Path, *, space: str | None = None) -> Latents:
         """Latents from a file of ours, or from another tool's (see `ganenc.foreign.read_latents`), which is taken on

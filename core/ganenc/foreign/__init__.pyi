@@ -3,9 +3,9 @@ from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import Container as Container
 from .checkpoint import read_checkpoint as read_checkpoint
 from .latents import FILES as FILES
+from .latents import are_latents as are_latents
 from .latents import read_arrays as read_arrays
 from .latents import read_latents as read_latents
-from .latents import sizes as sizes
 from .stored_shapes import CONV_TF as CONV_TF
 from .stored_shapes import DENSE_TF as DENSE_TF
 from .stored_shapes import PLAIN as PLAIN

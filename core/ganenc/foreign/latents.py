@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-from ganenc_registry.errors import LatentsError
+from ganenc_registry.errors import GanencError, LatentsError
 from ganenc_registry.opening import fixed_path
 from ganenc_registry.specs import Noise, Part, Styles, Vector
 from torch import Tensor
@@ -38,26 +37,21 @@ def read_arrays(path: str | Path) -> dict[str, Tensor]:
         else:
             found = _numpy(path)
         read = {name: torch.tensor(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        SyntaxError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except GanencError:
+        raise
+    except Exception as error:  # NumPy raises many kinds on broken files.
         raise LatentsError(f"{path} cannot be read as arrays of numbers: {error}.") from None
     arrays = {name: one.float() for name, one in read.items() if one.is_floating_point() and one.numel()}
     bad = [name for name, one in arrays.items() if not one.isfinite().all()]
     if bad or not arrays:
-        raise LatentsError(f"{path} holds no floating-point numbers{bad and ' that are finite'}; take another file.")
+        raise LatentsError(
+            f"{path} holds no floating-point numbers{' that are all finite' if bad else ''}; take another file."
+        )
     return arrays
 
 
 def _numpy(path: Path) -> dict[str, np.ndarray]:
-    with fixed_path(path) as fixed:
+    with fixed_path(path) as fixed, np.errstate(all="ignore"):
         found = np.load(fixed, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             return {"tensor": found}
@@ -67,10 +61,16 @@ def _numpy(path: Path) -> dict[str, np.ndarray]:
             return {name: found[name] for name in found.files}
 
 
-def sizes(layout: Sequence[Part]) -> set[int]:
-    """The lengths of the last axis that arrays of latents of a layout have."""
+def are_latents(path: str | Path, layout: Sequence[Part]) -> bool:
+    """Whether a file holds latents of a layout, if any: not an array (``.npy``) whose last axis is of another length,
+    as that of pixels is. What cannot be read may be either."""
+    if Path(path).suffix.lower() != ".npy":
+        return True
     main = main_part(layout)
-    return {main.dim, main.dim * main.layers} if isinstance(main, Styles) else {main.dim}
+    with suppress(Exception):  # NumPy raises many kinds.
+        shape = _numpy(Path(path))["tensor"].shape
+        return shape[-1:] in ((main.dim,), (main.dim * getattr(main, "layers", 1),))
+    return True
 
 
 def read_latents(path: str | Path, layout: Sequence[Part], *, space: str | None = None) -> Latents:

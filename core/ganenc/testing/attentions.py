@@ -72,9 +72,9 @@ def first_view_is_the_whole_image(case: AttentionCase) -> None:
 
 
 def views_have_one_shape(case: AttentionCase) -> None:
-    """All views have the shape of the image, for colour and grey of any size, and names and weights of their own."""
+    """All views have the shape of the image, for colour, grey and RGBA of any size, and names and weights each."""
     for size in SIZES:
-        for channels in (1, 3):
+        for channels in (1, 3, 4):
             image = case.images(2, channels=channels, size=size)
             views = case.views(image, image)
             for view in views:

@@ -101,7 +101,7 @@ def logits_fit_the_classes(case: BackboneCase) -> None:
 
 def any_image_is_fitted(case: BackboneCase) -> None:
     """Grey, small and long images are brought to what it takes."""
-    for channels, height, width in ((1, 8, 8), (3, 16, 40), (3, 70, 33)):
+    for channels, height, width in ((1, 8, 8), (2, 16, 16), (4, 16, 40), (3, 70, 33)):
         images = case.backbone.fit(draw(1, channels, height, width))
         expect(images.shape[1] == 3, f"fit() leaves {images.shape[1]} channels; bring images to three.")
         with torch.no_grad():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ganenc import images
 from ganenc.foreign import read_latents
 from ganenc.latents import Latents
 from ganenc_registry.errors import GanencError
@@ -117,6 +120,23 @@ def test_what_fits_not_is_one_sentence(
         read_latents(path, LAYOUT)
     assert str(path) in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000000000000000000,)", "(4611686018427387904,)", "(True, 4)", "(-1,)", "(0,)", "(1,(" * 99]
+)
+@pytest.mark.filterwarnings("error")
+def test_shapes_that_are_none_are_not_believed(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64)
+    (tmp_path / "a.npy").write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("w.npy", data)
+    for path in (tmp_path / "a.npy", tmp_path / "a.npz"):
+        with pytest.raises(GanencError, match=path.name):
+            read_latents(path, LAYOUT)
+    with pytest.raises(GanencError, match=r"a\.npy"):
+        images.read(tmp_path / "a.npy")
 
 
 def test_objects_and_damage_are_refused(tmp_path: Path) -> None:
