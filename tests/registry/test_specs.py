@@ -352,7 +352,10 @@ def test_the_batch_can_be_declared() -> None:
     assert preset("pretrain", data={"batch": 5}).batch_at(1024) == 5
     assert not preset("finetune").mixes_photos
     assert preset("finetune", data={"photo_share": 0.5}).mixes_photos
-    assert not preset("pretrain", data={"photo_share": 0.5}).mixes_photos
+    of_photos = [("pretrain", {"photo_share": 0.5}), ("pretrain", {"fit": "stretch"}), ("pretrain", {"labels": [1]})]
+    for name, data in (*of_photos, ("finetune", {"truncation": 0.7}), ("finetune", {"samples": 9})):
+        with pytest.raises(SpecError, match=rf"data\.{next(iter(data))} is for (photos|synthesized images), and this"):
+            preset(name, data=data)
 
 
 def test_merge_knows_what_stands_for_a_component() -> None:

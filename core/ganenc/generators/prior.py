@@ -13,8 +13,8 @@ from ganenc.files import as_count
 
 __all__ = ["draw_class", "draw_normal", "draw_prior"]
 
-_CUT = 2.0
-"""Where a truncated normal distribution ends."""
+BOUNDS = {"normal": math.inf, "truncated-normal": 2.0, "uniform": 1.0}
+"""How far from 0 draws lie at the most, by the kind of the prior."""
 
 
 def draw_prior(prior: Prior, n: int, *, seed: int, first: int = 0) -> Tensor:
@@ -25,7 +25,7 @@ def draw_prior(prior: Prior, n: int, *, seed: int, first: int = 0) -> Tensor:
     place = torch.erf(z.double() / math.sqrt(2))  # In the normal distribution: uniform from -1 to 1.
     if prior.kind == "uniform":
         return place.to(z.dtype)
-    share = math.erf(_CUT / math.sqrt(2))
+    share = math.erf(BOUNDS[prior.kind] / math.sqrt(2))
     return torch.erfinv(place * share).mul(math.sqrt(2)).to(z.dtype)
 
 

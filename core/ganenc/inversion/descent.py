@@ -86,12 +86,13 @@ def descend(
     schedule: Schedule = "cosine",
     before: int = 0,
     after: int = 0,
+    settle: Callable[[], None] = lambda: None,
 ) -> tuple[Best, History]:
     """Adam on ``parameters`` => the latents whose own image loss was lowest, and the history.
 
     ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
     rate at its height, see `make_schedule`. ``before`` steps went before and ``after`` follow, for the task, which is
-    told of every tenth step and of the last.
+    told of every tenth step and of the last. ``settle`` brings parameters back to where they may be, after each step.
     """
     adam = make_adam(parameters, rate, betas)
     falls = schedule == "cosine"
@@ -104,6 +105,7 @@ def descend(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
+        settle()
         rates.step()
         if task.on_step and (step % REPORT_EVERY == 0 or step == steps):
             task.tell(before + step, before + steps + after, history.latest())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 
 import torch
 from ganenc_registry.components import Context
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Condition, NonNegativeInt, PositiveInt, Spec, encoded
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ class Finetune(Inverter):
         def _apart(self) -> Self:
             if self.together and self.batch not in (None, 1):
                 raise ValueError("batch is 1 for photos that share an encoder")
+            if not self.refine and self.refine_rate != type(self).model_fields["refine_rate"].default:
+                raise ValueError("refine_rate is of no use without steps that refine; give refine, or leave it out")
             return self
 
     def work(self, task: Task) -> Inversion:
@@ -100,6 +103,10 @@ class Finetune(Inverter):
     def _tuned(self, task: Task, encoder: Encoder) -> Inversion:
         options, generator, objective = self.options, task.generator, task.objective
         assert objective is not None
+        if options.latent_loss and objective.latent is None:
+            raise SpecError(
+                "finetune: latent_loss is of no use, as the objective has no latent loss; give it a weight."
+            )
         step_of = EncoderStep(generator, encoder, objective, latent_on_photos=options.latent_loss)
         batch, reference = Batch(task.images, task.labels), objective.prepare(task.images, labels=task.labels)
 
@@ -156,7 +163,7 @@ class FinetuneRefine(Inverter):
         refine = int(chosen.steps * chosen.share)
         self._finetune = Finetune.of(
             self.context, steps=chosen.steps - refine, rate=chosen.rate, refine=refine,
-            refine_rate=chosen.refine_rate, batch=chosen.batch,
+            batch=chosen.batch, **({"refine_rate": chosen.refine_rate} if refine else {}),
         )  # fmt: skip
 
     def work(self, task: Task) -> Inversion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
-from ganenc.generators import Generator
+from ganenc.generators import BOUNDS, Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 from ganenc.latents import Latents
@@ -54,6 +55,10 @@ class Optimize(Inverter):
             json_schema_extra={"speed": True},
         )
         draws: PositiveInt = Field(100, description="how many draws the best is of")
+        shell: bool = Field(
+            False,
+            description="keep z of a normal prior at the length that draws have; others stay within theirs anyway",
+        )
 
         @field_validator("free", mode="before")
         @classmethod
@@ -62,7 +67,8 @@ class Optimize(Inverter):
 
     def work(self, task: Task) -> Inversion:
         """See :meth:`Inverter.work`."""
-        return optimise_latents(task, self._variables(task), steps=self.options.steps, rate=self.options.rate)
+        variables, options = self._variables(task), self.options
+        return optimise_latents(task, variables, steps=options.steps, rate=options.rate, shell=options.shell)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""
@@ -85,7 +91,18 @@ class Optimize(Inverter):
         if options.start == "encoder" and encoder is None:
             raise SpecError("optimize: start 'encoder' needs an encoder; give one, or start at 'center'.")
         start = options.start or ("encoder" if encoder else "center" if styled else "draws")
-        start = "draws" if space == "z" and styled else start
+        if space == "z" and styled:
+            if options.start not in (None, "draws"):
+                raise SpecError(
+                    f"optimize: z of {spec.family} starts at draws, not at {options.start!r}; leave it out."
+                )
+            start = "draws"
+        if start != "draws" and options.draws != type(options).model_fields["draws"].default:
+            raise SpecError(
+                f"optimize: draws are of no use for the start {start!r}; leave them out, or start at 'draws'."
+            )
+        if options.shell and (spec.prior.kind != "normal" or not ((space == "z" and styled) or of_prior(generator))):
+            raise SpecError("optimize: shell is for z of a normal prior, which is not optimised here; leave it out.")
         free = tuple(maps if options.free is None else options.free)
         return type(self)(options.model_copy(update={"space": space, "free": free, "start": start}), self.context)
 
@@ -162,22 +179,50 @@ class Variables:
         return Latents(latents.layout, latents.tensors, space=self.space)
 
 
-def optimise_latents(task: Task, variables: Variables, *, steps: int, rate: float, before: int = 0) -> Inversion:
+@torch.no_grad()
+def of_prior(generator: Generator) -> list[str]:
+    """The vectors that hold z itself, stretch by stretch; none where a mapping makes something else of it."""
+    vectors = [part.name for part in generator.spec.layout if isinstance(part, Vector)]
+    if not vectors:
+        return []
+    z = generator.draw(1)
+    drawn = generator.map(z, labels=generator.draw_labels(1))
+    return vectors if torch.equal(torch.cat([drawn[name] for name in vectors], 1), z) else []
+
+
+def optimise_latents(
+    task: Task, variables: Variables, *, steps: int, rate: float, before: int = 0, shell: bool = False
+) -> Inversion:
     """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
-    not touch one another: Adam works element by element, and the loss is their sum."""
+    not touch one another: Adam works element by element, and the loss is their sum. After each step z is brought back
+    to where its prior draws it, or with ``shell`` to the length of its draws."""
     generator, objective = task.generator, task.objective
     assert objective is not None
     reference = objective.prepare(task.images, labels=task.labels)
     for name, tensor in variables.tensors.items():  # In half precision, Adam's steps would be lost.
         dtype = torch.promote_types(tensor.dtype, torch.float32)
         variables.tensors[name] = tensor.detach().to(dtype, copy=True).requires_grad_()
+    prior, drawn = generator.spec.prior, [variables.tensors[_PRIOR]] if _PRIOR in variables.tensors else []
+    if not drawn and (shell or prior.kind != "normal"):
+        drawn = [variables.tensors[name] for name in of_prior(generator) if name in variables.tensors]
+
+    @torch.no_grad()
+    def bring_back() -> None:
+        if shell:
+            length = torch.cat(drawn, 1).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        for z in drawn:
+            z.mul_(math.sqrt(prior.dim) / length) if shell else z.clamp_(-BOUNDS[prior.kind], BOUNDS[prior.kind])
+
+    bring_back()
 
     def take() -> tuple[Latents, ObjectiveResult, Tensor]:
         latents = variables.latents()
         result = objective(generator.synthesize(latents), reference)
         return latents, result, result.per_sample.sum()
 
-    best, history = descend(task, variables.tensors.values(), take, steps=steps, rate=rate, before=before)
+    best, history = descend(
+        task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back
+    )
     with torch.no_grad():
         latents, result, _ = take()
         best.offer(latents, result.image)

@@ -17,12 +17,13 @@ from ganenc.measures.pairs import psnr
 
 WEAK = 2.0
 """Under so many dB above the mean image, an encoder has learned little."""
+SPREAD = 3.0
+"""From so many standard deviations below generated images on, a photo counts as unlike what the generator makes: so do
+1% of those that each shipped generator makes itself, and 99% of photos that are upside down, shifted or negatives."""
 GAP = 2.5
-"""From so many dB below a generated image on, a photo counts as unlike what the generator makes."""
-SPREAD = 2.0
-"""But only from so many standard deviations of the generated images on."""
+"""But only if it lies so many dB below them,"""
 LEAST = 1.0
-"""So does a photo that one pass rebuilds less than so many dB better than the mean image does."""
+"""or if one pass rebuilds it less than so many dB better than the mean image does."""
 GAIN = 1.0
 """From so many dB on, another alignment of a photo is worth a hint."""
 
@@ -79,8 +80,9 @@ class DomainCheck:
     @property
     def far(self) -> bool:
         """Whether the photo is unlike what the generator makes."""
-        below = self.baseline.psnr - self.photo_psnr >= GAP and not self.deviations < SPREAD
-        return not self.weak and (below or self.photo_psnr - self.photo_mean_psnr < LEAST)
+        if self.weak or self.deviations < SPREAD:
+            return False
+        return self.baseline.psnr - self.photo_psnr >= GAP or self.photo_psnr - self.photo_mean_psnr < LEAST
 
     @property
     def hint(self) -> str | None:

@@ -222,6 +222,12 @@ class RunSpec(Spec):
     def _has_photos(self) -> Self:
         if self.task == "pretrain" and self.data.photos:
             raise ValueError("data.photos are for the task 'finetune'; a 'pretrain' run synthesizes its images")
+        of_photos: tuple[str, ...] = ("labels", "photo_share", "fit")
+        others = () if self.mixes_photos else ("samples", "truncation")
+        unused, lacking = (of_photos, "photos") if self.task == "pretrain" else (others, "synthesized images")
+        for name in unused:
+            if getattr(self.data, name) != DataChoice.model_fields[name].default:
+                raise ValueError(f"data.{name} is for {lacking}, and this run has none; leave it out")
         return self
 
     @property

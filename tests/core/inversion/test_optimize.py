@@ -59,8 +59,9 @@ class VectorToy(Generator):
 def test_the_loss_falls_in_every_space(toy: Any, objective: Objective, space: str) -> None:
     images = targets(toy)
     calls: list[tuple[int, int, int]] = []
+    draws = {"draws": 8} if space == "z" else {}
     found = Optimize.of(
-        steps=25, rate=0.2, space=space, draws=8, free=()
+        steps=25, rate=0.2, space=space, free=(), **draws
     ).invert(  # type: ignore[arg-type]
         images, toy, None, objective=objective, on_step=lambda *args: calls.append(args[:3])
     )
@@ -108,7 +109,8 @@ def test_it_starts_at_the_encoder_where_there_is_one(toy: Any, toy_encoder: Enco
         before = model_hash(toy_encoder)
     starts = {}
     for name, start in (("default", None), ("encoder", "encoder"), ("center", "center"), ("draws", "draws")):
-        method = Optimize.of(steps=1, rate=1e-9, start=start, draws=5)  # type: ignore[arg-type]
+        options = {"draws": 5} if start == "draws" else {}
+        method = Optimize.of(steps=1, rate=1e-9, start=start, **options)  # type: ignore[arg-type]
         found = method.invert(images, toy, toy_encoder, objective=objective, seed=2)
         starts[name] = found.latents["w"]
         assert found.settings["start"] == (start or "encoder")
@@ -259,3 +261,70 @@ def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
     )
     assert (wrong.reconstructions - images).square().mean() > 1e-3
     assert (freed.reconstructions - images).square().mean() < 0.5 * (wrong.reconstructions - images).square().mean()
+
+
+class Stripes(Generator):
+    """Linear in z, whose vectors are two stretches of it; ``scaled`` makes something else of them."""
+
+    def __init__(self, kind: str, *, scaled: bool = False) -> None:
+        layout = (Vector(name="a", dim=3), Vector(name="b", dim=5))
+        super().__init__(
+            GeneratorSpec(family="s", size=(8, 8), channels=1, prior=Prior(kind=kind, dim=8), layout=layout)
+        )
+        self.scaled = scaled
+        rng = torch.Generator().manual_seed(1)
+        self.paint = nn.Parameter(torch.randn(8, 64, generator=rng))
+
+    def map(self, z: Tensor, **given: Any) -> Latents:
+        return super().map(3 * z if self.scaled else z, **given)
+
+    def synthesize(self, latents: Latents, **given: Any) -> Tensor:
+        return (torch.cat([latents["a"], latents["b"]], 1) @ self.paint).reshape(-1, 1, 8, 8)
+
+
+def outermost(kind: str, *, scaled: bool = False, **options: Any) -> tuple[float, list[float]]:
+    """How far from 0 the z of images far outside the prior ends, and the lengths of z."""
+    generator = Stripes(kind, scaled=scaled)
+    far = generator.synthesize(generator.map(8 * torch.sign(generator.draw(2, seed=3))))
+    found = Optimize.of(steps=60, rate=0.5, start="center", **options).invert(
+        far, generator, None, objective=make_objective({"mse": 1.0}, spec=generator.spec)
+    )
+    z = torch.cat([found.latents["a"], found.latents["b"]], 1)
+    return float(z.abs().max()), z.norm(dim=1).tolist()
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("uniform", 1.0), ("truncated-normal", 2.0)])
+def test_z_stays_where_its_prior_draws_it(kind: str, bound: float) -> None:
+    assert outermost(kind)[0] == bound
+    assert outermost(kind, scaled=True)[0] > bound  # No z any more, but what a mapping makes of it.
+    assert outermost("normal")[0] > 2.0
+
+
+def test_z_of_a_normal_prior_may_be_held_to_its_shell() -> None:
+    assert outermost("normal", shell=True)[1] == pytest.approx([math.sqrt(8)] * 2, rel=1e-5)
+    found = Optimize.of(steps=4, draws=4, space="z", shell=True)
+    toy = ToyGenerator(toy_spec((8, 8)))
+    found.invert(toy.synthesize(toy.sample(1)), toy, None, objective=make_objective({"mse": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"space": "z", "start": "center"}, "z of toy starts at draws, not at 'center'"),
+        ({"space": "w", "draws": 7}, "draws are of no use for the start 'center'"),
+        ({"space": "w+", "shell": True}, "shell is for z of a normal prior"),
+    ],
+)
+def test_options_without_effect_are_refused(options: Any, words: str, toy: Any, objective: Objective) -> None:
+    with pytest.raises(SpecError, match=words):
+        invert(torch.zeros(1, 3, 8, 8), toy, None, {"name": "optimize", "options": options}, objective=objective)
+
+
+def test_options_of_steps_that_are_not_taken_are_refused(toy: Any, toy_encoder: Encoder, objective: Objective) -> None:
+    for options, words in (
+        ({"refine_rate": 0.3}, "refine_rate is of no use without steps that refine"),
+        ({"latent_loss": True}, "the objective has no latent loss"),
+    ):
+        chosen = {"name": "finetune", "options": {"steps": 1, **options}}
+        with pytest.raises(SpecError, match=words):
+            invert(torch.zeros(1, 3, 8, 8), toy, toy_encoder, chosen, objective=objective)

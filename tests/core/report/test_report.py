@@ -222,6 +222,8 @@ class TestVerdict:
             assert check.deviations == pytest.approx(4.0 / deviation)
             assert check.far == far == bool(domain_warning(check, "a.png"))
             assert f"25.0 ± {deviation:.1f} dB ({min(values):.1f} to {max(values):.1f})" in judge(check, 22.0).text
+        near = DomainCheck(Baseline(25.0, 12.0, 4, picture, picture, picture, (30.0, 20.0)), 18.0, 17.9)
+        assert not near.far, "an image near the mean image, as a generator makes some"
         assert math.isnan(check_of(28.0, 17.0).deviations)
         assert not check_of(13.0, 12.5).far, "of a weak encoder nothing can be said"
 
