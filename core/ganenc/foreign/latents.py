@@ -19,8 +19,9 @@ from ganenc.latents import Latents, as_draws, main_part
 ARRAYS = (".npy", ".npz")
 FILES = (*ARRAYS, ".pt", ".pth")
 """What such files end in."""
-KEYS = ("latent", "latents", "w", "w_plus", "wp", "z")
-"""What tools call latents: rosinality's projector (``latent``), NVIDIA's (``w``), and those that keep draws (``z``)."""
+STYLES = ("w", "w_plus", "wp")
+KEYS = (*STYLES, "latent", "latents", "z")
+"""What tools call latents: NVIDIA's projector (``w``), rosinality's (``latent``), and those that keep draws (``z``)."""
 _MOST = 1 << 28
 """Bytes that the arrays of a file take at most."""
 
@@ -41,7 +42,7 @@ def read_arrays(path: str | Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # NumPy raises many kinds on broken files.
         raise LatentsError(f"{path} cannot be read as arrays of numbers: {error}.") from None
-    arrays = {name: one.float() for name, one in read.items() if one.is_floating_point() and one.numel()}
+    arrays = {name: one.float() for name, one in read.items() if one.is_floating_point() and one.ndim and one.numel()}
     bad = [name for name, one in arrays.items() if not one.isfinite().all()]
     if bad or not arrays:
         raise LatentsError(
@@ -101,6 +102,8 @@ def read_latents(path: str | Path, layout: Sequence[Part], *, space: str | None 
         raise LatentsError(
             f"{path} holds {held}: call the latents alone w, z or latent, or leave them alone in the file."
         )
+    if isinstance(main, Vector) and kinds <= {*STYLES} - {main.name}:
+        raise LatentsError(f"{path} holds styles, and this generator has none: it takes {main.name} ({main.dim},).")
     draws = isinstance(main, Styles) and (space == "z" if space else kinds == {"z"})
     for name in named:
         if draws:

@@ -78,8 +78,8 @@ def _expand(path: Path) -> list[Path]:
 def _inside(folder: Path) -> tuple[list[Path], str]:
     """The photos in a folder and below it, also behind links to folders, each folder once, and words on how many files
     of which kinds beside them are neither photos nor texts or data; hidden ones left out."""
-    taken = formats()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in taken} | {ARRAY}
+    taken, known = formats(), Image.registered_extensions()
+    suffixes = {suffix for suffix, name in known.items() if name in taken} | {ARRAY}
     seen, found, passed = set(), [], Counter[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -90,7 +90,7 @@ def _inside(folder: Path) -> tuple[list[Path], str]:
                 continue
             if file.suffix.lower() in suffixes:
                 found.append(file)
-            elif not (mimetypes.guess_type(name)[0] or "").startswith(_NO_PHOTOS):
+            elif file.suffix.lower() in known or not (mimetypes.guess_type(name)[0] or "").startswith(_NO_PHOTOS):
                 passed[file.suffix.lower()] += 1
         seen.add(real)
     kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(passed.items()))

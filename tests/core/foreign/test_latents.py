@@ -13,7 +13,7 @@ import torch
 from ganenc import images
 from ganenc.foreign import read_latents
 from ganenc.latents import Latents
-from ganenc_registry.errors import GanencError
+from ganenc_registry.errors import GanencError, LatentsError
 from ganenc_registry.specs import Map, Noise, Styles, Vector
 
 LAYOUT = (Styles(layers=6, dim=8), Map(channels=2, height=2, width=2), Noise(shapes=((1, 4, 4), (1, 8, 8))))
@@ -137,6 +137,13 @@ def test_shapes_that_are_none_are_not_believed(tmp_path: Path, shape: str) -> No
             read_latents(path, LAYOUT)
     with pytest.raises(GanencError, match=r"a\.npy"):
         images.read(tmp_path / "a.npy")
+
+
+def test_styles_are_no_vectors(tmp_path: Path) -> None:
+    with pytest.raises(LatentsError, match="holds styles, and this generator has none"):
+        read_latents(written(tmp_path, {"w": torch.zeros(1, 5)}, ".npz"), (Vector(dim=5),))
+    with pytest.raises(LatentsError, match="no floating-point"):
+        read_latents(written(tmp_path, torch.tensor(1.0), ".npy"), (Vector(dim=5),))
 
 
 def test_objects_and_damage_are_refused(tmp_path: Path) -> None:

@@ -382,11 +382,11 @@ def test_what_cannot_be_read_is_named_once_and_texts_are_not(tmp_path: Path) -> 
     names = ("a.png", "b.heic", "c.HEIC", "d.cr9", "labels.csv", "notes.txt", "README.html", ".heic", "e.eps")
     for name in names:
         (tmp_path / name).touch()
-    with pytest.warns(UserWarning, match=r"passed over .*: 1 \.cr9, 2 \.heic\.") as told:
+    with pytest.warns(UserWarning, match=r"passed over .*: 1 \.cr9, 1 \.eps, 2 \.heic\.") as told:
         assert images.find(tmp_path) == [tmp_path / "a.png"]
     assert len(told) == 1
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImageError, match=r"no photo in .*: 1 \.cr9, 2 \.heic\."):
+    with pytest.raises(ImageError, match=r"no photo in .*: 1 \.cr9, 1 \.eps, 2 \.heic\."):
         images.find(tmp_path)
 
 
