@@ -6,8 +6,6 @@ from ganenc_registry import Contribution, Kind, hookimpl
 
 from ganenc.cli import COMMANDS
 
-__all__ = ["ganenc_contributions"]
-
 BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "block": {
         "adaptive": (

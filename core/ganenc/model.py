@@ -47,8 +47,6 @@ from ganenc.models import ENCODER, load_encoder, load_generator, resolve, save_p
 from ganenc.objectives import Objective
 from ganenc.report import Inverted
 
-__all__ = ["Generated", "Model", "Photos", "Start", "load"]
-
 Towards: TypeAlias = Objective | ObjectiveSpec | Mapping[str, Any]
 """An objective, or its spec."""
 Photos: TypeAlias = "Readable | Photo | Sequence[Readable | Photo]"
@@ -75,18 +73,12 @@ class Model(Parts):
     def generate(
         self, n: int = 1, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Generated:
-        """Draw images, one by one, so that their latents make the same pixels one by one again.
+        """Draw ``n`` images, one by one, from the place ``first`` in the stream ``seed``, so that their latents make
+        the same pixels one by one again.
 
-        Args:
-            n: how many.
-            seed: the stream of draws.
-            labels: classes, one each or one for all; drawn where the generator has some.
-            truncation: below 1 for images nearer to the mean.
-            first: the place in the stream to begin at.
-
-        Raises:
-            SpecError: if the generator has no truncation, or it is not finite.
-            LatentsError: if the labels do not fit.
+        ``labels`` are classes, one each or one for all, drawn where the generator has some (`LatentsError` if they do
+        not fit); a ``truncation`` below 1 is for images nearer to the mean (`SpecError` if the generator has none, or
+        it is not finite).
         """
         n, first = as_count(n, "n", 1), as_count(first, "first")
         given = self.labels(labels, n)
@@ -112,21 +104,13 @@ class Model(Parts):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Inverted:
-        """Photos => latents that rebuild them; ``model.invert(photos, **inverted.settings)`` does it again.
+        """Photos, one or several, as `read` takes or gives them => latents that rebuild them; ``model.invert(photos,
+        **inverted.settings)`` does it again.
 
-        Args:
-            photos: one, or several; what `read` takes, or what it gave.
-            method: a registered inverter, or it and its options; by default the best there is.
-            labels: classes, one each or one for all; or ``predicted`` or ``searched``. See `ganenc.inversion.invert`.
-            candidates: the classes among which to search.
-            objective: what "close" means; by default the paper's, see `objective`.
-            align: see `read`.
-            fit: see `read`.
-            seed: of whatever the method draws.
-            on_step: called now and then with the terms of the objective.
-
-        Raises:
-            GanencError: if a photo cannot be read, the method cannot do it, or the labels do not fit.
+        ``method`` is a registered inverter, or it and its options, by default the best there is; ``labels``,
+        ``candidates`` and ``on_step`` are as in `ganenc.inversion.invert`, ``align`` and ``fit`` as in `read`;
+        ``objective`` is what "close" means, by default the paper's. `GanencError` if a photo cannot be read, the method
+        cannot do it, or the labels do not fit.
         """
         many = _several(photos)
         given = labels if labels is None or isinstance(labels, str) else self.labels(labels, len(many))
@@ -150,11 +134,7 @@ class Model(Parts):
         return Inverted(**vars(done), photos=tuple(read), model=self, objective=compared, one_pass=inverter.one_pass)
 
     def encode(self, photos: Photos, *, labels: LabelsGiven | str | None = None) -> Latents:
-        """One pass of the encoder: the latents of photos, complete.
-
-        Raises:
-            SpecError: if there is no encoder.
-        """
+        """One pass of the encoder: the latents of photos, complete; `SpecError` if there is no encoder."""
         return self.invert(photos, "encode", labels=labels).latents
 
     def latents_file(self, path: str | Path) -> Path | None:
@@ -165,11 +145,8 @@ class Model(Parts):
 
     def latents(self, path: str | Path, *, space: str | None = None) -> Latents:
         """Latents from a file of ours, or from another tool's (see `ganenc.foreign.read_latents`), which is taken on
-        trust to be of this model; draws of the prior of a generator with styles are mapped.
-
-        Raises:
-            LatentsError: if it cannot be read, is another model's or does not fit.
-        """
+        trust to be of this model; draws of the prior of a generator with styles are mapped. `LatentsError` if it cannot
+        be read, is another model's or does not fit."""
         layout, device = self.generator.spec.layout, self.generator.device
         if Path(path).suffix.lower() not in FILES:
             found = Latents.load(path, model=self.hash, device=device)
@@ -194,11 +171,8 @@ class Model(Parts):
 
     def direction(self, word: str | Path | Direction, *, space: str | None = None) -> Direction:
         """A direction from a file, by its name among those that lie with the model, or from another tool's file (see
-        `ganenc.editing.read_directions`), of several with its number: ``components.npz:3``.
-
-        Raises:
-            GanencError: if there is none, or it is another model's.
-        """
+        `ganenc.editing.read_directions`), of several with its number: ``components.npz:3``; `GanencError` if there is
+        none, or it is another model's."""
         if isinstance(word, Direction):
             return word
         found = self.directions(word, space=space)
@@ -214,35 +188,24 @@ class Model(Parts):
         *,
         layers: Sequence[int] | None = None,
     ) -> Edited:
-        """Move one sample along a direction.
+        """Move one sample along a direction: latents, an inversion, or a photo, which is inverted first, so that edits
+        take.
 
-        Args:
-            start: latents, an inversion, or a photo, which is inverted first, so that edits take.
-            direction: see `direction`.
-            strengths: how far, in deviations of the model's own latents, step by step.
-            layers: of styles; by default those of the direction.
-
-        Raises:
-            LatentsError: if there are several samples, or they do not fit the direction.
+        ``strengths`` are how far, in deviations of the model's own latents, step by step; ``layers`` are of styles, by
+        default those of the direction. `LatentsError` if there are several samples, or they do not fit the direction.
         """
         latents, target = self._start(start)
         way = self.direction(direction)
         return self._told(edit_along(self.generator, latents, way, strengths, layers=layers, target=target))
 
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
-        """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour.
-
-        Raises:
-            LatentsError: if there are several samples, no styles or no such layers.
-        """
+        """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;
+        `LatentsError` if there are several samples, no styles or no such layers."""
         return self._told(edit_by_mixing(self.generator, self._start(first)[0], self._start(second)[0], layers))
 
     def interpolate(self, first: Start, second: Start, steps: int = 9) -> Edited:
-        """Go from one sample to another, both ends among the steps.
-
-        Raises:
-            LatentsError: if there are several samples, or fewer than two steps.
-        """
+        """Go from one sample to another, both ends among the steps; `LatentsError` if there are several samples, or
+        fewer than two steps."""
         return self._told(edit_between(self.generator, self._start(first)[0], self._start(second)[0], steps))
 
     def evaluate(
@@ -261,25 +224,16 @@ class Model(Parts):
         seed: int = 0,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
-        """How well photos, or images that the generator makes, are rebuilt.
+        """How well photos, or images that the generator makes (``samples``, drawn where no training draws), are
+        rebuilt.
 
-        Args:
-            photos: see `invert`.
-            samples: or so many synthesized images, drawn where no training draws.
-            method: a registered inverter.
-            metrics: see `ganenc.measures.build_metrics`; by default those of the paper's tables.
-            folds: split the images at random into so many, see `ganenc.measures.split_folds`.
-            labels: the classes that are known, one each or one for all; those of samples by default.
-            find: how classes are found besides, ``predicted`` or ``searched``; by default the best way there is. The
-                numbers of known and found classes are told apart.
-            candidates: the classes among which to search.
-            objective: see `invert`.
-            truncation: of samples.
-            seed: of what is drawn.
-            on_step: called with the images that are rebuilt, and all that are to be.
-
-        Raises:
-            SpecError: if there are neither photos nor samples, or both, a metric cannot be had, or folds are too small.
+        ``method``, ``objective`` and ``candidates`` are as in `invert`, ``metrics`` as in
+        `ganenc.measures.build_metrics` (by default those of the paper's tables), ``folds`` as in
+        `ganenc.measures.split_folds`; ``truncation`` is of samples. ``labels`` are the classes that are known, one each
+        or one for all, those of samples by default; ``find`` is how classes are found besides, ``predicted`` or
+        ``searched``, by default the best way there is. The numbers of known and found classes are told apart.
+        ``on_step`` is called with the images that are rebuilt, and all that are to be. `SpecError` if there are neither
+        photos nor samples, or both, a metric cannot be had, or folds are too small.
         """
         if (photos is None) == (samples is None):
             raise SpecError("Give photos, or the number of samples to synthesize; one of the two.")
@@ -342,15 +296,10 @@ def load(
 ) -> Model:
     """Load a model: a generator, its encoder where it has one, and what is known of them.
 
-    Args:
-        source: an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub, or what a
-            script registered.
-        device: where to.
-        encoder: the folder of an encoder or of a run; by default the one inside the model.
-        backbone: a registered backbone behind LPIPS, or ``none``; by default the model's own.
-
-    Raises:
-        GanencError: if something is not there or does not fit.
+    ``source`` is an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub, or what a
+    script registered; ``encoder`` the folder of an encoder or of a run, by default the one inside the model;
+    ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if something is
+    not there or does not fit.
     """
     device = check_device(device)
     generator = load_generator(source, device=device)

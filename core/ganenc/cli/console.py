@@ -42,10 +42,7 @@ def say(text: str) -> None:
 
 def flush(channel: TextIO) -> None:
     """Write out what a channel holds back; what it cannot take is dropped, or Python would complain at its end.
-
-    Raises:
-        OSError: why it takes nothing.
-    """
+    `OSError` says why it takes nothing."""
     try:
         channel.flush()
     except OSError:

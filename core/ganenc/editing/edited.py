@@ -20,8 +20,6 @@ from ganenc.images import grid, png_bytes, to_image, write_png
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
-__all__ = ["STRENGTHS", "Edited", "direction_sheet", "edit_along", "edit_between", "edit_by_mixing"]
-
 STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 """How far a direction is followed by default, in deviations of the model's own latents."""
 FRAMES = 24

@@ -19,8 +19,6 @@ from ganenc.images import Range, flatten, to_image
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
-__all__ = ["animation_bytes", "interpolate", "mix", "render", "there_and_back", "write_animation"]
-
 SMALLEST = 256
 """Pixels of the shorter side to which smaller images are enlarged in an animation."""
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}

@@ -13,8 +13,6 @@ from typing import Any
 
 from ganenc_registry.errors import WriteError
 
-__all__ = ["atomic_path", "drop_leftovers", "finite", "write_bytes", "write_json", "write_text"]
-
 _STEM = 60
 """Characters of a file's name that its temporary one keeps."""
 _TEMPORARY = re.compile(rf"\..{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)

@@ -9,8 +9,6 @@ from ganenc_registry.errors import CheckpointError
 from ganenc_registry.opening import LARGEST, read_text
 from ganenc_registry.plain_data import parse_json
 
-__all__ = ["read_json"]
-
 
 def read_json(path: Path, remedy: str) -> Any:
     """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is not JSON or too large; `OSError` if

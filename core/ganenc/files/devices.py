@@ -6,8 +6,6 @@ import re
 
 from ganenc_registry.errors import DeviceError
 
-__all__ = ["check_device", "is_out_of_memory"]
-
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""

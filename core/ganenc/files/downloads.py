@@ -24,8 +24,6 @@ from ganenc_registry.errors import DownloadError, GanencError
 from ganenc.files.atomic import atomic_path
 from ganenc.files.wheels import SCHEME, extract
 
-__all__ = ["OnProgress", "cache_folder", "download"]
-
 OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes that are here, and those there are in all where the site says."""
 

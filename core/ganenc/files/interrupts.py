@@ -9,8 +9,6 @@ from typing import Any
 
 from typing_extensions import Self
 
-__all__ = ["Interrupts"]
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -13,8 +13,6 @@ from accelerate.utils import broadcast_object_list
 from ganenc_registry.errors import DeviceError
 from torch import Tensor, distributed
 
-__all__ = ["Processes", "first_process"]
-
 BUCKET = 25 * 2**20
 """Bytes of gradients that are exchanged at a time."""
 

@@ -12,8 +12,6 @@ from ganenc_registry.containing import contained, reason
 from ganenc_registry.errors import GanencError, PluginError
 from ganenc_registry.opening import open_file
 
-__all__ = ["import_script"]
-
 
 def import_script(script: str) -> None:
     """Import a ``.py`` file, by path, or a module, by name, for what it registers; `PluginError` if that fails."""

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from ganenc.files.atomic import write_bytes
 
-__all__ = ["as_tensor", "load_state", "load_tensors", "save_state", "save_tensors"]
-
 
 def as_tensor(given: Any, what: str, error: type[GanencError]) -> Tensor:
     """A tensor, or an array or list as one, sharing its memory where that can be; ``error`` for anything else."""

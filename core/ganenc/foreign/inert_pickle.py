@@ -15,8 +15,6 @@ from typing import IO, Any, Protocol, TypeVar, cast
 
 from ganenc_registry.errors import CheckpointError
 
-__all__ = ["Buildable", "Name", "PickleDamaged", "PickleRefused", "PickleSource", "Record", "read_pickle"]
-
 _FEW = 64  # how many characters of a strange name an error quotes
 _MOST_STEPS = 1_000_000  # an empty set takes 200 bytes of memory and one byte of a file
 _MOST_BITS = 1000
@@ -89,17 +87,12 @@ class PickleSource(Protocol):
 
 
 def read_pickle(source: PickleSource, makers: Makers, *, persistent: Callable[[Any], Any] | None = None) -> Any:
-    """The tree of plain values and records that a pickle describes.
+    """The tree of plain values and records that a pickle of any protocol describes; ``source`` is left where it ends.
 
-    Args:
-        source: where the pickle begins, of any protocol; it is left where the pickle ends.
-        makers: for each global name that the format may use, ``"module.attribute"``, the function of ours that is
-            called in its place with the arguments found in the file.
-        persistent: returns what stands for an object that lies outside the pickle, from the id that the pickle gives;
-            None where the format has none.
-
-    Raises:
-        PickleRefused: the pickle names anything else, is truncated, malformed, or has more than a million steps.
+    ``makers`` holds, for each global name that the format may use, ``"module.attribute"``, the function of ours that is
+    called in its place with the arguments found in the file. ``persistent`` returns what stands for an object that lies
+    outside the pickle, from the id that the pickle gives; None where the format has none. `PickleRefused` if the pickle
+    names anything else, is truncated, malformed, or has more than a million steps.
     """
     machine = _Machine(makers, persistent)
     try:

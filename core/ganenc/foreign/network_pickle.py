@@ -23,8 +23,6 @@ from ganenc.foreign.inert_pickle import Buildable, Name, PickleRefused, Record, 
 from ganenc.foreign.plain_makers import Budget, never_called
 from ganenc.foreign.torch_files import check_tensor, load_tensor_file, tensor_from_storage
 
-__all__ = ["Module", "Network", "NumpyArray", "read_network_pickle"]
-
 _NUMBERS = re.compile(r"[?bBhHiIlLqQefd]|b1|[iu][1248]|f[248]")
 _LARGE = 1 << 12
 _RAW_BYTES = b"B\x8e\x96"  # the opcodes whose argument may stay what it is; texts are decoded
@@ -154,10 +152,8 @@ def read_network_pickle(data: bytes | mmap.mmap) -> Any:
     """The tree of a network pickle, given whole: plain values, tensors, `Module`, `Network` and `NumpyArray`.
 
     The numbers of an array are left where they are until they are asked for, so that networks which nobody wants cost
-    nothing; what is returned keeps ``data`` open.
-
-    Raises:
-        PickleRefused: it names anything that such files do not need, at any depth, or is damaged.
+    nothing; what is returned keeps ``data`` open. `PickleRefused` if it names anything that such files do not need, at
+    any depth, or is damaged.
     """
     return read_pickle(_Views(data), _makers(Budget(len(data))))
 

@@ -14,8 +14,6 @@ from defusedxml import DefusedXmlException
 from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
-__all__ = ["read_openvino"]
-
 LARGEST = 2**26
 """Bytes of a graph; published ones have some hundred thousand."""
 _DTYPES = {
@@ -31,11 +29,8 @@ _DTYPES = {
 
 def read_openvino(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The constants of the graph in ``path`` by their names, in its order, out of the ``.bin`` of the same name; and
-    ``operations``, how many it has of each kind.
-
-    Raises:
-        CheckpointError: if the graph is no such XML, or a constant is not in the ``.bin`` as it says.
-    """
+    ``operations``, how many it has of each kind. `CheckpointError` if the graph is no such XML, or a constant is not in
+    the ``.bin`` as it says."""
     if path.stat().st_size > LARGEST:
         raise CheckpointError(f"{path}: a graph of more than {LARGEST:,} bytes is none; give OpenVINO's file.")
     try:

@@ -7,8 +7,6 @@ from typing import Any
 
 from ganenc.foreign.inert_pickle import PickleRefused
 
-__all__ = ["SLACK", "Budget", "never_called"]
-
 SLACK = 1 << 20
 """How many bytes more than it holds a small file may take in memory."""
 

@@ -8,8 +8,6 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-__all__ = ["CONV_TF", "DENSE_TF", "PLAIN", "Form", "Shape"]
-
 Shape: TypeAlias = tuple[int, ...]
 
 

@@ -19,8 +19,6 @@ from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
 from ganenc.foreign.plain_makers import SLACK
 from ganenc.foreign.vetting import Vetting, check_view
 
-__all__ = ["LEGACY_MAGIC", "check_tensor", "load_tensor_file", "tensor_from_storage"]
-
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of a tensor file in the format before the zip archive."""
 
@@ -30,11 +28,8 @@ _FOREIGN = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function|unsupp
 
 
 def load_tensor_file(file: BinaryIO) -> Any:
-    """What a seekable tensor file, zip or older, holds: tensors on the CPU in plain containers.
-
-    Raises:
-        PickleRefused: it names anything but tensors and plain data, or is damaged.
-    """
+    """What a seekable tensor file, zip or older, holds: tensors on the CPU in plain containers; `PickleRefused` if it
+    names anything but tensors and plain data, or is damaged."""
     size = file.seek(0, 2)
     file.seek(0)
     _look_inside(file, size)
@@ -123,11 +118,8 @@ def _check_directory(file: BinaryIO, size: int) -> None:
 
 
 def check_tensor(tensor: torch.Tensor, limit: int) -> torch.Tensor:
-    """A tensor, detached, once it is sure that it holds its numbers in memory, in at most ``limit`` bytes and a few.
-
-    Raises:
-        PickleRefused: it is sparse, quantised, without data, or larger than the file.
-    """
+    """A tensor, detached, once it is sure that it holds its numbers in memory, in at most ``limit`` bytes and a few;
+    `PickleRefused` if it is sparse, quantised, without data, or larger than the file."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         raise PickleRefused("it holds a tensor that is sparse, quantised or without data")
     taken = max(tensor.untyped_storage().nbytes(), tensor.numel() * tensor.element_size())
@@ -137,11 +129,8 @@ def check_tensor(tensor: torch.Tensor, limit: int) -> torch.Tensor:
 
 
 def tensor_from_storage(storage: Any, offset: Any, size: Any, stride: Any) -> torch.Tensor:
-    """The tensor that views a typed storage from ``offset`` on, in steps of ``stride``, as pickled tensors have it.
-
-    Raises:
-        PickleRefused: the shape does not fit into the storage.
-    """
+    """The tensor that views a typed storage from ``offset`` on, in steps of ``stride``, as pickled tensors have it;
+    `PickleRefused` if the shape does not fit into the storage."""
     if type(storage) is not torch.storage.TypedStorage:
         raise PickleRefused("it describes a tensor that is malformed")
     count = storage._untyped_storage.nbytes() // storage.dtype.itemsize

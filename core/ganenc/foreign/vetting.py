@@ -18,17 +18,12 @@ import torch
 from ganenc.foreign.inert_pickle import Name, PickleRefused, PickleSource, Record, read_pickle
 from ganenc.foreign.plain_makers import SLACK, Budget, never_called
 
-__all__ = ["Vetting", "check_view"]
-
 _MOST_AXES = 32
 
 
 def check_view(count: int, offset: Any, size: Any, stride: Any) -> int:
-    """How many elements a tensor has that views a storage of ``count`` numbers from ``offset`` on.
-
-    Raises:
-        PickleRefused: this is not of the right kind, or reaches beyond the storage.
-    """
+    """How many elements a tensor has that views a storage of ``count`` numbers from ``offset`` on; `PickleRefused` if
+    this is not of the right kind, or reaches beyond the storage."""
     sound = (
         isinstance(size, tuple)
         and isinstance(stride, tuple)
@@ -73,12 +68,8 @@ class Vetting:
         self._makers = self._table(Budget(limit))
 
     def walk(self, source: PickleSource) -> Any:
-        """Read one pickle, as inert data, and leave ``source`` behind it.
-
-        Raises:
-            PickleRefused: it names something that weights do not need, describes more than the file can hold, or is
-                damaged.
-        """
+        """Read one pickle, as inert data, and leave ``source`` behind it; `PickleRefused` if it names something that
+        weights do not need, describes more than the file can hold, or is damaged."""
         return read_pickle(source, self._makers, persistent=self._storage)
 
     def _table(self, budget: Budget) -> dict[str, Callable[..., Any]]:

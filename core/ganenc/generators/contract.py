@@ -29,8 +29,6 @@ from ganenc.latents import Latents
 if TYPE_CHECKING:
     from ganenc.generators.generator import Generator, NoiseChoice
 
-__all__ = ["as_declared", "check_norms", "check_truncation", "evaluating", "hold", "track_statistics"]
-
 MAP_TAKES = "z, *, labels=None, truncation=1.0, truncation_layers=None"
 SYNTHESIZE_TAKES = 'latents, *, noise="const"'
 _HELD = "_held_to_contract"

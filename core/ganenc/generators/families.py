@@ -12,18 +12,11 @@ from ganenc_registry.specs import GeneratorSpec
 from ganenc.generators.contract import as_declared
 from ganenc.generators.generator import Generator
 
-__all__ = ["build_from", "build_generator", "is_family", "made_by"]
-
 
 def build_generator(spec: GeneratorSpec) -> Generator:
     """Build a generator with random weights from its spec alone: `build_from` of its family, or of the function that is
-    registered as a model of that name, whose weights are then its own.
-
-    Raises:
-        UnknownNameError: if no such family is registered.
-        PluginError: if it builds something else.
-        SpecError: if what it builds has another spec.
-    """
+    registered as a model of that name, whose weights are then its own; `UnknownNameError` if no such family is
+    registered; `PluginError` if it builds something else; `SpecError` if what it builds has another spec."""
     listed = spec.family in registry().names("generator") or not is_family(spec.family)
     return build_from(registry().resolve("generator" if listed else "model", spec.family), spec)
 

@@ -20,15 +20,13 @@ from typing_extensions import Self
 from ganenc.generators.adopting import adopt, exchange
 from ganenc.generators.contract import check_norms, evaluating, hold, track_statistics
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
-from ganenc.generators.prior import draw_class, draw_normal, draw_prior
+from ganenc.generators.prior import draw_class, draw_prior
 from ganenc.generators.undrawn import fill, undrawn
 from ganenc.generators.watching import hooked, trace
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
     from ganenc.foreign import Checkpoint
-
-__all__ = ["Generator", "NoiseChoice", "draw_normal"]
 
 NoiseChoice: TypeAlias = str | int | Sequence[Tensor]
 """What ``synthesize`` takes as noise: ``const``, ``random``, ``none``, a seed, or one map (N, \\*shape) a layer."""
@@ -203,11 +201,8 @@ class Generator(nn.Module, metaclass=_Adopting):
     @contextmanager
     def using(self, **settings: float) -> Iterator[Self]:
         """While it lasts, settings that latents leave out take these values, by name, in place of their defaults: for
-        images that were made under other settings, which an encoder does not predict.
-
-        Raises:
-            GanencError: if the layout has no setting of that name.
-        """
+        images that were made under other settings, which an encoder does not predict; `GanencError` if the layout has
+        no setting of that name."""
         wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
         if wrong:
             raise LatentsError(f"{wrong[0]!r} of {self.spec.family} is no setting, so it cannot be set for a while.")
@@ -248,13 +243,10 @@ class Generator(nn.Module, metaclass=_Adopting):
     def sample(
         self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
-        """Draw latents of n samples, from the place ``first`` in the stream ``seed``. `LatentsError` for wrong labels,
-        `SpecError` for a truncation where there is none, or one that is not finite.
-
-        Args:
-            labels: one each or one for all; drawn where they matter and are not given.
-            truncation: below 1 for samples nearer to the mean, on what ``spec.truncation`` names.
-        """
+        """Draw latents of n samples, from the place ``first`` in the stream ``seed``. ``labels`` are one each or one
+        for all, drawn where they matter and are not given (`LatentsError` if wrong); a ``truncation`` below 1 is for
+        samples nearer to the mean, on what ``spec.truncation`` names (`SpecError` where there is none, or if it is not
+        finite)."""
         if truncation != 1.0 and self.spec.truncation == "none":
             raise SpecError(f"{self.spec.family} has no truncation; leave it out.")
         if not math.isfinite(truncation):
@@ -305,10 +297,7 @@ class Generator(nn.Module, metaclass=_Adopting):
     def watch(self, stages: Iterable[str]) -> Iterator[dict[str, Tensor]]:
         """While it lasts, the maps (N, C, H, W) of these stages by name, each time images are made; their gradient is
         kept where they have one. Of a network that draws noise for itself they are those of the last sample.
-
-        Raises:
-            LatentsError: if there is no such module.
-        """
+        `LatentsError` if there is no such module."""
         modules, known = dict(self.named_modules()), list(stages)
         for name in known:
             if name not in modules:

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ganenc.files import as_tensor
 
-__all__ = ["LabelsGiven", "check_labels", "need_classes"]
-
 LabelsGiven: TypeAlias = Tensor | Sequence[int] | int
 """Classes int64 (N,) or rows (N, classes), one for each sample or one for all."""
 

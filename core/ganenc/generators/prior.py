@@ -11,8 +11,6 @@ from torch import Tensor
 
 from ganenc.files import as_count
 
-__all__ = ["draw_class", "draw_normal", "draw_prior"]
-
 BOUNDS = {"normal": math.inf, "truncated-normal": 2.0, "uniform": 1.0}
 """How far from 0 draws lie at the most, by the kind of the prior."""
 

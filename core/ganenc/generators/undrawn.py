@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["apart", "check_weights", "fill", "undrawn"]
-
 M = TypeVar("M", bound=nn.Module)
 
 _DRAWN = {torch.empty, torch.empty_like, torch.rand, torch.rand_like, torch.randn, torch.randn_like, torch.normal}

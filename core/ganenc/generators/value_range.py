@@ -10,8 +10,6 @@ from torch import Tensor
 
 from ganenc.generators.generator import Generator
 
-__all__ = ["examine", "range_complaint"]
-
 _IMAGES = 2
 """How many are made: a network that mixes up memory formats may do well with one."""
 

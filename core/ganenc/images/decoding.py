@@ -16,11 +16,6 @@ from ganenc_registry.errors import ImageError
 from ganenc_registry.opening import fixed_path, open_file
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-__all__ = [
-    "ARRAY", "PICTURES", "Fit", "PhotoSource", "Pixels", "cover_box", "decode", "flatten", "formats", "resample",
-    "resize", "to_array",
-]  # fmt: skip
-
 Pixels: TypeAlias = "Image.Image | np.ndarray[Any, Any]"
 PhotoSource: TypeAlias = "str | Path | bytes | Pixels"
 """A file's path or its bytes, an image of Pillow, or pixels (H, W) or (H, W, C), of 8 or 16 bits, or floats whose white

@@ -15,8 +15,6 @@ from ganenc.images.decoding import flatten
 from ganenc.images.ranges import Range, convert_range, to_rgb
 from ganenc.images.writing import to_image
 
-__all__ = ["BOX_COLOURS", "colours_of", "draw_boxes", "draw_frame", "heat_over", "sheet"]
-
 Colour = tuple[float, float, float]
 
 HEAT: tuple[Colour, ...] = (

@@ -17,8 +17,6 @@ from PIL import Image
 
 from ganenc.images.decoding import ARRAY, formats
 
-__all__ = ["find"]
-
 _LISTS = frozenset({".lst", ".txt"})
 """What the files end in that list photos, one a line."""
 _NO_PHOTOS = ("text/", "application/")

@@ -10,8 +10,6 @@ from torchvision.utils import make_grid
 
 from ganenc.images.ranges import Range, to_uint8
 
-__all__ = ["grid"]
-
 
 def grid(images: Tensor, columns: int | None = None, value_range: Range = (-1.0, 1.0), *, gap: int = 2) -> Tensor:
     """Images (N, C, H, W), at least one (else an ImageError), in ``value_range`` or 8 bits, side by side, row by

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Range", "convert_range", "shrink", "to_rgb", "to_uint8"]
-
 Range: TypeAlias = tuple[float, float]
 """The values of black and white."""
 

@@ -16,8 +16,6 @@ from torch import Tensor
 from ganenc.images.decoding import PICTURES, Fit, PhotoSource, decode, flatten, resize, to_array
 from ganenc.images.ranges import Range, convert_range
 
-__all__ = ["Photos", "read", "read_many"]
-
 
 class Photos(NamedTuple):
     """What `read_many` gives back."""

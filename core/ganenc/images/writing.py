@@ -16,8 +16,6 @@ from ganenc.files import write_bytes
 from ganenc.images.decoding import ARRAY, PICTURES
 from ganenc.images.ranges import Range, to_rgb, to_uint8
 
-__all__ = ["png_bytes", "to_image", "to_pixels", "write_image", "write_png"]
-
 
 def to_pixels(image: Tensor, value_range: Range = (-1.0, 1.0)) -> np.ndarray[Any, Any]:
     """One image (C, H, W), else an ImageError, clamped and rounded to 8 bits: uint8 (H, W, C)."""

@@ -23,8 +23,6 @@ from ganenc.images import cover_box, shrink
 from ganenc.inversion.warping import NEAR, covered, undone, warp
 from ganenc.objectives import Attention, build_attention
 
-__all__ = ["Aligner", "AttentionAligner", "Box", "CenterAligner", "Transform"]
-
 Box: TypeAlias = tuple[float, float, float, float]
 """Top, left, height and width in pixels."""
 Row: TypeAlias = tuple[float, float, float]

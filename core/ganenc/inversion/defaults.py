@@ -1,7 +1,5 @@
 """What is taken where a user does not choose. Imports nothing."""
 
-__all__ = ["EDITABLE", "default_method"]
-
 EDITABLE = {"name": "optimize", "options": {"steps": 100, "rate": 0.05}}
 """How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
 (benchmarks/results/editing.md)."""

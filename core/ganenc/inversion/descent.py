@@ -14,8 +14,6 @@ from ganenc.inversion.inverter import Task
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, make_adam, make_schedule
 
-__all__ = ["Best", "History", "Schedule", "descend"]
-
 REPORT_EVERY = 10
 WARMUP = 0.05
 """The part of all steps over which the rate rises, where it falls afterwards."""

@@ -13,8 +13,6 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 
-__all__ = ["Encode", "channels_last"]
-
 AT_ONCE = 1 << 20
 """Pixels."""
 

@@ -21,8 +21,6 @@ from ganenc.inversion.inverter import Inversion, Inverter, OnStep, able, need_en
 from ganenc.inversion.photo_classes import find_labels, must_find
 from ganenc.objectives import Objective, build_objective, context_for
 
-__all__ = ["Method", "build_inverter", "invert"]
-
 Method: TypeAlias = str | Mapping[str, Any] | Choice
 """A registered inverter: its name, or ``{"name": ..., "options": {...}}``."""
 FAR = 5.0

@@ -24,8 +24,6 @@ from ganenc.inversion.stacked import StackedEncoder, pays_at_once
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep, ObjectiveResult
 
-__all__ = ["Finetune", "FinetuneRefine"]
-
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 

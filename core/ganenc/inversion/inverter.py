@@ -20,9 +20,6 @@ from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Objective
 
-__all__ = ["Inversion", "Inverter", "OnStep", "Task", "by_size", "need_encoder"]
-
-
 H = TypeVar("H")
 
 

@@ -14,8 +14,6 @@ from ganenc.inversion.alignment import Aligner
 from ganenc.inversion.photo import Photo, read_photo
 from ganenc.measures import DomainCheck, measure_baseline, one_pass, psnr
 
-__all__ = ["Judge"]
-
 ALIKE = 0.005
 """Two crops that differ by less than this part of the range, on average, are one."""
 

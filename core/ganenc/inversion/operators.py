@@ -8,8 +8,6 @@ from ganenc_registry.components import Component, Context
 from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
-__all__ = ["Operator"]
-
 
 class Operator(Component, nn.Module, ABC):
     """Applied to a reconstruction before it meets what was seen of the photo: differentiable, and each sample alone.

@@ -21,8 +21,6 @@ from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult
 
-__all__ = ["Optimize", "Variables", "optimise_latents"]
-
 AT_ONCE = 1 << 18
 """Pixels."""
 _PRIOR = "z of the prior"

@@ -37,8 +37,6 @@ from ganenc.objectives import (
     load_backbone,
 )
 
-__all__ = ["Parts"]
-
 
 class Parts:
     """A generator (frozen here) with its encoder and backbone, loaded from ``source``, and what its config (``info``)
@@ -107,15 +105,12 @@ class Parts:
         labels: Tensor | None = None,
         attention: Choice | None = None,
     ) -> Photo:
-        """A photo as this generator takes it, decoded once; an ImageError if it cannot be read, or has nothing to align
-        by.
+        """A photo (a file, its bytes, a Pillow image, an array, or a tensor (C, H, W) in the generator's range) as this
+        generator takes it, decoded once; an ImageError if it cannot be read, or has nothing to align by.
 
-        Args:
-            photo: a file, its bytes, a Pillow image, an array, or a tensor (C, H, W) in the generator's range.
-            fit: ``cover``, ``contain`` or ``stretch``, where it is not aligned.
-            align: a registered aligner, or it and its options; ``none`` or None leaves it at the fit.
-            labels: the photo's class (1,) or (1, classes), where it is known.
-            attention: where the objective looks, for aligners that look there.
+        ``fit`` is ``cover``, ``contain`` or ``stretch``, where it is not aligned; ``align`` a registered aligner, or it
+        and its options, ``none`` or None to leave it at the fit; ``labels`` the photo's class (1,) or (1, classes),
+        where it is known; ``attention`` where the objective looks, for aligners that look there.
         """
         if isinstance(photo, Photo):
             return photo

@@ -17,8 +17,6 @@ from torch import Tensor
 from ganenc.images import Fit, PhotoSource, Pixels, Range, convert_range, decode, read, to_pixels, to_rgb
 from ganenc.inversion.alignment import Aligner, Transform
 
-__all__ = ["Photo", "Readable", "read_photo"]
-
 Readable: TypeAlias = "PhotoSource | Tensor"
 """What a photo is read from: see `ganenc.images.read`; or a tensor (C, H, W) in the generator's range, which stays as
 it is where its shape is the generator's, and goes through 8 bits otherwise."""

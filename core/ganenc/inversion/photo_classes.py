@@ -16,11 +16,6 @@ from ganenc.images import convert_range
 from ganenc.latents import Latents
 from ganenc.objectives import Backbone, Objective, pool
 
-__all__ = [
-    "FEW", "LIKELIEST", "Finding", "Found", "Source", "default_way", "find_labels", "looks_at_labels", "must_find",
-    "predict_labels", "search_labels",
-]  # fmt: skip
-
 FEW = 32
 """Up to so many classes a search tries all of them."""
 LIKELIEST = 8

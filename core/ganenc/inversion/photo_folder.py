@@ -16,8 +16,6 @@ from ganenc.inversion.photo import Photo
 from ganenc.latents import Latents
 from ganenc.objectives import Look, looks_sheet
 
-__all__ = ["PhotoFolder"]
-
 
 @dataclass(frozen=True)
 class PhotoFolder:

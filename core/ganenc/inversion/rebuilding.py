@@ -15,8 +15,6 @@ from ganenc.inversion.parts import Parts
 from ganenc.inversion.photo_classes import default_way
 from ganenc.objectives import Objective
 
-__all__ = ["Rebuilt", "rebuild"]
-
 Rebuilt = tuple[Tensor, list[float], Tensor | None]
 """What was made of images (N, C, H, W), the seconds of each, and the labels that were taken."""
 

@@ -14,8 +14,6 @@ from torch.func import functional_call, vmap
 from ganenc.encoders import AdaptiveBlock, Encoder
 from ganenc.latents import Latents
 
-__all__ = ["StackedEncoder", "pays_at_once"]
-
 AT_ONCE = 8
 """Photos at once where that pays."""
 MOST_PIXELS = 64 * 64

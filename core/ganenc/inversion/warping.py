@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from ganenc.images import resample
 
-__all__ = ["NEAR", "covered", "undone", "warp"]
-
 NEAR = 1e-6
 """Parts of a pixel that are rounding."""
 REACH = 4

@@ -15,8 +15,6 @@ from ganenc_registry.specs import MANY
 
 from ganenc.inversion.photo_classes import Finding
 
-__all__ = ["folder_labels", "read_labels", "written_labels"]
-
 PLACES = ("folders", "names")
 
 

@@ -17,8 +17,6 @@ from ganenc.inversion import folder_labels, read_labels
 from ganenc.measures import Evaluation
 from ganenc.model import Model, load
 
-__all__ = ["evaluate_photos"]
-
 
 def evaluate_photos(
     spec: EvaluateSpec,

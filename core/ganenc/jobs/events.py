@@ -9,8 +9,6 @@ from typing import Any, TypeAlias
 
 from ganenc.jobs.job_result import JobResult
 
-__all__ = ["BatchBegun", "Event", "Finished", "OnEvent", "PhotoDone", "PhotoFailed", "Started", "Stepped"]
-
 
 @dataclass(frozen=True)
 class Started:

@@ -26,8 +26,6 @@ from ganenc.jobs.worker import Read, Worker, row_facts
 from ganenc.model import Model, load
 from ganenc.report import Inverted
 
-__all__ = ["invert_folder"]
-
 READERS = min(4, os.cpu_count() or 1)
 """Threads that read photos ahead; as many write results."""
 PATIENCE = 7 * 86400.0
@@ -55,22 +53,13 @@ def invert_folder(
     KeyboardInterrupt on SIGINT or SIGTERM), the same call goes on where it was. Started by torchrun, processes share
     the photos.
 
-    Args:
-        model: a model, or what `ganenc.load` takes.
-        photos: files, folders, patterns or lists (.txt); what lies in ``out`` is left out. By default those of the
-            spec, or with ``retry_failed`` those that failed before.
-        out: the folder to write to.
-        spec: how they are inverted; what it says of the model counts where ``model`` is a name.
-        on_event: told what happens.
-        report: whether to write the page of all photos.
-        pages: whether each photo gets a page of its own and a picture of what the attention saw; by default up to 100.
-        overwrite: invert photos anew that were inverted before.
-        retry_failed: try photos again that failed before.
-        budget: seconds after which no further batch of photos is begun; one is inverted in any case.
-        processes: that share the photos; by default those that torchrun started.
-
-    Raises:
-        GanencError: if the method or model cannot do it at all, or the folder holds these photos with other settings.
+    ``model`` is one, or what `ganenc.load` takes (what ``spec`` says of it counts then); ``photos`` are files, folders,
+    patterns or lists (.txt), without what lies in ``out``, by default those of the spec, or with ``retry_failed`` those
+    that failed before, which are tried again. ``overwrite`` inverts photos anew that were inverted before. ``on_event``
+    is told what happens; ``report`` is whether to write the page of all photos, ``pages`` whether each gets a page of
+    its own and a picture of what the attention saw, by default up to 100. After ``budget`` seconds no further batch is
+    begun; one is inverted in any case. ``processes`` share the photos, by default those that torchrun started.
+    `GanencError` if the method or model cannot do it at all, or the folder holds these photos with other settings.
     """
     spec = spec or InvertSpec()
     check_choices(spec)

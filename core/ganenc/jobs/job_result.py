@@ -14,8 +14,6 @@ from ganenc.jobs.record import Record
 from ganenc.jobs.result_folder import DONE
 from ganenc.measures import Metric
 
-__all__ = ["LISTED", "WORST", "JobResult"]
-
 LISTED = 100
 """Up to so many photos each has its row in the table and on the page, and by default a page of its own."""
 WORST = 20
@@ -28,19 +26,14 @@ INTERNAL = ("status", "error", "bytes", "modified", "given_label", "settings", "
 
 
 class JobResult:
-    """What came of the photos that were asked for, by the finished record of the job.
+    """What came of the photos that were asked for, by the finished record of the job: how many were asked for
+    (``photos``), are inverted (``done``), of these before (``skipped``), ``failed``, or were not begun for want of time
+    (``left``).
 
-    Args:
-        facts: what is true of all photos: ``model``, ``model_hash``, ``method``, ``align``, ``metric_settings``.
-        taken: the metrics by name.
-
-    Attributes:
-        photos: how many were asked for.
-        done: how many are inverted, and of these ``skipped`` were before.
-        left: how many were not begun, for want of time.
-        failures: those that could not be, with the reason, as far as they are named; ``failed`` are all.
-        rows: of those inverted: all, or those of lowest PSNR where there are more than `LISTED`.
-        warnings: on photos that are unlike what the generator makes, as far as they are told; ``far`` are all.
+    ``failures`` are those that could not be, with the reason, as far as they are named; ``rows`` of those inverted all,
+    or those of lowest PSNR where there are more than `LISTED`; ``warnings`` on photos that are unlike what the
+    generator makes, as far as they are told, of ``far`` in all. ``facts`` are true of all photos: ``model``,
+    ``model_hash``, ``method``, ``align``, ``metric_settings``; ``taken`` are the metrics by name.
     """
 
     def __init__(self, record: Record, facts: Mapping[str, Any], taken: Mapping[str, Metric]) -> None:

@@ -15,8 +15,6 @@ from ganenc_registry.plain_data import parse_json
 
 from ganenc.files import atomic_path, finite
 
-__all__ = ["INDEX", "PhotoIndex"]
-
 INDEX = "index.jsonl"
 KEY = "photo"
 """The field of a row that names it."""

@@ -8,8 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["ahead", "batches"]
-
 Item = TypeVar("Item")
 Done = TypeVar("Done")
 

@@ -19,8 +19,6 @@ from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import INDEX, PhotoIndex
 from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, SETTINGS, SUMMARY, ResultFolder, key_of, unique_names
 
-__all__ = ["Record", "Todo"]
-
 LOCK = ".lock"
 """Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
 OVERWRITING = "overwriting"

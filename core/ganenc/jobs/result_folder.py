@@ -16,8 +16,6 @@ from ganenc.images import find
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import PhotoIndex
 
-__all__ = ["AGAIN", "DONE", "FAILED", "SETTINGS", "SUMMARY", "ResultFolder", "key_of", "unique_names"]
-
 SUMMARY = "index.html"
 SETTINGS = "settings.json"
 DONE, FAILED, AGAIN = "done", "failed", "again"

@@ -20,8 +20,6 @@ from ganenc.models import load_generator, resolve
 from ganenc.report import run_report
 from ganenc.training import OnRow, OnStart, RunFolder, each_label, finetune, pretrain
 
-__all__ = ["execute"]
-
 
 def execute(
     run: RunSpec,

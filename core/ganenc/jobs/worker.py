@@ -18,8 +18,6 @@ from ganenc.model import Model
 from ganenc.models import model_hash
 from ganenc.report import Inverted
 
-__all__ = ["Done", "Read", "Worker", "row_facts"]
-
 Note: TypeAlias = Callable[[float, Mapping[str, float]], None]
 """Told how many photos of a batch are done, as a number with a fraction, and the terms of the objective."""
 Read: TypeAlias = tuple[Todo, Photo | ImageError]

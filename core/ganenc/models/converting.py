@@ -15,8 +15,6 @@ from ganenc.generators import Generator, draw_normal
 from ganenc.models.loading import load_model
 from ganenc.models.weights import model_hash, save_pretrained
 
-__all__ = ["convert"]
-
 Network: TypeAlias = Generator | Encoder
 
 SAMPLES = 2
@@ -25,19 +23,12 @@ ROUNDS = 2
 
 
 def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> dict[str, Any]:
-    """Write a model folder, and check that it gives the same images, or latents, as its source.
+    """Write a model folder of whatever `load_model` takes, and check that it gives the same images, or latents, as its
+    source (else a `CheckpointError`); with ``half`` weights are stored in half precision, and the same rounding is
+    allowed for.
 
-    Args:
-        source: whatever `load_model` takes.
-        folder: where to.
-        half: store weights in half precision; the outputs are then the same after the same rounding.
-
-    Returns:
-        facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder loads.
-
-    Raises:
-        CheckpointError: if they do not give the same.
-        GanencError: as `load_model`.
+    Returned are the facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder
+    loads.
     """
     network = load_model(source)
     save_pretrained(network, folder, info={"source": Path(source).name}, half=half)

@@ -9,18 +9,10 @@ from ganenc_registry.specs import GeneratorSpec
 
 from ganenc.models.resolving import CONFIG, ENCODER, WEIGHTS, read_spec, registered
 
-__all__ = ["check_whole", "find_fault"]
-
 
 def find_fault(item: Contribution, *, resolve: bool = False) -> str:
-    """What is wrong with a contribution, in a sentence; empty if nothing is seen.
-
-    Its target is looked up in the source. A model is read besides: its folder, and the specs in it.
-
-    Args:
-        item: what is contributed, as the registry lists it.
-        resolve: import the target, too, whatever that takes.
-    """
+    """What is wrong with a contribution, in a sentence; empty if nothing is seen. Its target is looked up in the
+    source, and imported if that is asked (``resolve``). A model is read besides: its folder, and the specs in it."""
     fault = fault_of(item.target)
     if fault:
         return f"The {item.kind} {item.name!r} cannot be imported from {item.target}: {fault}."
@@ -38,9 +30,7 @@ def check_whole(name: str) -> None:
     """Check that an installed model is whole: config, specs and weights are there, and its family is known.
 
     A release whose files have yet to be fetched has a spec alone; a model that a function makes is taken on trust.
-
-    Raises:
-        GanencError: saying what is wrong, and in which file.
+    `GanencError` that says what is wrong, and in which file.
     """
     found = registered(name)
     for folder, kind in ((found.path, ""), (found.path and found.path / ENCODER, "encoder")):

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from ganenc_registry.errors import WeightsMissingError
 
-__all__ = ["fetch_model", "is_hub_id"]
-
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 _FILES = re.compile(r"\.(pkl|pth?|bin|ckpt|safetensors|json|ya?ml|zip|onnx|npz|h5)$", re.IGNORECASE)
 WANTED = ("config.json", "model.safetensors", "encoder*/config.json", "encoder*/model.safetensors")
@@ -25,14 +23,9 @@ def is_hub_id(text: str) -> bool:
 
 
 def fetch_model(model_id: str) -> Path:
-    """The folder of a repository on the Hub, fetched to the Hub's own cache (``HF_HOME``) unless it is there.
-
-    Args:
-        model_id: ``user/name``, or ``user/name@revision`` for a branch, a tag or a commit.
-
-    Raises:
-        WeightsMissingError: if the Hub has no such model, or cannot be reached and the model is not in the cache.
-    """
+    """The folder of a repository on the Hub, ``user/name`` or ``user/name@revision`` for a branch, a tag or a commit,
+    fetched to the Hub's own cache (``HF_HOME``) unless it is there; `WeightsMissingError` if the Hub has no such model,
+    or cannot be reached and the model is not in the cache."""
     found = _ID.fullmatch(model_id)
     assert found, "is_hub_id said so"
     from huggingface_hub import errors, snapshot_download

@@ -16,22 +16,15 @@ from ganenc.models.releases import check_release, clear_release, fetch_release, 
 from ganenc.models.resolving import read_spec, resolve
 from ganenc.models.weights import build_with_weights, save_pretrained
 
-__all__ = ["from_checkpoint", "load_encoder", "load_generator", "load_model"]
-
 
 @apart()
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
-    """Load a generator, frozen.
+    """Load a generator, frozen; `GanencError` if there is nothing of that name, it cannot be fetched, no family
+    recognises the file, or several do.
 
-    Args:
-        source: an installed model (``ganenc list model``), whose files are fetched on first use where it is a release;
-            a model folder; any checkpoint that a family recognises; ``user/name`` or ``user/name@revision`` on the
-            Hugging Face Hub. A foreign file that is called like an installed model is named by its path, ``./name``.
-        device: where the weights go.
-
-    Raises:
-        GanencError: if there is nothing of that name, it cannot be fetched, no family recognises the file, or several
-            do.
+    ``source`` is an installed model (``ganenc list model``), whose files are fetched on first use where it is a
+    release; a model folder; any checkpoint that a family recognises; ``user/name`` or ``user/name@revision`` on the
+    Hugging Face Hub. A foreign file that is called like an installed model is named by its path, ``./name``.
     """
     check_device(device)
     found = resolve(source)
@@ -62,16 +55,11 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
 
 @apart()
 def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
-    """Load an encoder, in eval mode.
+    """Load an encoder, in eval mode; `GanencError` if there is none.
 
-    Args:
-        source: what has one: an installed model, the folder of an encoder, of a generator or of a run, one of the first
-            two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file that the paper's authors
-            published.
-        device: where the weights go.
-
-    Raises:
-        GanencError: if there is none.
+    ``source`` is what has one: an installed model, the folder of an encoder, of a generator or of a run, one of the
+    first two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file that the paper's authors
+    published.
     """
     check_device(device)
     found = resolve(source)
@@ -85,11 +73,8 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
 
 
 def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encoder:
-    """Load a generator or an encoder, whichever is there: see :func:`load_generator` and :func:`load_encoder`.
-
-    Raises:
-        GanencError: if there is neither.
-    """
+    """Load a generator or an encoder, whichever is there: see :func:`load_generator` and :func:`load_encoder`;
+    `GanencError` if there is neither."""
     found = resolve(source)
     if found.kind == "file":
         check_device(device)
@@ -100,11 +85,8 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
 
 @apart()
 def from_checkpoint(checkpoint: Checkpoint) -> Generator | Encoder:
-    """The frozen generator, or the encoder of the paper's authors, that a foreign file holds.
-
-    Raises:
-        GanencError: if no family recognises the file, or several do, or it is damaged.
-    """
+    """The frozen generator, or the encoder of the paper's authors, that a foreign file holds; `GanencError` if no
+    family recognises the file, or several do, or it is damaged."""
     if authors.recognises(checkpoint):
         return authors.from_checkpoint(checkpoint)
     return _claimed(checkpoint).freeze()

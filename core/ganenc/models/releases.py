@@ -20,14 +20,6 @@ from ganenc.files import WHEELS, OnProgress, cache_folder, download
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "check_release",
-    "clear_release",
-    "fetch_release",
-    "release_folder",
-    "release_path",
-]
-
 
 def release_folder(name: str) -> Path:
     """The folder of a release's files, whether they are there or not."""
@@ -41,18 +33,12 @@ def release_path(name: str, release: Release) -> Path:
 
 
 def fetch_release(name: str, release: Release) -> Path:
-    """Give what is to be read of a release, after fetching those of its files that are not here, with a progress bar.
+    """Give what is to be read of the release of that name, after fetching those of its files that are not here, with a
+    progress bar.
 
     Sizes are checked wherever they are known, checksums when a file is fetched. Nothing is asked of the network for a
-    file that is here.
-
-    Args:
-        name: the model's name.
-        release: what is registered under it.
-
-    Raises:
-        WeightsMissingError: if a file cannot be fetched, or only by hand: which one, from where, and where it belongs.
-        CheckpointError: if a file that is here has another size than the one that was published.
+    file that is here. `WeightsMissingError` if a file cannot be fetched, or only by hand: which one, from where, and
+    where it belongs; `CheckpointError` if a file that is here has another size than the one that was published.
     """
     folder = release_folder(name)
     missing = [file for file in release.files if not _is_here(folder / file.name, file)]
@@ -94,11 +80,8 @@ def clear_release(name: str, release: Release) -> None:
 
 
 def check_release(name: str, release: Release, found: GeneratorSpec) -> None:
-    """Check that a generator that was read is the one that was published under that name.
-
-    Raises:
-        CheckpointError: naming the first thing that differs.
-    """
+    """Check that a generator that was read is the one that was published under that name; `CheckpointError` that names
+    the first thing that differs."""
     published = _facts(release.generator)
     for what, given in _facts(found).items():
         if given is not None and published[what] not in (None, given):

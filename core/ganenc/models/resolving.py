@@ -16,20 +16,6 @@ from ganenc.files import read_json
 from ganenc.models.hub import fetch_model, is_hub_id
 from ganenc.models.releases import release_folder, release_path
 
-__all__ = [
-    "CONFIG",
-    "ENCODER",
-    "FORMAT",
-    "RUN",
-    "WEIGHTS",
-    "Resolved",
-    "has_config",
-    "read_config",
-    "read_spec",
-    "registered",
-    "resolve",
-]
-
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 RUN = "run.yaml"
 """The spec of a run, in its folder."""
@@ -75,11 +61,7 @@ class Resolved:
 
     @property
     def spec(self) -> GeneratorSpec | EncoderSpec | None:
-        """The spec, as far as it is known without the weights.
-
-        Raises:
-            GanencError: if the config is damaged.
-        """
+        """The spec, as far as it is known without the weights; `GanencError` if the config is damaged."""
         if self.release is not None:
             return self.release.generator
         place = self.encoder if self.kind == "run" else self.folder
@@ -100,10 +82,8 @@ def resolve(source: str | Path) -> Resolved:
     """What ``source`` stands for: an installed model, a folder or file here, or an id ``user/name`` of the Hub.
 
     What ganenc wrote here comes before installed models, these before foreign files, and what is here before the Hub,
-    from which a model is fetched if it is not in its cache; a release is not fetched.
-
-    Raises:
-        GanencError: if there is nothing of that name, it cannot be fetched, or a config is damaged.
+    from which a model is fetched if it is not in its cache; a release is not fetched. `GanencError` if there is nothing
+    of that name, it cannot be fetched, or a config is damaged.
     """
     name, path = str(source), Path(source)
     if has_config(path):
@@ -137,12 +117,8 @@ def resolve(source: str | Path) -> Resolved:
 
 
 def registered(name: str) -> Resolved:
-    """What is registered as the model of that name, whatever lies here under the same name.
-
-    Raises:
-        UnknownNameError: if nothing is.
-        PluginError: if it cannot be imported, or is neither a folder's Path, nor a Release, nor a function.
-    """
+    """What is registered as the model of that name, whatever lies here under the same name; `UnknownNameError` if
+    nothing is; `PluginError` if it cannot be imported, or is neither a folder's Path, nor a Release, nor a function."""
     found: Any = registry().resolve("model", name)
     if isinstance(found, Path):
         return Resolved(name, "shipped", found)
@@ -162,11 +138,8 @@ def has_config(folder: Path) -> bool:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``.
-
-    Raises:
-        CheckpointError: if there is none, or it is no config of ours.
-    """
+    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``; `CheckpointError` if there is none, or it is
+    no config of ours."""
     path = Path(folder) / CONFIG
     config = _read(path)
     if not _is_ours(config):
@@ -175,16 +148,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_spec(folder: Path, kind: str = "") -> Any:
-    """The spec in a model folder's config: a GeneratorSpec or an EncoderSpec.
-
-    Args:
-        folder: the model folder.
-        kind: ``generator`` or ``encoder``, where one of the two is wanted.
-
-    Raises:
-        CheckpointError: if it is of another kind.
-        SpecError: if it is damaged.
-    """
+    """The spec in a model folder's config: a GeneratorSpec or an EncoderSpec; `CheckpointError` if it is not of the
+    ``kind`` that is wanted, ``generator`` or ``encoder``, `SpecError` if it is damaged."""
     config = read_config(folder)
     found = config.get("kind")
     if found not in _SPECS or kind not in ("", found):

@@ -19,8 +19,6 @@ from ganenc.files import load_tensors, save_tensors, write_json
 from ganenc.generators import Generator, check_weights, fill, is_family, track_statistics, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
-__all__ = ["build_with_weights", "load_weights", "model_hash", "save_pretrained", "save_weights"]
-
 M = TypeVar("M", bound="Generator | Encoder")
 _IMPORT_FIRST = (
     " What a script of yours registers is known once it is imported; on the command line: `ganenc --import SCRIPT`."
@@ -50,17 +48,11 @@ def _pixels(generator: Generator) -> Tensor:
 def save_pretrained(
     module: Generator | Encoder, folder: str | Path, *, info: dict[str, Any] | None = None, half: bool = False
 ) -> None:
-    """Write a model folder: weights first, then the config, each atomically.
+    """Write a generator or an encoder as a model folder: weights first, then the config, each atomically.
 
-    Args:
-        module: a generator or an encoder.
-        folder: where to; made if it is not there.
-        info: plain data to keep in the config, such as where the weights come from.
-        half: store weights in half precision; they load into single precision again, rounded.
-
-    Raises:
-        CheckpointError: if there are no weights to be found, the folder holds another project's config, which would be
-            lost, or a number is too large for half precision.
+    ``info`` is plain data to keep in the config, such as where the weights come from; with ``half`` weights are stored
+    in half precision, and load into single precision again, rounded. `CheckpointError` if there are no weights to be
+    found, the folder holds another project's config, which would be lost, or a number is too large for half precision.
     """
     spec, folder = module.spec, Path(folder)
     if isinstance(spec, GeneratorSpec) and not is_family(spec.family):
@@ -90,22 +82,14 @@ def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules.
-
-    Raises:
-        CheckpointError: if the file is missing or damaged, or a tensor is missing, superfluous, of another shape or not
-            finite.
-    """
+    """Read ``model.safetensors`` into the module; half-precision files fill single-precision modules. `CheckpointError`
+    if the file is missing or damaged, or a tensor is missing, superfluous, of another shape or not finite."""
     _take(module, _read_weights(folder), folder / WEIGHTS)
 
 
 def build_with_weights(build: Callable[[], M], folder: Path) -> M:
-    """Build a module from the spec in a folder, and fill it with the weights there.
-
-    Raises:
-        SpecError: if it cannot be built, or is far larger than the weights.
-        CheckpointError: if the weights are not its own.
-    """
+    """Build a module from the spec in a folder, and fill it with the weights there; `SpecError` if it cannot be built,
+    or is far larger than the weights; `CheckpointError` if the weights are not its own."""
     tensors = _read_weights(folder)
     try:
         module = undrawn(build, tensors)

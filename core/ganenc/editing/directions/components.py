@@ -15,8 +15,6 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import pool
 
-__all__ = ["find_by_pca"]
-
 BATCH = 32
 SIDE = 16
 """Pixels of the longer side that images are made small to."""
@@ -35,10 +33,7 @@ def find_by_pca(
 
     They are named ``pca-0`` and so on; the largest number of each is above 0, as a sign of its own it has not, and its
     ``info`` has the share of the variance that it explains. ``labels`` are the classes of the ``n`` draws int64 (n,),
-    where they matter; drawn if left out.
-
-    Raises:
-        LatentsError: if there are not so many components.
+    where they matter; drawn if left out. `LatentsError` if there are not so many components.
     """
     if labels is None:
         labels = generator.draw_labels(n, seed=seed)

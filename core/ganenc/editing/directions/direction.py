@@ -17,31 +17,20 @@ from torch import Tensor
 from ganenc.files import as_tensor, load_tensors, save_tensors
 from ganenc.latents import SPACES, Latents, layout_json, read_layout
 
-__all__ = ["Direction"]
-
 _STYLED = ("w", "w+")
 
 
 class Direction:
-    """A unit vector in a latent space, with all that is needed to move latents along it.
-
-    It may be the normal of a hyperplane (``intercept``) that parts latents with a trait from those without, as
+    """A unit vector in a latent space, with all that is needed to move latents along it. It may be the normal of a
+    hyperplane (``intercept``, for tensors of the length given) that parts latents with a trait from those without, as
     InterFaceGAN finds it, or a principal axis, as GANSpace does.
 
-    Args:
-        name: what it is called, such as ``smile``.
-        parts: the parts of the layout that it moves.
-        tensors: for each of them the way: of the part's shape, or (1, dim) for styles that all layers share. They are
-            scaled to length 1, all together.
-        space: ``z``, ``w`` (one way for all layers) or ``w+``.
-        scale: the deviation of the model's own latents along it, the length of a step of strength 1.
-        intercept: of the hyperplane, for tensors of the length given.
-        layers: the layers of styles that it moves, counted from 0; all by default.
-        model: the hash of the model that it belongs to (see ``ganenc.model_hash``).
-        info: plain data on how it was found.
-
-    Raises:
-        LatentsError: if the tensors do not fit the parts, the space or the layers, or have no length.
+    ``tensors`` hold the way for each of ``parts``, the parts of the layout that it moves: of the part's shape, or (1,
+    dim) for styles that all layers share. They are scaled to length 1, all together. ``space`` is ``z``, ``w`` (one way
+    for all layers) or ``w+``; ``scale`` the deviation of the model's own latents along it, the length of a step of
+    strength 1; ``layers`` those of styles that it moves, counted from 0, all by default; ``model`` the hash of the
+    model that it belongs to (see ``ganenc.model_hash``); ``info`` plain data on how it was found. `LatentsError` if the
+    tensors do not fit the parts, the space or the layers, or have no length.
     """
 
     def __init__(
@@ -82,16 +71,12 @@ class Direction:
     def apply(
         self, latents: Latents, strength: float | Sequence[float] | Tensor = 1.0, *, layers: Iterable[int] | None = None
     ) -> Latents:
-        """Latents of N samples, moved along the direction, in ``w+`` unless all layers of latents in ``w`` moved alike.
+        """Latents of N samples, moved along the direction, in ``w+`` unless all layers of latents in ``w`` moved alike;
+        parts that it does not name stay as they are.
 
-        Args:
-            latents: parts that the direction does not name stay as they are.
-            strength: how far, in deviations of the model's latents: one number for all samples, or one each (N,).
-            layers: in place of the direction's own; maps move with layer 0, which begins with them.
-
-        Raises:
-            LatentsError: if the latents are another model's, lie in another space or hold other parts; if a strength
-                is not finite.
+        ``strength`` is how far, in deviations of the model's latents, one number for all samples or one each (N,);
+        ``layers`` stand in place of the direction's own; maps move with layer 0, which begins with them. `LatentsError`
+        if the latents are another model's, lie in another space or hold other parts.
         """
         self.check(latents)
         chosen = self.layers if layers is None else self._check_layers(layers)
@@ -119,10 +104,7 @@ class Direction:
 
     def position(self, latents: Latents) -> Tensor:
         """Where latents stand along the direction (N,), in deviations from its hyperplane; from 0 where it has none.
-
-        Raises:
-            LatentsError: as `apply` does.
-        """
+        `LatentsError` as `apply` does."""
         self.check(latents)
         found = torch.zeros(len(latents))
         for part in self.parts:
@@ -133,11 +115,8 @@ class Direction:
         return (found + (self.intercept or 0.0)) / self.scale
 
     def check(self, latents: Latents) -> None:
-        """Refuse latents that are another model's, lie in another space or hold other parts.
-
-        Raises:
-            LatentsError: if they do, with both models or spaces.
-        """
+        """Refuse latents that are another model's, lie in another space or hold other parts; `LatentsError` if they do,
+        with both models or spaces."""
         if self.model and latents.model and self.model != latents.model:
             raise self._of_another(f"these latents to the model {latents.model[:12]}")
         if latents.space != self.space and not {latents.space, self.space} <= set(_STYLED):
@@ -156,11 +135,8 @@ class Direction:
     def orthogonal_to(self, *others: Direction) -> Direction:
         """The direction without what others have of it: moving along it leaves their traits (conditional manipulation,
         section 3.2 of InterFaceGAN: n1 - (n1.n2) n2, for several the part that is orthogonal to all). Its intercept
-        goes, as the hyperplane is another; `measured` takes the scale anew.
-
-        Raises:
-            LatentsError: if others lie in another space, belong to another model, or leave nothing of it.
-        """
+        goes, as the hyperplane is another; `measured` takes the scale anew. `LatentsError` if others lie in another
+        space, belong to another model, or leave nothing of it."""
         for other in others:
             if self.model and other.model and other.model != self.model:
                 raise self._of_another(f"the direction {other.name!r} to the model {other.model[:12]}")
@@ -182,20 +158,14 @@ class Direction:
         return self._changed(tensors=tensors, intercept=None, orthogonal_to=[other.name for other in others])
 
     def measured(self, latents: Latents) -> Direction:
-        """The same direction, its scale taken anew as the deviation of these latents along it.
-
-        Raises:
-            LatentsError: as `apply` does; if there are fewer than two latents, or they do not differ along it.
-        """
+        """The same direction, its scale taken anew as the deviation of these latents along it; `LatentsError` as
+        `apply` does, or if there are fewer than two latents, or they do not differ along it."""
         along = self.position(latents) * self.scale
         return self._changed(scale=float(along.double().std()) if len(along) > 1 else 0.0)
 
     def on_layers(self, layers: Iterable[int] | None) -> Direction:
-        """The same direction for these layers of styles alone, or for all (None).
-
-        Raises:
-            LatentsError: if there are no such layers.
-        """
+        """The same direction for these layers of styles alone, or for all (None); `LatentsError` if there are no such
+        layers."""
         return self._changed(layers=layers)
 
     def save(self, path: str | Path) -> None:
@@ -207,11 +177,8 @@ class Direction:
 
     @classmethod
     def load(cls, path: str | Path, *, model: str = "") -> Direction:
-        """Read a direction from a file that ``save`` wrote, which belongs to ``model``, a hash, where that is given.
-
-        Raises:
-            LatentsError: if the file is not there, is no direction's or damaged, or belongs to another model.
-        """
+        """Read a direction from a file that ``save`` wrote, which belongs to ``model``, a hash, where that is given;
+        `LatentsError` if the file is not there, is no direction's or damaged, or belongs to another model."""
         metadata, tensors = load_tensors(path, "direction", form="ganenc-direction", error=LatentsError)
         try:
             facts, info = parse_json(metadata["facts"]), parse_json(metadata["info"])

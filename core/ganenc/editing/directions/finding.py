@@ -19,8 +19,6 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone
 
-__all__ = ["between_classes", "find_by_classes", "find_by_labels", "label_draws", "margin"]
-
 SOFTNESS = 0.3
 """The SVM's C, for latents of which the variances of all coordinates sum to 1."""
 FEWEST = 10
@@ -39,21 +37,13 @@ def label_draws(
     batch: int = 32,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Latents, Tensor]:
-    """Draw latents, and ask a backbone what it sees in their images: its scores of its classes (n, classes).
+    """Draw ``n`` latents, and ask a backbone, a classifier on the generator's device, what it sees in their images: its
+    scores of its classes (n, classes).
 
-    Args:
-        generator: to draw from.
-        backbone: a classifier, on the generator's device.
-        n: how many draws.
-        encoder: where given, the latents are not those that were drawn but those that it finds for their images: a
-            direction between them lies where inverted photos lie, with their maps (not in InterFaceGAN).
-        labels: the classes of the draws int64 (n,), where they matter; drawn if left out.
-        seed: of the draws.
-        batch: how many at a time.
-        on_step: called with the number of draws done.
-
-    Raises:
-        SpecError: if the backbone is no classifier.
+    Where an ``encoder`` is given, the latents are not those that were drawn but those that it finds for their images: a
+    direction between them lies where inverted photos lie, with their maps (not in InterFaceGAN). ``labels`` are the
+    classes of the draws int64 (n,), where they matter, drawn if left out; ``batch`` is how many go at a time;
+    ``on_step`` is called with the number of draws done. `SpecError` if the backbone is no classifier.
     """
     if not backbone.classes:
         raise SpecError(f"The backbone {backbone.name!r} is no classifier, so it cannot label draws; take another.")
@@ -77,11 +67,8 @@ def label_draws(
 
 
 def margin(logits: Tensor, label: int) -> Tensor:
-    """How much a classifier is for one class: the log of its odds against all others, (N, classes) => (N,).
-
-    Raises:
-        SpecError: if there is no such class.
-    """
+    """How much a classifier is for one class: the log of its odds against all others, (N, classes) => (N,); `SpecError`
+    if there is no such class."""
     if not 0 <= label < logits.shape[1]:
         raise SpecError(f"There is no class {label}; the backbone's run from 0 to {logits.shape[1] - 1}.")
     others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
@@ -107,20 +94,12 @@ def find_by_labels(
     InterFaceGAN's (C = 1 as the latents are): a hard one leans on coordinates that hardly vary, along which a step of a
     deviation shows nothing.
 
-    Args:
-        generator: whose latents they are.
-        latents: (N); of one style for all layers, such as draws, the direction is in ``w``, otherwise in ``w+``; of
-            `as_draws` in ``z``.
-        labels: bool (N,), with the trait or without; or scores (N,), higher for more of it.
-        name: of the direction, whose ``info`` has the accuracy on what was held out.
-        parts: of the layout, that it moves: by default the styles with the maps that the latents hold, or the vector.
-        share: of all samples, that score highest, and that score lowest.
-        split: the share of these to learn from; the others are held out.
-        softness: the SVM's C.
-        seed: of the split.
-
-    Raises:
-        LatentsError: if there are not as many labels as latents, they are all alike, or there are too few.
+    ``latents`` are (N); of one style for all layers, such as draws, the direction is in ``w``, otherwise in ``w+``; of
+    `as_draws` in ``z``. ``labels`` are bool (N,), with the trait or without, or scores (N,), higher for more of it.
+    ``parts`` of the layout are those that it moves, by default the styles with the maps that the latents hold, or the
+    vector. ``share`` of all samples that score highest, and as many that score lowest, are taken, and ``split`` is the
+    share of these to learn from; ``softness`` is the SVM's C. The direction's ``info`` has the accuracy on what was
+    held out. `LatentsError` if there are not as many labels as latents, they are all alike, or there are too few.
     """
     from sklearn.svm import SVC
 
@@ -175,11 +154,8 @@ def find_by_classes(
 
 
 def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
-    """From one class to another: the difference of their mean latents; a strength of 1 goes all the way.
-
-    Raises:
-        LatentsError: if the generator has no such classes, or their means do not differ.
-    """
+    """From one class to another: the difference of their mean latents; a strength of 1 goes all the way. `LatentsError`
+    if the generator has no such classes, or their means do not differ."""
     both = [generator.center(labels=label).to("cpu") for label in generator.as_labels([start, end]).split(1)]
     names = [part for part in encoded(generator.spec.layout) if isinstance(part, Styles | Vector | Condition)]
     moved = [part for part in names if not torch.allclose(both[0][part.name], both[1][part.name], atol=1e-6)]

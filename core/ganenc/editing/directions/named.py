@@ -9,8 +9,6 @@ from ganenc_registry.errors import UnknownNameError, nearest
 from ganenc.editing.directions.direction import Direction
 from ganenc.models import resolve
 
-__all__ = ["FOLDER", "load_direction", "of_model"]
-
 FOLDER = "directions"
 """The folder, inside that of a model, in which its directions lie."""
 
@@ -23,12 +21,8 @@ def of_model(source: str | Path) -> dict[str, Path]:
 
 
 def load_direction(name: str | Path, source: str | Path, *, model: str = "") -> Direction:
-    """A direction from a file, or by its name among those that lie with a model, whose hash it must belong to.
-
-    Raises:
-        UnknownNameError: if it is neither a file nor a name.
-        LatentsError: as `Direction.load` does.
-    """
+    """A direction from a file, or by its name among those that lie with a model, whose hash it must belong to;
+    `UnknownNameError` if it is neither a file nor a name; `LatentsError` as `Direction.load` does."""
     if Path(name).is_file():
         return Direction.load(name, model=model)
     known = of_model(source)

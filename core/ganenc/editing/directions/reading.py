@@ -16,8 +16,6 @@ from ganenc.generators import Generator
 from ganenc.latents import as_draws
 from ganenc.models import model_hash
 
-__all__ = ["read_directions"]
-
 COMPONENTS = "lat_comp"
 """What GANSpace, and tools that took over its files, call the ways (components, 1, dim)."""
 
