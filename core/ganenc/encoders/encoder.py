@@ -59,6 +59,8 @@ class Encoder(nn.Module):
         """
         self._check(images)
         images = images.to(self.from_image.weight.dtype)
+        if tuple(images.shape[2:]) != self.spec.size:
+            images = F.avg_pool2d(images, images.shape[2] // self.spec.size[0])
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
@@ -113,9 +115,12 @@ class Encoder(nn.Module):
 
     def _check(self, images: Tensor) -> None:
         wanted = (self.spec.channels, *self.spec.size)
-        if images.ndim != 4 or tuple(images.shape[1:]) != wanted:
+        if images.ndim != 4 or images.shape[1] != wanted[0] or not sees(self.spec.size, images.shape[2:]):
             found = tuple(images.shape)
-            raise ImageError(f"The encoder takes images (N, {', '.join(map(str, wanted))}); these are {found}.")
+            raise ImageError(
+                f"The encoder takes images (N, {', '.join(map(str, wanted))}), or a whole number of times as large;"
+                f" these are {found}."
+            )
         if not images.is_floating_point():
             low, high = self.spec.value_range
             raise ImageError(f"The encoder takes values from {low:g} to {high:g} as floats; these are {images.dtype}.")
@@ -234,12 +239,20 @@ def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpe
         widths = {resolution: max(1, channels // 2) for resolution, channels in widths.items()}
 
 
+def sees(size: Sequence[int], images: Sequence[int]) -> bool:
+    """Whether an encoder of a size takes images (height, width): of that size, or a whole number of times as large,
+    which it averages."""
+    times = images[0] // size[0]
+    return times > 0 and tuple(images) == (times * size[0], times * size[1])
+
+
 def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
     """Raise ``SpecError`` if an encoder of ``spec`` cannot serve the generator."""
     for name in ("size", "channels", "value_range"):
         ours, theirs = getattr(spec, name), getattr(generator, name)
-        if ours != theirs:
-            raise SpecError(f"{name}: the encoder has {ours}, the generator {theirs}; they must agree.")
+        if ours != theirs and not (name == "size" and sees(ours, theirs)):
+            whole = ", or the generator's be a whole number of times as large" if name == "size" else ""
+            raise SpecError(f"{name}: the encoder has {ours}, the generator {theirs}; they must agree{whole}.")
     for part in spec.parts:
         theirs = generator.part(part.name)
         shape = theirs.shapes if isinstance(theirs, Noise) else theirs.shape

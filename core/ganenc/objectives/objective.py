@@ -22,7 +22,7 @@ from ganenc.objectives.attentions import Attention, View
 from ganenc.objectives.backbones.base import Backbone
 from ganenc.objectives.backbones.loading import NO_BACKBONE, context_for
 from ganenc.objectives.latent_term import LatentTerm
-from ganenc.objectives.losses.base import Loss
+from ganenc.objectives.losses.base import Loss, pool
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Reference:
     """What the attention prepared; the sample is the first dimension."""
     losses: dict[str, Any] = field(repr=False)
     """What each loss prepared, by its name, for the views stacked view by view: V * N samples."""
+    full: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What pixelwise losses prepared for whole images that are larger than the objective looks at."""
 
     def __len__(self) -> int:
         return self.samples
@@ -52,13 +54,13 @@ class Reference:
             by_view = rearrange(tensor, "(v n) ... -> v n ...", v=self.views)
             return rearrange(by_view.index_select(1, index.to(tensor.device)), "v n ... -> (v n) ...")
 
-        focus, losses = tree_map_only(Tensor, of_samples, self.focus), tree_map_only(Tensor, of_stack, self.losses)
-        return Reference(len(index), self.views, focus, losses)
+        focus, full = tree_map_only(Tensor, of_samples, (self.focus, self.full))
+        return Reference(len(index), self.views, focus, tree_map_only(Tensor, of_stack, self.losses), full)
 
     def to(self, device: str | torch.device) -> Reference:
         """The same reference on another device."""
-        focus, losses = tree_map_only(Tensor, lambda tensor: tensor.to(device), (self.focus, self.losses))
-        return Reference(self.samples, self.views, focus, losses)
+        held = (self.focus, self.losses, self.full)
+        return Reference(self.samples, self.views, *tree_map_only(Tensor, lambda tensor: tensor.to(device), held))
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,18 @@ class Objective(nn.Module):
     The sum over views (weighed 1, mu1, mu2) of the sum over losses (weighed alpha, beta, gamma, delta), plus the latent
     loss times epsilon. ``losses`` are weight and loss by name; one of weight 0 is left out, and `SpecError` says if
     none is left. All views go through each loss in one batch, so a step takes one pass of the backbone; what the target
-    needs is computed once, by `prepare`.
+    needs is computed once, by `prepare`. Images whose longer side is above ``size`` are averaged
+    to it first, for attention and losses; pixelwise losses compare the whole image at full size in its place, which has
+    the averages' difference in it and that of the details.
     """
 
     def __init__(
-        self, attention: Attention, losses: Mapping[str, tuple[float, Loss]], latent: LatentTerm | None = None
+        self,
+        attention: Attention,
+        losses: Mapping[str, tuple[float, Loss]],
+        latent: LatentTerm | None = None,
+        *,
+        size: int | None = None,
     ) -> None:
         super().__init__()
         used = {name: pair for name, pair in losses.items() if pair[0]}
@@ -101,6 +110,7 @@ class Objective(nn.Module):
         self.weights = {name: float(weight) for name, (weight, _) in used.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in used.items()})
         self.latent = latent
+        self.size = size
         self.spec: ObjectiveSpec | None = None
         """What builds the same again, where it was built from a spec."""
 
@@ -108,11 +118,17 @@ class Objective(nn.Module):
     def prepare(self, target: Tensor, **context: Any) -> Reference:
         """Compute once what targets (N, C, H, W) call for, in the value range that the losses were made for;
         ``context`` is what the attention may want to know besides, such as ``labels`` (N,)."""
-        focus = self.attention.prepare(target, **context)
-        views = self.attention.views(target, focus)
+        small = self._looked_at(target)
+        focus = self.attention.prepare(small, **context)
+        views = self.attention.views(small, focus)
         stack = _stack(views)
-        losses = {name: cast(Loss, loss).prepare(stack) for name, loss in self.losses.items()}
-        return Reference(len(target), len(views), focus, losses)
+        named = {name: cast(Loss, loss) for name, loss in self.losses.items()}
+        losses = {name: loss.prepare(stack) for name, loss in named.items()}
+        full = {name: loss.prepare(target) for name, loss in named.items() if small is not target and loss.pixelwise}
+        return Reference(len(target), len(views), focus, losses, full)
+
+    def _looked_at(self, images: Tensor) -> Tensor:
+        return images if self.size is None else pool(images, self.size)
 
     def forward(
         self,
@@ -131,7 +147,7 @@ class Objective(nn.Module):
         """
         if len(reconstruction) != len(reference):
             raise SpecError(f"{len(reconstruction)} reconstructions cannot be compared with {len(reference)} targets.")
-        views = self.attention.views(reconstruction, reference.focus)
+        views = self.attention.views(self._looked_at(reconstruction), reference.focus)
         stack = _stack(views)
         terms: dict[str, Tensor] = {}
         weighed: list[Tensor] = []
@@ -141,6 +157,8 @@ class Objective(nn.Module):
                 raise SpecError(
                     f"The loss {name!r} gives shape {tuple(values.shape)}; it has to give one number a sample."
                 )
+            if name in reference.full:
+                values = torch.cat([loss(reconstruction, reference.full[name]), values[len(reconstruction) :]])
             for view, term in zip(views, rearrange(values, "(v n) -> v n", v=len(views)), strict=True):
                 terms[f"{view.name}/{name}"] = term
                 weighed.append(term * (view.weight * self.weights[name]))
@@ -183,7 +201,8 @@ def build_objective(
         chosen = {name: choice for name, choice in chosen.items() if name not in needing}
     losses = {name: (choice.weight, build("loss", choice, Loss, context)) for name, choice in chosen.items()}
     latent = LatentTerm(spec.latent) if spec.latent.weight else None
-    objective = Objective(build_attention(spec.attention, context), losses, latent).to(generator.device)
+    objective = Objective(build_attention(spec.attention, context), losses, latent, size=spec.size)
+    objective.to(generator.device)
     if isinstance(own_backbone, Backbone):
         return objective
     own = None if own_backbone is None or own_backbone == NO_BACKBONE else Choice.of(own_backbone)

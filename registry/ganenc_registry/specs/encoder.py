@@ -69,7 +69,10 @@ class BlockSpec(BlockShape):
 class EncoderSpec(Spec):
     """What an encoder takes in, what it is made of and what it gives out. By default the mirror of a generator."""
 
-    size: tuple[Width, Width] = Field(description="height and width of the images, in pixels")
+    size: tuple[Width, Width] = Field(
+        description="height and width of the images, in pixels; the generator's, or these divided by a whole number, so"
+        " that its images are averaged first"
+    )
     channels: Width = Field(3, description="channels of the images: 3 for colour, 1 for grey")
     value_range: ValueRange = Field((-1.0, 1.0), description="the values of black and white")
     layout: Layout = Field(description="the generator's layout; all its parts but settings and noise are predicted")

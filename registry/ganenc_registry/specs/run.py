@@ -95,6 +95,11 @@ class ObjectiveSpec(Spec):
         description="the views that the losses see; its `weights` are mu1 and mu2 of Equation 2",
         json_schema_extra={"kind": "attention"},
     )
+    size: PositiveInt | None = Field(
+        256,
+        description="longer side at which larger images are looked at, averaged once; the pixels of the whole image are"
+        " compared at full size besides. Null looks at full size throughout",
+    )
     latent: LatentLoss = LatentLoss()
     backbone: Choice | None = Field(
         None,

@@ -26,6 +26,7 @@ from ganenc_registry.specs import (
     Vector,
 )
 from pydantic import Field
+from rounding import close
 from torch import Tensor, nn
 
 SMALL = {4: 16, 8: 16, 16: 12, 32: 8, 64: 6}
@@ -335,7 +336,7 @@ def test_encoders_are_built_from_any_of_the_three() -> None:
 def test_a_spec_that_does_not_fit_the_generator_is_refused() -> None:
     generator = GENERATORS["a vector"]
     with pytest.raises(SpecError, match="size"):
-        build_encoder(generator, EncoderSpec.mirror(GENERATORS["resolution 8"]))
+        build_encoder(generator, EncoderSpec.mirror(GENERATORS["28x28 grey"]))
     with pytest.raises(SpecError, match="no part 'w'"):
         build_encoder(generator, EncoderSpec.mirror(GENERATORS["seven styles"]))
     with pytest.raises(SpecError, match="'z' is vector"):
@@ -496,3 +497,30 @@ def test_an_encoder_is_no_larger_than_its_generator_allows(hidden: int) -> None:
     weights = sum(one.numel() for one in generator.parameters())
     learned = sum(one.numel() for one in build_encoder(generator).parameters())
     assert weights / 2 < learned <= 3 * weights
+
+
+def test_an_encoder_of_a_smaller_size_averages_the_generators_images() -> None:
+    torch.manual_seed(0)
+    generator = GENERATORS["64x128"]
+    encoder = build_encoder(generator, size=(16, 32))
+    shake(encoder)
+    assert [block.size for block in encoder.spec.blocks] == [(16, 32), (8, 16), (4, 8)]
+    images = images_for(encoder.spec).requires_grad_()
+    large = images_for(generator)
+    averaged = large.unfold(2, 4, 4).unfold(3, 4, 4).mean((4, 5))
+    for name, tensor in encoder(averaged).tensors.items():
+        close(encoder(large).tensors[name], tensor, terms=encoder.spec.blocks[-1].out_channels * 9, depth=10)
+    encoder(large.requires_grad_())["w"].square().sum().backward()
+    assert large.grad is not None
+    assert bool(large.grad.any(1).all())
+    assert encoder(images)["w"].shape == (2, 10, 12)
+
+
+@pytest.mark.parametrize("size", [(48, 96), (64, 64), (64, 32), (128, 256), (24, 48)])
+def test_a_size_of_which_the_generators_is_no_multiple_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(SpecError, match=r"size: the encoder has .* a whole number of times as large"):
+        build_encoder(GENERATORS["64x128"], size=size)
+    encoder = build_encoder(GENERATORS["64x128"], size=(32, 64))
+    if size != (128, 256):
+        with pytest.raises(ImageError, match="or a whole number of times as large"):
+            encoder(torch.zeros(1, 3, *size))

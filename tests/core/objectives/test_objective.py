@@ -28,7 +28,9 @@ from ganenc_registry import Registry, components
 from ganenc_registry.errors import LatentsError, PluginError, SpecError, UnknownNameError, WeightsMissingError
 from ganenc_registry.specs import LatentLoss, Map, ObjectiveSpec, Setting, Spec, Styles
 from pydantic import Field
+from rounding import close, tolerance
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from toys import ToyGenerator, toy_spec
 
@@ -68,6 +70,28 @@ def test_the_total_is_that_of_equations_2_and_3(tiny_backbone: Any) -> None:
     numbers = result.numbers()
     assert numbers["total"] == pytest.approx(total.mean().item(), abs=1e-5)
     assert numbers["at2/ssim"] == pytest.approx(result.terms["at2/ssim"].mean().item())
+
+
+def test_large_images_are_looked_at_small_and_whole_pixels_in_full(tiny_backbone: Any) -> None:
+    """Of 24 pixels, averaged to 12: LPIPS, SSIM and the crops see 12 alone, MSE and COS of the whole image all 24."""
+    target, view = pair()
+    whole, small = make(tiny_backbone), make(tiny_backbone)
+    small.size = 12
+    alike = tolerance(torch.float32, terms=3 * 24 * 24)
+    reference = small.prepare(target)
+    terms = small(view, reference).terms
+    averaged = [one.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)) for one in (target, view)]
+    seen = whole(averaged[1], whole.prepare(averaged[0])).terms
+    full = whole(view, whole.prepare(target)).terms
+    for name in terms.keys() - {"total"}:
+        wanted = full if name in ("image/mse", "image/cos") else seen
+        assert torch.allclose(terms[name], wanted[name], rtol=alike), name
+    part = small(view[1:], reference.select([1, 2])).terms
+    assert all(torch.allclose(part[name], terms[name][1:], rtol=alike) for name in terms)
+    # The difference at full size is that of the averages and that of what they leave out.
+    left = [one - F.interpolate(few, scale_factor=2) for one, few in zip((target, view), averaged)]
+    details = (left[0] - left[1]).square().mean((1, 2, 3))
+    close(full["image/mse"], seen["image/mse"] + details, terms=3 * 24 * 24)
 
 
 @pytest.mark.parametrize("view", ["image", "at1", "at2"])

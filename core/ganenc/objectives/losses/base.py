@@ -23,6 +23,8 @@ class Loss(Component, nn.Module, ABC):
     called at every step and lets the gradient through to the view alone. A loss has no weights that train.
     """
 
+    pixelwise: ClassVar[bool] = False
+    """Whether it compares pixel by pixel, so that it looks at large images whole and in full."""
     needs_backbone: ClassVar[bool] = False
     """Whether it asks its context for the backbone. Where none is at hand, such a loss may be left out."""
 

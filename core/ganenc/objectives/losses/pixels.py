@@ -12,6 +12,8 @@ from ganenc.objectives.losses.base import Loss, precise
 class MSE(Loss):
     """Mean square difference of the pixels of a sample (Equation 3)."""
 
+    pixelwise = True
+
     @torch.no_grad()
     def prepare(self, target_view: Tensor) -> Tensor:
         """The target on the scale from -1 to 1."""
@@ -27,6 +29,8 @@ class COS(Loss):
 
     The published code flattens the whole batch into one vector, which lets the samples weigh on one another.
     """
+
+    pixelwise = True
 
     @torch.no_grad()
     def prepare(self, target_view: Tensor) -> Tensor:
