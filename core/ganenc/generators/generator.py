@@ -191,8 +191,9 @@ class Generator(nn.Module, metaclass=_Adopting):
         return numbers
 
     def default(self, name: str) -> Tensor | None:
-        """The generator's own value of a part that latents may leave out, shape (1, ...); None where it has none."""
-        part = self.spec.part(name)
+        """The generator's own value of a part that latents may leave out, or of one map of its noise (``noise.0``),
+        shape (1, ...); None where it has none, or tells none."""
+        part = next((part for part in self.spec.layout if part.name == name), None)
         if isinstance(part, Setting):
             value = self._settings.get(name, part.default)
             return torch.full((1,), value, device=self.device, dtype=self.dtype)

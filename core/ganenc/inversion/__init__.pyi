@@ -17,6 +17,8 @@ from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
 from .inverter import Task as Task
 from .judging import Judge as Judge
+from .noise import noise_correlation as noise_correlation
+from .noise import standardise_noise_ as standardise_noise_
 from .operators import Operator as Operator
 from .optimize import Optimize as Optimize
 from .parts import Parts as Parts

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import Condition, Map, PositiveInt, Spec, Styles, Vector
-from pydantic import Field, PositiveFloat, field_validator
+from ganenc_registry.specs import Condition, Map, Noise, PositiveInt, Spec, Styles, Vector
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -18,6 +18,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import BOUNDS, Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
+from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult
 
@@ -41,8 +42,11 @@ class Optimize(Inverter):
         )
         free: tuple[str, ...] | None = Field(
             None,
-            description="maps, such as the constant, and conditions that are optimised, too; by default all maps. A"
-            " condition that is not freed stays the embedded label",
+            description="maps, such as the constant, conditions and noise that are optimised, too; by default all maps."
+            " A condition that is not freed stays the embedded label, and noise the generator's own",
+        )
+        noise_weight: NonNegativeFloat = Field(
+            1e5, description="how strongly freed noise is held to noise (Karras et al., 2020, appendix D)"
         )
         start: Literal["encoder", "center", "draws"] | None = Field(
             None, description="center: the mean latents, of the class where it is given; draws: the best of some"
@@ -66,7 +70,10 @@ class Optimize(Inverter):
     def work(self, task: Task) -> Inversion:
         """See :meth:`Inverter.work`."""
         variables, options = self._variables(task), self.options
-        return optimise_latents(task, variables, steps=options.steps, rate=options.rate, shell=options.shell)
+        return optimise_latents(
+            task, variables, steps=options.steps, rate=options.rate, shell=options.shell,
+            noise_weight=options.noise_weight,
+        )  # fmt: skip
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         """See :meth:`Inverter.at_once`."""
@@ -80,12 +87,16 @@ class Optimize(Inverter):
             raise LatentsError(f"{spec.family} has no styles, so there is no space {options.space!r}; use 'z'.")
         space = options.space or ("w+" if styled else "z")
         maps = [part.name for part in spec.layout if isinstance(part, Map)]
-        known = [*maps, *(part.name for part in spec.layout if isinstance(part, Condition))]
+        noises = [part.name for part in spec.layout if isinstance(part, Noise)]
+        known = [*maps, *noises, *(part.name for part in spec.layout if isinstance(part, Condition))]
         for name in options.free or ():
             if name not in known:
                 raise LatentsError(
-                    f"There is no map or condition {name!r} to free{nearest(name, known)}; there are {known}."
+                    f"There is no map, condition or noise {name!r} to free{nearest(name, known)}; there are {known}."
                 )
+        weight = options.noise_weight
+        if weight != type(options).model_fields["noise_weight"].default and not {*noises} & {*(options.free or ())}:
+            raise SpecError("optimize: noise_weight is for freed noise, and none is freed; leave it out.")
         if options.start == "encoder" and encoder is None:
             raise SpecError("optimize: start 'encoder' needs an encoder; give one, or start at 'center'.")
         start = options.start or ("encoder" if encoder else "center" if styled else "draws")
@@ -107,15 +118,18 @@ class Optimize(Inverter):
     def _variables(self, task: Task) -> Variables:
         generator, space, free = task.generator, self.options.space, self.options.free
         start = self._start(task)
+        tensors = {name: start[name] for name in free if name in start}
+        for part in generator.spec.layout:
+            if isinstance(part, Noise) and part.name in free:
+                tensors |= noise_starts(generator, part, len(start), task.seed)
+        start = start.replace(**tensors)
         if self.options.start == "draws":
             z = self._best_draw(task)
             with torch.no_grad():
                 drawn = generator.map(z, labels=task.labels)
             if space == "z" and _styled(generator):
-                tensors = {name: start[name] for name in free}
                 return Variables(generator, start, _tied_space(drawn), {**tensors, _PRIOR: z}, task.labels)
             start = start.replace(**drawn.tensors)
-        tensors = {name: start[name] for name in free}
         for part in generator.spec.layout:
             if isinstance(part, Styles):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
@@ -189,11 +203,21 @@ def of_prior(generator: Generator) -> list[str]:
 
 
 def optimise_latents(
-    task: Task, variables: Variables, *, steps: int, rate: float, before: int = 0, shell: bool = False
+    task: Task,
+    variables: Variables,
+    *,
+    steps: int,
+    rate: float,
+    before: int = 0,
+    shell: bool = False,
+    noise_weight: float = 0.0,
 ) -> Inversion:
     """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
-    not touch one another: Adam works element by element, and the loss is their sum. After each step z is brought back
-    to where its prior draws it, or with ``shell`` to the length of its draws."""
+    not touch one another: Adam works element by element, and the loss is their sum.
+
+    After each step z is brought back to where its prior draws it, or with ``shell`` to the length of its draws, and
+    noise to a mean of 0 and a deviation of 1; ``noise_weight`` times its `noise_correlation` is added to the loss.
+    """
     generator, objective = task.generator, task.objective
     assert objective is not None
     reference = objective.prepare(task.images, labels=task.labels)
@@ -204,8 +228,12 @@ def optimise_latents(
     if not drawn and (shell or prior.kind != "normal"):
         drawn = [variables.tensors[name] for name in of_prior(generator) if name in variables.tensors]
 
+    names = [part.name for part in generator.spec.layout if isinstance(part, Noise)]
+    noise = [tensor for name, tensor in variables.tensors.items() if name.rpartition(".")[0] in names]
+
     @torch.no_grad()
     def bring_back() -> None:
+        standardise_noise_(noise)
         if shell:
             length = torch.cat(drawn, 1).norm(dim=1, keepdim=True).clamp(min=1e-12)
         for z in drawn:
@@ -216,7 +244,8 @@ def optimise_latents(
     def take() -> tuple[Latents, ObjectiveResult, Tensor]:
         latents = variables.latents()
         result = objective(generator.synthesize(latents), reference)
-        return latents, result, result.per_sample.sum()
+        loss = result.per_sample + noise_weight * noise_correlation(noise) if noise else result.per_sample
+        return latents, result, loss.sum()
 
     best, history = descend(
         task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back

@@ -109,7 +109,9 @@ class StyleBased(Generator):
         return Latents(self.spec.layout, {"w": w})
 
     def default(self, name: str) -> Tensor | None:
-        """The learned constant, for ``const``."""
+        """The learned constant, for ``const``; a stored map, for ``noise.0`` and so on."""
+        if name.startswith("noise."):
+            return self.noise_maps()[int(name.removeprefix("noise."))][None, None]
         return self.const[None] if name == "const" else super().default(name)
 
     @torch.no_grad()

@@ -96,7 +96,7 @@ def test_the_constant_is_free_unless_told_otherwise(toy: Any, toy_encoder: Encod
     assert not torch.allclose(freed.latents["const"], toy.const, atol=0.05)
     reference = objective.prepare(images)
     assert objective(freed.reconstructions, reference).total < objective(kept.reconstructions, reference).total
-    with pytest.raises(LatentsError, match=r"no map or condition 'konst' to free \(did you mean 'const'\?\)"):
+    with pytest.raises(LatentsError, match=r"no map, condition or noise 'konst' to free \(did you mean 'const'\?\)"):
         Optimize.of(free=("konst",)).invert(images, toy, None, objective=objective)
 
 
