@@ -1,3 +1,4 @@
+from .arrays import load_arrays as load_arrays
 from .atomic import atomic_path as atomic_path
 from .atomic import drop_leftovers as drop_leftovers
 from .atomic import finite as finite

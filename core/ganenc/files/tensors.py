@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,9 @@ def load_tensors(
         with fixed_path(path) as fixed, safe_open(fixed, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as failure:
+        if any(one.ndim > 32 or math.prod(max(size, 1) for size in one.shape) >= 2**62 for one in tensors.values()):
+            raise ValueError("it holds a tensor of a shape that none has")
+    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as failure:
         reason = " ".join(str(failure).split())
         raise error(f"The {what} {path} cannot be read: {reason}{remedy and '; '}{remedy}.") from None
     if form and metadata.get("format") != form:

@@ -21,10 +21,9 @@ from typing import Any, BinaryIO, Literal, NoReturn
 
 import torch
 from ganenc_registry.errors import CheckpointError, nearest
-from ganenc_registry.opening import fixed_path, open_file
-from safetensors import SafetensorError, safe_open
+from ganenc_registry.opening import open_file
 
-from ganenc.files import read_json
+from ganenc.files import load_tensors, read_json
 from ganenc.foreign.flattening import Tensors, flatten
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
 from ganenc.foreign.network_pickle import read_network_pickle
@@ -236,16 +235,8 @@ def _not_elsewhere(path: Path, start: bytes) -> None:
 
 
 def _read_safetensors(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    prefix = f"{name}." if name else ""
-    try:
-        with fixed_path(path) as fixed, safe_open(fixed, framework="pt", device="cpu") as file:
-            tensors = {f"{prefix}{key}": file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata: dict[str, Any] = dict(file.metadata() or {})
-    except (SafetensorError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path}: its safetensors header or data is damaged ({reason}); download or export it again."
-        ) from error
+    metadata, tensors = load_tensors(path, "weights", remedy="download or export the file again")
+    tensors = {f"{name}.{key}": tensor for key, tensor in tensors.items()} if name else tensors
     return tensors, {name: metadata} if name and metadata else metadata
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from ganenc_registry.errors import GanencError, LatentsError
-from ganenc_registry.opening import fixed_path
 from ganenc_registry.specs import Noise, Part, Styles, Vector
 from torch import Tensor
 
+from ganenc.files import load_arrays
 from ganenc.foreign.checkpoint import read_checkpoint
 from ganenc.latents import Latents, as_draws, main_part
 
@@ -52,14 +52,13 @@ def read_arrays(path: str | Path) -> dict[str, Tensor]:
 
 
 def _numpy(path: Path) -> dict[str, np.ndarray]:
-    with fixed_path(path) as fixed, np.errstate(all="ignore"):
-        found = np.load(fixed, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"tensor": found}
-        with found:
-            if sum(entry.file_size for entry in found.zip.infolist()) > _MOST:
-                raise ValueError("it unpacks to far too much")
-            return {name: found[name] for name in found.files}
+    found = load_arrays(path)
+    if isinstance(found, np.ndarray):
+        return {"tensor": found}
+    with found:
+        if sum(entry.file_size for entry in found.zip.infolist()) > _MOST:
+            raise ValueError("it unpacks to far too much")
+        return {name: found[name] for name in found.files}
 
 
 def are_latents(path: str | Path, layout: Sequence[Part]) -> bool:

@@ -13,8 +13,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from ganenc_registry.errors import ImageError
-from ganenc_registry.opening import fixed_path, open_file
+from ganenc_registry.opening import open_file
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ganenc.files import load_arrays
 
 Pixels: TypeAlias = "Image.Image | np.ndarray[Any, Any]"
 PhotoSource: TypeAlias = "str | Path | bytes | Pixels"
@@ -54,8 +56,7 @@ def decode(photo: PhotoSource) -> Pixels:
     try:
         with _quiet():
             if isinstance(photo, str | Path) and Path(photo).suffix.lower() == ARRAY:
-                with fixed_path(photo) as fixed:
-                    photo = np.load(fixed, mmap_mode="r", allow_pickle=False)
+                photo = load_arrays(photo)
             if isinstance(photo, np.ndarray):
                 return _of_array(photo, name)
             if isinstance(photo, Image.Image):

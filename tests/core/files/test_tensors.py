@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ganenc.files import load_state, load_tensors, save_state
-from ganenc_registry.errors import CheckpointError, GanencError
+from ganenc import images
+from ganenc.files import load_arrays, load_state, load_tensors, save_state
+from ganenc.foreign import read_arrays, read_checkpoint
+from ganenc.latents import Latents
+from ganenc_registry.errors import CheckpointError, GanencError, LatentsError
 from runs import same
 from safetensors.torch import save_file
 
@@ -156,3 +161,55 @@ def test_a_pipe_in_place_of_tensors_is_refused(tmp_path: Path, make_pipe: Callab
         load_tensors(tmp_path / "model.safetensors", "weights")
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_state(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [[0, 2**63], [0, 2**62], [2**63, 0], [0, 2**40, 2**40], [0, 2**70], [True], [1] * 40])
+def test_a_tensor_of_no_possible_shape_is_told(tmp_path: Path, shape: list[int]) -> None:
+    data = b"" if 0 in shape else bytes(4)
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, len(data)]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    for read in (functools.partial(load_tensors, what="weights"), load_state, read_checkpoint, Latents.load):
+        with pytest.raises(GanencError, match=f"{path} cannot be read") as told:
+            read(path)
+        assert "\n" not in str(told.value)
+
+
+SHAPES = [
+    "(9223372036854775808,)",
+    "(4611686018427387904,)",
+    "(True,)",
+    "(0, 9223372036854775807)",
+    "(-1,)",
+    "(1,) * 9**9",
+]
+
+
+@pytest.mark.parametrize(
+    "shape", [*SHAPES, "(" * 200, "(" * 3000 + ")" * 3000, f"({'9' * 4400},)", "(" + "1," * 100 + ")"]
+)
+def test_an_array_of_no_possible_shape_is_told(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(path, "a.npy")
+    with pytest.raises(ValueError, match=r"\w"):
+        load_arrays(path)
+    for read in (read_arrays, images.read):
+        with pytest.raises(GanencError, match=str(path)) as told:
+            read(path)
+        assert "\n" not in str(told.value)
+    with pytest.raises(LatentsError, match="cannot be read"):
+        read_arrays(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["info", "layout"])
+def test_metadata_that_are_nested_deep_are_told(tmp_path: Path, name: str) -> None:
+    layout = [{"kind": "vector", "name": "z", "dim": 1}]
+    metadata = {"format": "ganenc-latents", "space": "z", "layout": json.dumps(layout)} | {
+        name: "[" * 3000 + "]" * 3000
+    }
+    save_file({"z": torch.ones(1, 1)}, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(LatentsError, match=f"The {name} in .* cannot be read"):
+        Latents.load(tmp_path / "a.safetensors")
