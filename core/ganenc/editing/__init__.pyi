@@ -5,7 +5,6 @@ from .directions.finding import find_by_classes as find_by_classes
 from .directions.finding import find_by_labels as find_by_labels
 from .directions.finding import label_draws as label_draws
 from .directions.finding import margin as margin
-from .directions.named import FOLDER as FOLDER
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
 from .directions.reading import read_directions as read_directions

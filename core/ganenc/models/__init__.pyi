@@ -7,6 +7,7 @@ from .loading import load_encoder as load_encoder
 from .loading import load_generator as load_generator
 from .loading import load_model as load_model
 from .releases import release_folder as release_folder
+from .resolving import DIRECTIONS as DIRECTIONS
 from .resolving import ENCODER as ENCODER
 from .resolving import RUN as RUN
 from .resolving import Resolved as Resolved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,8 +12,10 @@ from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
 from ganenc.encoders import Encoder
+from ganenc.files import load_tensors, save_tensors
 from ganenc.generators import Generator, draw_normal
 from ganenc.models.loading import load_model
+from ganenc.models.resolving import DIRECTIONS, resolve
 from ganenc.models.weights import model_hash, save_pretrained
 
 Network: TypeAlias = Generator | Encoder
@@ -25,12 +28,13 @@ ROUNDS = 2
 def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> dict[str, Any]:
     """Write a model folder of whatever `load_model` takes, and check that it gives the same images, or latents, as its
     source (else a `CheckpointError`); with ``half`` weights are stored in half precision, and the same rounding is
-    allowed for.
+    allowed for. Directions that lie with the source go along.
 
     Returned are the facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder
     loads.
     """
     network = load_model(source)
+    hashed = model_hash(network)
     save_pretrained(network, folder, info={"source": Path(source).name}, half=half)
     again = load_model(folder)
     before, after = _outputs(network), _outputs(again)
@@ -44,6 +48,7 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> di
             f"{folder} does not give the same pixels as {source}: its family keeps something outside the"
             " weights and the spec; the folder is not to be used."
         )
+    _carry_directions(source, Path(folder), {hashed: model_hash(again)})
     return {
         "source": str(source),
         "folder": str(folder),
@@ -56,6 +61,15 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> di
         "largest_difference": apart,
         "loads_times_as_fast": _seconds(source) / _seconds(folder),
     }
+
+
+def _carry_directions(source: str | Path, folder: Path, hashes: Mapping[str, str]) -> None:
+    """Write the directions of a source into a model folder; those of its weights are then of the weights there."""
+    place = resolve(source).folder
+    for path in [] if place is None else sorted((place / DIRECTIONS).glob("*.safetensors")):
+        metadata, tensors = load_tensors(path, "direction", form="ganenc-direction")
+        model = metadata.get("model", "")
+        save_tensors(folder / DIRECTIONS / path.name, tensors, {**metadata, "model": hashes.get(model, model)})
 
 
 @torch.no_grad()

@@ -22,6 +22,8 @@ RUN = "run.yaml"
 FORMAT = "ganenc-model"
 ENCODER = "encoder"
 """The folder, inside that of a generator or of a run, in which its encoder lies."""
+DIRECTIONS = "directions"
+"""The folder, inside that of a generator, in which its directions lie."""
 _SPECS: dict[str, type[GeneratorSpec] | type[EncoderSpec]] = {"generator": GeneratorSpec, "encoder": EncoderSpec}
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from ganenc.editing import Direction, load_direction
 from ganenc.encoders import Encoder
 from ganenc.foreign import Checkpoint
 from ganenc.generators import build_generator
 from ganenc.models import (
+    convert,
     load_encoder,
     load_generator,
     load_model,
@@ -24,7 +26,15 @@ from ganenc.models import (
     save_pretrained,
 )
 from ganenc_registry import Contribution
-from ganenc_registry.errors import CheckpointError, DeviceError, GanencError, PluginError, SpecError, UnknownNameError
+from ganenc_registry.errors import (
+    CheckpointError,
+    DeviceError,
+    GanencError,
+    LatentsError,
+    PluginError,
+    SpecError,
+    UnknownNameError,
+)
 from safetensors.torch import load_file, save_file
 from torch import nn
 from toys import ToyGenerator, toy_spec
@@ -42,6 +52,24 @@ def folder(tmp_path: Path, toy: Any, toy_encoder: Encoder) -> Path:
     save_pretrained(toy, tmp_path / "toy", info={"from": "a test"})
     save_pretrained(toy_encoder, tmp_path / "toy" / "encoder")
     return tmp_path / "toy"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_directions_go_along_as_those_of_what_was_written(folder: Path, toy: Any, tmp_path: Path, half: bool) -> None:
+    given = {"own": model_hash(toy), "of_another": "0" * 64}
+    for name, model in given.items():
+        part = toy.spec.layout[0]
+        one = Direction(name, [part], {part.name: torch.ones(1, part.dim)}, space="w", scale=2.0, model=model)
+        one.save(folder / "directions" / f"{name}.safetensors")
+    facts = convert(folder, tmp_path / "new", half=half)
+    assert sorted(path.name for path in (tmp_path / "new" / "directions").iterdir()) == [
+        "of_another.safetensors", "own.safetensors"
+    ]  # fmt: skip
+    carried = load_direction("own", tmp_path / "new", model=facts["hash"])
+    assert (carried.scale, carried.model) == (2.0, model_hash(load_generator(tmp_path / "new")))
+    assert (carried.model == given["own"]) is not half
+    with pytest.raises(LatentsError):
+        load_direction("of_another", tmp_path / "new", model=facts["hash"])
 
 
 def change_config(folder: Path, **fields: Any) -> None:
