@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -97,9 +98,9 @@ def describe(name: str) -> Described:
     """What is known of a name or file; `UnknownNameError` if there is nothing of that name, another `GanencError` if it
     is no file that is understood."""
     path = Path(name)
-    if path.is_file() and path.suffix in SPEC_SUFFIXES:
+    if os.path.isfile(path) and path.suffix in SPEC_SUFFIXES:
         return _spec_file(path)
-    if not path.exists() and name not in registry().names("model"):
+    if not os.path.exists(path) and name not in registry().names("model"):
         if name in PRESETS:
             return Described(f"Preset {name}", run=preset(name), preset=name)
         if name in registry().names("generator"):
@@ -107,7 +108,7 @@ def describe(name: str) -> Described:
     try:
         found = resolve(name)
     except CheckpointError:
-        if path.exists() or is_hub_id(name):
+        if os.path.exists(path) or is_hub_id(name):
             raise
         known = [*registry().names("model"), *registry().names("generator"), *PRESETS]
         raise UnknownNameError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,7 +76,7 @@ def finetune(
 def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | None) -> RunSpec:
     """A file or preset, with what options say => the run's spec; `SpecError` if it is neither, a field is wrong, or the
     run is of the other task."""
-    file = Path(run).is_file()
+    file = os.path.isfile(run)
     spec = RunSpec.from_mapping({"task": task, **read_mapping(run)}, where=run) if file else preset(run)
     if spec.task != task:
         raise SpecError(f"--run {run} is a run of the task {spec.task!r}; use `ganenc {spec.task}`.")

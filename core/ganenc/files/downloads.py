@@ -37,7 +37,7 @@ _CHUNK = 1 << 20
 def cache_folder() -> Path:
     """Where what was fetched is kept: ``$GANENC_HOME``, otherwise the system's place (``~/.cache/ganenc`` on Linux)."""
     own = os.environ.get("GANENC_HOME")
-    return Path(own).expanduser() if own else platformdirs.user_cache_path("ganenc", appauthor=False)
+    return Path(os.path.expanduser(own)) if own else platformdirs.user_cache_path("ganenc", appauthor=False)
 
 
 def download(
@@ -63,9 +63,9 @@ def download(
         on_progress: called as the bytes come in.
         on_wait: called once if another process is fetching the same file.
     """
-    if path.is_file():
-        return
     try:
+        if path.is_file():
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with _turn(path, on_wait):
             if not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import mimetypes
 import os
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ganenc_registry.errors import ImageError
+from ganenc_registry.errors import ImageError, told
 from ganenc_registry.opening import read_text
 from PIL import Image
 
@@ -23,6 +24,7 @@ _NO_PHOTOS = ("text/", "application/")
 """Kinds of files that lie beside photos and are none."""
 
 
+@told(ImageError)
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
 
@@ -79,7 +81,9 @@ def _inside(folder: Path) -> tuple[list[Path], str]:
     taken, known = formats(), Image.registered_extensions()
     suffixes = {suffix for suffix, name in known.items() if name in taken} | {ARRAY}
     seen, found, passed = set(), [], Counter[str]()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        if not os.access(place, os.X_OK):
+            _refuse(PermissionError(errno.EACCES, os.strerror(errno.EACCES), place))
         real = os.path.realpath(place)
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         for name in names if real not in seen else []:
@@ -93,6 +97,11 @@ def _inside(folder: Path) -> tuple[list[Path], str]:
         seen.add(real)
     kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(passed.items()))
     return found, f": {kinds}" if kinds else ""
+
+
+def _refuse(error: OSError) -> None:
+    """Pass over no folder in silence."""
+    raise error
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], str]:

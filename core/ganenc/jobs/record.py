@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 from filelock import FileLock, Timeout
-from ganenc_registry.errors import SpecError
+from ganenc_registry.errors import SpecError, told
 from typing_extensions import Self
 
 from ganenc.files import Processes, drop_leftovers
@@ -162,6 +162,7 @@ class Record:
                 " give another folder."
             )
 
+    @told(SpecError)
     def _prepare(self) -> None:
         """By the first process: put together what was left, and see what is to do; a SpecError on other settings."""
         drop_leftovers(self.folder.path)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganenc_registry.errors import CheckpointError, DownloadError, WeightsMissingError
+from ganenc_registry.errors import CheckpointError, DownloadError, WeightsMissingError, told
 from ganenc_registry.specs import GeneratorSpec, Noise, Release, ReleaseFile
 from ganenc_registry.specs.layout import shape_text
 
@@ -32,6 +32,7 @@ def release_path(name: str, release: Release) -> Path:
     return folder / release.files[0].name if len(release.files) == 1 else folder
 
 
+@told(WeightsMissingError)
 def fetch_release(name: str, release: Release) -> Path:
     """Give what is to be read of the release of that name, after fetching those of its files that are not here, with a
     progress bar.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganenc_registry import registry
-from ganenc_registry.errors import CheckpointError, PluginError, SpecError, nearest
+from ganenc_registry.errors import CheckpointError, PluginError, SpecError, nearest, told
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
 
 from ganenc.files import read_json
@@ -80,6 +81,7 @@ class Resolved:
         return place / name if place is not None and has_config(place / name) else None
 
 
+@told(CheckpointError)
 def resolve(source: str | Path) -> Resolved:
     """What ``source`` stands for: an installed model, a folder or file here, or an id ``user/name`` of the Hub.
 
@@ -88,9 +90,10 @@ def resolve(source: str | Path) -> Resolved:
     of that name, it cannot be fetched, or a config is damaged.
     """
     name, path = str(source), Path(source)
-    if has_config(path):
+    here = os.path.exists(path)  # Not so in a working folder that cannot be looked into; the path's own would raise.
+    if here and has_config(path):
         return Resolved(name, "folder", path)
-    if (path / RUN).is_file():
+    if here and (path / RUN).is_file():
         return Resolved(name, "run", path)
     if name in registry().names("model"):
         return registered(name)
@@ -134,6 +137,7 @@ def registered(name: str) -> Resolved:
     )
 
 
+@told(CheckpointError)
 def has_config(folder: Path) -> bool:
     """Whether a folder is a model of ours; other projects have a ``config.json``, too."""
     return (folder / CONFIG).is_file() and _is_ours(_read(folder / CONFIG))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,7 @@ def save_pretrained(
             f" @ganenc.register('generator', {spec.family!r}) on its class.",
             stacklevel=3,
         )
-    if (folder / CONFIG).is_file() and not has_config(folder):
+    if os.path.isfile(folder / CONFIG) and not has_config(folder):
         raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
     if not module.state_dict():
         raise CheckpointError(

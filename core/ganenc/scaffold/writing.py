@@ -119,7 +119,7 @@ def _filled(resource: str, fields: dict[str, str]) -> str:
 
 def _write(place: Path, texts: dict[str, str]) -> None:
     """Write the files into a folder that is not there yet; if one cannot be written, none is."""
-    if place.exists() or place.is_symlink():
+    if os.path.lexists(place):
         raise PluginError(f"{place} is there already, and is left as it is; take another name or --out.")
     beside = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def built(value: Any, base: type[C], context: Context) -> C:
 
 def _found(name: str) -> Iterator[Subject]:
     kind, sign, rest = name.partition(":")
-    if name.endswith(".py") or Path(name).is_file():
+    if name.endswith(".py") or os.path.isfile(name):
         yield from _of_script(name)
     elif sign and (kind in KINDS or kind == "plugin"):
         yield from _of_plugin(rest) if kind == "plugin" else [_of_contribution(registry().get(cast(Kind, kind), rest))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from ganenc_registry.errors import CheckpointError, TrainingError, WriteError
+from ganenc_registry.errors import CheckpointError, TrainingError, WriteError, told
 from ganenc_registry.opening import open_file, read_text
 from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import RunSpec
@@ -48,6 +48,7 @@ class RunFolder(Sink):
     def __str__(self) -> str:
         return str(self.path)
 
+    @told(TrainingError)
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
         """Take a run up; what writes that were killed left in the folder goes."""
         self.run, self.writes = run, writes
@@ -101,6 +102,7 @@ class RunFolder(Sink):
         """The checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
+    @told(TrainingError)
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest checkpoint that can be read, and what was wrong with those newer than it."""
         complaints: list[str] = []

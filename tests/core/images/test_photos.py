@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -519,3 +522,25 @@ def test_a_pipe_or_a_device_is_no_photo(tmp_path: Path, make_pipe: Callable[[Pat
     for path in (tmp_path / "a.png", Path("/dev/zero")):
         with pytest.raises(ImageError, match="it is no regular file"):
             images.decode(path)
+
+
+@pytest.mark.parametrize("closed", ["photos", "photos/inner"])
+@pytest.mark.parametrize("right", ["list", "search"])
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, right: str
+) -> None:
+    (tmp_path / "photos" / "inner").mkdir(parents=True)
+    for name in ("a.png", "inner/b.png"):
+        Image.new("L", (4, 4)).save(tmp_path / "photos" / name)
+    assert len(images.find(tmp_path / "photos")) == 2
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        if right == "list" and Path(path) == tmp_path / closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "access", lambda path, mode: right == "list" or Path(path) != tmp_path / closed)
+    with pytest.raises(ImageError, match=rf"{closed} cannot be read or written: Permission denied"):
+        images.find(tmp_path / "photos")

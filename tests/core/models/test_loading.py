@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +36,7 @@ from ganenc_registry.errors import (
     PluginError,
     SpecError,
     UnknownNameError,
+    WriteError,
 )
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -52,6 +55,39 @@ def folder(tmp_path: Path, toy: Any, toy_encoder: Encoder) -> Path:
     save_pretrained(toy, tmp_path / "toy", info={"from": "a test"})
     save_pretrained(toy_encoder, tmp_path / "toy" / "encoder")
     return tmp_path / "toy"
+
+
+NO_PLACE = {"behind_a_file": "{file}/x", "too_long": "{folder}/" + "a" * 300, "of_the_system": "/proc/x/c"}
+
+
+@pytest.mark.parametrize("place", NO_PLACE)
+def test_a_place_that_cannot_be_written_or_read_is_told(folder: Path, toy: Any, tmp_path: Path, place: str) -> None:
+    if place == "of_the_system" and not os.path.isdir("/proc/self"):
+        pytest.skip("the system has no /proc")
+    path = Path(NO_PLACE[place].format(file=folder / "config.json", folder=tmp_path))
+    with pytest.raises(
+        (WriteError, CheckpointError), match=r"cannot be (read or )?written: .*(Not a|No such|too long)"
+    ):
+        convert(folder, path)
+    with pytest.raises(CheckpointError, match=r"There is no model|File name too long"):
+        resolve(path)
+
+
+def test_an_installed_model_is_found_from_a_working_folder_that_cannot_be_looked_into(
+    folder: Path, family: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family.add_value("model", "installed", folder)
+    real = os.stat
+
+    def stat(path: Any, *given: Any, **options: Any) -> os.stat_result:
+        if not os.path.isabs(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *given, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert resolve("installed").path == folder
+    with pytest.raises(CheckpointError, match="other cannot be read or written: Permission denied; check the name"):
+        resolve("other")
 
 
 @pytest.mark.parametrize("half", [False, True])
