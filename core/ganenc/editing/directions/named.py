@@ -11,7 +11,6 @@ from ganenc.editing.directions.direction import Direction
 from ganenc.models import DIRECTIONS, resolve
 
 
-
 def of_model(source: str | Path) -> dict[str, Path]:
     """The files of the directions in a model's folder, by name; none for a model that is no folder."""
     folder = resolve(source).folder
