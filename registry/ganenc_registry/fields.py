@@ -18,7 +18,7 @@ from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.presets import merge
 
-__all__ = ["changed", "check_choices", "choices", "field_paths", "flat"]
+__all__ = ["changed", "check_choices", "choices", "field_paths"]
 
 S = TypeVar("S", bound=Spec)
 
@@ -58,7 +58,7 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
     come from is for the error: `SpecError` if a path leads nowhere, with the nearest one, or a value is wrong.
     """
     tree = spec.to_mapping()
-    for path, value in sorted(flat(values), key=lambda item: item[0].rpartition(".")[2] != "name"):  # Names first.
+    for path, value in sorted(_flat(values), key=lambda item: item[0].rpartition(".")[2] != "name"):  # Names first.
         *above, last = path.split(".")
         if (above or [last])[0] not in type(spec).model_fields:
             raise SpecError(f"{where} {path}: there is no such field{_nearest(path, field_paths(spec))}.")
@@ -76,11 +76,11 @@ def changed(spec: S, values: Mapping[str, Any], *, where: str = "--set") -> S:
     return type(spec).from_mapping(tree, where=where)
 
 
-def flat(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     """The values in nested mappings, by their paths."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{at}{name}.")
+            yield from _flat(value, f"{at}{name}.")
         else:
             yield f"{at}{name}", value
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 from ganenc_registry.errors import DeviceError
 from torch import Tensor, distributed
 
@@ -93,3 +94,14 @@ def _buckets(gradients: list[Tensor]) -> list[list[Tensor]]:
         buckets[-1].append(gradient)
         size += gradient.numel() * gradient.element_size()
     return buckets
+
+
+def take_lock(lock: FileLock) -> bool:
+    """Take a lock; False where another process holds it. A file system may have no locks, or be full."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        pass
+    return True

@@ -127,7 +127,6 @@ class CenterAligner(Aligner):
     def transform(
         self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
     ) -> Transform:
-        """The centred crop."""
         whole = (photo.shape[-2], photo.shape[-1])
         return Transform.of_box(cover_box(whole, size), size, whole)
 
@@ -155,7 +154,6 @@ class AttentionAligner(Aligner):
     def transform(
         self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
     ) -> Transform:
-        """The crop around the region."""
         whole = (photo.shape[-2], photo.shape[-1])
         seen = shrink(photo, LOOK)[None].to(self.context.device)
         with torch.no_grad():

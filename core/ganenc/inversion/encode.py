@@ -36,7 +36,6 @@ class Encode(Inverter):
         return Inversion(latents, task.generator.synthesize(latents))
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
-        """See :meth:`Inverter.at_once`."""
         return self.options.batch or by_size(generator, AT_ONCE)
 
 

@@ -85,7 +85,6 @@ class Finetune(Inverter):
 
     @property
     def shares(self) -> bool:
-        """See :meth:`Inverter.shares`."""
         return bool(self.options.together)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
@@ -165,9 +164,7 @@ class FinetuneRefine(Inverter):
         )  # fmt: skip
 
     def work(self, task: Task) -> Inversion:
-        """See :meth:`Inverter.work`."""
         return self._finetune.work(task)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
-        """See :meth:`Inverter.at_once`."""
         return self._finetune.at_once(generator, encoder)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ganenc_registry.components import Component, Context
-from ganenc_registry.specs import Spec
+from ganenc_registry.components import Component
 from torch import Tensor, nn
 
 
 class Operator(Component, nn.Module, ABC):
     """Applied to a reconstruction before it meets what was seen of the photo: differentiable, and each sample alone.
     ``self.context.value_range`` has the values of black and white."""
-
-    def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
-        nn.Module.__init__(self)
-        Component.__init__(self, options, context)
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:

@@ -68,7 +68,6 @@ class Optimize(Inverter):
             return (free,) if isinstance(free, str) else free
 
     def work(self, task: Task) -> Inversion:
-        """See :meth:`Inverter.work`."""
         variables, options = self._variables(task), self.options
         return optimise_latents(
             task, variables, steps=options.steps, rate=options.rate, shell=options.shell,
@@ -76,7 +75,6 @@ class Optimize(Inverter):
         )  # fmt: skip
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
-        """See :meth:`Inverter.at_once`."""
         return self.options.batch or by_size(generator, AT_ONCE)
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:

@@ -10,11 +10,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from ganenc_registry.errors import SpecError, told
 from typing_extensions import Self
 
-from ganenc.files import Processes, drop_leftovers
+from ganenc.files import Processes, drop_leftovers, take_lock
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import INDEX, PhotoIndex
 from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, SETTINGS, SUMMARY, ResultFolder, key_of, unique_names
@@ -154,7 +154,7 @@ class Record:
         except OSError as error:
             raise SpecError(f"{path} cannot be written: {error.strerror}; give another folder.") from None
         self._lock = FileLock(path / f"{LOCK}-{index}")
-        held = not _acquire(self._lock)
+        held = not take_lock(self._lock)
         others = path.glob(f"{LOCK}-*") if index == 0 else ()
         if held or any(_held(other) for other in others if other != path / f"{LOCK}-{index}"):
             raise SpecError(
@@ -246,21 +246,10 @@ class Record:
         }
 
 
-def _acquire(lock: FileLock) -> bool:
-    """Take a lock; False where another process holds it. A file system may have no locks, or be full."""
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    except (OSError, NotImplementedError):
-        pass
-    return True
-
-
 def _held(path: Path) -> bool:
     """Whether another process holds a lock."""
     lock = FileLock(path)
-    taken = _acquire(lock)
+    taken = take_lock(lock)
     lock.release()
     return not taken
 

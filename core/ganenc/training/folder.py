@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from ganenc_registry.errors import CheckpointError, TrainingError, WriteError, told
 from ganenc_registry.opening import open_file, read_text
 from ganenc_registry.plain_data import parse_json
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ganenc import images
 from ganenc.encoders import Encoder
-from ganenc.files import Processes, drop_leftovers, load_state, save_state, write_text
+from ganenc.files import Processes, drop_leftovers, load_state, save_state, take_lock, write_text
 from ganenc.models import ENCODER, RUN, save_pretrained
 from ganenc.training.sinks import Sink
 from ganenc.training.trackers import start_trackers
@@ -62,15 +62,11 @@ class RunFolder(Sink):
         if not writes:
             return
         self._write_spec()
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
+        if not take_lock(self._lock):
             raise TrainingError(
                 f"Another process trains in {self.path}, perhaps one that an interrupted launch left behind; wait for"
                 " it or end it, or name another folder."
-            ) from None
-        except (OSError, NotImplementedError):  # A file system without locks, or a full one: it goes without.
-            pass
+            )
         for part in PARTS:
             drop_leftovers(self.path / part)
 
