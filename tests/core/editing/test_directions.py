@@ -387,7 +387,7 @@ def test_what_is_no_boundary_is_refused_in_a_sentence(tmp_path: Path, generator:
     (tmp_path / "text.npy").write_text("no")
     (tmp_path / "empty.npy").write_bytes(b"")
     boundary(tmp_path, "whole.npy", np.ones((1, 4), dtype=np.int64))
-    boundary(tmp_path, "wide.npy", np.ones((2, 4)))
+    boundary(tmp_path, "wide.npy", np.ones((2, 3, 4)))
     boundary(tmp_path, "zero.npy", np.zeros((1, 4)))
     boundary(tmp_path, "nan.npy", np.full((1, 4), np.nan))
     for path in sorted(tmp_path.iterdir()):
@@ -415,6 +415,31 @@ def test_normals_in_w_plus_are_read_in_any_shape(
     way = read_boundary(path, generator, n=50)
     assert (way.name, way.space) == ("smile", "w+")
     assert torch.allclose(way.tensors["w"], normal / normal.norm())
+
+
+@pytest.mark.parametrize("layers", [2, 3, 7])
+def test_ways_in_w_plus_of_another_number_of_layers_are_stretched(
+    tmp_path: Path, generator: ToyGenerator, layers: int
+) -> None:
+    """Layer k of the toy's 4 takes layer round((L - 1) k / 3): of 3, 0, 1, 1, 2; of 7, every second one."""
+    ways = torch.eye(layers)[:, :4] + torch.arange(1.0, layers + 1)[:, None] * 10
+    ways = torch.nn.functional.pad(ways, (0, 4 - ways.shape[1]))
+    torch.save(ways[None], tmp_path / "pose.pt")
+    way = read_boundary(tmp_path / "pose.pt", generator, n=50)
+    taken = {2: [0, 0, 1, 1], 3: [0, 1, 1, 2], 7: [0, 2, 4, 6]}[layers]
+    assert way.space == "w+"
+    assert torch.allclose(way.tensors["w"], ways[taken] / ways[taken].norm())
+
+
+def test_other_files_that_fit_z_and_w_are_taken_to_be_of_w(tmp_path: Path) -> None:
+    """As e4e's age.pt, and its components: a dictionary of mean, comp and std."""
+    both = ToyGenerator(toy_spec((8, 8), dim=6)).freeze()
+    torch.save(torch.eye(1, 6), tmp_path / "age.pt")
+    assert read_boundary(tmp_path / "age.pt", both, n=50).space == "w"
+    torch.save({"mean": torch.ones(1, 6), "comp": torch.eye(6)[:3, None], "std": torch.ones(3)}, tmp_path / "pca.pt")
+    found = read_directions(tmp_path / "pca.pt", both, n=50)
+    assert [one.space for one in found] == ["w"] * 3
+    assert torch.equal(found[1].tensors["w"], torch.eye(6)[1:2])
 
 
 @pytest.mark.parametrize("space", ["w", "z"])
