@@ -58,7 +58,7 @@ for _kind, (_pattern, _first) in _SCHEMA.items():
 
 def parse_json(text: str) -> Any:
     """What a JSON text holds. `ValueError`, its text a clause, if it is none, or too long, too deep or too large."""
-    return _parse(text, LARGEST, lambda: json.loads(text, parse_int=to_integer))
+    return _parse(text, LARGEST, lambda: _JSON.decode(text))
 
 
 def parse_yaml(text: str) -> Any:
@@ -87,6 +87,9 @@ def to_integers(text: str) -> list[int]:
             f"whole numbers of 0 or more, nine digits at most, with commas between, such as 3 or 0,4,4; got {text!r}"
         )
     return [int(word) for word in words]
+
+
+_JSON = json.JSONDecoder(parse_int=to_integer)
 
 
 def _parse(text: str, longest: int, parse: Callable[[], Any]) -> Any:
