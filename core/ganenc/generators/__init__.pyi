@@ -8,7 +8,6 @@ from .generator import Generator as Generator
 from .generator import NoiseChoice as NoiseChoice
 from .labels import LabelsGiven as LabelsGiven
 from .labels import check_labels as check_labels
-from .prior import BOUNDS as BOUNDS
 from .prior import draw_normal as draw_normal
 from .undrawn import apart as apart
 from .undrawn import check_weights as check_weights

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganenc.files import as_count
 
-BOUNDS = {"normal": math.inf, "truncated-normal": 2.0, "uniform": 1.0}
-"""How far from 0 draws lie at the most, by the kind of the prior."""
+_CUT = 2.0
+"""Where a truncated normal distribution ends."""
 
 
 def draw_prior(prior: Prior, n: int, *, seed: int, first: int = 0) -> Tensor:
@@ -23,7 +23,7 @@ def draw_prior(prior: Prior, n: int, *, seed: int, first: int = 0) -> Tensor:
     place = torch.erf(z.double() / math.sqrt(2))  # In the normal distribution: uniform from -1 to 1.
     if prior.kind == "uniform":
         return place.to(z.dtype)
-    share = math.erf(BOUNDS[prior.kind] / math.sqrt(2))
+    share = math.erf(_CUT / math.sqrt(2))
     return torch.erfinv(place * share).mul(math.sqrt(2)).to(z.dtype)
 
 

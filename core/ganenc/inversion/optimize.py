@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
-from ganenc.generators import BOUNDS, Generator
+from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
 from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
@@ -59,7 +59,7 @@ class Optimize(Inverter):
         draws: PositiveInt = Field(100, description="how many draws the best is of")
         shell: bool = Field(
             False,
-            description="keep z of a normal prior at the length that draws have; others stay within theirs anyway",
+            description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside",
         )
 
         @field_validator("free", mode="before")
@@ -213,8 +213,9 @@ def optimise_latents(
     """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
     not touch one another: Adam works element by element, and the loss is their sum.
 
-    After each step z is brought back to where its prior draws it, or with ``shell`` to the length of its draws, and
-    noise to a mean of 0 and a deviation of 1; ``noise_weight`` times its `noise_correlation` is added to the loss.
+    After each step z of a uniform prior is brought back inside, that of a normal one, with ``shell``, to the length of
+    its draws, and noise to a mean of 0 and a deviation of 1; ``noise_weight`` times its `noise_correlation` is added
+    to the loss. Truncated normal draws are cut to be sampled; networks know z beyond, which fits photos better.
     """
     generator, objective = task.generator, task.objective
     assert objective is not None
@@ -223,7 +224,7 @@ def optimise_latents(
         dtype = torch.promote_types(tensor.dtype, torch.float32)
         variables.tensors[name] = tensor.detach().to(dtype, copy=True).requires_grad_()
     prior, drawn = generator.spec.prior, [variables.tensors[_PRIOR]] if _PRIOR in variables.tensors else []
-    if not drawn and (shell or prior.kind != "normal"):
+    if not drawn and (shell or prior.kind == "uniform"):
         drawn = [variables.tensors[name] for name in of_prior(generator) if name in variables.tensors]
 
     names = [part.name for part in generator.spec.layout if isinstance(part, Noise)]
@@ -232,10 +233,12 @@ def optimise_latents(
     @torch.no_grad()
     def bring_back() -> None:
         standardise_noise_(noise)
-        if shell:
-            length = torch.cat(drawn, 1).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        length = torch.cat(drawn, 1).norm(dim=1, keepdim=True).clamp(min=1e-12) if shell else None
         for z in drawn:
-            z.mul_(math.sqrt(prior.dim) / length) if shell else z.clamp_(-BOUNDS[prior.kind], BOUNDS[prior.kind])
+            if length is not None:
+                z.mul_(math.sqrt(prior.dim) / length)
+            elif prior.kind == "uniform":
+                z.clamp_(-1, 1)
 
     bring_back()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ def default_metrics() -> list[str]:
 class Scores:
     """Metrics of many images, by the names to report them under."""
 
-    rows: list[dict[str, float]]
+    rows: list[dict[str, float]] = field(repr=False)
     """Of every image, in order, the metrics that tell images apart."""
     folds: list[dict[str, float]]
     """Of every fold all metrics: their mean over its images, or the one number. One fold if there are none."""
