@@ -237,6 +237,8 @@ class Model(Parts):
         """
         if (photos is None) == (samples is None):
             raise SpecError("Give photos, or the number of samples to synthesize; one of the two.")
+        if samples is None and truncation != 1.0:
+            raise SpecError("Truncation is of samples; leave it out for photos.")
         if samples is not None:
             if labels is None:
                 labels = self.generator.draw_labels(samples, seed=seed, first=HELD_OUT)

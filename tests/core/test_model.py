@@ -316,6 +316,8 @@ class TestGenerateAndEvaluate:
         ):
             with pytest.raises(SpecError, match="is a whole number"):
                 call()
+        with pytest.raises(SpecError, match="Truncation is of samples"):
+            model.evaluate(drawn.images, metrics=["psnr"], truncation=0.5)
         assert max(map(len, map(repr, (drawn, model)))) < 200
 
     def test_scores_are_those_of_the_images(self, model: ganenc.Model) -> None:

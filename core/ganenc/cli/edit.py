@@ -79,7 +79,7 @@ def edit(
     strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
     _Leaving(out, gif, webp, as_json).write(
         (start, loaded.edit(start.what, way, strengths, layers=chosen))
-        for start in _starts(inputs, loaded, method, settings, labels, seed)
+        for start in _used(_starts(inputs, loaded, method, settings, labels, seed), method, settings, labels)
     )
 
 
@@ -184,7 +184,15 @@ def _pair(first: str, second: str, *how: Any) -> tuple[_Start, _Start]:
     found = _starts([first], *how) + _starts([second], *how)
     if len(found) != 2:
         raise SpecError(f"{first} and {second} hold {len(found)} samples; name two that hold one each.")
+    _used(found, *how[1:4])
     return found[0], found[1]
+
+
+def _used(found: list[_Start], method: str | None, settings: list[str] | None, labels: str | None) -> list[_Start]:
+    """What was found, if it is inverted as told; a SpecError if there is nothing to invert."""
+    if (method or settings or labels) and not any(one.method for one in found):
+        raise SpecError("--method, --set and --labels are for photos, and these are latents; leave them out.")
+    return found
 
 
 def _of_both(a: _Start, b: _Start, edited: Edited) -> tuple[_Start, Edited]:

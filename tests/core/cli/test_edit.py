@@ -124,6 +124,9 @@ def test_directions_that_lie_with_the_model_go_by_name(
     assert len(told(run, *words, "pca-1")) == 3, "each sample of a file"
     code, _, err = run(*words, "pca-7")
     assert (code, "did you mean 'pca-" in err) == (2, True)
+    for unused in (("--method", "encode"), ("--set", "method.options.steps=3"), ("--labels", "1")):
+        code, _, err = run(*words, "pca-1", *unused)
+        assert (code, "are for photos, and these are latents" in err) == (2, True)
 
 
 def test_a_photo_is_inverted_first_and_stands_first_in_the_strip(
