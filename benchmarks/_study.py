@@ -11,7 +11,7 @@ from typing import Any
 
 from _common import interleaved
 from ganenc.encoders import Encoder
-from ganenc.files import write_text
+from ganenc.files import write_bytes
 from ganenc.generators import Generator
 from ganenc.inversion import Encode, Finetune, Inverter, Optimize
 from ganenc.objectives import Objective
@@ -168,7 +168,7 @@ class Records:
         """Append a record."""
         full = {"kind": kind, "study": self.study, **row}
         if self._torn:
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in self._rows))
+            write_bytes(self.path, "".join(json.dumps(row) + "\n" for row in self._rows).encode(), replace=True)
             self._torn = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

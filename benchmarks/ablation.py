@@ -64,7 +64,7 @@ def _publish(options: argparse.Namespace) -> None:
     if len(done) < len(places):
         body = f"Stopped early: {len(done)} of {len(places)} trainings are done.\n\n{body}"
     if not options.quick:
-        images.write_png(RESULTS / "ablation.png", _picture(options.work / "pictures"))
+        images.write_png(RESULTS / "ablation.png", _picture(options.work / "pictures"), replace=True)
         body = f"![Photos and what came back](ablation.png)\n\n{CAPTION}\n\n{body}"
     publish("ablation", "What attention and SSIM are worth", body, out=options.out, quick=options.quick, threads=1)
 
@@ -105,7 +105,7 @@ def _place(work: Path, job: Job) -> Path:
 def _do(job: Job) -> str:
     assert _world is not None
     rows: list[dict[str, Any]] = _world.run(job)
-    write_json(_place(_world.work, job), rows)
+    write_json(_place(_world.work, job), rows, replace=True)
     return "\n".join(json.dumps(row) for row in rows)
 
 

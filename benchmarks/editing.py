@@ -120,7 +120,7 @@ def draw_curves(path: Path, series: Mapping[str, Sequence[float]]) -> None:
 def draw_strips(path: Path, photos: Tensor, edits: Sequence[Edit]) -> None:
     """Write the photos and what edits make of them, one edit below the other."""
     rows = [torch.cat([photos[:, None], edit.images], 1).flatten(0, 1) for edit in edits]
-    images.write_png(path, images.grid(torch.cat(rows), len(STRENGTHS) + 1))
+    images.write_png(path, images.grid(torch.cat(rows), len(STRENGTHS) + 1), replace=True)
     print(f"written to {path}")
 
 

@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="the folder to write to")
     given = parser.parse_args()
     for name in given.only or PICTURES:
-        write_bytes(given.out / name, PICTURES[name]())
+        write_bytes(given.out / name, PICTURES[name](), replace=True)
         print(given.out / name)
 
 

@@ -25,4 +25,4 @@ def picture(folder: Path) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    images.write_png(sys.argv[2], picture(Path(sys.argv[1])))
+    images.write_png(sys.argv[2], picture(Path(sys.argv[1])), replace=True)

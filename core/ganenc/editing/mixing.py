@@ -13,7 +13,7 @@ from ganenc_registry.specs import Map, Styles, Vector
 from PIL import Image
 from torch import Tensor
 
-from ganenc.files import as_count, write_bytes
+from ganenc.files import MARK, as_count, write_bytes
 from ganenc.generators import Generator
 from ganenc.images import Range, flatten, to_image
 from ganenc.latents import Latents
@@ -113,7 +113,8 @@ def animation_bytes(
     for image in images:
         frame = flatten(to_image(image, value_range)).convert("RGB")
         frames.append(frame.resize(size, Image.Resampling.BICUBIC) if factor > 1 else frame)
-    options = {"lossless": False, "quality": 90} if format == "WEBP" else {"disposal": 2}
+    webp = {"lossless": False, "quality": 90, "xmp": MARK.encode()}
+    options = webp if format == "WEBP" else {"disposal": 2, "comment": MARK}
     buffer, each = io.BytesIO(), max(20, round(1000 * seconds / len(frames)))
     frames[0].save(buffer, format, save_all=True, append_images=frames[1:], duration=each, loop=0, **options)
     return buffer.getvalue()

@@ -8,6 +8,7 @@ import logging
 import re
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, has_mapping
-from ganenc.files import atomic_path, write_json
+from ganenc.files import MARK, atomic_path, check_ours, write_json
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, load_model, model_hash, resolve
 
@@ -53,6 +54,7 @@ def export(
     """
     check_export(format, batch, opset)
     path = Path(folder) / f"{graph.name}{FORMATS[format]}"
+    check_ours(path, path.with_name(f"{path.name}.json"))
     with torch.no_grad(), _quiet():
         program = _record(graph, batch)
         with atomic_path(path) as temporary:
@@ -60,6 +62,8 @@ def export(
             if format == "torch":
                 content = io.BytesIO()  # Torch's own writing to a file ends the process where the disk is full.
                 torch.export.save(program, content)
+                with zipfile.ZipFile(content, "a") as archive:
+                    archive.comment = MARK.encode()
                 temporary.write_bytes(content.getbuffer())
             run = _onnx_runner(graph, temporary) if format == "onnx" else _torch_runner(temporary)
             parity = _parity(graph, run, _CHECKED if batch is None else (batch,), path)
@@ -167,6 +171,7 @@ def _write_onnx(
         found = int(made.model.opset_imports[""])
         for node in made.model.graph.all_nodes():
             node.metadata_props.clear()  # Paths and source lines of whoever exports.
+        made.model.doc_string = MARK
         made.save(path, external_data=False)
     except OSError:
         raise

@@ -1,7 +1,10 @@
 from .arrays import load_arrays as load_arrays
+from .atomic import MARK as MARK
 from .atomic import atomic_path as atomic_path
+from .atomic import check_ours as check_ours
 from .atomic import drop_leftovers as drop_leftovers
 from .atomic import finite as finite
+from .atomic import is_ours as is_ours
 from .atomic import write_bytes as write_bytes
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text
@@ -12,6 +15,9 @@ from .downloads import OnProgress as OnProgress
 from .downloads import cache_folder as cache_folder
 from .downloads import download as download
 from .interrupts import Interrupts as Interrupts
+from .names import as_path as as_path
+from .names import as_text as as_text
+from .names import is_plain_name as is_plain_name
 from .processes import Processes as Processes
 from .processes import first_process as first_process
 from .processes import take_lock as take_lock

@@ -1,4 +1,4 @@
-"""Atomic writes: whoever reads a file sees the old one or the new one, never half of one."""
+"""Atomic writes: a reader sees the old file or the new one, never half of one; and what others wrote stays."""
 
 from __future__ import annotations
 
@@ -6,29 +6,37 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import WriteError
+from ganenc_registry.opening import open_file
 
 _STEM = 60
 """Characters of a file's name that its temporary one keeps."""
-_TEMPORARY = re.compile(rf"\..{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
-"""What temporary names look like: a dot, the name, a dash, 32 hexadecimal digits, the suffix."""
+_TEMPORARY = re.compile(rf"\.ganenc-.{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
+"""What temporary names look like: the name, a dash, 32 hexadecimal digits, the suffix."""
+MARK = "written by ganenc"
+"""Every file that is written says so near its start or end; JSON and tensors have it as a field."""
+_MARK = re.compile(rb"written[ _]by\W{1,5}ganenc")
+_LOOKED_AT = 1 << 16
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``, with its suffix, to write to; the file is put in place when the block
     ends.
 
     The folder is made if it is missing. If the block raises, ``path`` stays as it was and the temporary file goes.
-    `WriteError` if the folder cannot be made, or the file not be written or put in place.
+    `WriteError` if the folder cannot be made, the file not be written or put in place, or another program's would be
+    lost (not with ``replace``).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f".ganenc-{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
+    if not replace:
+        check_ours(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -43,6 +51,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
+def is_ours(path: str | Path) -> bool:
+    """Whether writing there loses nothing of others: ganenc wrote what is there, or nothing is, or what is there is
+    empty."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        with open_file(path) as file:
+            start = file.read(_LOOKED_AT)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
+            return not start or bool(_MARK.search(start) or _MARK.search(file.read()))
+    except OSError:
+        return False
+
+
+def check_ours(*paths: str | Path) -> None:
+    """A `WriteError` if a file there `is_ours` not."""
+    for path in paths:
+        if not is_ours(path) and (os.path.islink(path) or not os.path.isdir(path)):
+            raise WriteError(path, "it is there already, and ganenc did not write it")
+
+
 def drop_leftovers(folder: str | Path) -> list[Path]:
     """Delete, and return, the temporary files that writes to a folder left when their process was killed. Only for a
     folder, there or not, that nothing else writes to meanwhile: its temporary file would go, too."""
@@ -54,9 +83,9 @@ def drop_leftovers(folder: str | Path) -> list[Path]:
     return left
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically; `WriteError` if that cannot be done."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | Path, data: bytes, *, replace: bool = False) -> None:
+    """Write ``data``, which should hold `MARK`, to ``path``; see `atomic_path`."""
+    with atomic_path(path, replace=replace) as temporary:
         temporary.write_bytes(data)
 
 
@@ -66,10 +95,12 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: str | Path, data: object) -> None:
-    """Write ``data`` to ``path`` atomically, as indented JSON. Numbers that JSON does not have (NaN and the infinities)
-    become ``null``, so that any reader can open the file."""
-    write_text(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: str | Path, data: object, *, replace: bool = False) -> None:
+    """Write ``data``, in a mapping also the `MARK`, to ``path`` atomically, as indented JSON. Numbers that JSON lacks
+    (NaN and the infinities) become ``null``, so that any reader can open the file."""
+    marked = finite({"written_by": "ganenc", **data} if isinstance(data, Mapping) else data)
+    text = json.dumps(marked, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), replace=replace)
 
 
 def finite(data: object) -> Any:

@@ -40,11 +40,19 @@ def as_count(given: Any, what: str, least: int = 0) -> int:
     return number
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write named tensors and what is said of them, atomically; `GanencError` if that cannot be done."""
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, replace: bool = False
+) -> None:
+    """Write named tensors and what is said of them, the same to the byte; see `ganenc.files.atomic_path`."""
     # Cloned, as the format refuses tensors that share memory.
     own = {name: one.detach().cpu().clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
-    write_bytes(path, save(own, dict(metadata)))
+    data = memoryview(save(own, {**metadata, "written_by": "ganenc"}))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:end]))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # Which has no order of its own.
+    written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    written = written.ljust(-(-len(written) // 8) * 8)
+    write_bytes(path, b"".join((len(written).to_bytes(8, "little"), written, data[end:])), replace=replace)
 
 
 def load_tensors(
@@ -75,13 +83,13 @@ def load_tensors(
     return metadata, tensors
 
 
-def save_state(path: str | Path, state: Any) -> None:
+def save_state(path: str | Path, state: Any, *, replace: bool = False) -> None:
     """Write nested dicts, lists, tensors and plain values, atomically. Tuples come back as lists. `TypeError` if
     something else is in the state, or a key is neither a string nor an integer; `GanencError` if it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     outline = json.dumps(_outline(state, "", tensors))
-    save_tensors(path, tensors, {"format": "ganenc-state", "skeleton": outline})
+    save_tensors(path, tensors, {"format": "ganenc-state", "skeleton": outline}, replace=replace)
 
 
 def load_state(path: str | Path) -> Any:

@@ -16,6 +16,7 @@ from ganenc_registry.errors import ImageError, told
 from ganenc_registry.opening import read_text
 from PIL import Image
 
+from ganenc.files import as_path
 from ganenc.images.decoding import ARRAY, formats
 
 _LISTS = frozenset({".lst", ".txt"})
@@ -46,10 +47,10 @@ def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 def _listed(path: Path) -> list[Path]:
     """What a list of files, folders and patterns names."""
     try:
-        lines = read_text(path, encoding="utf-8-sig").splitlines()
+        lines = [as_path(line.strip()) for line in read_text(path, encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise ImageError(f"The list {path} cannot be read ({error}); it holds a photo's path on each line.") from None
-    named = [Path(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+    named = [Path(line) for line in lines if line and not line.startswith("#")]
     if not named:
         raise ImageError(f"The list {path} names no photo; write a photo's path on each line.")
     return [one if os.path.exists(one) or one.is_absolute() or _matches(one) else path.parent / one for one in named]

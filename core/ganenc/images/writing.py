@@ -10,9 +10,10 @@ import numpy as np
 from einops import rearrange
 from ganenc_registry.errors import ImageError
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ganenc.files import write_bytes
+from ganenc.files import MARK, write_bytes
 from ganenc.images.decoding import ARRAY, PICTURES
 from ganenc.images.ranges import Range, to_rgb, to_uint8
 
@@ -35,13 +36,15 @@ def to_image(image: Tensor, value_range: Range = (-1.0, 1.0)) -> Image.Image:
 def png_bytes(image: Tensor, value_range: Range = (-1.0, 1.0)) -> bytes:
     """One image as the bytes of a PNG file; see `to_image`."""
     buffer = io.BytesIO()
-    to_image(image, value_range).save(buffer, "PNG")
+    said = PngInfo()
+    said.add_text("Software", MARK)
+    to_image(image, value_range).save(buffer, "PNG", pnginfo=said)
     return buffer.getvalue()
 
 
-def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0)) -> None:
+def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0), replace: bool = False) -> None:
     """Write one image as a PNG file, atomically, see `to_image`; a GanencError if the file cannot be written."""
-    write_bytes(path, png_bytes(image, value_range))
+    write_bytes(path, png_bytes(image, value_range), replace=replace)
 
 
 def write_image(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0)) -> Path:
@@ -52,5 +55,5 @@ def write_image(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 
         return Path(path)
     buffer, path = io.BytesIO(), Path(path).with_suffix(ARRAY)
     np.save(buffer, to_pixels(image, value_range))
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue() + MARK.encode())  # Which readers of arrays pass over.
     return path

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
-from ganenc.files import drop_leftovers, read_json, write_json, write_text
+from ganenc.files import drop_leftovers, is_ours, read_json, write_json, write_text
 from ganenc.foreign import FILES
 from ganenc.images import Range, read, write_png
 from ganenc.inversion.photo import Photo
@@ -64,7 +65,8 @@ class PhotoFolder:
         pictures[self.PHOTO] = photo.put_back(reconstruction)
         written: dict[str, Any] = {**pictures, self.PAGE: page or None}
         for name in (name for name, data in written.items() if data is None):
-            (self.path / name).unlink(missing_ok=True)
+            if is_ours(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
         for name, picture in pictures.items():
             if picture is not None:
                 write_png(self.path / name, picture, value_range=value_range)
@@ -79,13 +81,22 @@ class PhotoFolder:
         return (self.path / self.LATENTS).is_file()
 
     @property
+    def is_free(self) -> bool:
+        """Whether an inversion can be written there, so that nothing of others is lost."""
+        names = (self.LATENTS, self.FACTS, self.TARGET, self.RECONSTRUCTION, self.PHOTO, self.ATTENTION, self.PAGE)
+        return not self.path.is_symlink() and all(is_ours(self.path / name) for name in names)
+
+    @property
     def has_page(self) -> bool:
         """Whether it has a report."""
         return (self.path / self.PAGE).is_file()
 
     def facts(self) -> dict[str, Any]:
         """What is said of the inversion; an OSError if nothing is, a CheckpointError if it cannot be understood."""
-        return dict(read_json(self.path / self.FACTS, "invert the photo anew"))
+        facts = read_json(self.path / self.FACTS, "invert the photo anew")
+        if not isinstance(facts, dict):
+            raise CheckpointError(f"{self.path / self.FACTS} is damaged; invert the photo anew.")
+        return facts
 
     def latents(self, *, model: str = "") -> Latents:
         """The latents, complete; a LatentsError if there are none, or are not of the hash ``model``, if given."""

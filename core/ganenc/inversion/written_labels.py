@@ -13,6 +13,7 @@ from ganenc_registry.opening import read_text
 from ganenc_registry.plain_data import parse_json, to_integer, to_integers
 from ganenc_registry.specs import MANY
 
+from ganenc.files import as_text
 from ganenc.inversion.photo_classes import Finding
 
 PLACES = ("folders", "names")
@@ -82,7 +83,7 @@ def _named(photo: Path, where: str) -> int:
 
 def _looked_up(photo: Path, table: Mapping[str, int], file: str) -> int:
     """The class of a photo; the table may name it by its file's name or by any longer part of its path."""
-    parts = photo.absolute().parts
+    parts = Path(as_text(photo.absolute())).parts
     for first in range(len(parts)):
         label = table.get(Path(*parts[first:]).as_posix())
         if label is not None:

@@ -18,9 +18,10 @@ from ganenc.files import Interrupts, Processes
 from ganenc.inversion import read_labels
 from ganenc.jobs.events import BatchBegun, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
 from ganenc.jobs.job_result import LISTED, JobResult
+from ganenc.jobs.photo_row import DONE, FAILED
 from ganenc.jobs.prefetch import ahead, batches
 from ganenc.jobs.record import Record, Todo
-from ganenc.jobs.result_folder import DONE, FAILED, ResultFolder
+from ganenc.jobs.result_folder import ResultFolder
 from ganenc.jobs.summary import Pictures, summary_page
 from ganenc.jobs.worker import Read, Worker, row_facts
 from ganenc.model import Model, load
@@ -76,7 +77,7 @@ def invert_folder(
     worker = Worker(model, spec, labels=labels, pages=len(found) <= LISTED if pages is None else pages)
     record = Record(
         folder, found, worker.settings(), labels=classes, overwrite=overwrite, retry_failed=retry_failed,
-        processes=processes,
+        processes=processes, written=[folder.summary] if report else [],
     )  # fmt: skip
     work = _Work(worker, record, on_event or (lambda event: None), budget)
     with record:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ganenc.jobs.photo_index import INDEX
+from ganenc.jobs.photo_row import DONE
 from ganenc.jobs.record import Record
-from ganenc.jobs.result_folder import DONE
 from ganenc.measures import Metric
 
 LISTED = 100

@@ -18,6 +18,7 @@ from ganenc.files import atomic_path, finite
 INDEX = "index.jsonl"
 KEY = "photo"
 """The field of a row that names it."""
+BEGINNING = b'{"photo": '
 
 
 class PhotoIndex:
@@ -49,47 +50,57 @@ class PhotoIndex:
         with ExitStack() as stack:
             files = [stack.enter_context(open_file(path)) for path in self._files()]
             last = {key: place for place, key, _ in _lines(files)}
-            yield from (row for place, key, row in _lines(files) if last.get(key) == place)
+            yield from (row for place, key, row in _lines(files) if row and last[key] == place)
+
+    def check(self) -> None:
+        """A GanencError if a file holds lines, and no row."""
+        for path in self._files():
+            with open_file(path) as file:
+                rows = ["folder" in row for _, _, row in _lines([file])]
+            if rows and not any(rows):
+                raise GanencError(f"{path} is no index of photos, and is left as it is; give another folder.")
 
     def gather(self, order: Sequence[str] = ()) -> None:
         """Put all files together into one, atomically (else a GanencError), while no process adds rows; photos of
-        ``order`` come last, in this order. Lines that a kill cut off go."""
+        ``order`` come last, in this order. A row that a kill cut off goes; lines that are no rows stay."""
         paths = self._files()
         if not paths:
             return
         rank = {key: position for position, key in enumerate(order)}
-        with atomic_path(self.path) as temporary, ExitStack() as stack:
+        with atomic_path(self.path, replace=True) as temporary, ExitStack() as stack:
             files = [stack.enter_context(open_file(path)) for path in paths]
             out = stack.enter_context(temporary.open("wb"))
             found = {key: place for place, key, _ in _lines(files)}
             for key in sorted(found, key=lambda key: rank.get(key, -1)):
                 number, start = found[key]
                 files[number].seek(start)
-                out.write(files[number].readline())
+                out.write(files[number].readline().rstrip(b"\n") + b"\n")
         for path in paths:
             if path != self.path:
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         """Those that are there, the one of all processes first."""
-        return [path for path in (self.path, *sorted(self.folder.glob("index-*.jsonl"))) if path.is_file()]
+        parts = sorted(path for path in self.folder.glob("index-*.jsonl") if path.stem[6:].isdecimal())
+        return [path for path in (self.path, *parts) if path.is_file()]
 
 
-def _lines(files: Sequence[BinaryIO]) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
-    """Each whole row of some files: which file and from which byte on, its photo, and the row."""
+def _lines(files: Sequence[BinaryIO]) -> Iterator[tuple[tuple[int, int], Any, dict[str, Any]]]:
+    """Each line of some files but rows that were cut off: which file and from which byte on, the photo of the row or
+    what tells the line from others, and the row, empty for lines that are none."""
     for number, file in enumerate(files):
         start = file.seek(0)
         for line in file:
-            row = _row(line)
-            if row is not None and isinstance(row.get(KEY), str):
-                yield (number, start), row[KEY], row
+            place, row = (number, start), _row(line)
+            if row or line.endswith(b"\n") or line[: len(BEGINNING)] != BEGINNING[: len(line)]:
+                yield place, row.get(KEY, place), row
             start += len(line)
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
-    """A line as data; None if it was cut off."""
+def _row(line: bytes) -> dict[str, Any]:
+    """A line as a row; empty if it is none."""
     try:
         row = parse_json(line.decode()) if line.endswith(b"\n") else None
     except ValueError:
-        return None
-    return row if isinstance(row, dict) else None
+        return {}
+    return row if isinstance(row, dict) and isinstance(row.get(KEY), str) else {}

@@ -11,13 +11,14 @@ from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 from filelock import FileLock
-from ganenc_registry.errors import SpecError, told
+from ganenc_registry.errors import GanencError, SpecError, told
 from typing_extensions import Self
 
-from ganenc.files import Processes, drop_leftovers, take_lock
+from ganenc.files import Processes, as_text, check_ours, drop_leftovers, take_lock
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import INDEX, PhotoIndex
-from ganenc.jobs.result_folder import AGAIN, DONE, FAILED, SETTINGS, SUMMARY, ResultFolder, key_of, unique_names
+from ganenc.jobs.photo_row import AGAIN, DONE, FAILED
+from ganenc.jobs.result_folder import SETTINGS, SUMMARY, ResultFolder, key_of, unique_names
 
 LOCK = ".lock"
 """Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
@@ -66,6 +67,7 @@ class Record:
 
     ``settings`` are all that a result depends on besides the photo and its label, as data; ``labels`` the class that
     each photo is said to have. Photos inverted or failed before are tried again by ``overwrite`` and ``retry_failed``.
+    ``written`` are other files that the job writes there in the end.
     ``todo`` is what is to do, by all ``processes``; ``skipped`` how many photos are done already.
     """
 
@@ -79,7 +81,9 @@ class Record:
         overwrite: bool = False,
         retry_failed: bool = False,
         processes: Processes | None = None,
+        written: Sequence[Path] = (),
     ) -> None:
+        self.written = written
         self.folder, self.photos, self.labels = folder, photos, labels
         self.overwrite, self.retry_failed = overwrite, retry_failed
         self.processes = processes or Processes()
@@ -100,7 +104,7 @@ class Record:
                 try:
                     self._claim()
                     self._prepare()
-                except SpecError as error:
+                except GanencError as error:
                     complaint = str(error)
             complaint, self.todo, self.skipped = self.processes.told((complaint, self.todo, self.skipped))
             if complaint:
@@ -166,6 +170,8 @@ class Record:
     def _prepare(self) -> None:
         """By the first process: put together what was left, and see what is to do; a SpecError on other settings."""
         drop_leftovers(self.folder.path)
+        self.index.check()
+        check_ours(*self.written)
         self.index.gather()
         before, known = self._before(), self.folder.settings()
         if not self.overwrite:
@@ -176,10 +182,10 @@ class Record:
             before = self._before()
         self.todo = self._plan(before)
         if self.todo:
-            self.folder.write_settings({**known, self._digest: self._settings})
+            self.folder.write_settings({**known, self._digest: self._settings}, replace=bool(before))
 
     def _before(self) -> dict[str, _Before]:
-        return {row["photo"]: _Before._make(map(row.get, _Before._fields)) for row in self.index.rows()}
+        return {row["photo"]: _Before._make(map(row.get, _Before._fields)) for row in self.folder.all_rows()}
 
     def _begin_anew(self, before: Mapping[str, _Before]) -> None:
         """Forget what became of the photos, but for the names of their folders."""
@@ -196,7 +202,7 @@ class Record:
         other = sorted({one.settings for one in there if one.status != AGAIN} - {self._digest})
         if not other:
             return
-        was, now = dict(_leaves(known.get(other[0], {}))), dict(_leaves(self._settings))
+        was, now = dict(_leaves(known.get(other[0]) or {})), dict(_leaves(self._settings))
         differ = [name for name in {**now, **was} if was.get(name) != now.get(name)]
         told = "; ".join(f"{name}: {_brief(was.get(name))} there, {_brief(now.get(name))} here" for name in differ)
         raise SpecError(
@@ -210,7 +216,9 @@ class Record:
         for key, photo, label in zip(self.keys, self.photos, labels, strict=True):
             asked.setdefault(key, (photo, label))
         taken = [INDEX, SUMMARY, SETTINGS, *(one.folder for key, one in before.items() if key not in asked)]
-        taken += [path.name for path in self.folder.path.iterdir() if not path.is_dir()]
+        ours = {one.folder for one in before.values()}
+        there = (path for path in self.folder.path.iterdir() if path.name not in ours)
+        taken += [path.name for path in there if not path.is_dir() or not PhotoFolder(path).is_free]
         kept = [before[key].folder if key in before else None for key in asked]
         names = unique_names([photo for photo, _ in asked.values()], taken=taken, kept=kept)
         todo = []
@@ -237,7 +245,7 @@ class Record:
         return {
             "photo": todo.key,
             "status": status,
-            "folder": todo.name,
+            "folder": as_text(todo.name),
             **facts,
             "bytes": todo.state[0],
             "modified": todo.state[1],

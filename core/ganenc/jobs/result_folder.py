@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import CheckpointError, ImageError, SpecError
 
-from ganenc.files import read_json, write_json, write_text
+from ganenc.files import as_path, as_text, read_json, write_json, write_text
 from ganenc.images import find
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.photo_index import PhotoIndex
+from ganenc.jobs.photo_row import AGAIN, FAILED, read_row
 
 SUMMARY = "index.html"
 SETTINGS = "settings.json"
-DONE, FAILED, AGAIN = "done", "failed", "again"
-"""What became of a photo; of one that is to be inverted anew nothing yet."""
-_LACKING = {"psnr": math.inf}
-"""What a metric that JSON does not have was: images that are equal have infinite PSNR."""
 
 
 class ResultFolder:
@@ -36,13 +33,22 @@ class ResultFolder:
     def rows(self) -> Iterator[dict[str, Any]]:
         """What became of each photo, one at a time: ``photo``, ``status`` (``done`` or ``failed``), ``folder``,
         ``error`` or ``metrics`` and more; see docs/how-to/folders.md."""
+        return (row for row in self.all_rows() if row["status"] != AGAIN)
+
+    def all_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows, also of photos that are to be inverted anew (``again``). One that is damaged counts as such, with a
+        warning, or is left out if it names no folder of its own."""
+        damaged, taken = 0, set[str]()
         for row in self.index.rows():
-            if row.get("status") == AGAIN:
-                continue
-            for name in ("metrics", "metrics_of_the_mean_image"):
-                values = row.get(name) or {}
-                values |= {key: _LACKING.get(key, math.nan) for key, value in values.items() if value is None}
-            yield row
+            read = read_row(row)
+            if read and (_folded(read["folder"]) in taken or (self.path / read["folder"]).is_symlink()):
+                read = None
+            damaged += read is None or read["status"] != row.get("status")
+            if read:
+                taken.add(_folded(read["folder"]))
+                yield read
+        if damaged:
+            warnings.warn(f"{damaged} rows of {self.index.path} are damaged; their photos are not done.", stacklevel=2)
 
     def photo(self, photo: str | Path) -> PhotoFolder:
         """What one photo, by its path or the name of its folder, left: latents, pictures, facts; an ImageError if it is
@@ -59,8 +65,8 @@ class ResultFolder:
         rows = [row for row in self.rows() if row["status"] == FAILED]
         if not rows:
             raise SpecError(f"The index in {self.path} tells of no photo that failed; name the photos to invert.")
-        labels = [int(row["given_label"]) for row in rows if row.get("given_label") is not None]
-        return [Path(row["photo"]) for row in rows], labels if len(labels) == len(rows) else None
+        labels = [row["given_label"] for row in rows if row.get("given_label") is not None]
+        return [Path(as_path(row["photo"])) for row in rows], labels if len(labels) == len(rows) else None
 
     def find(self, words: Sequence[str | Path]) -> list[Path]:
         """The photos that files, folders, patterns and lists stand for (an ImageError if there is none); what lies in
@@ -79,11 +85,12 @@ class ResultFolder:
             known = read_json(self.path / SETTINGS, "")
         except (OSError, CheckpointError):
             return {}
-        return known if isinstance(known, dict) else {}
+        found = known.items() if isinstance(known, dict) else ()
+        return {name: value for name, value in found if isinstance(value, dict | list)}
 
-    def write_settings(self, known: dict[str, Any]) -> None:
-        """Replace the settings."""
-        write_json(self.path / SETTINGS, known)
+    def write_settings(self, known: dict[str, Any], *, replace: bool = True) -> None:
+        """Replace the settings; those of others with ``replace`` alone."""
+        write_json(self.path / SETTINGS, known, replace=replace)
 
     def write_summary(self, page: str) -> None:
         """Replace the page of all photos."""
@@ -92,7 +99,7 @@ class ResultFolder:
 
 def key_of(photo: str | Path) -> str:
     """By what a photo is known wherever the job runs."""
-    return os.path.abspath(photo)
+    return as_text(os.path.abspath(photo))
 
 
 def unique_names(

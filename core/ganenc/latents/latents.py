@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -17,7 +18,7 @@ from ganenc_registry.specs import Layout, Noise, Part, Styles, Vector
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ganenc.files import as_tensor, load_tensors, save_tensors, write_bytes
+from ganenc.files import MARK, as_tensor, load_tensors, save_tensors, write_bytes
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
@@ -180,8 +181,11 @@ class Latents:
             arrays: dict[str, Any] = {name: one.detach().cpu().float().numpy() for name, one in self.tensors.items()}
             if kind == ".npz":
                 np.savez(buffer, **arrays)
+                with zipfile.ZipFile(buffer, "a") as archive:
+                    archive.comment = MARK.encode()
             else:
                 np.save(buffer, arrays[main_part(self.layout).name])
+                buffer.write(MARK.encode())  # Which readers of arrays pass over.
             write_bytes(path, buffer.getvalue())
             return
         metadata = {"layout": layout_json(self.layout), "space": self.space, "model": model or self.model}

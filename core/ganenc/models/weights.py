@@ -69,17 +69,19 @@ def save_pretrained(
             f"{type(module).__name__} keeps no weights that can be found, so {folder} would hold none; keep its tensors"
             " as attributes, set in __init__."
         )
-    save_weights(module, folder, half=half)
+    save_weights(module, folder, half=half, replace=has_config(folder))
     kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
-    write_json(folder / CONFIG, {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}})
+    write_json(
+        folder / CONFIG, {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}}, replace=True
+    )
 
 
-def save_weights(module: nn.Module, folder: Path, *, half: bool = False) -> None:
-    """Write the module's state as ``model.safetensors``."""
+def save_weights(module: nn.Module, folder: Path, *, half: bool = False, replace: bool = False) -> None:
+    """Write the module's state as ``model.safetensors``; see `ganenc.files.atomic_path`."""
     tensors = module.state_dict()
     if half:
         tensors = {name: _halved(tensor, name) for name, tensor in tensors.items()}
-    save_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
+    save_tensors(folder / WEIGHTS, tensors, {"format": "pt"}, replace=replace)
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

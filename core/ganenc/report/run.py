@@ -17,7 +17,7 @@ def run_report(sink: RunFolder | Memory, *, title: str, seconds: float | None = 
     """One self-contained HTML page about the run that a sink holds, with the first of its sample grids and the last."""
     run, history, grids = sink.run, sink.metrics(), sink.grids
     assert run is not None, "a run that has begun"
-    last: dict[str, Any] = next((row for row in reversed(history) if "total" in row), {})
+    last: dict[str, Any] = next((row for row in reversed(history) if row.get("total") is not None), {})
     numbers = {"steps": f"{int(last.get('step', 0)):,} of {run.steps:,}"}
     if last:
         numbers["loss at the end"] = f"{last['total']:.4g}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,20 +12,21 @@ from typing import Any
 
 from filelock import FileLock
 from ganenc_registry.errors import CheckpointError, TrainingError, WriteError, told
-from ganenc_registry.opening import open_file, read_text
+from ganenc_registry.opening import open_file
 from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
 from ganenc import images
 from ganenc.encoders import Encoder
-from ganenc.files import Processes, drop_leftovers, load_state, save_state, take_lock, write_text
+from ganenc.files import Processes, check_ours, drop_leftovers, load_state, save_state, take_lock, write_text
 from ganenc.models import ENCODER, RUN, save_pretrained
 from ganenc.training.sinks import Sink
 from ganenc.training.trackers import start_trackers
 
 LOCK = ".lock"
 """Held by the process that writes; it stays in the folder, and means nothing once that process is gone."""
+REPORT, ATTENTION = "report.html", "attention.png"
 PARTS = ("", "checkpoints", "best", "grids", ENCODER)
 """The folders of a run."""
 
@@ -59,6 +59,11 @@ class RunFolder(Sink):
                 f"{self.path} holds a run of another spec (it differs in {differing}); resume it with its own"
                 f" {spec.name}, or name another folder."
             )
+        named = ("metrics.jsonl", *(f"{part}/[!.]*" for part in PARTS[1:]))
+        others = [path for name in named for path in self.path.glob(name)]
+        if others and not spec.is_file():
+            raise TrainingError(f"{others[0]} is there, and no {RUN} says of which run; name another folder.")
+        check_ours(self.path / REPORT, self.path / ATTENTION)
         if not writes:
             return
         self._write_spec()
@@ -74,7 +79,7 @@ class RunFolder(Sink):
         with self._writing(f"the checkpoint of step {step}", needed=True) as may:
             if may:
                 self._write_spec()
-                save_state(self._checkpoint(step), {"step": step, "metrics": self._size(), **state})
+                save_state(self._checkpoint(step), {"step": step, "metrics": self._size(), **state}, replace=True)
                 self._prune(step)
 
     def keep_best(self, encoder: Encoder, info: Mapping[str, Any]) -> None:
@@ -96,7 +101,7 @@ class RunFolder(Sink):
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+        return self._steps("checkpoints", ".safetensors")
 
     @told(TrainingError)
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
@@ -105,19 +110,18 @@ class RunFolder(Sink):
         state: dict[str, Any] | None = None
         for path in reversed(self.checkpoints()) if self.writes else ():
             try:
-                state = load_state(path)
+                state = self._load(path)
                 break
             except CheckpointError as error:
                 complaints.append(str(error))
         if self.writes:
-            size = 0 if state is None else int(state["metrics"])
-            self._cut(size)
+            self._cut(0 if state is None else state["metrics"])
             if state is not None:
                 self._prune(state["step"])
         if processes is not None and processes.count > 1:
             step = processes.told(None if state is None else state["step"])
             if step is not None and state is None:
-                state = load_state(self._checkpoint(step))
+                state = self._load(self._checkpoint(step))
         return state, complaints
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -142,29 +146,32 @@ class RunFolder(Sink):
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every row of metrics so far, but for one that a run was killed in."""
-        rows = []
-        for line in read_text(self._metrics).splitlines() if self._metrics.is_file() else []:
-            with contextlib.suppress(ValueError):
-                rows.append(parse_json(line))
+        rows: list[dict[str, Any]] = []
+        if self._metrics.is_file():
+            with open_file(self._metrics) as file:
+                for line in file:
+                    with contextlib.suppress(ValueError):
+                        row = parse_json(line.decode())
+                        rows += [row] if _is_row(row) else []
         return rows
 
     def picture(self, name: str, step: int, image: Tensor) -> None:
         """Write a grid as ``grids/step-0000500.png``, and the attention as ``attention.png``."""
         with self._writing(f"the {name} of step {step}") as may:
             if may:
-                images.write_png(self.path / ("attention.png" if name == "attention" else _grid(step)), image)
+                images.write_png(self.path / (ATTENTION if name == "attention" else _grid(step)), image)
 
     @property
     def grids(self) -> dict[int, Tensor]:
         """The first sample grid and the last one, uint8 (C, H, W), by step."""
-        found = sorted((self.path / "grids").glob("step-*.png"))
+        found = self._steps("grids", ".png")
         ends = (*found[:1], *found[1:][-1:])
         return {int(path.stem.removeprefix("step-")): images.to_uint8(images.read(path)) for path in ends}
 
     @property
     def attention(self) -> Tensor | None:
         """Where the attention looks, uint8 (C, H, W)."""
-        path = self.path / "attention.png"
+        path = self.path / ATTENTION
         return images.to_uint8(images.read(path)) if path.is_file() else None
 
     def close(self) -> None:
@@ -197,11 +204,24 @@ class RunFolder(Sink):
     def _cut(self, size: int) -> None:
         """Drop what the metrics have beyond a size."""
         if self._size() > size:
-            os.truncate(self._metrics, size)
+            with open_file(self._metrics, "r+b") as file:
+                file.truncate(size)
 
     def _write_spec(self) -> None:
         if self.run is not None and not (self.path / RUN).is_file():
             write_text(self.path / RUN, self.run.to_yaml())
+
+    def _steps(self, part: str, suffix: str) -> list[Path]:
+        """The files of steps in a folder, in their order."""
+        found = (self.path / part).glob(f"step-*{suffix}")
+        return sorted(path for path in found if path.stem.removeprefix("step-").isdecimal())
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        state = load_state(path)
+        counts = [state.get(name) for name in ("step", "metrics")] if isinstance(state, dict) else [None]
+        if not all(type(count) is int and count >= 0 for count in counts) or path != self._checkpoint(state["step"]):
+            raise CheckpointError(f"The training state {path} is damaged, or of another step.")
+        return dict(state)
 
     def _checkpoint(self, step: int) -> Path:
         return self.path / "checkpoints" / f"step-{step:07d}.safetensors"
@@ -216,6 +236,12 @@ class RunFolder(Sink):
 
 def _grid(step: int) -> str:
     return f"grids/step-{step:07d}.png"
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a line of metrics holds a step and numbers, or None where JSON has no number."""
+    values: list[Any] = list(row.values()) if isinstance(row, dict) and type(row.get("step")) is int else [""]
+    return all(value is None or (type(value) in (int, float) and abs(value) < 1e300) for value in values)
 
 
 def _number(value: float) -> float | None:

@@ -278,13 +278,16 @@ class Trainer:
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state; it shares no memory with what goes on from it."""
         try:
-            for name, module in self.recipe.modules.items():
-                module.load_state_dict(state["modules"][name])
-        except (RuntimeError, KeyError):
+            self._fill(state)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError):
             raise TrainingError(
-                f"The checkpoint of step {state['progress']['step']} in {self.sink} is of another encoder or recipe;"
-                " name another folder."
+                f"The checkpoint of step {state.get('step')} in {self.sink} is damaged, or of another encoder or recipe"
+                "; name another folder."
             ) from None
+
+    def _fill(self, state: Mapping[str, Any]) -> None:
+        for name, module in self.recipe.modules.items():
+            module.load_state_dict(state["modules"][name])
         for name, optimiser in self.recipe.optimisers.items():
             restore_adam(optimiser, _copied(state["optimisers"][name]))
         for name, average in self.averages.items():

@@ -14,7 +14,7 @@ import torch
 import typer
 from ganenc import images
 from ganenc.encoders import Encoder
-from ganenc.files import write_json, write_text
+from ganenc.files import write_json
 from ganenc.generators import Generator
 from ganenc.measures import build_metrics, score
 from ganenc.models import model_hash, read_config
@@ -47,8 +47,8 @@ def main(
     text = f"{table()}\n{one_pass()}"
     typer.echo(text)
     if readme:
-        before, rest = readme.read_text().split(BEGIN)
-        write_text(readme, f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}")
+        before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+        readme.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 def kept_out() -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def measure(model: str, methods: list[str]) -> None:
             if any(place.items() <= row.items() for row in known):
                 continue
             known.append(place | _figures(generator, encoder, backbone, method, labels))
-            write_json(ZOO / model / FIGURES, known)
+            write_json(ZOO / model / FIGURES, known, replace=True)
             typer.echo(json.dumps(known[-1]), err=True)
 
 
@@ -100,7 +100,7 @@ def _figures(generator: Generator, encoder: Encoder, backbone: Backbone, method:
 def figures(model: str) -> list[Row]:
     """What was measured of a model."""
     path = ZOO / model / FIGURES
-    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return sorted(rows, key=lambda row: METHODS.index(row["method"]))
 
 

@@ -50,9 +50,9 @@ def classifier(photos: PhotosOption, epochs: int = 60) -> None:
     backbone = train_classifier(*read_photos(training), epochs=epochs)
     share, error = check(backbone, *read_photos(test + kept))
     HANDS_CLASSIFIER.mkdir(parents=True, exist_ok=True)
-    save_weights(backbone, HANDS_CLASSIFIER)
+    save_weights(backbone, HANDS_CLASSIFIER, replace=True)
     figures = {"trained_on": len(training), "tested_on": len(test) + len(kept), "accuracy": round(share, 4)}
-    write_json(HANDS_CLASSIFIER / "figures.json", figures | {"standard_error": round(error, 4)})
+    write_json(HANDS_CLASSIFIER / "figures.json", figures | {"standard_error": round(error, 4)}, replace=True)
     typer.echo(json.dumps(figures))
 
 
@@ -103,7 +103,7 @@ def release(
         "demo": model == "stylegan2-hands64",
     }
     save_pretrained(generator, folder, info=info)
-    images.write_png(folder / "samples.png", _samples(generator))
+    images.write_png(folder / "samples.png", _samples(generator), replace=True)
     typer.echo(f"{folder}: {state['seen']} images seen, hash {model_hash(generator)[:12]}")
 
 

@@ -241,7 +241,7 @@ class GanTrainer:
     def _log(self, values: dict[str, float]) -> None:
         row = {"seen": self.seen, "p": round(self.augment.p, 4)}
         row |= {name: round(value, 4) for name, value in values.items()}
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 

@@ -29,6 +29,7 @@ from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecEr
 from ganenc_registry.specs import Map, Styles, Vector
 from PIL import Image
 from rounding import close
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toys import ToyColours, ToyConditional, ToyGenerator, toy_spec
 
@@ -520,3 +521,15 @@ def test_a_pipe_is_no_boundary(tmp_path: Path, make_pipe: Callable[[Path], None]
     make_pipe(tmp_path / "age_boundary.npy")
     with pytest.raises(LatentsError, match="it is no regular file"):
         read_boundary(tmp_path / "age_boundary.npy", ToyGenerator(toy_spec()))
+
+
+@pytest.mark.parametrize("name", ["../../victim", "/victim", "..", "", "a\0b", 7, None, "x" * 300])
+def test_a_directions_name_leads_nowhere_else(name: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    Direction("smile", [STYLES], {"w": torch.ones(4, 3)}, space="w+").save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    facts = {**json.loads(metadata["facts"]), "name": name}
+    save_file(load_file(path), path, {**metadata, "facts": json.dumps(facts)})
+    with pytest.raises(LatentsError, match="No direction can be called"):
+        Direction.load(path)

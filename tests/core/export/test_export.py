@@ -14,6 +14,7 @@ from ganenc import save_pretrained
 from ganenc.cli import main
 from ganenc.encoders import Encoder, conv_doubled
 from ganenc.export import EncoderGraph, GeneratorGraph, MappingGraph, exporting
+from ganenc.files import MARK
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.models import load_encoder, load_generator, model_hash
@@ -94,7 +95,7 @@ def test_a_generator_in_onnx_takes_each_part_by_name_and_any_batch(tmp_path: Pat
         wanted, other = (toy.synthesize(latents, noise=choice).numpy() for choice in ("const", "none"))
     found = onnx_run(tmp_path / "generator.onnx", w=latents["w"], const=latents["const"])
     assert np.abs(found["images"] - wanted).max() < 1e-5 < np.abs(found["images"] - other).max()
-    assert facts == json.loads((tmp_path / "generator.onnx.json").read_text())
+    assert {"written_by": "ganenc", **facts} == json.loads((tmp_path / "generator.onnx.json").read_text())
     assert [(port["name"], port["shape"], port["kind"]) for port in facts["inputs"]] == [
         ("w", ["batch", 4, 4], "styles"),
         ("const", ["batch", 4, 4, 4], "map"),
@@ -178,10 +179,10 @@ def test_what_gives_something_else_is_not_written(tmp_path: Path) -> None:
         def paint(self, x: Tensor) -> Tensor:
             return x + torch.rand_like(x)
 
-    (tmp_path / "generator.pt2").write_text("before")
+    (tmp_path / "generator.pt2").write_text(f"before, {MARK}")
     with pytest.raises(ExportError, match=r"pt2 is not written: its images of [13] samples differ .* by up to"):
         export(GeneratorGraph(Restless()), tmp_path, format="torch")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == [f"before, {MARK}"]
 
 
 def test_differences_are_measured_by_the_range_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,8 @@ def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None
     with Record(folder, photos[:2], {}, labels=[1, 2]) as record:
         assert [one.photo for one in record.todo] == photos[:2]
         for one in record.todo:
-            record.add(one.as_it_is(), "done", {})
+            numbers = {"metrics": {"psnr": 1.0}, "metrics_of_the_mean_image": {"psnr": 1.0}, "seconds": 1.0}
+            record.add(one.as_it_is(), "done", numbers)
             (job.out / one.name).mkdir()
             (job.out / one.name / "latents.safetensors").touch()
     with Record(folder, photos[:2], {}, labels=[1, 3]) as record:
@@ -312,7 +313,8 @@ def test_what_is_written_is_in_the_index_though_another_cannot_be_written(job: J
     (job.out / "2").write_text("in the way")
     invert(photos[:4], job)
     assert rows(job.out)["2.png"]["folder"] == "2-2", "a file's name is taken"
-    (job.out / "5").mkdir()
+    invert(photos[5:6], job)
+    (job.out / "5" / "latents.safetensors").unlink()
     (job.out / "5" / "latents.safetensors").mkdir()
     with pytest.raises(GanencError, match="cannot be written"):
         invert(photos, job)

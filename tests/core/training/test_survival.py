@@ -161,8 +161,19 @@ def test_a_folder_that_vanishes_is_made_again(toy: Any, toy_encoder: Encoder, tm
 
 def test_what_killed_writes_left_goes_and_nothing_else(toy: Any, toy_encoder: Encoder, tmp_path: Path) -> None:
     run, torn = run_spec(), "0123456789abcdef" * 2
-    places = [f".run-{torn}.yaml", f"checkpoints/.step-0000003-{torn}.safetensors", f"best/.model-{torn}.safetensors"]
-    others = [".notes", f".mine-{torn[1:]}.txt", f"notes-{torn}.txt", f"mine/.model-{torn}.safetensors"]
+    names = (
+        (".ganenc-run-", "yaml"),
+        ("checkpoints/.ganenc-step-0000003-", "safetensors"),
+        ("best/.ganenc-model-", "safetensors"),
+    )
+    places = [f"{name}{torn}.{suffix}" for name, suffix in names]
+    others = [
+        ".notes",
+        f".mine-{torn[1:]}.txt",
+        f"notes-{torn}.txt",
+        f"mine/.ganenc-model-{torn}.safetensors",
+        f".a-{torn}",
+    ]
     for name in [*places, *others]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"torn")

@@ -14,7 +14,7 @@ from ganenc_registry.plain_data import parse_json
 from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
-from ganenc.files import as_tensor, load_tensors, save_tensors
+from ganenc.files import as_tensor, is_plain_name, load_tensors, save_tensors
 from ganenc.latents import SPACES, Latents, layout_json, read_layout
 
 _STYLED = ("w", "w+")
@@ -46,6 +46,8 @@ class Direction:
         model: str = "",
         info: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(name, str) or not is_plain_name(name):
+            raise LatentsError(f"No direction can be called {name!r}; its name is one that a file can have.")
         self.name, self.parts, self.space, self.model = name, tuple(parts), space, model
         self.info: dict[str, Any] = dict(info or {})
         given = {key: as_tensor(tensor, f"the way of {key!r}", LatentsError) for key, tensor in tensors.items()}
@@ -184,7 +186,7 @@ class Direction:
             facts, info = parse_json(metadata["facts"]), parse_json(metadata["info"])
             known = {name: facts[name] for name in ("scale", "intercept", "layers")}
             known |= {"space": metadata["space"], "model": metadata["model"], "info": info}
-            direction = cls(str(facts["name"]), read_layout(metadata, path), tensors, **known)
+            direction = cls(facts["name"], read_layout(metadata, path), tensors, **known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise LatentsError(f"The direction {path} cannot be read ({reason}); the file is damaged.") from None
