@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from ganenc.generators import Generator
 
-__all__ = ["noise_correlation", "noise_starts", "standardise_noise_"]
-
 SMALLEST = 8
 """Pixels of the side at which a map is not halved again."""
 
