@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -89,7 +90,7 @@ def invert(
     words = photos or list(spec.photos)
     if not words and not retry_failed:
         raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
-    if any(PhotoFolder.latents_file(word) for word in words if not Path(word).is_dir()):
+    if any(PhotoFolder.latents_file(word) for word in words if not os.path.isdir(word)):
         loaded = load(spec.model, device=spec.device)
         if any(map(loaded.latents_file, words)):
             _rebuild([loaded.latents_file(word) or Path(word) for word in words], loaded, out, as_json)

@@ -143,7 +143,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode in PICTURES.values() else image.convert("L" if image.mode == "1" else "RGB")
 
 
-@lru_cache
+@lru_cache(16)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """What brings pixels of a profile to sRGB; None if it is damaged, of other colours than the mode, or moves none of
     some thousand colours by more than one of 255."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class PhotoFolder:
     def latents_file(cls, path: str | Path) -> Path | None:
         """The file of latents that a path names, or that lies in the folder that it names; None for anything else."""
         path = Path(path)
-        if (path / cls.LATENTS).is_file():
+        if os.path.isfile(path / cls.LATENTS):  # Unlike the path's own method, it takes a name that no system allows.
             return path / cls.LATENTS
         return path if path.suffix.lower() in (".safetensors", *FILES) else None
 
