@@ -19,7 +19,7 @@ from ganenc.generators import Generator
 from ganenc.inversion.descent import Schedule, descend
 from ganenc.inversion.encode import channels_last
 from ganenc.inversion.inverter import Inversion, Inverter, Task, need_encoder
-from ganenc.inversion.optimize import Variables, optimise_latents
+from ganenc.inversion.optimize import POOR, STARTS, Variables, begin_anew, optimise_latents, starts_of
 from ganenc.inversion.stacked import StackedEncoder, pays_at_once
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep, ObjectiveResult
@@ -153,6 +153,8 @@ class FinetuneRefine(Inverter):
             description="photos at once, first their encoders and then their latents, as in finetune",
             json_schema_extra={"speed": True},
         )
+        starts: PositiveInt | None = STARTS
+        poor: float = POOR
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
@@ -164,7 +166,11 @@ class FinetuneRefine(Inverter):
         )  # fmt: skip
 
     def work(self, task: Task) -> Inversion:
-        return self._finetune.work(task)
+        return begin_anew(task, self._finetune.work(task), self.options, rate=0.1)
+
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        starts = starts_of(generator, self.options.starts)
+        return type(self)(self.options.model_copy(update={"starts": starts}), self.context)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self._finetune.at_once(generator, encoder)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import Condition, Map, Noise, PositiveInt, Spec, Styles, Vector
+from ganenc_registry.specs import Condition, Map, Noise, PositiveInt, Spec, Styles, Vector, encoded
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 from torch import Tensor
 from typing_extensions import Self
@@ -24,8 +24,18 @@ from ganenc.objectives import ObjectiveResult
 
 AT_ONCE = 1 << 18
 """Pixels."""
+FEW = 256
+"""Values of vectors, of which a search may begin in several places."""
 _PRIOR = "z of the prior"
 """Names what a mapping network turns into latents, where it is optimised itself."""
+
+
+STARTS: Any = Field(
+    None,
+    description="from how many other starts, the centre and the best draws, a photo that came back poorly is inverted"
+    " anew, the best being kept; 1 for none. By default 8 where vectors of at most 256 values are sought",
+)
+POOR: Any = Field(20.0, description="PSNR in dB, below which a photo came back poorly")
 
 
 class Optimize(Inverter):
@@ -61,6 +71,8 @@ class Optimize(Inverter):
             False,
             description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside",
         )
+        starts: PositiveInt | None = STARTS
+        poor: float = POOR
 
         @field_validator("free", mode="before")
         @classmethod
@@ -69,10 +81,11 @@ class Optimize(Inverter):
 
     def work(self, task: Task) -> Inversion:
         variables, options = self._variables(task), self.options
-        return optimise_latents(
+        done = optimise_latents(
             task, variables, steps=options.steps, rate=options.rate, shell=options.shell,
             noise_weight=options.noise_weight,
         )  # fmt: skip
+        return begin_anew(task, done, options, rate=options.rate, draws=options.draws, shell=options.shell)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self.options.batch or by_size(generator, AT_ONCE)
@@ -104,14 +117,16 @@ class Optimize(Inverter):
                     f"optimize: z of {spec.family} starts at draws, not at {options.start!r}; leave it out."
                 )
             start = "draws"
-        if start != "draws" and options.draws != type(options).model_fields["draws"].default:
+        starts = starts_of(generator, options.starts)
+        if start != "draws" and starts == 1 and options.draws != type(options).model_fields["draws"].default:
             raise SpecError(
                 f"optimize: draws are of no use for the start {start!r}; leave them out, or start at 'draws'."
             )
         if options.shell and (spec.prior.kind != "normal" or not ((space == "z" and styled) or of_prior(generator))):
             raise SpecError("optimize: shell is for z of a normal prior, which is not optimised here; leave it out.")
         free = tuple(maps if options.free is None else options.free)
-        return type(self)(options.model_copy(update={"space": space, "free": free, "start": start}), self.context)
+        found = {"space": space, "free": free, "start": start, "starts": starts}
+        return type(self)(options.model_copy(update=found), self.context)
 
     def _variables(self, task: Task) -> Variables:
         generator, space, free = task.generator, self.options.space, self.options.free
@@ -122,7 +137,7 @@ class Optimize(Inverter):
                 tensors |= noise_starts(generator, part, len(start), task.seed)
         start = start.replace(**tensors)
         if self.options.start == "draws":
-            z = self._best_draw(task)
+            z = best_draws(task, self.options.draws, self.at_once(generator, None))[:, 0]
             with torch.no_grad():
                 drawn = generator.map(z, labels=task.labels)
             if space == "z" and _styled(generator):
@@ -146,24 +161,6 @@ class Optimize(Inverter):
         if self.options.start == "center" and labels is not None:
             return generator.complete(generator.center(labels=labels), labels=labels)
         return generator.complete(generator.center().expand(len(task.images)), labels=labels)
-
-    @torch.no_grad()
-    def _best_draw(self, task: Task) -> Tensor:
-        """Of some draws of z, for each image the one whose image is nearest to it: (N, prior.dim)."""
-        generator, images, labels = task.generator, task.images, task.labels
-        draws = generator.draw(self.options.draws, seed=task.seed)
-        errors = images.new_empty(len(images), len(draws))
-        alike: defaultdict[str, list[int]] = defaultdict(list)  # Photos of one label are compared with the same images.
-        for i in range(len(images)):
-            alike["" if labels is None else str(labels[i].tolist())].append(i)
-        for photos in alike.values():
-            made = []
-            for some in draws.split(self.at_once(generator, None)):
-                given = None if labels is None else labels[photos[:1]].expand(len(some), *labels.shape[1:])
-                images_of = generator.synthesize(generator.map(some, labels=given))
-                made.append(torch.stack([(images_of - images[i]).square().flatten(1).mean(1) for i in photos]))
-            errors[photos] = torch.cat(made, 1)
-        return draws[errors.argmin(1)]
 
 
 @dataclass
@@ -255,6 +252,82 @@ def optimise_latents(
         latents, result, _ = take()
         best.offer(latents, result.image)
         return Inversion(best.found, generator.synthesize(best.found), history.per_sample())
+
+
+def begin_anew(
+    task: Task, done: Inversion, options: Any, *, rate: float, draws: int = 100, shell: bool = False
+) -> Inversion:
+    """What was found, or, for photos whose PSNR is below ``options.poor``, the best of it and of other starts: a
+    gradient leads a few latents to what is near, such as another digit. The centre and the best draws go down together
+    for a quarter of the steps, and what is then the best goes on for half of them."""
+    generator, objective = task.generator, task.objective
+    assert objective is not None
+    low, high = generator.spec.value_range
+    errors = (done.reconstructions.clamp(low, high) - task.images).square().flatten(1).mean(1) / (high - low) ** 2
+    count = min(options.starts, draws + 1)
+    latents, made, history = [*done.latents], [*done.reconstructions.split(1)], [*done.history]
+    for i in [place for place, error in enumerate(errors.tolist()) if error > 10 ** (-options.poor / 10)]:
+        if count < 2:
+            break
+        labels = None if task.labels is None else task.labels[i : i + 1]
+        one = replace(task, images=task.images[i : i + 1], labels=labels, first=task.first + i, on_step=None)
+        many = replace(
+            one,
+            images=one.images.expand(count, -1, -1, -1),
+            labels=None if labels is None else labels.expand(count, *labels.shape[1:]),
+        )
+        with torch.no_grad():
+            reference, z = objective.prepare(one.images, labels=labels), best_draws(one, draws, count - 1)[0]
+            drawn = generator.map(z, labels=None if many.labels is None else many.labels[1:])
+            starts = Latents.cat([generator.center(labels=labels), generator.complete(drawn)])
+        tried = optimise_latents(many, _vectors(many, starts), steps=max(1, options.steps // 4), rate=rate, shell=shell)
+        with torch.no_grad():
+            best = int(
+                objective(tried.reconstructions, objective.prepare(many.images, labels=many.labels)).image.argmin()
+            )
+        rest = _vectors(one, tried.latents[best])
+        found = optimise_latents(one, rest, steps=max(1, options.steps // 2), rate=rate, shell=shell)
+        with torch.no_grad():
+            before, after = (float(objective(images, reference).image) for images in (made[i], found.reconstructions))
+        if after < before:
+            latents[i], made[i] = found.latents, found.reconstructions
+            rows = [*tried.history[best], *found.history[0]]
+            history[i] = [{**row, "step": float(step)} for step, row in enumerate([*history[i], *rows], 1)]
+    return replace(done, latents=Latents.cat(latents), reconstructions=torch.cat(made), history=history)
+
+
+def starts_of(generator: Generator, starts: int | None) -> int:
+    """How many there are, by default as many as pay; a LatentsError if several make no sense."""
+    parts = [part for part in encoded(generator.spec.layout) if not isinstance(part, Condition)]
+    vectors = all(isinstance(part, Vector) for part in parts)
+    if (starts or 1) > 1 and not vectors:
+        raise LatentsError(f"{generator.spec.family} has more to find than vectors, so it has one start; use starts=1.")
+    few = vectors and sum(math.prod(part.shape) for part in parts) <= FEW
+    return starts or (8 if few else 1)
+
+
+@torch.no_grad()
+def best_draws(task: Task, draws: int, count: int, at_once: int = 16) -> Tensor:
+    """Of some draws of z, for each image those whose images are nearest to it: (N, count, prior.dim)."""
+    generator, images, labels = task.generator, task.images, task.labels
+    drawn = generator.draw(draws, seed=task.seed)
+    errors = images.new_empty(len(images), len(drawn))
+    alike: defaultdict[str, list[int]] = defaultdict(list)  # Photos of one label are compared with the same images.
+    for i in range(len(images)):
+        alike["" if labels is None else str(labels[i].tolist())].append(i)
+    for photos in alike.values():
+        made = []
+        for some in drawn.split(at_once):
+            given = None if labels is None else labels[photos[:1]].expand(len(some), *labels.shape[1:])
+            images_of = generator.synthesize(generator.map(some, labels=given))
+            made.append(torch.stack([(images_of - images[i]).square().flatten(1).mean(1) for i in photos]))
+        errors[photos] = torch.cat(made, 1)
+    return drawn[errors.topk(min(count, draws), largest=False).indices]
+
+
+def _vectors(task: Task, start: Latents) -> Variables:
+    free = {part.name: start[part.name] for part in start.layout if isinstance(part, Vector)}
+    return Variables(task.generator, start, "z", free, task.labels)
 
 
 def _styled(generator: Generator) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.encoders import Encoder
+from ganenc.encoders import Encoder, build_encoder
 from ganenc.generators import Generator, NoiseChoice
-from ganenc.inversion import Optimize, invert
+from ganenc.inversion import Inversion, Optimize, invert
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Objective
@@ -176,7 +176,7 @@ def test_a_vector_starts_at_the_best_draw(objective: Objective) -> None:
     images = generator.synthesize(generator.sample(3, seed=4))
     generator.center()
     generator.made = 0
-    found = Optimize.of(steps=1, rate=1e-9, draws=20, batch=7).invert(
+    found = Optimize.of(steps=1, rate=1e-9, draws=20, batch=7, starts=1).invert(
         images, generator, None, objective=objective, seed=1
     )
     # The draws are painted once for each batch of photos, and each photo at each look.
@@ -327,3 +327,53 @@ def test_options_of_steps_that_are_not_taken_are_refused(toy: Any, toy_encoder: 
         chosen = {"name": "finetune", "options": {"steps": 1, **options}}
         with pytest.raises(SpecError, match=words):
             invert(torch.zeros(1, 3, 8, 8), toy, toy_encoder, chosen, objective=objective)
+
+
+class Dot(Generator):
+    """A small dot on black where z says: from afar, nothing tells in which direction it lies."""
+
+    def __init__(self) -> None:
+        spec = GeneratorSpec(family="dot", size=(16, 16), channels=1, prior=Prior(dim=2), layout=(Vector(dim=2),))
+        super().__init__(spec)
+        self.place = nn.Parameter(torch.linspace(-2, 2, 16))
+
+    def synthesize(self, latents: Latents) -> Tensor:
+        down, right = (self.place - latents["z"][:, axis, None] for axis in (0, 1))
+        return 2 * torch.exp(-8 * (down.square()[:, :, None] + right.square()[:, None]))[:, None] - 1
+
+
+@pytest.mark.parametrize("start", ["center", "encoder"])
+def test_where_the_first_start_leaves_a_photo_poor_others_are_tried(start: str) -> None:
+    generator, objective = Dot().freeze(), make_objective({"mse": 1.0}, "none")
+    z = torch.tensor([[1.5, -1.4], [0.2, 0.1], [-1.2, 1.6]])
+    images = generator.synthesize(Latents(generator.spec.layout, {"z": z}))
+    encoder = None
+    method: dict[str, Any] = {"name": "optimize", "options": {"steps": 80, "start": start}}
+    if start == "encoder":
+        block = {"size": (16, 16), "in_channels": 1, "out_channels": 1, "convolutions": 1, "downscale": "none"}
+        encoder = build_encoder(generator, blocks=[block], head_gain=0.0)
+        method = {"name": "finetune+refine", "options": {"steps": 80}}
+
+    def found(**options: Any) -> Inversion:
+        chosen = {**method, "options": {**method["options"], **options}}
+        return invert(images, generator, encoder, chosen, objective=objective)
+
+    once, anew = found(starts=1), found()
+    errors = [(one.reconstructions - images).square().mean((1, 2, 3)) / 4 for one in (once, anew)]
+    poor = errors[0] > 0.01
+    assert poor[0]
+    assert poor[2]
+    assert bool((errors[1][poor] < 1e-4).all())
+    assert torch.equal(anew.latents["z"][~poor], once.latents["z"][~poor])
+    assert anew.settings["method"]["options"]["starts"] == 8
+    assert [row["step"] for row in anew.history[0]] == [float(step) for step in range(1, 80 + 20 + 40 + 1)]
+    again = invert(images, generator, encoder, **{**anew.settings, "objective": objective})
+    assert torch.equal(again.latents["z"], anew.latents["z"])
+    assert torch.equal(found(poor=-10.0).latents["z"], once.latents["z"])
+
+
+def test_where_there_are_styles_there_is_one_start(toy: Any, objective: Objective) -> None:
+    done = invert(targets(toy, 1), toy, None, Optimize.of(steps=1), objective=objective)
+    assert done.settings["method"]["options"]["starts"] == 1
+    with pytest.raises(LatentsError, match="toy has more to find than vectors, so it has one start; use starts=1"):
+        invert(targets(toy, 1), toy, None, Optimize.of(steps=1, starts=3), objective=objective)
