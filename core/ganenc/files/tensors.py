@@ -77,7 +77,7 @@ def load_tensors(
             raise ValueError("it holds a tensor of a shape that none has")
     except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as failure:
         reason = " ".join(str(failure).split())
-        raise error(f"The {what} {path} cannot be read: {reason}{remedy and '; '}{remedy}.") from None
+        raise error(f"{path} cannot be read for its {what}: {reason}{remedy and '; '}{remedy}.") from None
     if form and metadata.get("format") != form:
         raise error(f"{path} is a safetensors file, but it holds no {what} of ganenc.")
     return metadata, tensors
