@@ -3,8 +3,8 @@
 DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their content, not by their names:
 
 * safetensors files;
-* torch files, zip or older, through ``weights_only=True``;
-* NVIDIA network pickles, PyTorch or TensorFlow, through a reader that knows the handful of names those files use;
+* torch files, zip or older, and NVIDIA network pickles, PyTorch or TensorFlow, through a reader of pickles that knows
+  the handful of names those files use, and builds nothing but arrays, plain data and inert records;
 * OpenVINO's graphs, ``.xml``, with their constants, ``.bin``;
 * folders of such files and JSON.
 """
@@ -26,9 +26,8 @@ from ganenc_registry.opening import open_file
 from ganenc.files import load_tensors, read_json
 from ganenc.foreign.flattening import Tensors, flatten
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
-from ganenc.foreign.network_pickle import read_network_pickle
 from ganenc.foreign.openvino import read_openvino
-from ganenc.foreign.torch_files import LEGACY_MAGIC, load_tensor_file
+from ganenc.foreign.torch_files import LEGACY_MAGIC, read_network_pickle, read_tensor_file
 
 Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
 
@@ -193,7 +192,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def _refusal(path: Path, error: PickleRefused) -> str:
     if isinstance(error, PickleDamaged):
         return f"{path}: {error}; download or export it again, complete."
-    return f"{path}: {error}; nothing in it was executed; use a file of plain weights from a source you trust."
+    return (
+        f"{path}: {error}; nothing in it was executed; if you trust its source, load it with the program"
+        " that wrote it and save the state dictionary of its generator alone."
+    )
 
 
 def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, Any], dict[str, Any]]:
@@ -201,7 +203,7 @@ def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, Any]
     with open_file(path) as file:
         size, start = os.fstat(file.fileno()).st_size, file.read(64)
         if start[:4] == b"PK\x03\x04" or start.startswith(LEGACY_MAGIC):
-            return "torch", *flatten(load_tensor_file(file), limit=size, name=name)
+            return "torch", *flatten(read_tensor_file(file, _mapped(file)), limit=size, name=name)
         if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
             return "safetensors", *_read_safetensors(path, name)
         if start.lstrip(b"\xef\xbb\xbf").startswith(b"<?xml"):

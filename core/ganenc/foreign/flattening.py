@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from ganenc.foreign.inert_pickle import PickleRefused, Record
-from ganenc.foreign.network_pickle import Module, Network, NumpyArray
-from ganenc.foreign.torch_files import check_tensor
+from ganenc.foreign.arrays import Array, NumpyArray
+from ganenc.foreign.inert_pickle import Name, PickleRefused, Record
+from ganenc.foreign.makers import Module, Network
 
 _DEPTH = 100
 _FEW_NODES, _MANY_NODES = 100_000, 5_000_000
@@ -27,14 +26,14 @@ class Tensors(Mapping[str, torch.Tensor]):
         read: the names of those that were asked for.
     """
 
-    def __init__(self, found: Mapping[str, torch.Tensor | NumpyArray]) -> None:
+    def __init__(self, found: Mapping[str, torch.Tensor | Array]) -> None:
         self._found = found
         self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> torch.Tensor:
         value = self._found[name]
         self.read.add(name)
-        return value.tensor if isinstance(value, NumpyArray) else value
+        return value.tensor if isinstance(value, Array) else value
 
     def __contains__(self, name: object) -> bool:
         return name in self._found
@@ -46,17 +45,19 @@ class Tensors(Mapping[str, torch.Tensor]):
         return len(self._found)
 
 
-def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.Tensor | NumpyArray], dict[str, Any]]:
+def flatten(tree: Any, *, limit: int, name: str = "") -> tuple[dict[str, torch.Tensor | Array], dict[str, Any]]:
     """The tensors of a tree that a reader returned, by dotted name, and the rest as nested plain data.
 
     Dictionaries, lists and modules join their keys with dots. The variables of a TensorFlow network keep their own
-    names, which use slashes, after ``network.``. A tuple of three networks is named G, D, Gs, the order of such files.
-    ``limit`` is the most bytes that one tensor may take; a bare tensor takes the ``name`` of the whole. `PickleRefused`
-    if the tree refers to itself, is nested or repeated without bound, or names two tensors alike.
+    names, which use slashes, after ``network.``. A tuple of three networks is named G, D, Gs, the order of such files;
+    networks of another number have the names that they state. Records stand for their state. ``limit`` is the bytes of
+    the file; a bare tensor takes the ``name`` of the whole. `PickleRefused` if the tree refers to itself, is nested or
+    repeated without bound, or names two tensors alike.
     """
     walk = _Walk(limit)
-    if isinstance(tree, tuple) and len(tree) == len(_NETWORKS) and all(isinstance(item, Network) for item in tree):
-        tree = dict(zip(_NETWORKS, tree))
+    if isinstance(tree, (tuple, list)) and all(isinstance(item, Network) for item in tree):
+        names = _NETWORKS if len(tree) == len(_NETWORKS) else [_own_name(item) for item in tree]
+        tree = dict(zip(names, tree)) if len(set(names)) == len(tree) else tree
     elif isinstance(tree, (Module, Network)) and not name:
         tree = {_own_name(tree): tree}
     rest = walk.visit(tree, name, 0)
@@ -74,8 +75,7 @@ class _Walk:
     """One pass over a tree; ``tensors`` collects what it finds."""
 
     def __init__(self, limit: int) -> None:
-        self.tensors: dict[str, torch.Tensor | NumpyArray] = {}
-        self._limit = limit
+        self.tensors: dict[str, torch.Tensor | Array] = {}
         self._nodes_left = min(_FEW_NODES + 2 * limit, _MANY_NODES)  # every value takes a byte of the file at least
         self._open: set[int] = set()
 
@@ -84,18 +84,17 @@ class _Walk:
         self._nodes_left -= 1
         if depth > _DEPTH or self._nodes_left < 0:
             raise PickleRefused("its content is nested or repeated without bound")
-        if isinstance(node, torch.Tensor):
-            return self._keep(node, path)
-        if isinstance(node, NumpyArray):
-            return self._number_or_tensor(node, path)
+        if isinstance(node, Array):
+            scalar = node.shape == () and isinstance(node, NumpyArray)
+            return node.tensor.item() if scalar else self._keep(node, path)
         if node is None or isinstance(node, (bool, float, str)):
             return node
         if isinstance(node, int):
             return _sound_number(node)
-        if isinstance(node, argparse.Namespace):
-            node = vars(node)
+        if isinstance(node, (Name, Record)) and (isinstance(node, Name) or node.state is node.items is None):
+            return node.text[:200] if isinstance(node, Name) else node.name[:200]
         if not isinstance(node, (Mapping, list, tuple, set, frozenset, Record)):
-            return _NOTHING if isinstance(node, (bytes, bytearray, memoryview)) else str(node)[:200]
+            return _NOTHING  # bytes and numbers without a shape
         if id(node) in self._open:
             raise PickleRefused("its content refers to itself")
         self._open.add(id(node))
@@ -105,12 +104,14 @@ class _Walk:
             self._open.discard(id(node))
 
     def _container(self, node: Any, path: str, depth: int) -> Any:
-        if isinstance(node, Module):
+        if isinstance(node, Module) or (isinstance(node, Record) and _is_module(node.state)):
             return self._module(node, path, depth)
         if isinstance(node, Network):
             return self._network(node, path, f"{path}.", depth)
         if isinstance(node, Mapping):
             return self._mapping(node, path, depth)
+        if isinstance(node, Record):
+            return self.visit(node.state if node.items is None else node.items, path, depth)
         items = [self.visit(item, _join(path, index), depth) for index, item in enumerate(node)]
         kept = [item for item in items if item is not _NOTHING]
         return kept if kept or not items else _NOTHING
@@ -120,7 +121,7 @@ class _Walk:
         kept = {key: value for key, value in out.items() if value is not _NOTHING}
         return kept if kept or not out else _NOTHING
 
-    def _module(self, node: Module, path: str, depth: int) -> dict[str, Any]:
+    def _module(self, node: Record, path: str, depth: int) -> dict[str, Any]:
         """A torch module: parameters and buffers, then modules, then its own attributes; hooks say nothing."""
         out: dict[str, Any] = {"class_name": node.name}
         state = node.state
@@ -162,25 +163,24 @@ class _Walk:
         value = pair[1]
         if isinstance(value, (bool, int, float)):
             value = torch.tensor(float(_sound_number(value)))
-        if not isinstance(value, (torch.Tensor, NumpyArray)) or self._nodes_left < 0:
+        if not isinstance(value, (torch.Tensor, Array)) or self._nodes_left < 0:
             raise PickleRefused(f"its variable {prefix + pair[0]!r} is no array of numbers")
         self.tensors.pop(prefix + pair[0], None)  # a name given twice: the last value is the one that was in force
         self._keep(value, prefix + pair[0])
 
-    def _keep(self, tensor: torch.Tensor | NumpyArray, path: str) -> Any:
+    def _keep(self, tensor: torch.Tensor | Array, path: str) -> Any:
         path = path or "tensor"
         if path in self.tensors:
             raise PickleRefused(f"it names two tensors {path!r}")
-        if isinstance(tensor, NumpyArray):
-            if tensor.shape is None:
-                raise PickleRefused(f"it holds an array {path!r} without its numbers")
-            self.tensors[path] = tensor
-        else:
-            self.tensors[path] = check_tensor(tensor, self._limit)
+        if tensor.shape is None:
+            raise PickleRefused(f"it holds an array {path!r} without its numbers")
+        self.tensors[path] = tensor
         return _NOTHING
 
-    def _number_or_tensor(self, array: NumpyArray, path: str) -> Any:
-        return array.tensor.item() if array.shape == () else self._keep(array, path)
+
+def _is_module(state: Any) -> bool:
+    """Whether a record's state is that of a torch module."""
+    return isinstance(state, dict) and isinstance(state.get("_parameters"), dict) and "_modules" in state
 
 
 def _join(path: str, key: object) -> str:

@@ -60,10 +60,11 @@ class Buildable:
 
 @dataclass(eq=False, slots=True)
 class Record(Buildable):
-    """An object of a foreign class, kept as inert data: the name of its class and its state."""
+    """An object of a foreign class, kept as inert data: the name of its class, its state, and what it contains."""
 
     name: str
     state: Any = None
+    items: Any = None
 
     def build(self, state: Any) -> None:
         """Keep the state as it is."""
@@ -89,10 +90,11 @@ class PickleSource(Protocol):
 def read_pickle(source: PickleSource, makers: Makers, *, persistent: Callable[[Any], Any] | None = None) -> Any:
     """The tree of plain values and records that a pickle of any protocol describes; ``source`` is left where it ends.
 
-    ``makers`` holds, for each global name that the format may use, ``"module.attribute"``, the function of ours that is
-    called in its place with the arguments found in the file. ``persistent`` returns what stands for an object that lies
-    outside the pickle, from the id that the pickle gives; None where the format has none. `PickleRefused` if the pickle
-    names anything else, is truncated, malformed, or has more than a million steps.
+    ``makers`` holds, for each global name that the format may call, ``"module.attribute"``, the function of ours that
+    is called in its place with the arguments found in the file; objects of other classes become records. ``persistent``
+    returns what stands for an object that lies outside the pickle, from the id that the pickle gives; None where the
+    format has none. `PickleRefused` if the pickle calls anything else, is truncated, malformed, or has more than a
+    million steps.
     """
     machine = _Machine(makers, persistent)
     try:
@@ -227,27 +229,27 @@ class _Machine:
     @_on("APPEND")
     def _append(self, _: Any) -> None:
         item = self._stack.pop()
-        _exactly(self._stack[-1], list).append(item)
+        _contents(self._stack[-1], list).append(item)
 
     @_on("APPENDS")
     def _appends(self, _: Any) -> None:
         items = self._pop_mark()
-        _exactly(self._stack[-1], list).extend(items)
+        _contents(self._stack[-1], list).extend(items)
 
     @_on("ADDITEMS")
     def _add(self, _: Any) -> None:
         items = self._pop_mark()
-        _exactly(self._stack[-1], set).update(_key(item) for item in items)
+        _contents(self._stack[-1], set).update(_key(item) for item in items)
 
     @_on("SETITEM")
     def _set_item(self, _: Any) -> None:
         value, key = self._stack.pop(), self._stack.pop()
-        _exactly(self._stack[-1], dict)[_key(key)] = value
+        _contents(self._stack[-1], dict)[_key(key)] = value
 
     @_on("SETITEMS")
     def _set_items(self, _: Any) -> None:
         items = self._pop_mark()
-        _exactly(self._stack[-1], dict).update(_pairs(items))
+        _contents(self._stack[-1], dict).update(_pairs(items))
 
     @_on("GLOBAL")
     def _global(self, argument: Any) -> None:
@@ -261,25 +263,34 @@ class _Machine:
         self._stack.append(self._name(f"{module}.{attribute}"))
 
     def _name(self, text: str) -> Name:
-        if text not in self._makers:
-            shown = text if len(text) <= _FEW else text[:_FEW] + "..."
-            raise PickleRefused(f"it names {shown!r}, which no file of this format needs")
+        if text not in self._makers and (".__" in text or text.startswith(("builtins.", "__builtin__."))):
+            raise PickleRefused(f"it names {_short(text)}, which no file of weights needs")
         return Name(text)
 
-    def _make(self, name: Any, arguments: Any, keywords: Any = None) -> None:
-        if not isinstance(name, Name) or not isinstance(arguments, tuple) or keywords:
+    def _make(self, name: Any, arguments: Any, keywords: Any = None, *, creates: bool = False) -> None:
+        if not isinstance(name, Name) or not isinstance(arguments, tuple):
             raise PickleRefused("it calls something that is not a name this format uses")
+        if creates and name.text not in self._makers:
+            self._stack.append(Record(name.text))
+            return
+        if name.text not in self._makers or keywords:
+            raise PickleRefused(f"it calls {_short(name.text)}, which no file of weights needs")
         self._stack.append(self._makers[name.text](*arguments))
 
-    @_on("REDUCE", "NEWOBJ")
+    @_on("REDUCE")
     def _reduce(self, _: Any) -> None:
         arguments, name = self._stack.pop(), self._stack.pop()
         self._make(name, arguments)
 
+    @_on("NEWOBJ")
+    def _new_object(self, _: Any) -> None:
+        arguments, name = self._stack.pop(), self._stack.pop()
+        self._make(name, arguments, creates=True)
+
     @_on("NEWOBJ_EX")
     def _new_object_with_keywords(self, _: Any) -> None:
         keywords, arguments, name = self._stack.pop(), self._stack.pop(), self._stack.pop()
-        self._make(name, arguments, keywords)
+        self._make(name, arguments, keywords, creates=True)
 
     @_on("INST")
     def _old_instance(self, argument: Any) -> None:
@@ -307,10 +318,17 @@ class _Machine:
             raise PickleRefused("it sets the state of something that has none")
 
 
-def _exactly(value: Any, kind: type) -> Any:
+def _contents(value: Any, kind: type) -> Any:
+    """Return the container that items are put into: itself, or what a record contains."""
+    if isinstance(value, Record):
+        value.items = value = kind() if value.items is None else value.items
     if type(value) is not kind:
         raise TypeError(f"expected a {kind.__name__}")
     return value
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= _FEW else f"{name[:_FEW]}...")
 
 
 def _key(value: Any) -> Any:

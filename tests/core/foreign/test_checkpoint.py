@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
+import datetime
+import enum
 import io
 import json
 import os
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign import Calls, Network, dumps, module, nested, storage_bytes
+from foreign import Calls, Network, dumps, module, nested, storage_bytes, tensorflow_network
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_registry.errors import CheckpointError
 from safetensors.torch import save_file
@@ -507,3 +510,96 @@ def test_folders_without_what_is_needed(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2)}, tmp_path / "net.pt")
     with pytest.raises(CheckpointError, match=r"two files hold the tensor 'net\.w'"):
         read_checkpoint(tmp_path)
+
+
+# What lies beside the weights
+
+
+class Config(dict):  # type: ignore[type-arg]
+    """An object of a class of the program that wrote a file, with attributes beside its entries."""
+
+
+class Chosen(enum.Enum):
+    """What is pickled as a call of a class."""
+
+    FIRST = 1
+
+
+class FolderOf(type(Path())):  # type: ignore[misc]
+    """A path of a class of one's own: pickled as a call of it."""
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_what_lies_beside_the_weights_is_inert(tmp_path: Path, new: bool) -> None:
+    """Numbers of numpy, paths, objects of other classes, and what torch alone can make, in a torch file."""
+    config = Config(size=64)
+    config.note = OrderedDict(a=[1, 2])  # type: ignore[attr-defined]
+    content = {
+        "w": torch.ones(2, 3).t(),
+        "tied": torch.arange(4.0),
+        "loss": np.float64(0.5),
+        "path": tmp_path / "data",
+        "when": datetime.datetime(2020, 1, 1),
+        "config": config,
+        "kind": torch.nn.Linear,
+        "sparse": torch.eye(2).to_sparse(),
+        "seen": collections.defaultdict(list, a=[1]),
+    }
+    torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=new)
+    found = read_checkpoint(tmp_path / "x.pt")
+    assert set(found.tensors) >= {"w", "tied"}
+    assert torch.equal(found.tensors["w"], torch.ones(3, 2))
+    assert found.metadata["loss"] == 0.5
+    assert found.metadata["config"] == {"size": 64}
+    assert found.metadata["kind"] == "torch.nn.modules.linear.Linear"
+    assert "Path" in found.metadata["path"]
+    assert found.metadata["seen"] == {"a": [1]}
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_network_saved_whole_is_read(tmp_path: Path, new: bool) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm2d(3))
+    torch.save({"g": network, "n": 1}, tmp_path / "whole.pt", _use_new_zipfile_serialization=new)
+    found = read_checkpoint(tmp_path / "whole.pt").tensors
+    state = {f"g.{key}": tensor for key, tensor in network.state_dict().items()}
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
+
+
+def test_plain_modules_in_a_network_pickle_are_read(write: Any) -> None:
+    """Theirs is the pickle of a program that knows torch's classes, not NVIDIA's hook."""
+    plain = torch.nn.Conv2d(1, 2, 1)
+    found = read_checkpoint(write(pickle.dumps({"D": plain, "G": torch.nn.Linear(1, 1)}))).tensors
+    assert torch.equal(found["D.weight"], plain.weight)
+
+
+def test_networks_of_any_number_have_the_names_that_they_state(write: Any) -> None:
+    networks = [
+        tensorflow_network(name, {"lod": torch.tensor(float(i))}) for i, name in enumerate(("E", "G", "D", "Gs"))
+    ]
+    found = read_checkpoint(write(dumps(tuple(networks)))).tensors
+    assert {name: one.item() for name, one in found.items()} == {"E.lod": 0, "G.lod": 1, "D.lod": 2, "Gs.lod": 3}
+
+
+def test_calls_inside_what_is_inert_are_refused(write: Any, canary: Path, tmp_path: Path) -> None:
+    """An object's state and entries, a subclass of a path, a choice: whatever a file calls and no weights need."""
+    payload, name = payloads(canary)["system"]
+    canary.unlink(missing_ok=True)
+    config = Config(run=payload)
+    hidden = Config()
+    hidden.run = payload  # type: ignore[attr-defined]
+    cases = {name: config, f"{name} ": hidden, "test_checkpoint.FolderOf": FolderOf("x"), "Chosen": Chosen.FIRST}
+    for called, value in cases.items():
+        torch.save({"w": torch.ones(1), "x": value}, tmp_path / "x.pt")
+        assert called.strip().rpartition(".")[2] in refusal(tmp_path / "x.pt")
+        assert "save the state dictionary" in refusal(write(pickle.dumps({"w": np.ones(1), "x": value})))
+    assert not canary.exists()
+
+
+def test_records_without_bound_are_refused(write: Any) -> None:
+    deep = b"ccollections\nUserDict\n)\x81" * 2000 + b"b" * 1999
+    assert "without bound" in refusal(write(b"\x80\x02" + deep + b"."))
+    laughs: Any = 1
+    for _ in range(40):
+        laughs = Config(a=laughs, b=laughs)
+    assert "without bound" in refusal(write(pickle.dumps({"w": np.ones(1), "x": laughs})))
