@@ -11,8 +11,10 @@ import yaml
 
 from ganenc_registry.opening import LARGEST
 
-__all__ = ["parse_json", "parse_yaml", "to_integer", "to_integers", "yaml_text"]
+__all__ = ["MOST", "parse_json", "parse_yaml", "to_integer", "to_integers", "yaml_text"]
 
+MOST = 1000
+"""The most layers, blocks or maps of a network."""
 _LONGEST_YAML = 1 << 20  # characters, which take some seconds
 _MOST_VALUES, _DEEPEST, _DIGITS = 1 << 22, 100, 100
 _TAG = "tag:yaml.org,2002:"

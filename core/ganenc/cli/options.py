@@ -12,8 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 from ganenc_registry.errors import SpecError
-from ganenc_registry.plain_data import parse_yaml, to_integers
-from ganenc_registry.specs import MOST
+from ganenc_registry.plain_data import MOST, parse_yaml, to_integers
 
 PHOTOS = typer.Argument(
     metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."

@@ -56,7 +56,7 @@ for target in %r:
         value = importlib.import_module(module)
         for step in attribute.split("."):
             value = getattr(value, step)
-    except Exception:  # The check of that contribution tells.
+    except BaseException:  # The check of that contribution tells.
         continue
 after = state()
 sys.stderr.write("\\n" + json.dumps([what for what in before if before[what] != after[what]]))

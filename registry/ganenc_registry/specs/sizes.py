@@ -9,10 +9,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
+from ganenc_registry.plain_data import MOST
+
 __all__ = ["MANY", "MOST", "Count", "NonNegativeInt", "PositiveInt", "Seed", "Width", "check_values"]
 
-MOST = 1000
-"""The most layers, blocks or maps of a network."""
 MANY = 2**31 - 1
 """The largest whole number of a spec."""
 _VALUES = 1 << 27

@@ -139,7 +139,7 @@ def test_the_command_says_when_it_was_interrupted(run: Any, out: Path, photos: l
 
     faults[90] = asked
     code, _, err = run(*photos)
-    assert code == 1
+    assert code == 130
     assert "Interrupted" in err
     assert len(rows(out)) == 8
 
