@@ -158,7 +158,7 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
                 seed = noise if isinstance(noise, int) else _SEED
                 made = _images(self, lambda some: own(self, some, **options), latents, seed)
         images = _checked(self, made, latents)
-        if compares and not self._draws["synthesize", False]:
+        if compares and not images.is_meta and not self._draws["synthesize", False]:
             _check_apart(self, lambda some: own(self, some, **options), latents, images)
         return images
 

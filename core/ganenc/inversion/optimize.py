@@ -143,6 +143,7 @@ class Optimize(Inverter):
             if space == "z" and _styled(generator):
                 return Variables(generator, start, _tied_space(drawn), {**tensors, _PRIOR: z}, task.labels)
             start = start.replace(**drawn.tensors)
+            tensors |= {name: start[name] for name in tensors}
         for part in generator.spec.layout:
             if isinstance(part, Styles):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
