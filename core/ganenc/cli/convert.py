@@ -18,13 +18,17 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the size, and rounded.")
     ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Write a file instead, in a format of other programs that its family knows."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a model folder (config.json, model.safetensors) of a checkpoint; check and time what was written.
 
     The checkpoint is read as data. It may be of any known GAN, or hold an encoder of the paper's authors.
     """
-    facts = models.convert(model, out, half=half)
+    facts = models.convert(model, out, half=half, to=to)
     if as_json:
         emit(facts)
         return

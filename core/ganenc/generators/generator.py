@@ -351,6 +351,11 @@ class Generator(nn.Module, metaclass=_Adopting):
         fill(generator, tensors)
         return generator
 
+    def to_format(self, name: str) -> dict[str, Any]:
+        """What a torch file of a format of other programs holds: plain tensors by name, in dictionaries. Families that
+        write such files implement it."""
+        raise CheckpointError(f"A {self.spec.family} cannot be written as {name}; take another format.")
+
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
         """Whether a foreign checkpoint is one of this family's. Families that read foreign files implement it."""

@@ -12,7 +12,7 @@ from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
 from ganenc.encoders import Encoder
-from ganenc.files import load_tensors, save_tensors
+from ganenc.files import atomic_path, load_tensors, save_tensors
 from ganenc.generators import Generator, draw_normal
 from ganenc.models.loading import load_model
 from ganenc.models.resolving import DIRECTIONS, resolve
@@ -25,17 +25,25 @@ ROUNDS = 2
 """How often source and folder are loaded; the faster time of each counts."""
 
 
-def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> dict[str, Any]:
+def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: str | None = None) -> dict[str, Any]:
     """Write a model folder of whatever `load_model` takes, and check that it gives the same images, or latents, as its
     source (else a `CheckpointError`); with ``half`` weights are stored in half precision, and the same rounding is
-    allowed for. Directions that lie with the source go along.
+    allowed for. Directions that lie with the source go along. ``to`` names a format of other programs, in which the
+    family writes a torch file in place of the folder.
 
     Returned are the facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder
     loads.
     """
     network = load_model(source)
     hashed = model_hash(network)
-    save_pretrained(network, folder, info={"source": Path(source).name}, half=half)
+    if to is None:
+        save_pretrained(network, folder, info={"source": Path(source).name}, half=half)
+    elif half or not isinstance(network, Generator):
+        raise CheckpointError(f"{source} cannot be written as {to}: only generators can, in full precision.")
+    else:
+        content = network.to_format(to)
+        with atomic_path(folder) as temporary:
+            torch.save(content, temporary)
     again = load_model(folder)
     before, after = _outputs(network), _outputs(again)
     apart = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
@@ -48,7 +56,8 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False) -> di
             f"{folder} does not give the same pixels as {source}: its family keeps something outside the"
             " weights and the spec; the folder is not to be used."
         )
-    _carry_directions(source, Path(folder), {hashed: model_hash(again)})
+    if to is None:
+        _carry_directions(source, Path(folder), {hashed: model_hash(again)})
     return {
         "source": str(source),
         "folder": str(folder),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import torch
 from ganenc.foreign import Checkpoint
@@ -19,6 +20,7 @@ from ganenc_plugin_stylegan import stylegan2_formats
 from ganenc_plugin_stylegan.layers import FullyConnected, fir_kernel, modulated_sum, styled_conv, upsample
 from ganenc_plugin_stylegan.specs import StyleGAN2Options, stylegan2_spec
 from ganenc_plugin_stylegan.style_based import StyleBased
+from ganenc_plugin_stylegan.stylegan2_writing import WRITTEN, written
 
 __all__ = ["StyleGAN2"]
 
@@ -125,6 +127,26 @@ class StyleGAN2(StyleBased):
     def noise_maps(self) -> list[Tensor]:
         """The maps (H, W) stored with the weights, one for each convolution."""
         return [module.noise_const for module in self.modules() if isinstance(module, StyledConv)]
+
+    def to_format(self, name: str) -> dict[str, Any]:
+        """The tensors of rosinality's file (``rosinality``), or of NVIDIA's PyTorch network (``nvidia-state``)."""
+        options, spec = self.options, self.spec
+        odd = {
+            "a learning rate of its mapping network other than 0.01": options.mapping_lr_multiplier != 0.01,
+            "labels normalised together with z": spec.classes and options.label_norm == "joint",
+            "classes": spec.classes and name == "rosinality",
+            "z and w of two lengths": spec.prior.dim != self._styles.dim and name == "rosinality",
+            "another architecture than skip": options.architecture != "skip" and name == "rosinality",
+        }
+        lacking = [what for what, has in odd.items() if has]
+        if name not in WRITTEN or lacking:
+            return super().to_format(
+                f"{name}, which knows no {lacking[0]}"
+                if lacking and name in WRITTEN
+                else f"{name}, only as {' and '.join(WRITTEN)}"
+            )
+        mean = self.center()["w"][0, 0]
+        return written(name, self.state_dict(), mean, self.fir, len(self._sizes))
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:

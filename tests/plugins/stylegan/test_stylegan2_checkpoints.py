@@ -406,3 +406,49 @@ def test_what_is_not_supported_is_said() -> None:
     filters = {key: odd for key in checkpoint.tensors if "filter" in key}
     assert "no outer product" in broken(checkpoint, **filters)
     assert "low-pass filter that differs" in broken(checkpoint, **{next(iter(filters)): torch.ones(2, 2)})
+
+
+# Files that other people's programs read
+
+
+@pytest.mark.parametrize("form", ["rosinality", "nvidia-state"])
+def test_what_is_written_is_what_was_read(form: str, tmp_path: Path) -> None:
+    """Names, shapes and numbers are those of the published format; what is read back is the same generator."""
+    net = Net(**ONE_LENGTH)
+    tensors = reference.weights(net)
+    generator = StyleGAN2.from_checkpoint(nvidia(net, tensors))
+    content = generator.to_format(form)
+    expected = reference.as_rosinality(net, tensors) if form == "rosinality" else tensors
+    if form == "rosinality":
+        kernels = {f"to_rgbs.{i}.upsample.kernel": expected["convs.0.conv.blur.kernel"] for i in range(2)}
+        torch.testing.assert_close(content["latent_avg"], tensors["mapping.w_avg"])
+        content, expected = content["g_ema"], expected | kernels
+    assert content.keys() == expected.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(content[key], tensor, rtol=1e-6, atol=1e-6)
+    torch.save(generator.to_format(form), tmp_path / "net.pt")
+    again = from_checkpoint(read_checkpoint(tmp_path / "net.pt")).state_dict()
+    assert all(torch.equal(again[key], tensor) for key, tensor in generator.state_dict().items())
+
+
+def test_what_a_format_lacks_is_not_written() -> None:
+    net = Net(classes=4)
+    generator = StyleGAN2.from_checkpoint(nvidia(net, reference.weights(net)))
+    for form in ("rosinality", "other"):
+        with pytest.raises(CheckpointError, match=f"cannot be written as {form}"):
+            generator.to_format(form)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("rosinality", "stylegan2_rosinality"), ("nvidia-state", "stylegan2_nvlabs_cond")]
+)
+def test_published_names_and_shapes_are_written(shared: Path, form: str, name: str) -> None:
+    checkpoint = load(shared, name)
+    content = StyleGAN2.from_checkpoint(checkpoint).to_format(form)
+    content = content.get("g_ema", content)
+    prefix = FILES[name][1]
+    published = {key: t for key, t in checkpoint.tensors.items() if key.startswith(prefix)}
+    assert {f"{prefix}{key}": tuple(t.shape) for key, t in content.items()} == {
+        k: tuple(t.shape) for k, t in published.items()
+    }
+    assert all(torch.allclose(content[key.removeprefix(prefix)], t) for key, t in published.items())
