@@ -48,7 +48,7 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
             generator.spec = generator.spec.model_copy(update={"licence": found.release.generator.licence})
         if folder is None and found.release.convert:
             folder = release_folder(found.name)
-            save_pretrained(generator, folder, info={"source": found.release.page})
+            save_pretrained(generator, folder, info={"source": found.release.page, **found.release.info})
             clear_release(found.name, found.release)
     return generator.freeze().to(device)
 

@@ -59,7 +59,7 @@ class Resolved:
     @property
     def info(self) -> Mapping[str, Any]:
         """What the config tells besides the spec, such as ``backbone``."""
-        info = self.config.get("info")
+        info = self.config.get("info") if self.release is None or self.folder is not None else self.release.info
         return info if isinstance(info, dict) else {}
 
     @property

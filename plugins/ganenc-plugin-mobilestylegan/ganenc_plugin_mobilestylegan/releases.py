@@ -39,6 +39,7 @@ def _ffhq() -> Release:
         ),
         page="https://github.com/bes-dev/random_face",
         convert=True,
+        info={"demo_with": {"align": "face", "method": {"options": {"steps": 80}}}},
         notes="FFHQ's photos, from which it learned, have licences of their own.",
     )
 

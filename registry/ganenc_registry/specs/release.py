@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, PositiveInt, field_validator
 
 from ganenc_registry.specs.base import Spec
@@ -36,6 +38,9 @@ class Release(Spec):
     files: tuple[ReleaseFile, ...] = Field(min_length=1, description="one checkpoint, or the files of its folder")
     page: str = Field(pattern=r"^https?://\S+$", description="where the release is described")
     convert: bool = Field(False, description="whether a model folder takes the place of the files once they are read")
+    info: dict[str, Any] = Field(
+        default_factory=dict, description="what else is known of it, as a model folder's config says it"
+    )
     notes: str = Field("", description="what else its users should know")
 
     @field_validator("files")

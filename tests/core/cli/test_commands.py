@@ -573,6 +573,23 @@ class TestDemo:
         assert told["mean_image"]["psnr"] > 0
         assert (tmp_path / "demo" / "index.html").is_file()
 
+    def test_another_model_takes_the_users_photos_as_it_knows_them(
+        self, run: Any, model: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        ran = run("demo", "--model", model, "--out", tmp_path / "demo")
+        assert ran.code == 2
+        assert "brings no photos; name one" in ran.err
+        config = json.loads((model / "config.json").read_text())
+        config["info"]["demo_with"] = {"align": "center", "method": {"options": {"steps": 2}}}
+        (model / "config.json").write_text(json.dumps(config))
+        photo = next(photos.iterdir())
+        ran = run("demo", photo, "--model", model, "--out", tmp_path / "demo", "--json")
+        assert ran.code == 0, ran.err
+        (facts,) = (tmp_path / "demo").glob("*/inversion.json")
+        told = json.loads(facts.read_text())
+        assert told["transform"] is not None
+        assert told["settings"]["method"]["options"]["steps"] == 2
+
     def test_without_a_zoo_it_says_what_to_install(self, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("ganenc.cli.demo.registry", Registry)
         ran = run("demo")
