@@ -34,10 +34,10 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
         generator = made_by(found.make, f"model {found.name!r}").freeze()
         check_weights(generator, f"the model {found.name!r}")
         return generator.to(device)
+    if found.release is not None and not (found.release.convert and found.folder):
+        fetch_release(found.name, found.release)
     folder = found.folder
     if folder is None:
-        if found.release is not None:
-            fetch_release(found.name, found.release)
         generator = _claimed(read_checkpoint(str(found.path)))
     else:
         spec = read_spec(folder, "generator")

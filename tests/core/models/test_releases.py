@@ -69,11 +69,15 @@ def site(weights: bytes) -> Iterator[Site]:
 def publish(known: Any, site: Site) -> Callable[..., Release]:
     """Register a release of one file on the site as ``toy-8``, some fields of the file or the spec given anew."""
 
-    def register(*, spec: GeneratorSpec = SPEC, files: tuple[ReleaseFile, ...] = (), **fields: Any) -> Release:
+    def register(
+        *, spec: GeneratorSpec = SPEC, files: tuple[ReleaseFile, ...] = (), more: Any = None, **fields: Any
+    ) -> Release:
         file = ReleaseFile(
             **{"name": "weights.safetensors", "url": f"{site.url}/pub/weights.safetensors", **fields}  # type: ignore[arg-type]
         )
-        release = Release(generator=spec, files=files or (file,), page="https://example.org/toy", notes="A toy.")
+        release = Release(
+            generator=spec, files=files or (file,), page="https://example.org/toy", notes="A toy.", **more or {}
+        )
         known.add_value("model", "toy-8", release, summary="A toy, 8x8")
         return release
 
@@ -100,9 +104,22 @@ def test_it_is_told_what_is_fetched_to_where(
     publish()
     load_generator("toy-8")
     place = home / "models" / "toy-8" / "weights.safetensors"
-    assert capfd.readouterr() == ("", f"Fetching {site.url}/pub/weights.safetensors to {place}\n")
+    licence = "toy-8 is published under CC0-1.0; see https://example.org/toy. A toy."
+    assert capfd.readouterr() == ("", f"{licence}\nFetching {site.url}/pub/weights.safetensors to {place}\n")
     load_generator("toy-8")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_release_that_converts_becomes_a_model_folder_in_place_of_its_files(
+    publish: Callable[..., Release], site: Site, home: Path, toy: Any
+) -> None:
+    publish(more={"convert": True, "info": {"suits": "toys"}})
+    for _ in range(2):
+        assert model_hash(load_generator("toy-8")) == model_hash(toy)
+        assert resolve("toy-8").info["suits"] == "toys"
+    assert len(site.asked) == 1
+    kept = {path.name for path in (home / "models" / "toy-8").iterdir() if not path.name.startswith(".")}
+    assert kept == {"config.json", "model.safetensors"}
 
 
 def test_a_release_of_several_files_is_read_as_a_folder(
