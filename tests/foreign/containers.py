@@ -14,7 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Calls", "Network", "dumps", "module", "nested", "storage_bytes", "tensorflow_network", "torch_network"]
+__all__ = [
+    "Calls",
+    "Network",
+    "dumps",
+    "module",
+    "nested",
+    "storage_bytes",
+    "tensorflow_network",
+    "torch_dump",
+    "torch_network",
+]
 
 _PACKAGES = ("torch_utils", "dnnlib", "tfutil")
 
@@ -57,6 +67,14 @@ def _published_names(tensorflow: str) -> Iterator[None]:
         for name in [name for name in sys.modules if name.split(".")[0] in _PACKAGES]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+def torch_dump(tree: Any) -> bytes:
+    """A tree as ``torch.save`` writes it, networks of NVIDIA's among it."""
+    buffer = io.BytesIO()
+    with _published_names("dnnlib.tflib.network"):
+        torch.save(tree, buffer)
+    return buffer.getvalue()
 
 
 def dumps(tree: Any, *, protocol: int = 4, tensorflow: str = "dnnlib.tflib.network") -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from foreign import Calls, Network, dumps, module, nested, storage_bytes, tensorflow_network
+from foreign.containers import torch_dump
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc_registry.errors import CheckpointError
 from safetensors.torch import save_file
@@ -564,6 +565,15 @@ def test_a_network_saved_whole_is_read(tmp_path: Path, new: bool) -> None:
     state = {f"g.{key}": tensor for key, tensor in network.state_dict().items()}
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
+
+
+def test_a_network_of_nvidias_saved_whole_is_read(write: Any) -> None:
+    """As tuned generators are: theirs is a torch file, whose pickle rebuilds the network from its source text."""
+    layer = module(_parameters={"w": torch.ones(2)}, _buffers={}, _modules={}, plain=torch.nn.Conv2d(1, 1, 1))
+    network = module("raise", _parameters={}, _buffers={"b": torch.zeros(1)}, _modules={"l": layer}, z_dim=3)
+    found = read_checkpoint(write(torch_dump(network), "model.pt"))
+    assert torch.equal(found.tensors["G_ema.l.w"], torch.ones(2))
+    assert found.meta("G_ema.z_dim") == 3
 
 
 def test_plain_modules_in_a_network_pickle_are_read(write: Any) -> None:
