@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganenc.models import release_folder
 from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -32,8 +33,10 @@ def test_a_quick_run_writes_a_table_where_it_is_told_to(
 ) -> None:
     if script == "inversion.py" and not (STYLEGAN2_HANDS64 / "encoder-pretrained" / "config.json").is_file():
         pytest.skip("needs the shipped model stylegan2-hands64, which `python -m ganenc_plugin_hands.train` makes")
+    if script == "faces.py" and not (release_folder("mobilestylegan-ffhq-1024") / "config.json").is_file():
+        pytest.skip("needs the faces' generator in the cache; `ganenc generate -m mobilestylegan-ffhq-1024` fetches it")
     out = tmp_path / "result.md"
-    if script == "ablation.py":
+    if script in ("ablation.py", "faces.py"):
         (tmp_path.parent / "shared").symlink_to(request.getfixturevalue("shared"))
     command = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,150 @@
+"""The paper's thirty faces, rebuilt: what each freedom gives, beside the reconstructions that were published.
+
+The photos and the published reconstructions lie beside the checkout, as grids of six rows and five columns. Everything
+is measured by the same code: 8 bits, peak 255, scikit-image's SSIM (7x7), LPIPS on SqueezeNet at 256 pixels, and photos
+brought to 256 by Lanczos. Each of our results is kept in a folder as it is done, so that a run that was stopped goes
+on.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ganenc
+import numpy as np
+import torch
+from _common import RESULTS, parser, publish, set_threads, table
+from ganenc import images
+from ganenc.measures import LPIPS
+from ganenc.objectives import context_for
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+MODEL = "mobilestylegan-ffhq-1024"
+FACES = RESULTS.parents[2] / "shared" / "data" / "faces" / "paper30"
+PUBLISHED = {
+    "the paper's": ("paper.jpg", 1024),
+    "In-domain, optimised": ("in-domain.jpg", 256),
+    "pSp": ("psp.jpg", 256),
+    "In-domain, encoder alone": ("in-domain-encoder.jpg", 256),
+    "ALAE": ("alae.jpg", 1024),
+}
+ROWS, COLUMNS, GAP = 6, 5, 2
+FEW = ((0, 0), (1, 2), (2, 1), (3, 2), (4, 4), (5, 3))
+"""The photos of a run on a processor: row and column, counted from 0; always the same."""
+FREEDOMS: dict[str, dict[str, Any]] = {
+    "w": {"space": "w", "free": ()},
+    "w+": {"free": ()},
+    "w+ and the constant": {"free": ("const",)},
+    "w+ and noise": {"free": ("noise",)},
+    "w+, the constant and noise": {"free": ("const", "noise")},
+}
+
+
+def cell(grid: Image.Image, side: int, place: tuple[int, int]) -> Image.Image:
+    """One picture of a grid."""
+    top, left = (GAP + at * (side + GAP) for at in place)
+    return grid.crop((left, top, left + side, top + side))
+
+
+class Measures:
+    """The numbers of one picture against its photo."""
+
+    def __init__(self) -> None:
+        self._lpips = LPIPS(context=context_for("squeeze"))
+
+    def __call__(self, made: Image.Image, photo: Image.Image) -> dict[str, float]:
+        """PSNR, SSIM and LPIPS at 256 pixels, and PSNR and SSIM at 1024 where the picture has as many."""
+        small = [
+            np.asarray(one if one.width == 256 else one.resize((256, 256), Image.LANCZOS)) for one in (made, photo)
+        ]
+        found = {f"{name} at 256": value for name, value in _pixels(*small).items()}
+        tensors = [torch.from_numpy(one.copy()).permute(2, 0, 1)[None] / 127.5 - 1 for one in small]
+        (found["lpips-squeeze at 256"],) = self._lpips(*tensors)
+        if made.width == photo.width:
+            found |= {f"{name} at 1024": value for name, value in _pixels(*map(np.asarray, (made, photo))).items()}
+        return found
+
+
+def _pixels(made: np.ndarray, photo: np.ndarray) -> dict[str, float]:
+    return {
+        "PSNR": float(peak_signal_noise_ratio(photo, made, data_range=255)),
+        "SSIM": float(structural_similarity(photo, made, data_range=255, channel_axis=2)),
+    }
+
+
+def rebuild(model: Any, photo: Image.Image, freedom: str, steps: int, folder: Path) -> Image.Image:
+    """Our reconstruction by `optimize` with one freedom; kept in ``folder``, and taken from there."""
+    facts = folder / "facts.json"
+    if not facts.is_file():
+        method = {"name": "optimize", "options": {"steps": steps, **FREEDOMS[freedom]}}
+        started = time.perf_counter()
+        inversion = model.invert(photo, method)
+        seconds = time.perf_counter() - started
+        folder.mkdir(parents=True, exist_ok=True)
+        inversion.latents.save(folder / "latents.safetensors")
+        images.write_png(folder / "made.png", images.to_uint8(inversion.reconstructions[0], (-1.0, 1.0)))
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        facts.write_text(json.dumps({"seconds": seconds, "megabytes": most, "steps": steps}), encoding="utf-8")
+    return Image.open(folder / "made.png").convert("RGB")
+
+
+def mean_row(name: str, rows: Sequence[dict[str, float]], facts: Sequence[dict[str, float]] = ()) -> list[object]:
+    """A method's line in the table: means over the photos."""
+    columns = ("PSNR at 256", "SSIM at 256", "lpips-squeeze at 256", "PSNR at 1024", "SSIM at 1024")
+    cells: list[object] = [name]
+    for column in columns:
+        values = [row[column] for row in rows if column in row]
+        cells.append(f"{np.mean(values):.{2 if 'PSNR' in column else 3}f}" if values else "")
+    for fact in ("seconds", "megabytes"):
+        cells.append(f"{np.mean([one[fact] for one in facts]):.0f}" if facts else "")
+    return cells
+
+
+def main() -> None:
+    """Measure what was published, rebuild the photos, and write both down."""
+    options = parser("faces", __doc__.splitlines()[0])
+    options.add_argument("--steps", type=int, default=150, help="steps a photo")
+    options.add_argument("--all", action="store_true", help="all thirty photos, instead of six")
+    options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, default=[*FREEDOMS], help="what is optimised")
+    options.add_argument("--work", type=Path, default=Path("faces"), help="where results are kept as they are done")
+    chosen = options.parse_args()
+    if not FACES.is_dir():
+        options.exit(message=f"The paper's photos are not beside the checkout ({FACES}); nothing is measured.\n")
+    set_threads(chosen.threads)
+    places = [(i, j) for i in range(ROWS) for j in range(COLUMNS)] if chosen.all else [*FEW]
+    steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, chosen.freedoms)
+    places = places[:1] if chosen.quick else places
+    real = Image.open(FACES / "real.jpg").convert("RGB")
+    photos = {place: cell(real, 1024, place) for place in places}
+    measures, lines, columns = Measures(), [], {"photo": photos}
+    for name, (file, side) in PUBLISHED.items():
+        grid = Image.open(FACES / file).convert("RGB")
+        columns[name] = {place: cell(grid, side, place) for place in places}
+        lines.append(mean_row(name, [measures(columns[name][place], photos[place]) for place in places]))
+    model = ganenc.load(MODEL, backbone="squeeze")
+    for freedom in freedoms:
+        folders = {place: chosen.work / f"{freedom}-{steps}" / f"{place[0]}-{place[1]}" for place in places}
+        made = {place: rebuild(model, photos[place], freedom, steps, folders[place]) for place in places}
+        facts = [json.loads((folder / "facts.json").read_text(encoding="utf-8")) for folder in folders.values()]
+        columns[f"ours: {freedom}"] = made
+        lines.append(mean_row(f"ours: {freedom}", [measures(made[one], photos[one]) for one in places], facts))
+    header = ["method", "PSNR at 256", "SSIM", "lpips-squeeze", "PSNR at 1024", "SSIM", "seconds a photo", "peak MB"]
+    body = (
+        f"{len(places)} photos: row and column {', '.join(f'{i}-{j}' for i, j in places)}. Ours: {MODEL}, `optimize`,"
+        f" {steps} steps from the mean style.\n\n{table(header, lines)}"
+    )
+    publish("faces", "The paper's faces", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    shown = [[one.resize((256, 256), Image.LANCZOS) for one in column.values()] for column in columns.values()]
+    strip = np.concatenate([np.concatenate([*map(np.asarray, column)], 0) for column in shown], 1)
+    Image.fromarray(strip).save(chosen.work / "side-by-side.png")
+    print(f"{', '.join(columns)}: {chosen.work / 'side-by-side.png'}")
+
+
+if __name__ == "__main__":
+    main()
