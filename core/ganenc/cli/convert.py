@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ganenc import models
 from ganenc.cli.console import emit, show
-from ganenc.cli.options import Json, Model, Out
+from ganenc.cli.options import Json, Model
 
 
 def convert(
     *,
     model: Model,
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to, or with --to the file.")],
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the size, and rounded.")
     ] = False,

@@ -105,7 +105,7 @@ def read_settings(words: list[str] | None) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for word in words or []:
         path, sign, text = (part.strip() for part in word.partition("="))
-        if not sign or not path:
+        if not sign or not path or path.count(".") > 100:
             raise SpecError(f"--set takes KEY=VALUE, such as rate=0.001; got {word!r}.")
         *above, last = path.split(".")
         node = tree

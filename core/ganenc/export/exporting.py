@@ -8,7 +8,6 @@ import logging
 import re
 import traceback
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, has_mapping
-from ganenc.files import MARK, atomic_path, check_ours, write_json
+from ganenc.files import MARK, atomic_path, check_ours, marked_archive, write_json
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, load_model, model_hash, resolve
 
@@ -60,11 +59,8 @@ def export(
         with atomic_path(path) as temporary:
             written = _write_onnx(program, graph, temporary, batch, opset) if format == "onnx" else {}
             if format == "torch":
-                content = io.BytesIO()  # Torch's own writing to a file ends the process where the disk is full.
-                torch.export.save(program, content)
-                with zipfile.ZipFile(content, "a") as archive:
-                    archive.comment = MARK.encode()
-                temporary.write_bytes(content.getbuffer())
+                torch.export.save(program, content := io.BytesIO())
+                temporary.write_bytes(marked_archive(content))
             run = _onnx_runner(graph, temporary) if format == "onnx" else _torch_runner(temporary)
             parity = _parity(graph, run, _CHECKED if batch is None else (batch,), path)
     facts = {"graph": graph.name, "file": path.name, "format": format, **_described(graph, batch), **written}

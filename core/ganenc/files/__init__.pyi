@@ -5,6 +5,7 @@ from .atomic import check_ours as check_ours
 from .atomic import drop_leftovers as drop_leftovers
 from .atomic import finite as finite
 from .atomic import is_ours as is_ours
+from .atomic import marked_archive as marked_archive
 from .atomic import write_bytes as write_bytes
 from .atomic import write_json as write_json
 from .atomic import write_text as write_text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,6 +89,14 @@ def write_bytes(path: str | Path, data: bytes, *, replace: bool = False) -> None
     """Write ``data``, which should hold `MARK`, to ``path``; see `atomic_path`."""
     with atomic_path(path, replace=replace) as temporary:
         temporary.write_bytes(data)
+
+
+def marked_archive(content: io.BytesIO) -> bytes:
+    """The bytes of an archive of torch's, with an empty member called `MARK`. Torch's own writing to a file refuses
+    some names, and ends the process where the disk is full."""
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/{MARK}", b"")
+    return content.getvalue()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from typing_extensions import Self
 
+from ganenc.files import as_count
 from ganenc.generators.adopting import adopt, exchange
 from ganenc.generators.contract import check_norms, evaluating, hold, track_statistics
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
@@ -252,6 +253,7 @@ class Generator(nn.Module, metaclass=_Adopting):
             raise SpecError(f"{self.spec.family} has no truncation; leave it out.")
         if not math.isfinite(truncation):
             raise SpecError(f"The truncation of samples is a finite number; not {truncation}.")
+        n = as_count(n, "The number of samples")
         labels = self.draw_labels(n, seed=seed, first=first) if labels is None else self.as_labels(labels, n)
         z = self.draw(n, seed=seed, first=first)
         of_prior, of_styles = (truncation if self.spec.truncation == what else 1.0 for what in ("prior", "styles"))

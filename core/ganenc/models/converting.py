@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from ganenc_registry.errors import CheckpointError
 from torch import Tensor
 
 from ganenc.encoders import Encoder
-from ganenc.files import atomic_path, load_tensors, save_tensors
+from ganenc.files import load_tensors, marked_archive, save_tensors, write_bytes
 from ganenc.generators import Generator, draw_normal
 from ganenc.models.loading import load_model
 from ganenc.models.resolving import DIRECTIONS, resolve
@@ -41,9 +42,8 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: s
     elif half or not isinstance(network, Generator):
         raise CheckpointError(f"{source} cannot be written as {to}: only generators can, in full precision.")
     else:
-        content = network.to_format(to)
-        with atomic_path(folder) as temporary:
-            torch.save(content, temporary)
+        torch.save(network.to_format(to), content := io.BytesIO())
+        write_bytes(folder, marked_archive(content))
     again = load_model(folder)
     before, after = _outputs(network), _outputs(again)
     apart = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))

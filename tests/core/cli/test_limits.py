@@ -34,6 +34,11 @@ def test_a_setting_is_told_in_one_sentence(run: Any, generator: Path, value: str
     assert "hidden" in told(run("spec", generator, "--set", f"hidden={value}"))
 
 
+@pytest.mark.parametrize("times", [101, 900, 3000])
+def test_a_path_that_no_field_has_is_told_in_one_sentence(run: Any, generator: Path, times: int) -> None:
+    told(run("spec", generator, "--set", f"{'a.' * times}b=1"))
+
+
 @pytest.mark.parametrize("value", VALUES, ids=lambda text: text[:10])
 def test_a_value_in_a_file_is_told_in_one_sentence(run: Any, tmp_path: Path, value: str) -> None:
     path = tmp_path / "run.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -9,7 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ganenc.files import MARK, atomic_path, drop_leftovers, is_ours, write_bytes, write_json, write_text
+import torch
+from ganenc.files import (
+    MARK,
+    atomic_path,
+    drop_leftovers,
+    is_ours,
+    marked_archive,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from ganenc_registry.errors import GanencError
 
 MARKED = {"written_by": "ganenc"}
@@ -113,3 +124,14 @@ def test_what_others_wrote_is_left_as_it_is(tmp_path: Path, make_pipe: Callable[
     assert is_ours(tmp_path / "late.bin")
     write_json(tmp_path / "kept.json", {"a": 1}, replace=True)
     assert json.loads((tmp_path / "link.json").read_text())["a"] == 1
+
+
+@pytest.mark.parametrize("name", ["net", "net.pt", ".net", "net.tar.gz"])
+def test_what_torch_saves_is_written_under_any_name_and_again(name: str, tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        torch.save({"a": torch.tensor(value)}, content := io.BytesIO())
+        write_bytes(tmp_path / name, marked_archive(content))
+        assert torch.load(tmp_path / name, weights_only=True, mmap=True) == {"a": torch.tensor(value)}
+    (tmp_path / name).write_bytes(b"another's")
+    with pytest.raises(GanencError, match="did not write it"):
+        write_bytes(tmp_path / name, b"ours")

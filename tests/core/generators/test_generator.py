@@ -119,6 +119,7 @@ class Bands(Generator):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
+        *((lambda n=n: Bands().sample(n), SpecError, "whole number of 0 or more") for n in (1.5, -1, "2")),
         (lambda: Bands().sample(1, truncation=0.2), SpecError, "bands has no truncation; leave it out"),
         (lambda: Bands().map(torch.zeros(1, 4), truncation=0.4), LatentsError, "truncates no styles"),
         (lambda: ToyConditional().map(torch.zeros(1, 5), truncation=0.4), LatentsError, "truncates no styles"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from ganenc.foreign import Checkpoint, read_checkpoint
 from ganenc.latents import Latents
-from ganenc.models import from_checkpoint
+from ganenc.models import convert, from_checkpoint, save_pretrained
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.errors import CheckpointError
 
@@ -429,6 +429,14 @@ def test_what_is_written_is_what_was_read(form: str, tmp_path: Path) -> None:
     torch.save(generator.to_format(form), tmp_path / "net.pt")
     again = from_checkpoint(read_checkpoint(tmp_path / "net.pt")).state_dict()
     assert all(torch.equal(again[key], tensor) for key, tensor in generator.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["net", "net.pt"])
+def test_a_model_is_converted_twice_to_a_file_of_any_name(name: str, tmp_path: Path) -> None:
+    net = Net(**ONE_LENGTH)
+    save_pretrained(StyleGAN2.from_checkpoint(nvidia(net, reference.weights(net))), tmp_path / "model")
+    for _ in range(2):
+        assert convert(tmp_path / "model", tmp_path / name, to="rosinality")["largest_difference"] == 0
 
 
 def test_what_a_format_lacks_is_not_written() -> None:
