@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import lazy_loader as lazy
 import torch
 from ganenc_registry.errors import ExportError, GanencError, SpecError, nearest
 from torch import Tensor
@@ -22,6 +23,8 @@ from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGra
 from ganenc.files import MARK, atomic_path, check_ours, marked_archive, write_json
 from ganenc.generators import Generator
 from ganenc.models import load_encoder, load_model, model_hash, resolve
+
+onnxscript = lazy.load("onnxscript")
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 """How a file of each format ends."""
@@ -158,12 +161,15 @@ def _write_onnx(
             program,
             dynamo=True,
             verbose=False,
+            optimize=False,  # Its rules take 1e-8 for 0, which makes NaN of flat images.
             input_names=[port.name for port in graph.inputs],
             output_names=[port.name for port in graph.outputs],
             dynamic_shapes=[{0: "batch"} for _ in graph.inputs] if batch is None else None,
             opset_version=opset,
         )
         assert made is not None, "the exporter gives a program"
+        onnxscript.optimizer.fold_constants(made.model)
+        onnxscript.optimizer.remove_unused_nodes(made.model)
         found = int(made.model.opset_imports[""])
         for node in made.model.graph.all_nodes():
             node.metadata_props.clear()  # Paths and source lines of whoever exports.

@@ -56,6 +56,17 @@ class Plain(Generator):
         return x
 
 
+class Normed(Plain):
+    """The three ways in which networks write that they divide by a size."""
+
+    def paint(self, x: Tensor) -> Tensor:
+        size = x.square().mean((1, 2, 3), keepdim=True)
+        return torch.cat([x * torch.rsqrt(size + 1e-8), x / torch.sqrt(size + 1e-8), x / (size + 1e-8)], dim=1)
+
+    def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
+        return self.paint(latents["z"].unflatten(1, (1, 4, 4)))
+
+
 class Grouped(Plain):
     """Each sample is convolved with weights of its own, as one group."""
 
@@ -156,6 +167,15 @@ def test_mapping_and_generator_make_images_of_draws_alone(tmp_path: Path) -> Non
     assert torch.allclose(images, wanted, atol=1e-6)
     assert "opset" not in facts
     assert "noise" not in facts
+
+
+def test_a_small_epsilon_is_kept(tmp_path: Path) -> None:
+    export(GeneratorGraph(Normed()), tmp_path)
+    z = np.repeat(np.array([0, 1e-5, 1e-4, 1], dtype=np.float32)[:, None], 16, axis=1)
+    found = onnx_run(tmp_path / "generator.onnx", z=torch.from_numpy(z))["images"][:, :, 0, 0]
+    size = z[:, 0].astype(float) ** 2 + 1e-8
+    wanted = z[:, :1] / np.stack([size**0.5, size**0.5, size], axis=1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 def test_styles_come_from_the_mapping_with_the_generators_own_constant(tmp_path: Path) -> None:
