@@ -26,7 +26,7 @@ def demo(
     *,
     model: options.MaybeModel = None,
     out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many of the shipped photos.")] = 6,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="So many photos at most.")] = 6,
     method: options.Method = None,
     steps: options.Steps = None,
     settings: options.Set = None,

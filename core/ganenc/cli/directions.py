@@ -97,7 +97,8 @@ def directions(
     drawn = loaded.generate(SHOWN, seed=seed, labels=shown).latents if samples is None else samples[:SHOWN]
     found = [one.orthogonal_to(*kept) if kept else one for one in found]
     found = found if layers is None else [one.on_layers(options.layer_numbers(layers)) for one in found]
-    _write(loaded, found, drawn.to("cpu"), out, as_json)
+    strengths = STRENGTHS if between is None else [step / 6 for step in range(7)]
+    _write(loaded, found, drawn.to("cpu"), strengths, out, as_json)
 
 
 def _list(model: str, as_json: bool) -> None:
@@ -126,18 +127,20 @@ def _by_classes(
         )
 
 
-def _write(model: Loaded, found: Sequence[Direction], samples: Latents, out: Path, as_json: bool) -> None:
+def _write(
+    model: Loaded, found: Sequence[Direction], samples: Latents, strengths: Sequence[float], out: Path, as_json: bool
+) -> None:
     """Write each direction, and a picture of what it does to some samples where it lies in their space."""
     for one in found:
         path = out / f"{one.name}.safetensors"
         one.save(path)
         if one.space == samples.space or "z" not in (one.space, samples.space):
-            images.write_png(path.with_suffix(".png"), direction_sheet(model.generator, one, samples))
+            images.write_png(path.with_suffix(".png"), direction_sheet(model.generator, one, samples, strengths))
     if as_json:
         emit([{**_facts(one), "file": out / f"{one.name}.safetensors"} for one in found])
         return
     _table(found)
-    show(f"Directions: {out}; the pictures go from {STRENGTHS[0]:g} to {STRENGTHS[-1]:g} deviations.")
+    show(f"Directions: {out}; the pictures go from strength {strengths[0]:g} to {strengths[-1]:g}.")
 
 
 def _facts(direction: Direction) -> dict[str, Any]:

@@ -50,10 +50,11 @@ class Expectation:
     def sentences(self, steps: int, batch: int, micro: int) -> list[str]:
         """What to tell before so many steps of ``batch`` images, ``micro`` at a time; last a warning, if need be."""
         hours = self.seconds * batch * steps / 3600
-        took = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
+        minutes = f"{round(hours * 60)} minutes" if hours > 1.5 / 60 else "a minute at most"
+        took = f"{hours:.1f} hours" if hours >= 1 else minutes
         memory = self.memory(micro)
         told = [
-            f"{self.parameters / 1e6:.1f} million weights to train; about {_gigabytes(memory)} of memory and {took} for"
+            f"{_weights(self.parameters)} weights to train; about {_gigabytes(memory)} of memory and {took} for"
             f" {steps} steps of {batch} images{f', {micro} at a time' if micro < batch else ''}."
         ]
         if self.available is not None and memory > self.available:
@@ -136,6 +137,10 @@ class _Held:
 
 def _bytes(tensors: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _weights(count: int) -> str:
+    return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"
 
 
 def _gigabytes(size: int) -> str:

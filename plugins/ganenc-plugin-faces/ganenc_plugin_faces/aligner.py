@@ -81,7 +81,7 @@ class FaceAligner(Aligner):
             raise ImageError(f"No face is found in the photo, so it cannot be aligned; leave it out, {BY_HAND}.")
         if wanted > len(faces):
             raise ImageError(
-                f"Face {wanted} is asked for, and {len(faces)} are found in the photo; name a smaller number."
+                f"Face {wanted} is asked for, and the photo shows no more than {len(faces)}; name a smaller number."
             )
         if len(faces) > 1 and wanted == 1:
             warnings.warn(

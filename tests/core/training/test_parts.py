@@ -167,4 +167,6 @@ def test_as_many_images_as_fit_go_at_a_time() -> None:
     assert told[0].startswith("1.0 million weights to train; about")
     assert "16.0 hours for 7200 steps of 16 images." in told[0]
     assert "may not fit" in told[1]
+    small = Expectation(37364, 100, 10, 0.01, available=None).sentences(steps=3, batch=4, micro=4)[0]
+    assert small.startswith("37,364 weights to train; about 1 MB of memory and a minute at most for 3 steps")
     assert len(found.sentences(steps=1, batch=16, micro=8)) == 1

@@ -136,7 +136,7 @@ class TestDetected:
             assert aligner.transform(photo(), (64, 64)) == face_transform(points + moved, (64, 64), (100, 100))
         third = FaceAligner.of(face=3)
         third.__dict__["detector"] = aligner.detector
-        with pytest.raises(ImageError, match="Face 3 is asked for, and 2 are found"):
+        with pytest.raises(ImageError, match="Face 3 is asked for, and the photo shows no more than 2"):
             third.transform(photo(), (64, 64))
 
     def test_without_dlib_and_an_index_the_ways_out_are_named(
