@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -117,6 +118,7 @@ class Optimize(Inverter):
                     f"optimize: z of {spec.family} starts at draws, not at {options.start!r}; leave it out."
                 )
             start = "draws"
+        free = tuple(maps if options.free is None else options.free)
         starts = starts_of(generator, options.starts)
         if start != "draws" and starts == 1 and options.draws != type(options).model_fields["draws"].default:
             raise SpecError(
@@ -124,7 +126,6 @@ class Optimize(Inverter):
             )
         if options.shell and (spec.prior.kind != "normal" or not ((space == "z" and styled) or of_prior(generator))):
             raise SpecError("optimize: shell is for z of a normal prior, which is not optimised here; leave it out.")
-        free = tuple(maps if options.free is None else options.free)
         found = {"space": space, "free": free, "start": start, "starts": starts}
         return type(self)(options.model_copy(update=found), self.context)
 
@@ -261,7 +262,7 @@ def begin_anew(
     """What was found, or, for photos whose PSNR is below ``options.poor``, the best of it and of other starts: a
     gradient leads a few latents to what is near, such as another digit. The centre and the best draws go down together
     for a quarter of the steps, and what is then the best goes on for half of them."""
-    generator, objective = task.generator, task.objective
+    generator, objective, also = task.generator, task.objective, getattr(options, "free", None) or ()
     assert objective is not None
     low, high = generator.spec.value_range
     errors = (done.reconstructions.clamp(low, high) - task.images).square().flatten(1).mean(1) / (high - low) ** 2
@@ -281,12 +282,14 @@ def begin_anew(
             reference, z = objective.prepare(one.images, labels=labels), best_draws(one, draws, count - 1)[0]
             drawn = generator.map(z, labels=None if many.labels is None else many.labels[1:])
             starts = Latents.cat([generator.center(labels=labels), generator.complete(drawn)])
-        tried = optimise_latents(many, _vectors(many, starts), steps=max(1, options.steps // 4), rate=rate, shell=shell)
+        tried = optimise_latents(
+            many, _vectors(many, starts, also), steps=max(1, options.steps // 4), rate=rate, shell=shell
+        )
         with torch.no_grad():
             best = int(
                 objective(tried.reconstructions, objective.prepare(many.images, labels=many.labels)).image.argmin()
             )
-        rest = _vectors(one, tried.latents[best])
+        rest = _vectors(one, tried.latents[best], also)
         found = optimise_latents(one, rest, steps=max(1, options.steps // 2), rate=rate, shell=shell)
         with torch.no_grad():
             before, after = (float(objective(images, reference).image) for images in (made[i], found.reconstructions))
@@ -326,8 +329,9 @@ def best_draws(task: Task, draws: int, count: int, at_once: int = 16) -> Tensor:
     return drawn[errors.topk(min(count, draws), largest=False).indices]
 
 
-def _vectors(task: Task, start: Latents) -> Variables:
-    free = {part.name: start[part.name] for part in start.layout if isinstance(part, Vector)}
+def _vectors(task: Task, start: Latents, also: Iterable[str]) -> Variables:
+    vectors = [part.name for part in start.layout if isinstance(part, Vector)]
+    free = {name: start[name] for name in (*vectors, *also) if name in start}
     return Variables(task.generator, start, "z", free, task.labels)
 
 

@@ -55,7 +55,7 @@ def mobilestylegan_spec(
         channels=image_channels,
         prior=Prior(dim=z_dim),
         layout=(
-            Styles(layers=3 * levels - 1, dim=w_dim),
+            Styles(layers=3 * levels - 1, dim=w_dim, idle=tuple(range(1, 3 * levels - 2, 3))),
             Map(channels=channels[min(base)], height=base[0], width=base[1]),
             Noise(shapes=tuple(shapes[1:])),
         ),

@@ -44,6 +44,9 @@ class Styles(_Shaped):
     name: str = "w"
     layers: Count = Field(description="how many layers take a vector")
     dim: Width = Field(description="length of each vector")
+    idle: tuple[int, ...] = Field(
+        (), description="layers, counted from 0, that a published network numbers and ignores"
+    )
 
 
 class Vector(_Shaped):
