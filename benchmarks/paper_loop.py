@@ -51,7 +51,7 @@ class Ours:
     def __post_init__(self) -> None:
         self.photo = self.photo.contiguous(memory_format=torch.channels_last)
         self.objective = build_objective(
-            ObjectiveSpec(), self.generator, own_backbone=backbone(device=self.place.device)[0]
+            ObjectiveSpec(size=None), self.generator, own_backbone=backbone(device=self.place.device)[0]
         )
         self.reference = self.objective.prepare(self.photo)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))

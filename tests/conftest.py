@@ -15,9 +15,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As a shell leaves it to
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small tensors gain nothing from many threads, and tests may share the machine. Set before torch is imported.
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else str(min(4, os.cpu_count() or 1))
-)
+# A worker has what the process that started it has set.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.hookimpl(tryfirst=True)
