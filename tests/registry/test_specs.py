@@ -142,7 +142,10 @@ WRONG: list[tuple[type[Spec], dict[str, Any], list[str]]] = [
     (
         GeneratorSpec,
         generator(layout=[{"kind": "vector", "dim": 2}, {"kind": "styles", "layers": 3, "dimm": 8}]),
-        ["layout.1.dimm: there is no such field (did you mean 'dim'?); the fields here are dim, kind, layers, name"],
+        [
+            "layout.1.dimm: there is no such field (did you mean 'dim'?); the fields here are dim, idle, kind, layers,"
+            " name"
+        ],
     ),
     (GeneratorSpec, generator(layout=[{"kind": "map", "heigth": 3}]), ["layout.0.heigth: ", "'height'", "width"]),
     (

@@ -195,7 +195,7 @@ def test_a_file_is_plain_safetensors_that_says_what_it_holds(tmp_path: Path) -> 
         metadata = file.metadata()
     assert metadata["space"] == "w+"
     assert metadata["model"] == HASH
-    assert json.loads(metadata["layout"])[0] == {"kind": "styles", "name": "w", "layers": 3, "dim": 4}
+    assert json.loads(metadata["layout"])[0] == {"kind": "styles", "name": "w", "layers": 3, "dim": 4, "idle": []}
 
 
 def test_latents_of_another_model_are_refused(tmp_path: Path) -> None:
