@@ -75,16 +75,16 @@ MOMENTS = {
     "best encoder": Moment(0.08, _writing("best/"), lambda paces: 0.01),
     "grid": Moment(0.06, _writing("grids/"), lambda paces: 0.003),
     "encoder": Moment(0.04, _writing("encoder/"), lambda paces: 0.01, last=True),
-    "report": Moment(0.04, _writing(".report"), lambda paces: 0.001, last=True),
+    "report": Moment(0.04, _writing(".ganenc-report"), lambda paces: 0.001, last=True),
     "end": Moment(0.04, lambda watch, goal: watch.checkpoint() >= goal, lambda paces: paces.start, last=True),
 }
 WRITING = {
     "checkpoints/": "a checkpoint is written",
     "best/": "the best encoder is written",
     "grids/": "a grid is written",
-    ".attention": "where the attention looks is written",
+    ".ganenc-attention": "where the attention looks is written",
     "encoder/": "the encoder is written",
-    ".report": "the report is written",
+    ".ganenc-report": "the report is written",
 }
 """What a temporary file tells of the moment."""
 
