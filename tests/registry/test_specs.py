@@ -387,3 +387,10 @@ def test_merge_keeps_the_options_of_a_component_unless_another_is_named() -> Non
     for other in ("thin", {"name": "thin"}):
         assert merge(base, {"block": other}) == {"block": {"name": "thin", "weight": 2}}
     assert merge(base, {"block": {"name": "thin", "options": {"j": 1}}})["block"]["options"] == {"j": 1}
+
+
+@pytest.mark.parametrize("idle", [[3], [-1], [0, 7]])
+def test_layers_that_are_idle_are_of_those_there_are(idle: list[int]) -> None:
+    with pytest.raises(SpecError, match="idle layers are of 0 to 2"):
+        Styles(layers=3, dim=4, idle=idle)
+    assert Styles(layers=3, dim=4, idle=[0, 2]).idle == (0, 2)

@@ -55,7 +55,8 @@ class Encoder(nn.Module):
         """Images (N, C, H, W) in ``spec.value_range``, in any floating-point dtype (else an ImageError) => latents.
 
         Labels are int64 (N,) or rows (N, classes), needed where ``spec.norm`` is ``conditional-batch`` (if missing or
-        not fitting, a LatentsError), else unused. An ImageError if the images have another size or number of channels.
+        not fitting, a LatentsError), else unused. Images a whole number of times as large as the encoder are averaged
+        to it; an ImageError if they have another size or number of channels.
         """
         self._check(images)
         images = images.to(self.from_image.weight.dtype)

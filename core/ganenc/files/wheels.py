@@ -41,8 +41,9 @@ def extract(address: str, path: Path, size: int | None, on_progress: Callable[[i
 
 def _wheel(wanted: str, folder: Path) -> Path:
     """The wheel of exactly one version, in a folder where it is kept once it is whole."""
-    for wheel in folder.glob("*.whl"):
-        return wheel
+    kept = next(folder.glob("*.whl"), None)
+    if kept is not None:
+        return kept
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         done = subprocess.run([sys.executable, *_PIP, "--dest", name, wanted], capture_output=True, text=True)

@@ -51,6 +51,11 @@ def gradients_reach_every_part(case: GeneratorCase) -> None:
         mend = "let synthesize use it by differentiable steps, or take it out of the layout"
         expect_gradient(gradient, f"part {part.name!r}", mend)
         if isinstance(part, Styles) and gradient is not None:
+            expect(
+                not bool(gradient[:, list(part.idle)].any()),
+                f"Layers {list(part.idle)} of part {part.name!r} are said to be idle, and images change with them; take"
+                " those that are used out of `idle`.",
+            )
             for layer in sorted({*range(part.layers)} - {*part.idle}):
                 expect_gradient(
                     gradient[:, layer], f"layer {layer} of part {part.name!r}", "set `layers` to those used"

@@ -22,6 +22,7 @@ from ganenc_plugin_mobilestylegan.specs import mobilestylegan_spec
 __all__ = ["convert", "recognises"]
 
 MAPPING, SYNTHESIS = "MappingNetwork", "SynthesisNetwork.m."
+MOST_BLOCKS = 16
 LR_MULTIPLIER = MappingOptions().mapping_lr_multiplier
 
 
@@ -41,9 +42,12 @@ def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
     blocks = 0
     while f"{SYNTHESIS}layers.{blocks}.up.modulation.weight" in checkpoint.tensors:
         blocks += 1
+    if blocks > MOST_BLOCKS:
+        checkpoint.fail(f"its synthesis network has {blocks} blocks, where {MOST_BLOCKS} are far more than any has")
     const = checkpoint.tensor(f"{SYNTHESIS}input.input", (1, None, None, None))
     image = checkpoint.tensor(f"{SYNTHESIS}layers.{blocks - 1}.to_img.conv.weight", (None, None, 1, 1))
     mapping = _mapping(checkpoint)
+    w_dim = mapping[-1][0].shape[0]
     base = (const.shape[2], const.shape[3])
     widths = [const.shape[1]]
     for i in range(blocks):
@@ -52,12 +56,11 @@ def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor]]:
         (base[0] << (blocks + 1), base[1] << (blocks + 1)),
         {min(base) << level: width for level, width in enumerate(widths)},
         z_dim=mapping[0][0].shape[1],
-        w_dim=mapping[-1][0].shape[0],
+        w_dim=w_dim,
         base=base,
         image_channels=image.shape[0] // 4,
         options=MappingOptions(mapping_layers=len(mapping), mapping_dim=mapping[0][0].shape[0]),
     )
-    w_dim = mapping[-1][0].shape[0]
     state = {"const": const[0], "w_avg": torch.full((w_dim,), math.nan)}
     for i, (weight, bias) in enumerate(mapping):
         # Stored ready to use, as the product with the learning rate's multiplier and 1 / sqrt(inputs).
@@ -112,15 +115,19 @@ def _conv(
 ) -> dict[str, Tensor]:
     """A layer of the synthesis network, its noise taken apart; ``side`` is that of the fused weight."""
     inputs, outputs = channels
-    names = [name for name in checkpoint.tensors if name.startswith(SYNTHESIS[:-2])]
-    bias = f"{SYNTHESIS}{there}.bias"
-    weight, noise = names[names.index(bias) - 2 : names.index(bias)]
+    name = f"{SYNTHESIS}{there}.bias"
+    bias = checkpoint.tensor(name, (1, outputs, 1, 1)).flatten()
+    names = [one for one in checkpoint.tensors if one.startswith(SYNTHESIS[:-2])]
+    before = names[max(names.index(name) - 2, 0) : names.index(name)]
+    if len(before) < 2:
+        checkpoint.fail(f"no weight and noise stand before {name!r}")
+    weight, noise = before
     drawn = checkpoint.tensor(noise, (1, 1, *size))[0, 0]
     strength = drawn.square().mean().sqrt()
     state = {
         **_modulation(checkpoint, f"{there}.conv.modulation", f"{here}.modulation", inputs, w_dim),
         f"{here}.weight": checkpoint.tensor(weight, (outputs, inputs, side, side)),
-        f"{here}.bias": checkpoint.tensor(bias, (1, outputs, 1, 1)).flatten(),
+        f"{here}.bias": bias,
         f"{here}.noise_strength": strength,
         f"{here}.noise_const": drawn / strength if strength else drawn,
     }

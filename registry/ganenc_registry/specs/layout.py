@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
 
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.sizes import MOST, Count, Width, check_values
@@ -47,6 +48,12 @@ class Styles(_Shaped):
     idle: tuple[int, ...] = Field(
         (), description="layers, counted from 0, that a published network numbers and ignores"
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if not {*self.idle} <= {*range(self.layers)}:
+            raise ValueError(f"idle layers are of 0 to {self.layers - 1}, not {list(self.idle)[:8]}")
+        return self
 
 
 class Vector(_Shaped):

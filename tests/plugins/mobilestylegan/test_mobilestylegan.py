@@ -150,6 +150,7 @@ def test_openvinos_files_give_the_generator_that_was_written(generator: MobileSt
         ("Mapping", 'type="PReLU"', 'type="Relu"', "no chain of fully connected layers"),
         ("Mapping", 'shape="8,8"', 'shape="64,1"', "no chain of fully connected layers"),
         ("Synthesis", "m.layers.1.conv2.conv.weight_dw", "m.layers.1.other", "weight_dw' is missing"),
+        ("Synthesis", "m.conv1.bias", "m.conv1.other", "conv1.bias' is missing"),
         ("Synthesis", 'shape="1,1,8,16"', 'shape="1,1,16,8"', "has shape"),
     ],
 )
