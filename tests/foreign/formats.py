@@ -188,6 +188,14 @@ def biggan(folder: Path, size: Size = SMALL) -> Path:
     return folder
 
 
+def biggan_ajbrock(folder: Path, size: Size = SMALL, **options: Any) -> Path:
+    """BigGAN-PyTorch's file."""
+    reference = _reference("biggan", "ajbrock_reference")
+    widths = tuple(16 * width for width in size.widths)
+    dims = {"z_dim": size.dim * len(widths), "c_dim": size.dim, "classes": 2}
+    return _save(folder / "G_ema.pth", reference.weights(reference.Net(widths=widths, **dims, **options)))
+
+
 def encoder_of_the_authors(folder: Path, size: Size = SMALL) -> Path:
     """An encoder file of the paper's authors, with the widths of the generator the other way round."""
     widths = size.widths[::-1]
@@ -235,6 +243,9 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "safetensors": safetensors,
     "gs-gm": gs_gm,
     "biggan": biggan,
+    "biggan-ajbrock": functools.partial(biggan_ajbrock, attention=(0,)),
+    "biggan-ajbrock-deep": functools.partial(biggan_ajbrock, depth=1),
+    "biggan-ajbrock-flat": functools.partial(biggan_ajbrock, hier=False, shared=False),
     "encoder-of-the-authors": encoder_of_the_authors,
     "model-folder": model_folder,
     "encoder-folder": encoder_folder,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["READ", "folders"]
+__all__ = ["ALIKE", "READ", "folders"]
 
-READ = (
+ALIKE = (
     "biggan_deep_hf",
     "encoder_authors_E",
     "encoder_authors_E_Blur",
@@ -20,6 +20,13 @@ READ = (
     "stylegan2_nvlabs_cond",
     "stylegan2_nvlabs_uncond",
     "stylegan2_rosinality",
+)
+"""Those whose recorded outputs have the same names and meanings."""
+READ = (
+    *ALIKE,
+    "biggan_ajbrock",
+    "biggan_ajbrock_cifar",
+    "biggan_ajbrock_deep",
 )
 
 

@@ -17,7 +17,7 @@ def ganenc_contributions() -> list[Contribution]:
         Contribution(
             kind="generator",
             name="biggan",
-            summary="BigGAN-deep (Brock et al., 2019), read from the PyTorch files of the released weights",
+            summary="BigGAN and BigGAN-deep (Brock et al., 2019), read from Hugging Face's and ajbrock's files",
             target="ganenc_plugin_biggan.biggan:BigGAN",
         ),
         *RELEASES.contributions(),

@@ -1,4 +1,4 @@
-"""BigGAN-deep (Brock et al., 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis")."""
+"""BigGAN and BigGAN-deep (Brock et al., 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis")."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from typing_extensions import Self
 
-from ganenc_plugin_biggan import formats
-from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, Rows, SelfAttention, rows_at
+from ganenc_plugin_biggan import ajbrock, formats
+from ganenc_plugin_biggan.layers import BatchNorm, GenBlock, PlainBlock, Rows, SelfAttention, rows_at
 from ganenc_plugin_biggan.specs import BigGANOptions, base_size
 
 __all__ = ["BigGAN"]
 
 
 class BigGAN(Generator):
-    """BigGAN-deep's generator.
+    """The generator of a BigGAN-deep, or of a BigGAN.
 
-    Latents: ``z`` (N, z_dim), the class embedding ``c`` (N, c_dim) and ``truncation`` (N,), which picks the running
-    statistics of the batch norms; left out, it is 1. There is no noise: the same latents always give the same pixels.
+    Latents: ``z`` (N, z_dim), the class embedding ``c`` (N, c_dim), or rows (N, classes) where labels have none, and
+    ``truncation`` (N,), which picks the running statistics of the batch norms; left out, it is 1. There is no noise:
+    the same latents always give the same pixels.
 
     To train one, build it from a spec and call ``train()``: the batch norms then use each batch's own statistics, and
     every row of their running statistics follows, so that eval mode is right at any moment. ``spectral_norm`` in the
@@ -36,15 +37,17 @@ class BigGAN(Generator):
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__(spec)
         self.options = options = BigGANOptions.from_mapping(spec.options, where="the options of a biggan")
-        z_dim, c_dim = _lengths(spec)
-        condition = z_dim + c_dim
+        z_dim, c_dim = _lengths(spec, options)
+        first, *conditions = (part.shape[1] for part in self._conditions(torch.empty(0, z_dim), torch.empty(0, c_dim)))
         width, self.base = options.channel_width, base_size(spec.size, options)
         inputs = options.blocks[0][1] * width
-        self.embedding = nn.Linear(spec.classes, c_dim, bias=False)
-        self.first = nn.Linear(condition, inputs * self.base[0] * self.base[1])
-        self.blocks = nn.ModuleList(GenBlock(options, index, condition) for index in range(len(options.blocks)))
-        place = options.attention
-        self.attention = None if place is None else SelfAttention(options.blocks[place][1] * width)
+        self.embedding = nn.Linear(spec.classes, c_dim, bias=False) if options.embedding else None
+        self.first = nn.Linear(first, inputs * self.base[0] * self.base[1])
+        block = GenBlock if options.style == "deep" else PlainBlock
+        self.blocks = nn.ModuleList(block(options, index, length) for index, length in enumerate(conditions))
+        widths = [options.blocks[0][1], *(outputs for _, _, outputs in options.blocks)]
+        for number, place in enumerate(options.attention):
+            self.add_module(attention_name(number), SelfAttention(widths[place] * width))
         last = options.blocks[-1][2] * width
         self.norm = BatchNorm(last, 0, n_stats=options.n_stats, eps=options.eps)
         self.to_image = nn.Conv2d(last, spec.channels, 3, padding=1)
@@ -54,24 +57,26 @@ class BigGAN(Generator):
                 parametrizations.spectral_norm(module)
 
     def embed(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => the class embedding c (N, c_dim).
+        """Labels, int64 (N,) or rows (N, classes) => the class embedding c (N, c_dim), or rows where there is none.
 
         Raises:
             LatentsError: if labels have another shape, or there is no such class.
         """
-        return F.linear(self.label_rows(labels), self.embedding.weight)
+        rows = self.label_rows(labels)
+        return rows if self.embedding is None else F.linear(rows, self.embedding.weight)
 
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W) in [-1, 1]. There is no noise, so any choice of it gives the same."""
-        condition = torch.cat([latents["z"], latents["c"]], dim=1).to(self.dtype)
-        rows = None if self.training else self._rows(latents, condition.shape[0])
+        first, *conditions = self._conditions(latents["z"].to(self.dtype), latents["c"].to(self.dtype))
+        rows = None if self.training else self._rows(latents, first.shape[0])
         height, width = self.base
-        x = rearrange(self.first(condition), "n (h w c) -> n c h w", h=height, w=width)
-        for place, block in enumerate(self.blocks):
-            if self.attention is not None and place == self.options.attention:
-                x = self.attention(x)
-            x = block(x, condition, rows)
-        return torch.tanh(self.to_image(F.relu(self.norm(x, condition, rows))))
+        x = rearrange(self.first(first), "n (h w c) -> n c h w", h=height, w=width)
+        for place in range(len(conditions) + 1):
+            if place in self.options.attention:
+                x = self.get_submodule(attention_name(self.options.attention.index(place)))(x)
+            if place < len(conditions):
+                x = self.blocks[place](x, conditions[place], rows)
+        return torch.tanh(self.to_image(F.relu(self.norm(x, first, rows))))
 
     @torch.no_grad()
     def gather_statistics(self, *, samples: int = 2048, batch: int = 64, seed: int = 0) -> Self:
@@ -123,20 +128,31 @@ class BigGAN(Generator):
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
-        """Whether it is a BigGAN-deep as pytorch-pretrained-BigGAN keeps it."""
-        return formats.recognises(checkpoint)
+        """Whether it is a BigGAN-deep of pytorch-pretrained-BigGAN's, or either of BigGAN-PyTorch's."""
+        return any(kind.recognises(checkpoint) for kind in (formats, ajbrock))
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
-        """Build the generator that the weights and the ``config.json`` beside them describe."""
-        spec = formats.read_spec(checkpoint)
+        """Build the generator that the weights, and in pytorch-pretrained-BigGAN's case ``config.json``, describe."""
+        kind = ajbrock if ajbrock.recognises(checkpoint) else formats
+        spec = kind.read_spec(checkpoint)
         with torch.device("meta"):
             wanted = cls(spec).state_dict()
-        return cls.from_tensors(spec, formats.read_tensors(checkpoint, spec, wanted))
+        return cls.from_tensors(spec, kind.read_tensors(checkpoint, spec, wanted))
+
+    def _conditions(self, z: Tensor, c: Tensor) -> list[Tensor]:
+        """What the first layer takes, and what the norms of each block see, of z (N, z_dim) and c (N, c_dim)."""
+        blocks = len(self.options.blocks)
+        if self.options.conditioning == "class":
+            return [z, *[c] * blocks]
+        if self.options.conditioning == "whole":
+            return [torch.cat([z, c], dim=1)] * (blocks + 1)
+        first, *chunks = z.chunk(blocks + 1, dim=1)
+        return [first, *(torch.cat([chunk, c], dim=1) for chunk in chunks)]
 
     def _draw(self) -> None:
         """First weights: orthogonal (section 3), without bias. Those of the conditional norms draw themselves."""
-        layers: list[nn.Linear | nn.Conv2d] = [self.embedding, self.first]
+        layers: list[nn.Linear | nn.Conv2d] = [self.first] if self.embedding is None else [self.embedding, self.first]
         layers += [module for module in self.modules() if isinstance(module, nn.Conv2d)]
         for layer in layers:
             nn.init.orthogonal_(layer.weight)
@@ -150,17 +166,25 @@ class BigGAN(Generator):
         return rows_at(truncation.expand(n), self.options.n_stats)
 
     def _normalised(self) -> list[nn.Module]:
-        """The layers that spectral normalisation acts on: all but the class embedding, as published."""
+        """The layers that spectral normalisation acts on: all but embeddings of the class, as published."""
+        rows = {self.embedding}
+        if self.embedding is None:  # Then each norm embeds the class for itself.
+            rows = {layer for norm in self.blocks.modules() if isinstance(norm, BatchNorm) for layer in norm.children()}
         layers = [module for module in self.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-        return [module for module in layers if module is not self.embedding]
+        return [module for module in layers if module not in rows]
 
 
-def _lengths(spec: GeneratorSpec) -> tuple[int, int]:
+def attention_name(number: int) -> str:
+    """What the part is called that is the self-attention of that number."""
+    return f"attention_{number}" if number else "attention"
+
+
+def _lengths(spec: GeneratorSpec, options: BigGANOptions) -> tuple[int, int]:
     """The lengths of z and c.
 
     Raises:
-        SpecError: if the layout is another than z, c and truncation, z is not what the prior draws, or there are no
-            classes.
+        SpecError: if the layout is another than z, c and truncation, z is not what the prior draws or cannot be cut
+            into chunks, or there are no classes, or not as many as c is long where labels are not embedded.
     """
     parts = {part.name: part for part in spec.layout}
     z, c, truncation = parts.pop("z", None), parts.pop("c", None), parts.pop("truncation", None)
@@ -172,4 +196,10 @@ def _lengths(spec: GeneratorSpec) -> tuple[int, int]:
         raise SpecError(f"prior.dim: a biggan draws z itself, of length {z.dim}, not {spec.prior.dim}.")
     if not spec.classes:
         raise SpecError("classes: a biggan is conditional and needs at least one class; give their number.")
+    if not options.embedding and c.dim != spec.classes:
+        raise SpecError(
+            f"A biggan without an embedding takes a row of {spec.classes} classes as c, not {c.dim} numbers."
+        )
+    if options.conditioning == "chunks" and z.dim % (len(options.blocks) + 1):
+        raise SpecError(f"prior.dim: z of {z.dim} numbers cannot be cut into {len(options.blocks) + 1} equal chunks.")
     return z.dim, c.dim

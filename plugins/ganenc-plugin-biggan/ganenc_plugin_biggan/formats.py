@@ -81,7 +81,7 @@ def _spec_of(config: _Config) -> GeneratorSpec:
         config.output_dim,
         channel_width=config.channel_width,
         blocks=config.layers,
-        attention=config.attention_layer_position if attended else None,
+        attention=(config.attention_layer_position,) if attended else (),
         z_dim=config.z_dim,
         c_dim=config.class_embed_dim,
         classes=config.num_classes,
@@ -110,7 +110,7 @@ class _Reader:
 
     def __init__(self, checkpoint: Checkpoint, spec: GeneratorSpec) -> None:
         self.checkpoint = checkpoint
-        self.attention: int | None = spec.options["attention"]
+        self.attention: int | None = next(iter(spec.options["attention"]), None)
         self.width: int = spec.options["channel_width"]
         self.prefix = _prefix(checkpoint)
         self.used: set[str] = set()

@@ -1,4 +1,4 @@
-"""The layers that BigGAN-deep is made of (Brock et al., 2019, "Large Scale GAN Training", appendix B)."""
+"""The layers that BigGANs are made of (Brock et al., 2019, "Large Scale GAN Training", appendix B)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ganenc_plugin_biggan.specs import BigGANOptions
 
-__all__ = ["BatchNorm", "GenBlock", "Rows", "SelfAttention", "rows_at"]
+__all__ = ["BatchNorm", "GenBlock", "PlainBlock", "Rows", "SelfAttention", "rows_at"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,30 @@ class GenBlock(nn.Module):
                 x = _repeat(x)
             x = conv(x)
         return x + (_repeat(bypass) if self.up else bypass)
+
+
+class PlainBlock(nn.Module):
+    """The residual block of BigGAN (Figure 15a): two 3x3 convolutions, and a 1x1 one around them where the size doubles
+    or the channels change. Arguments as for :class:`GenBlock`.
+    """
+
+    def __init__(self, options: BigGANOptions, index: int, condition: int) -> None:
+        super().__init__()
+        self.up, *units = options.blocks[index]
+        inputs, outputs = (one * options.channel_width for one in units)
+        self.norms = nn.ModuleList(
+            BatchNorm(width, condition, n_stats=options.n_stats, eps=options.eps) for width in (inputs, outputs)
+        )
+        self.convs = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=1) for width in (inputs, outputs))
+        self.bypass = nn.Conv2d(inputs, outputs, 1) if self.up or inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, condition: Tensor, rows: Rows | None) -> Tensor:
+        """(N, inputs, H, W), (N, condition) => (N, outputs, H, W), or twice the size."""
+        bypass, x = self.bypass(x), F.relu(self.norms[0](x, condition, rows))
+        if self.up:
+            bypass, x = _repeat(bypass), _repeat(x)
+        x = F.relu(self.norms[1](self.convs[0](x), condition, rows))
+        return bypass + self.convs[1](x)
 
 
 class SelfAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""What a BigGAN-deep is made of, as data. Imports no torch."""
+"""What a BigGAN or BigGAN-deep is made of, as data. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ PUBLISHED_WIDTHS = {256: (16, 16, 8, 8, 4, 2, 1), 512: (16, 16, 8, 8, 4, 2, 1, 1
 
 
 class BigGANOptions(Spec):
-    """What a BigGAN-deep needs besides its layout."""
+    """What a BigGAN needs besides its layout."""
+
+    style: Literal["deep", "plain"] = Field(
+        "deep",
+        description="bottlenecks of four convolutions (BigGAN-deep), or two 3x3 ones and one around them (BigGAN)",
+    )
+    conditioning: Literal["whole", "chunks", "class"] = Field(
+        "whole",
+        description="what the norms see: c with all of z, with a chunk of it for each block, or alone; the first layer"
+        " takes z and c, the first chunk, or z",
+    )
+    embedding: bool = Field(True, description="whether c is an embedding of the label; else it is a row for the label")
 
     channel_width: Width = Field(128, description="channels of the last features; the unit of all widths")
     blocks: tuple[Block, ...] = Field(
@@ -31,8 +42,8 @@ class BigGANOptions(Spec):
         max_length=100,
         description="for each block whether it doubles the size, and its channels in and out, in units",
     )
-    attention: NonNegativeInt | None = Field(
-        None, description="the block, counted from 0, before which self-attention stands; none for no attention"
+    attention: tuple[NonNegativeInt, ...] = Field(
+        (), max_length=8, description="before which blocks, counted from 0, self-attention stands; their number is last"
     )
     reduction: Width = Field(4, description="how many times narrower a block is inside than what comes in")
     n_stats: Count = Field(
@@ -46,18 +57,21 @@ class BigGANOptions(Spec):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         for index, (_, inputs, outputs) in enumerate(self.blocks):
-            if outputs > inputs:
+            if outputs > inputs and self.style == "deep":
                 raise ValueError(f"blocks.{index} widens from {inputs} to {outputs}; a block keeps or drops channels")
             if index and inputs != self.blocks[index - 1][2]:
                 before = self.blocks[index - 1][2]
                 raise ValueError(f"blocks.{index} takes {inputs} units, but {before} come in from the block before")
-            if inputs * self.channel_width < self.reduction:
+            if inputs * self.channel_width < self.reduction and self.style == "deep":
                 raise ValueError(f"blocks.{index} is narrower than the reduction of {self.reduction}; widen it")
-        if self.attention is not None:
-            if self.attention >= len(self.blocks):
-                raise ValueError(f"attention stands before block {self.attention}; there are {len(self.blocks)} blocks")
-            if self.blocks[self.attention][1] * self.channel_width < 8:
-                raise ValueError(f"attention before block {self.attention} needs at least 8 channels there")
+        widths = [self.blocks[0][1], *(outputs for _, _, outputs in self.blocks)]
+        for place in self.attention:
+            if place > len(self.blocks):
+                raise ValueError(f"attention stands before block {place}; there are {len(self.blocks)} blocks")
+            if widths[place] * self.channel_width < 8:
+                raise ValueError(f"attention before block {place} needs at least 8 channels there")
+        if len(set(self.attention)) < len(self.attention):
+            raise ValueError("attention stands twice before a block; name each once")
         return self
 
     @property
@@ -66,11 +80,12 @@ class BigGANOptions(Spec):
         return sum(up for up, _, _ in self.blocks)
 
 
-def published_blocks(size: int) -> tuple[Block, ...]:
+def published_blocks(size: int, style: str = "deep") -> tuple[Block, ...]:
     """The blocks of the BigGAN-deep of that size (Brock et al., 2019, Tables 7 to 9), two at each resolution.
 
-    The first keeps the size and the second doubles it; the last resolution has none of its own. At 128, 256 and 512
-    they are those of the released weights. At another size each doubling halves the width, which is 16 at most.
+    The first keeps the size and the second doubles it; the last resolution has none of its own. Of a ``plain`` BigGAN
+    (Tables 4 to 6), the second alone. At 128, 256 and 512 they are those of the released weights. At another size each
+    doubling halves the width, which is 16 at most.
 
     Raises:
         SpecError: if ``size`` is not 4 times a power of two, at least 8.
@@ -83,7 +98,7 @@ def published_blocks(size: int) -> tuple[Block, ...]:
     widths = PUBLISHED_WIDTHS.get(size) or tuple(min(WIDEST, 1 << (levels - level)) for level in range(levels + 1))
     blocks: list[Block] = []
     for inputs, outputs in itertools.pairwise(widths):
-        blocks += [(False, inputs, inputs), (True, inputs, outputs)]
+        blocks += [(False, inputs, inputs)] * (style == "deep") + [(True, inputs, outputs)]
     return tuple(blocks)
 
 
@@ -92,7 +107,11 @@ def biggan_spec(
     *,
     channel_width: int = 128,
     blocks: Sequence[Block] | None = None,
-    attention: int | Literal["published"] | None = "published",
+    attention: Sequence[int] | Literal["published"] = "published",
+    style: Literal["deep", "plain"] = "deep",
+    conditioning: Literal["whole", "chunks", "class"] = "whole",
+    embedding: bool = True,
+    prior: Literal["normal", "truncated-normal"] = "truncated-normal",
     z_dim: int = 128,
     c_dim: int = 128,
     classes: int = 1000,
@@ -103,14 +122,19 @@ def biggan_spec(
     image_channels: int = 3,
     licence: str = "unknown",
 ) -> GeneratorSpec:
-    """The spec of a BigGAN-deep.
+    """The spec of a BigGAN-deep, or of a BigGAN.
 
     Args:
         size: the side of square images, or height and width, which half as often as blocks double stay whole.
         channel_width: channels of the last features; the unit of all widths.
         blocks: as in :class:`BigGANOptions`; those of :func:`published_blocks` by default.
-        attention: the block before which self-attention stands, None for no attention. By default the first at 64
-            pixels, or at half the image's size where that is less, as in the released weights.
+        attention: the blocks before which self-attention stands. By default the first at 64 pixels, or at half the
+            image's size where that is less, as in the released weights.
+        style: ``plain`` for a BigGAN.
+        conditioning: what the norms see, as in :class:`BigGANOptions`; with ``chunks``, z is as many as there are
+            blocks, and one for the first layer.
+        embedding: whether c is an embedding; without one, c is a row of classes and ``c_dim`` of no use.
+        prior: what z is drawn from.
         z_dim: length of z.
         c_dim: length of the class embedding.
         classes: number of labels.
@@ -125,8 +149,11 @@ def biggan_spec(
         SpecError: if the parts do not fit together.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    chosen = tuple(blocks) if blocks is not None else published_blocks(min(height, width))
+    chosen = tuple(blocks) if blocks is not None else published_blocks(min(height, width), style)
     fields = {
+        "style": style,
+        "conditioning": conditioning,
+        "embedding": embedding,
         "channel_width": channel_width,
         "blocks": chosen,
         "attention": _published_attention(chosen, min(height, width)) if attention == "published" else attention,
@@ -141,8 +168,12 @@ def biggan_spec(
         family="biggan",
         size=(height, width),
         channels=image_channels,
-        prior=Prior(kind="truncated-normal", dim=z_dim),
-        layout=(Vector(dim=z_dim), Condition(dim=c_dim), Setting(name="truncation", default=1.0, holds="truncation")),
+        prior=Prior(kind=prior, dim=z_dim),
+        layout=(
+            Vector(dim=z_dim),
+            Condition(dim=c_dim if embedding else classes),
+            Setting(name="truncation", default=1.0, holds="truncation"),
+        ),
         classes=classes,
         truncation="prior",
         resolution_channels=_resolution_channels(min(base), options),
@@ -166,14 +197,14 @@ def base_size(size: tuple[int, int], options: BigGANOptions) -> tuple[int, int]:
     return size[0] // step, size[1] // step
 
 
-def _published_attention(blocks: Sequence[Block], size: int) -> int | None:
-    """The first block at 64 pixels, or at half the image's size where that is less; None where there is no such."""
+def _published_attention(blocks: Sequence[Block], size: int) -> tuple[int, ...]:
+    """The first block at 64 pixels, or at half the image's size where that is less, if there is one."""
     side = size >> sum(up for up, _, _ in blocks)
     for index, (up, _, _) in enumerate(blocks):
         if side == min(64, size // 2):
-            return index
+            return (index,)
         side <<= up
-    return None
+    return ()
 
 
 def _resolution_channels(side: int, options: BigGANOptions) -> dict[int, int]:

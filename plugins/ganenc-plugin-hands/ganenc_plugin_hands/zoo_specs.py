@@ -51,7 +51,15 @@ def _recipe(model: str) -> _Recipe:
     return _RECIPES[model]
 
 
-_BIGGAN = {"channel_width": 16, "attention": 4, "z_dim": 160, "c_dim": 32, "classes": 10, "reduction": 2, "n_stats": 1}
+_BIGGAN = {
+    "channel_width": 16,
+    "attention": (4,),
+    "z_dim": 160,
+    "c_dim": 32,
+    "classes": 10,
+    "reduction": 2,
+    "n_stats": 1,
+}
 _RECIPES = {
     "stylegan1-hands64": _Recipe(
         stylegan1_spec(SIZE, CHANNELS, z_dim=128, w_dim=128, licence=LICENCE),

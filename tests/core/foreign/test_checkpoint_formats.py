@@ -29,11 +29,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
-PUBLISHED = [folder.name for folder in known.folders(CHECKPOINTS)]
+PUBLISHED = [folder.name for folder in known.folders(CHECKPOINTS) if folder.name in known.ALIKE]
 OURS = ("model-folder", "encoder-folder")
 WRITTEN = [name for name in foreign.FORMATS if name not in OURS]
 NOT_WEIGHTS = ("expected.npz", "about.json")
-NEEDLESS = re.compile(r"filter|kernel|blur|avg|lod$|noise|center|buffer|_u$|_v$|embed|label|bias_2|^(D|G|generator)\.")
+NEEDLESS = re.compile(
+    r"filter|kernel|blur|avg|lod$|noise|center|buffer|_[uv]$|sv0$|embed|label|bias_2|^(D|G|generator)\."
+)
 IMAGES = re.compile(r"output\d|to_rgb|ToRGB")
 LAST_IMAGE_ALONE = ("pggan", "stylegan1")
 

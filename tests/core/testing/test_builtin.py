@@ -54,7 +54,7 @@ FAMILIES = {
         (16, 16), {4: 16, 8: 16}, z_dim=8, w_dim=8, options=MappingOptions(mapping_layers=SHORT)
     ),
     "pggan": pggan_spec((16, 32), CHANNELS, z_dim=8, image_channels=1, classes=3),
-    "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=None),
+    "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=()),
 }
 
 

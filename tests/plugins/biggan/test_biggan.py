@@ -63,15 +63,15 @@ def test_published_layouts() -> None:
         assert [up for up, _, _ in blocks] == [False, True] * (len(blocks) // 2)
         assert [blocks[0][1], *(outputs for _, _, outputs in blocks)] == expected
         assert [inputs for _, inputs, _ in blocks] == expected[:-1]
-        assert biggan_spec(size).options["attention"] == 8
+        assert biggan_spec(size).options["attention"] == [8]
 
 
 @pytest.mark.parametrize(
     ("size", "fields"),
     [
         (64, {}),
-        (8, {"attention": None}),
-        ((16, 24), {"blocks": NARROW, "image_channels": 1, "attention": 1}),
+        (8, {"attention": ()}),
+        ((16, 24), {"blocks": NARROW, "image_channels": 1, "attention": (1,)}),
         (32, {"reduction": 2, "n_stats": 1}),
     ],
 )
@@ -94,9 +94,9 @@ def test_builds_from_its_spec_alone(size: int | tuple[int, int], fields: dict[st
         (18, {"blocks": ((True, 2, 1), (True, 1, 1))}, "18x18 cannot be halved 2 times"),
         (16, {"blocks": ((True, 2, 1), (True, 2, 1))}, "blocks.1 takes 2 units, but 1"),
         (16, {"blocks": ((True, 1, 2),)}, "blocks.0 widens"),
-        (16, {"attention": 9}, "attention stands before block 9"),
-        (16, {"channel_width": 2, "attention": 3}, "at least 8 channels"),
-        (16, {"channel_width": 1, "attention": None}, "narrower than the reduction"),
+        (16, {"attention": (9,)}, "attention stands before block 9"),
+        (16, {"channel_width": 2, "attention": (3,)}, "at least 8 channels"),
+        (16, {"channel_width": 1, "attention": ()}, "narrower than the reduction"),
         (16, {"eps": 0.0}, "eps"),
         (16, {"blocks": ()}, "blocks"),
         (16, {"blocks": ((True, 1, 1),) * 9999}, "blocks"),

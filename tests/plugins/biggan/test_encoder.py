@@ -38,7 +38,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> BigGAN:
     """A small generator whose images differ by z, class and truncation."""
     monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
     torch.manual_seed(0)
-    made = BigGAN(biggan_spec(16, blocks=((True, 4, 2), (True, 2, 1)), attention=None, **SIZES))
+    made = BigGAN(biggan_spec(16, blocks=((True, 4, 2), (True, 2, 1)), attention=(), **SIZES))
     return made.gather_statistics(samples=64).freeze()
 
 
