@@ -74,6 +74,14 @@ def yaml_text(data: Any) -> str:
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
+def yaml_line(data: Any) -> str:
+    """Plain data as YAML on one line."""
+    written = yaml.dump(
+        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=1 << 20
+    )
+    return str(written).removesuffix("...\n").strip()
+
+
 def to_integer(text: str) -> int:
     """The number that a text of digits is; `ValueError` if it is none, or has too many."""
     if len(text) > _DIGITS:

@@ -18,6 +18,7 @@ from ganenc_registry.specs.layout import shape_text
 from ganenc import encoders, models
 from ganenc.cli.console import emit, show, show_table
 from ganenc.cli.options import Json, Set, read_settings
+from ganenc.files import write_text
 from ganenc.models import Resolved, is_hub_id, read_spec, registered, release_folder, resolve
 
 SPEC_SUFFIXES = (".json", ".yaml", ".yml")
@@ -46,6 +47,8 @@ class Described:
     """Where its files are, if it was published."""
     source: str = ""
     """What its weights are loaded by, where they are here."""
+    taken_as: str = ""
+    """What a foreign file was taken to be, where it does not tell; see `Generator.taken_as`."""
 
     def mirrored(self, **overrides: Any) -> EncoderSpec:
         """The encoder that its generator gets, whose widths are measured where its spec tells none."""
@@ -63,6 +66,12 @@ def spec(
         ),
     ],
     settings: Set = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write", help="Write what a file is taken to be, guesses marked; beside the file, it settles it."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the encoder that a generator gets: block, resolution, channels, heads, parameters.
@@ -70,6 +79,10 @@ def spec(
     With --set, fields of the encoder's spec are given anew, as in --set residual=sum.
     """
     found = describe(name)
+    if write is not None:
+        if not found.taken_as:
+            raise SpecError(f"{name} leaves nothing to settle, so there is nothing to --write.")
+        write_text(write, found.taken_as)
     overrides = read_settings(settings)
     if overrides:
         if found.generator is None:
@@ -90,6 +103,9 @@ def spec(
         show(_sentence(found.generator))
     if found.release is not None:
         show("\n".join(_release_lines(found.release)))
+    if guesses := [line for line in found.taken_as.splitlines() if "# guess: " in line]:
+        show("\nTaken by convention, as the file does not tell; --write FILE.yaml writes it down to be settled:")
+        show("\n".join(guesses))
     if found.encoder is not None:
         _show_encoder(found.encoder)
 
@@ -121,13 +137,17 @@ def describe(name: str) -> Described:
 def _model(found: Resolved) -> Described:
     """A model: as its config or its release says, or else its weights."""
     title = TITLES[found.kind].format(found.name)
-    generator = found.spec or models.load_generator(found.name).spec
+    generator, taken_as = found.spec, ""
+    if generator is None:
+        loaded = models.load_generator(found.name)
+        generator, taken_as = loaded.spec, loaded.taken_as
     if isinstance(generator, EncoderSpec):
         return Described(f"{title}, an encoder" if found.kind != "run" else title, encoder=generator)
     if found.release is not None or found.encoder is None:
         return _mirrored(
-            title, generator, release=found if found.release else None, source="" if found.release else found.name
-        )
+            title, generator, release=found if found.release else None, source="" if found.release else found.name,
+            taken_as=taken_as,
+        )  # fmt: skip
     trained = read_spec(found.encoder, "encoder")
     return Described(f"{title}, with its trained encoder", generator, trained, source=found.name)
 

@@ -16,12 +16,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 import torch
 from ganenc_registry.errors import CheckpointError, nearest
 from ganenc_registry.opening import open_file
+from ganenc_registry.specs import read_mapping
 
 from ganenc.files import load_tensors, read_json
 from ganenc.foreign.flattening import Tensors, flatten
@@ -33,11 +35,11 @@ Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
 _BESIDE = re.compile(
-    r"(?i)(?:d|e|net_?d|disc?|critic|ema|lpips)(?:_?(?:ema|smooth|avg|s|\d+))?"
+    r"(?i)(?:d|e|net_?d|disc?|critic|ema|lpips)(?:_?(?:ema|smooth|avg|s|\d+|state_dict))?"
     r"|(?:discriminator|encoder|aug|vgg)\w*|\w*(?:optim|sched|loss)\w*|\w*latent_avg|w_avg"
 )
 """What lies beside a generator and has no part in its images."""
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|generator_s)(?=$|[._])")
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|avg_?g|generator_s)(?=$|[._])", re.IGNORECASE)
 _JSON_REMEDY = "correct it or remove it from the folder"
 _SAVED_ELSEWHERE = {
     b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",
@@ -106,6 +108,21 @@ class Checkpoint:
         if not bool(torch.isfinite(number).all()):
             self.fail(f"the tensor {name!r} holds NaN or infinite values", "use a copy saved before training diverged")
         return number
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of the tensor of that full name, which is not read."""
+        assert isinstance(self.tensors, Tensors)
+        return self.tensors.shape(name)
+
+    @cached_property
+    def settings(self) -> tuple[Path | None, dict[str, Any]]:
+        """What a YAML file beside the weights says of them, ``netG.yaml`` for ``netG.pth``: its path, and its fields,
+        of which ``family`` is the one that reads them; none if there is no such file, or it names no family."""
+        for path in (self.path.with_suffix(suffix) for suffix in (".yaml", ".yml")):
+            if self.container != "folder" and path != self.path and path.is_file():
+                fields = read_mapping(path)
+                return (path, fields) if isinstance(fields.get("family"), str) else (None, {})
+        return None, {}
 
     def averaged(self, prefixes: Sequence[str]) -> str:
         """Of the prefixes of several copies of one network, that of the averaged copy, as the names say;

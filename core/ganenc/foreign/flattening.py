@@ -35,6 +35,10 @@ class Tensors(Mapping[str, torch.Tensor]):
         self.read.add(name)
         return value.tensor if isinstance(value, Array) else value
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of what shape it is, without reading it."""
+        return tuple(self._found[name].shape)  # type: ignore[arg-type]
+
     def __contains__(self, name: object) -> bool:
         return name in self._found
 

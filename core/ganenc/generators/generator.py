@@ -69,6 +69,9 @@ class Generator(nn.Module, metaclass=_Adopting):
     NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_held")
 
     spec: GeneratorSpec
+    taken_as: str = ""
+    """Of one read from a foreign file that does not tell all: what it was taken to be, as the YAML that settles it
+    where it lies beside the file; lines with a guess end in a comment."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

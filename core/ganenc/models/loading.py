@@ -96,7 +96,10 @@ def _claimed(checkpoint: Checkpoint) -> Generator:
     """Ask every family whether the file is one of its own, and let the one that claims it build the generator."""
     claims: dict[str, Any] = {}
     silent: list[str] = []
-    for name in registry().names("generator"):
+    _, settings = checkpoint.settings
+    if settings:  # Settled by who holds the file.
+        claims[settings["family"]] = registry().resolve("generator", settings["family"])
+    for name in () if settings else registry().names("generator"):
         try:
             family = registry().resolve("generator", name)
             claimed = hasattr(family, "recognises") and family.recognises(checkpoint)
