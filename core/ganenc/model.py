@@ -141,7 +141,9 @@ class Model(Parts):
         """The file of latents that a path names: ours, another tool's (an array that fits the layout), or that in the
         folder that it names; None for anything else, such as a photo."""
         file = PhotoFolder.latents_file(path)
-        return file if file is not None and are_latents(file, self.generator.spec.layout) else None
+        spec = self.generator.spec
+        image = (spec.channels, *spec.size)
+        return file if file is not None and are_latents(file, spec.layout, image=image) else None
 
     def latents(self, path: str | Path, *, space: str | None = None) -> Latents:
         """Latents from a file of ours, or from another tool's (see `ganenc.foreign.read_latents`), which is taken on
@@ -270,7 +272,9 @@ class Model(Parts):
         found = self.metrics(named or default_metrics())
         if named and len(found) < len(named):
             (first, *_) = [name for name in named if not any(name == one.partition("-")[0] for one in found)]
-            raise SpecError(f"The metric {first} is taken on a backbone, and there is none; name one.")
+            shows = self.generator.spec.shows
+            why = "taken on a backbone, and there is none; name one" if shows == "pictures" else f"not made for {shows}"
+            raise SpecError(f"The metric {first} is {why}.")
         few = [name for name, metric in found.items() if metric.least > count and not named]
         for name in few:
             warnings.warn(f"{name} is left out: it takes {found.pop(name).least} images or more.", stacklevel=3)

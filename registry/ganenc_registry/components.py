@@ -74,6 +74,9 @@ class Component:
     """
 
     Options: ClassVar[type[Spec]] = NoOptions
+    pictures_only: ClassVar[bool] = False
+    """Whether a loss, metric or attention makes sense of pictures alone, so that it is left out for generators of
+    signals and tiles (see `GeneratorSpec.shows`)."""
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__()  # Of the other bases, such as torch's modules.

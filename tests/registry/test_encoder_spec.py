@@ -121,11 +121,11 @@ def toy(size: tuple[int, int], *layout: object, **fields: object) -> GeneratorSp
 def test_mirror_is_table_9(resolution: int) -> None:
     spec = EncoderSpec.mirror(styled(resolution))
     image, *blocks = spec.rows()
-    assert image.convolutions == ((3, TABLE_9[resolution][0][0][0], 1),)
+    assert image.convolutions == ((3, TABLE_9[resolution][0][0][0], (1, 1)),)
     assert len(blocks) == len(TABLE_9[resolution])
     for index, (row, table) in enumerate(zip(blocks, TABLE_9[resolution], strict=True)):
         assert row.size == (resolution >> index, resolution >> index)
-        assert row.convolutions == tuple((a, b, 3) for a, b in table)
+        assert row.convolutions == tuple((a, b, (3, 3)) for a, b in table)
         middle = table[0][1]
         assert row.heads == ((2 * table[0][0], 512), (2 * middle, 512))
         assert row.downscale == ("none" if row is blocks[-1] else "average")
@@ -140,7 +140,7 @@ def test_mirror_is_table_10(resolution: int) -> None:
     _, *rows = spec.rows()
     blocks, tail = rows[:-3], rows[-3:]
     assert [row.convolutions for row in blocks] == [
-        tuple((a, b, 3) for a, b in table) for table in TABLE_10[resolution]
+        tuple((a, b, (3, 3)) for a, b in table) for table in TABLE_10[resolution]
     ]
     assert all(row.heads == () for row in blocks)
     assert [(row.name, row.heads) for row in tail] == [
@@ -154,7 +154,7 @@ def test_mirror_is_table_10(resolution: int) -> None:
 def test_a_lone_vector_follows_the_note_under_table_9() -> None:
     generator = toy((1024, 1024), Vector(dim=512), resolution_channels={4: 512, 1024: 16})
     *blocks, last = EncoderSpec.mirror(generator).rows()[1:]
-    assert [row.convolutions for row in blocks] == [tuple((a, b, 3) for a, b in table) for table in TABLE_9[1024]]
+    assert [row.convolutions for row in blocks] == [tuple((a, b, (3, 3)) for a, b in table) for table in TABLE_9[1024]]
     assert all(row.heads == () for row in blocks)
     assert last.heads == ((512 * 4 * 4, 512),)
 
@@ -182,6 +182,9 @@ def test_channels_start_at_the_least_of_the_three() -> None:
         ((8, 8), [(8, 8), (4, 4)]),
         ((4, 4), [(4, 4)]),
         ((3, 5), [(3, 5)]),
+        ((1, 50), [(1, 50), (1, 25), (1, 12), (1, 6)]),
+        ((50, 1), [(50, 1), (25, 1), (12, 1), (6, 1)]),
+        ((2, 20), [(2, 20), (1, 10), (1, 5)]),
     ],
 )
 def test_any_size_gets_blocks(size: tuple[int, int], sizes: list[tuple[int, int]]) -> None:
@@ -290,6 +293,6 @@ def test_wrong_fields_are_named(overrides: dict[str, object], words: list[str]) 
 
 
 def test_a_block_cannot_halve_to_nothing() -> None:
-    blocks = [{"size": [1, 8], "in_channels": 4, "out_channels": 4}]
+    blocks = [{"size": [1, 1], "in_channels": 4, "out_channels": 4}]
     with pytest.raises(SpecError, match="halves"):
-        EncoderSpec.mirror(toy((1, 8), Vector(dim=4)), blocks=blocks)
+        EncoderSpec.mirror(toy((1, 1), Vector(dim=4)), blocks=blocks)

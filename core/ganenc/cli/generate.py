@@ -31,7 +31,7 @@ def generate(
     device: options.Device = "cpu",
     as_json: options.Json = False,
 ) -> None:
-    """Draw images from a generator: PNG files (.npy if PNG has not their channels), a grid, and latents of all."""
+    """Draw images from a generator: PNG files (and .npy of what is no picture), a grid, and latents of all."""
     loaded = Loaded(load_generator(model, device=device), source=model)
     given = options.integers(labels)
     try:
@@ -39,15 +39,15 @@ def generate(
     except LatentsError as error:
         raise SpecError(f"--labels: {error}") from None
     files, latents, shown = [], [], []
-    value_range = loaded.generator.spec.value_range
+    spec = loaded.generator.spec
     with Bar("generating", n) as bar:
         for index in range(n):  # One by one, so that there is no bound to how many.
             label = None if classes is None else classes[index : index + 1]
             drawn = loaded.generate(1, seed=seed, first=index, labels=label, truncation=truncation)
-            files.append(images.write_image(out / f"{index:04d}.png", drawn.images[0], value_range=value_range))
+            files.append(images.write_image(out / f"{index:04d}.png", drawn.images[0], spec))
             latents.append(drawn.latents.to("cpu"))
             if index < LARGEST_GRID:
-                shown.append(images.to_uint8(drawn.images, value_range).cpu())
+                shown.append(images.depict(drawn.images, spec).cpu())
             bar.update(index + 1)
     Latents.cat(latents).save(out / "latents.safetensors", model=loaded.hash)
     images.write_png(out / "grid.png", images.grid(torch.cat(shown)))

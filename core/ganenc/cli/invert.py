@@ -141,7 +141,7 @@ def _rebuild(files: list[Path], model: Model, out: Path, as_json: bool) -> None:
         for (file, at, one, _), name in zip(samples, names, strict=True):
             with torch.no_grad():
                 made = generator.synthesize(one.to(generator.dtype))[0]
-            path = images.write_image(out / f"{name}.png", made, value_range=generator.spec.value_range)
+            path = images.write_image(out / f"{name}.png", made, generator.spec)
             written.append({"latents": file, "sample": at, "image": path})
             bar.update(len(written))
     if as_json:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from ganenc_registry import registry
-from ganenc_registry.errors import CheckpointError, PluginError, SpecError, UnknownNameError, nearest
+from ganenc_registry.errors import CheckpointError, GanencError, PluginError, SpecError, UnknownNameError, nearest
 from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import PRESETS, EncoderSpec, GeneratorSpec, RunSpec, preset, preset_text, read_mapping
 from ganenc_registry.specs.layout import shape_text
@@ -185,6 +185,8 @@ def _family(family: str) -> Described:
             found = registered(name)
             if found.release is not None and found.release.generator.family == family:
                 return replace(_model(found), title=f"Generator {family}, as it was released as {name}, mirrored")
+    with suppress(GanencError):  # One with a spec of its own is a model.
+        return _model(resolve(family))
     raise SpecError(
         f"The generator {family!r} has no size of its own and no installed release; give one of its models, a"
         " checkpoint, or a file with its GeneratorSpec."
@@ -227,7 +229,7 @@ def _show_encoder(encoder: EncoderSpec) -> None:
     rows = []
     for row in encoder.rows():
         channels = f"{row.convolutions[0][0]} → {row.convolutions[-1][1]}" if row.convolutions else ""
-        convolutions = ", ".join(f"{kernel}x{kernel}" for *_, kernel in row.convolutions)
+        convolutions = ", ".join(f"{height}x{width}" for *_, (height, width) in row.convolutions)
         heads = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in row.heads)
         size = f"{row.size[0]}x{row.size[1]}"
         rows.append([row.name, size, channels, convolutions, heads, row.downscale, f"{row.parameters:,}"])

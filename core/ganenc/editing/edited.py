@@ -16,7 +16,7 @@ from ganenc.editing.directions.direction import Direction
 from ganenc.editing.mixing import interpolate, mix, render, there_and_back, write_animation
 from ganenc.files import write_json
 from ganenc.generators import Generator
-from ganenc.images import grid, png_bytes, to_image, write_png
+from ganenc.images import depict, grid, png_bytes, to_image, write_png
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
@@ -52,7 +52,7 @@ class Edited:
         """All images in a row: uint8 (C, H, width)."""
         row = self.images if self.before is None else torch.cat([render(self.generator, self.before), self.images])
         row = row if self.target is None else torch.cat([self.target.to(row), row])
-        return grid(row, len(row), self.generator.spec.value_range)
+        return grid(depict(row, self.generator.spec), len(row))
 
     @property
     def image(self) -> Image.Image:
@@ -62,7 +62,7 @@ class Edited:
     def animate(self, path: str | Path, *, seconds: float = 3.0) -> None:
         """Write the way there and back as an animated ``.gif`` or ``.webp`` (else an ImageError)."""
         frames = there_and_back(self.images if self.frames is None else render(self.generator, self.frames))
-        write_animation(path, frames, seconds=seconds, value_range=self.generator.spec.value_range)
+        write_animation(path, depict(frames, self.generator.spec), seconds=seconds)
 
     def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:
         """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and ``animations`` (``gif``, ``webp``), and give
@@ -87,7 +87,7 @@ def direction_sheet(
     """What a direction does to samples, each a row from weak to strong: uint8 (C, height, width); a LatentsError if
     they do not fit."""
     rows = [render(generator, way.apply(sample.expand(len(strengths)), strengths)) for sample in samples]
-    return grid(torch.cat(rows), len(strengths), generator.spec.value_range)
+    return grid(depict(torch.cat(rows), generator.spec), len(strengths))
 
 
 def edit_along(

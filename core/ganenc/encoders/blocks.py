@@ -48,10 +48,10 @@ class EncoderBlock(Component, nn.Module, ABC):
 class AdaptiveBlock(EncoderBlock):
     """The paper's adaptive block (Figure 4, Tables 9 and 10).
 
-    Twice: a style head on (mean, deviation), a norm, a 3x3 convolution, noise, leaky ReLU. Then it halves, and mixes
-    with what came in, halved likewise and brought to the same channels by a 1x1 convolution. A block of one convolution
-    (the last) has its second head after it, and there an instance norm too if that is the encoder's norm (as in the
-    published code; the tables leave it out).
+    Twice: a style head on (mean, deviation), a norm, a 3x3 convolution (1x3 in a row), noise, leaky ReLU. Then it
+    halves, and mixes with what came in, halved likewise and brought to the same channels by a 1x1 convolution. A block
+    of one convolution (the last) has its second head after it, and there an instance norm too if that is the encoder's
+    norm (as in the published code; the tables leave it out).
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
@@ -124,7 +124,7 @@ class AdaptiveBlock(EncoderBlock):
 
     def _conv(self, inputs: int, outputs: int, *, last: bool) -> Conv:
         stride = last and self.spec.downscale == "stride"
-        return Conv(inputs, outputs, 3, stride=stride, equalized=self.spec.equalized, gain=math.sqrt(2))
+        return Conv(inputs, outputs, self.spec.kernel, stride=stride, equalized=self.spec.equalized, gain=math.sqrt(2))
 
     def _noise(self, channels: int, place: int, *, last: bool) -> nn.Module:
         if self.spec.noise == "none":

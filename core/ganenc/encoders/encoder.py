@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         self._check(images)
         images = images.to(self.from_image.weight.dtype)
         if tuple(images.shape[2:]) != self.spec.size:
-            images = F.avg_pool2d(images, images.shape[2] // self.spec.size[0])
+            images = F.avg_pool2d(images, [theirs // ours for theirs, ours in zip(images.shape[2:], self.spec.size)])
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
@@ -227,10 +227,11 @@ def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpe
     spec = generator if isinstance(generator, GeneratorSpec) else generator.spec
     if isinstance(generator, GeneratorSpec) or spec.resolution_channels or "blocks" in overrides:
         return EncoderSpec.mirror(spec, **overrides)
-    widths = {min(height, width): channels for channels, height, width in generator.stages().values()}
+    widths = {spec.scale((height, width)): channels for channels, height, width in generator.stages().values()}
     blocks = EncoderSpec.mirror(spec, **overrides).blocks
-    widths = widths or {0: WIDEST, spec.resolution: WIDEST >> (len(blocks) - 1)}
-    widths.setdefault(spec.resolution, widths[max(widths)])
+    whole = spec.scale(spec.size)
+    widths = widths or {0: WIDEST, whole: WIDEST >> (len(blocks) - 1)}
+    widths.setdefault(whole, widths[max(widths)])
     limit = LARGER * sum(tensor.numel() for tensor in generator.state_dict().values())
     while True:
         known = spec.model_copy(update={"resolution_channels": widths})
@@ -242,9 +243,9 @@ def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpe
 
 def sees(size: Sequence[int], images: Sequence[int]) -> bool:
     """Whether an encoder of a size takes images (height, width): of that size, or a whole number of times as large,
-    which it averages."""
-    times = images[0] // size[0]
-    return times > 0 and tuple(images) == (times * size[0], times * size[1])
+    which it averages; of rows of one pixel, as long."""
+    times = images[1] // size[1]
+    return times > 0 and tuple(images) == (size[0] if images[0] == 1 else times * size[0], times * size[1])
 
 
 def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:

@@ -37,8 +37,9 @@ class Linear(nn.Module):
 class Conv(nn.Module):
     """Convolution with an equalised learning rate, "same" padding and a bias: (N, C, H, W) -> (N, D, H, W).
 
-    ``kernel`` is 1 or 3. ``stride`` halves height and width: the kernel, averaged over four shifts, moves by two
-    pixels, which equals the convolution followed by an average over 2x2 pixels, and costs less. For ``gain`` and
+    ``kernel`` is 1 or 3, or (height, width) of these. ``stride`` halves the sides that it is 3 along: the kernel,
+    averaged over the shifts, moves by two pixels, which equals the convolution followed by an average over 2x2 pixels,
+    and costs less. For ``gain`` and
     ``equalized`` see `Linear`.
     """
 
@@ -46,30 +47,33 @@ class Conv(nn.Module):
         self,
         inputs: int,
         outputs: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         *,
         stride: bool = False,
         gain: float = math.sqrt(2),
         equalized: bool = True,
     ) -> None:
         super().__init__()
-        scale = gain / math.sqrt(inputs * kernel**2)
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        scale = gain / math.sqrt(inputs * height * width)
         self.scale = scale if equalized else 1.0
         self.stride = stride
-        self.padding = kernel // 2
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * (1.0 if equalized else scale))
+        self.padding = (height // 2, width // 2)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, height, width) * (1.0 if equalized else scale))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D, H, W), or (N, D, H // 2, W // 2) with stride."""
+        """(N, C, H, W) -> (N, D, H, W), or with stride (N, D, H // 2, W // 2), where a side of 1 stays."""
         if x.shape[2] * x.shape[3] < self.weight[:, 0].numel() and not self.stride:
             # What comes out is less than the weight: scaled in its place, it needs no second weight to be kept.
             return F.conv2d(x, self.weight, self.bias / self.scale, padding=self.padding).mul_(self.scale)
         weight = self.weight if self.scale == 1.0 else self.weight * self.scale
         if not self.stride:
             return F.conv2d(x, weight, self.bias, padding=self.padding)
-        weight = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)
-        return F.conv2d(x, weight, self.bias, stride=2, padding=self.padding)
+        rows, columns = self.padding
+        step = (1 + rows, 1 + columns)
+        weight = F.avg_pool2d(F.pad(weight, (columns, columns, rows, rows)), step, stride=1)
+        return F.conv2d(x, weight, self.bias, stride=step, padding=self.padding)
 
 
 class FixedNoise(nn.Module):
@@ -114,7 +118,7 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Blur(nn.Module):
-    """Blur by [1, 2, 1] / 4 along both axes, with zeros around: (N, C, H, W) -> (N, C, H, W)."""
+    """Blur by [1, 2, 1] / 4 along both axes (not one of a single pixel), zeros around: (N, C, H, W) -> the same."""
 
     kernel: Tensor
 
@@ -124,7 +128,10 @@ class Blur(nn.Module):
         self.register_buffer("kernel", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
+        alone = [axis for axis in (2, 3) if x.shape[axis] == 1]
+        kernel = self.kernel.sum(alone, keepdim=True) if alone else self.kernel
+        padding = [side // 2 for side in kernel.shape[2:]]
+        return F.conv2d(x, kernel.to(x.dtype), padding=padding, groups=x.shape[1])
 
 
 def activate(x: Tensor, slope: float) -> Tensor:
@@ -149,10 +156,11 @@ class _Activate(torch.autograd.Function):
 
 
 def halve(x: Tensor) -> Tensor:
-    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2), by way of torch's bilinear resize, which is
-    that average here: its gradient is faster than a pooling's and keeps nothing."""
-    height, width = (side // 2 * 2 for side in x.shape[2:])
-    return F.interpolate(x[:, :, :height, :width], scale_factor=0.5, mode="bilinear")
+    """The average over 2x2 pixels: (N, C, H, W) -> (N, C, H // 2, W // 2), where a side of 1 stays, by way of torch's
+    bilinear resize, which is that average here: its gradient is faster than a pooling's and keeps nothing."""
+    height, width = (side // 2 * 2 or 1 for side in x.shape[2:])
+    scale = [1.0 if side == 1 else 0.5 for side in (height, width)]
+    return F.interpolate(x[:, :, :height, :width], scale_factor=scale, mode="bilinear")
 
 
 def conv_doubled(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

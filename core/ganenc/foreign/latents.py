@@ -61,14 +61,18 @@ def _numpy(path: Path) -> dict[str, np.ndarray]:
         return {name: found[name] for name in found.files}
 
 
-def are_latents(path: str | Path, layout: Sequence[Part]) -> bool:
-    """Whether a file holds latents of a layout, if any: not an array (``.npy``) whose last axis is of another length,
-    as that of pixels is. What cannot be read may be either."""
-    if Path(path).suffix.lower() != ".npy":
+def are_latents(path: str | Path, layout: Sequence[Part], *, image: tuple[int, ...] = ()) -> bool:
+    """Whether a file holds latents of a layout, if any: not one array (``.npy``, ``.npz``) whose last axis is of
+    another length, as that of pixels is, or of the shape of an ``image`` (C, H, W). What cannot be read may be
+    either."""
+    if Path(path).suffix.lower() not in (".npy", ".npz"):
         return True
     main = main_part(layout)
     with suppress(Exception):  # NumPy raises many kinds.
-        shape = _numpy(Path(path))["tensor"].shape
+        (array,) = _numpy(Path(path)).values()
+        shape = array.shape
+        if shape in (image, (*image[1:], *image[:1])):
+            return False
         return shape[-1:] in ((main.dim,), (main.dim * getattr(main, "layers", 1),))
     return True
 

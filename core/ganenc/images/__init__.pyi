@@ -5,6 +5,7 @@ from .decoding import cover_box as cover_box
 from .decoding import decode as decode
 from .decoding import flatten as flatten
 from .decoding import resample as resample
+from .depicting import depict as depict
 from .drawing import BOX_COLOURS as BOX_COLOURS
 from .drawing import CELL as CELL
 from .drawing import colours_of as colours_of
@@ -20,6 +21,7 @@ from .ranges import shrink as shrink
 from .ranges import to_rgb as to_rgb
 from .ranges import to_uint8 as to_uint8
 from .reading import Photos as Photos
+from .reading import is_array as is_array
 from .reading import read as read
 from .reading import read_many as read_many
 from .writing import png_bytes as png_bytes

@@ -21,12 +21,13 @@ from ganenc.files import load_arrays
 Pixels: TypeAlias = "Image.Image | np.ndarray[Any, Any]"
 PhotoSource: TypeAlias = "str | Path | bytes | Pixels"
 """A file's path or its bytes, an image of Pillow, or pixels (H, W) or (H, W, C), of 8 or 16 bits, or floats whose white
-is the least of 1, 255 and 65535 that is not below the highest; also as a file (.npy)."""
+is the least of 1, 255 and 65535 that is not below the highest; also as a file (.npy, .npz with one array). For what is
+no picture see `ganenc.images.read`."""
 Fit: TypeAlias = Literal["cover", "contain", "stretch"]
 """How a photo of another shape gets to the size: centre crop, white margins, or distortion."""
 
-ARRAY = ".npy"
-"""What files of pixels end in that are no pictures."""
+ARRAYS = (".npy", ".npz")
+"""What files of arrays end in."""
 PICTURES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of pictures by their channels; images of other numbers of channels are arrays."""
 _NO_PHOTOS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -45,28 +46,56 @@ _FAULTS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def decode(photo: PhotoSource) -> Pixels:
-    """The upright pixels of a photo in sRGB, in mode L, RGB, RGBA, or F within [0, 1]; of other numbers of channels,
-    float32 (H, W, C) within [0, 1]. `ganenc.images.read` takes them as a photo.
+    """The upright pixels of a photo in sRGB, in mode L, RGB, RGBA, or F within [0, 1]; arrays of other numbers of
+    channels as they are. `ganenc.images.read` takes them as a photo.
 
     Any format that Pillow opens is taken (see `formats`): grey, palette, alpha, 16 bits (scaled, not cut), CMYK, colour
     profiles, turned by EXIF; of several frames the first. An ImageError if it is missing, no photo, broken, or unsafely
     large.
     """
+    with _telling(photo) as name:
+        array = _array(photo, name)
+        if array is not None:
+            return _of_array(array, name)
+        if isinstance(photo, Image.Image):
+            return _plain(_upright(photo), name)
+        with (
+            io.BytesIO(photo) if isinstance(photo, bytes) else open_file(photo) as file,  # type: ignore[arg-type]
+            Image.open(file, formats=formats()) as opened,
+        ):
+            opened.load()
+            return _plain(_upright(opened), name)
+
+
+def load_values(photo: PhotoSource) -> np.ndarray[Any, Any]:
+    """The array that a photo is, or its file holds, as it is; an ImageError if it is none, or cannot be read."""
+    with _telling(photo) as name:
+        array = _array(photo, name)
+        if array is None:
+            raise ImageError(f"{name} is no array; what is no picture is read from files that end in .npy or .npz.")
+        return array
+
+
+def _array(photo: PhotoSource, name: str) -> np.ndarray[Any, Any] | None:
+    """The array that a photo is, or its file holds; None for any other photo."""
+    if not isinstance(photo, str | Path) or Path(photo).suffix.lower() not in ARRAYS:
+        return photo if isinstance(photo, np.ndarray) else None
+    found = load_arrays(photo)
+    if not isinstance(found, np.ndarray):
+        with found:
+            if len(found.files) != 1:
+                raise ImageError(f"{name} holds {len(found.files)} arrays where one is a photo; save each by itself.")
+            found = found[found.files[0]]
+    return np.asarray(found)
+
+
+@contextmanager
+def _telling(photo: PhotoSource) -> Iterator[str]:
+    """What a photo is called in errors; whatever goes wrong is told as one."""
     name = str(photo) if isinstance(photo, str | Path) else f"The photo given as {type(photo).__name__}"
     try:
         with _quiet():
-            if isinstance(photo, str | Path) and Path(photo).suffix.lower() == ARRAY:
-                photo = load_arrays(photo)
-            if isinstance(photo, np.ndarray):
-                return _of_array(photo, name)
-            if isinstance(photo, Image.Image):
-                return _plain(_upright(photo), name)
-            with (
-                io.BytesIO(photo) if isinstance(photo, bytes) else open_file(photo) as file,
-                Image.open(file, formats=formats()) as opened,
-            ):
-                opened.load()
-                return _plain(_upright(opened), name)
+            yield name
     except ImageError:
         raise
     except Exception as error:  # Decoders raise many kinds on broken files.
@@ -107,7 +136,7 @@ def _quiet() -> Iterator[None]:
 
 def _of_array(pixels: np.ndarray[Any, Any], name: str) -> Pixels:
     """Pixels as an image of mode L, F, RGB or RGBA, colours of more than 8 bits rounded to these; of other numbers of
-    channels, float32 (H, W, C) within [0, 1]."""
+    channels as they are."""
     plain = pixels.dtype.kind == "f" or (pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2)
     if not plain or 0 in pixels.shape or pixels.ndim not in (2, 3):
         raise ImageError(
@@ -115,11 +144,12 @@ def _of_array(pixels: np.ndarray[Any, Any], name: str) -> Pixels:
             " floats."
         )
     pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
-    picture = pixels.ndim == 2 or pixels.shape[2] in PICTURES
+    if pixels.shape[2:] and pixels.shape[2] not in PICTURES:
+        return pixels
     if pixels.dtype != np.uint8:
         pixels = _deep(pixels, name)
-        pixels = (pixels * 255.0).round().astype(np.uint8) if pixels.ndim == 3 and picture else pixels
-    return Image.fromarray(np.ascontiguousarray(pixels)) if picture else to_array(pixels)
+        pixels = (pixels * 255.0).round().astype(np.uint8) if pixels.ndim == 3 else pixels
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -181,11 +211,8 @@ def _deep(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     return np.clip(precise / white, 0.0, 1.0).astype(np.float32)
 
 
-def resize(image: Pixels, size: tuple[int, int], fit: Fit) -> Pixels:
-    """Bring an image in mode L, RGB, RGBA or F, or floats (H, W, C), to ``size`` (height, width); see `Fit`."""
-    if isinstance(image, np.ndarray):
-        channels = [Image.fromarray(np.ascontiguousarray(image[..., one])) for one in range(image.shape[2])]
-        return np.stack([to_array(resize(channel, size, fit)) for channel in channels], 2)
+def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """Bring an image in mode L, RGB, RGBA or F to ``size`` (height, width); see `Fit`."""
     height, width = size
     if fit == "contain":
         scale = min(width / image.width, height / image.height)
@@ -216,7 +243,7 @@ def resample(
     return image.resize(size, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC, box)
 
 
-def to_array(image: Pixels) -> np.ndarray[Any, Any]:
+def to_array(image: Image.Image) -> np.ndarray[Any, Any]:
     """Pixels (H, W) or (H, W, C), float32 within [0, 1]."""
     values = np.asarray(image)
     return np.clip(values, 0.0, 1.0) if values.dtype.kind == "f" else values.astype(np.float32) / np.float32(255.0)

@@ -17,7 +17,7 @@ from ganenc_registry.opening import read_text
 from PIL import Image
 
 from ganenc.files import as_path
-from ganenc.images.decoding import ARRAY, formats
+from ganenc.images.decoding import ARRAYS, formats
 
 _LISTS = frozenset({".lst", ".txt"})
 """What the files end in that list photos, one a line."""
@@ -80,7 +80,7 @@ def _inside(folder: Path) -> tuple[list[Path], str]:
     """The photos in a folder and below it, also behind links to folders, each folder once, and words on how many files
     of which kinds beside them are neither photos nor texts or data; hidden ones left out."""
     taken, known = formats(), Image.registered_extensions()
-    suffixes = {suffix for suffix, name in known.items() if name in taken} | {ARRAY}
+    suffixes = {suffix for suffix, name in known.items() if name in taken} | {*ARRAYS}
     seen, found, passed = set(), [], Counter[str]()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         if not os.access(place, os.X_OK):

@@ -46,4 +46,5 @@ def shrink(image: Tensor, limit: int) -> Tensor:
         return image
     scale = limit / max(height, width)
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    return F.interpolate(image[None], size=size, mode="area")[0]
+    values = image if image.is_floating_point() else image.float()
+    return F.interpolate(values[None], size=size, mode="area")[0].to(image.dtype)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from einops import rearrange, repeat
 from ganenc_registry.errors import ImageError, nearest
-from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from ganenc.images.decoding import PICTURES, Fit, PhotoSource, decode, flatten, resize, to_array
+from ganenc.images.decoding import PICTURES, Fit, PhotoSource, cover_box, decode, flatten, load_values, resize, to_array
 from ganenc.images.ranges import Range, convert_range
 
 
@@ -35,16 +35,22 @@ def read(
     channels: int = 3,
     value_range: Range = (-1.0, 1.0),
     fit: Fit = "cover",
+    one_hot: bool = False,
 ) -> Tensor:
     """Read one photo, or what `decode` gives (fastest for several sizes), as float32 (C, H, W) in ``value_range``.
 
+    What is no picture (see `is_array`) is read from arrays: (H, W, C) or (C, H, W); rows of pixels also (C, W), (W, C)
+    or of one channel (W,); one-hot ones also as whole numbers (H, W) or (W,), the channel of each pixel. Floats are
+    values as they are, in ``value_range``; of whole numbers 0 is black and the highest of their type white, or 1 where
+    they are one-hot.
+
     Args:
         size: height and width to bring it to, by Lanczos (down) or bicubic (up) resampling with antialiasing.
-        channels: 3 for colour and 1 for grey, what is transparent on white; 4 for RGBA; of other numbers arrays alone
-            are read, which have them.
+        channels: 3 for colour and 1 for grey, what is transparent on white; 4 for RGBA; others are no pictures.
         value_range: the values of black and white in the result.
         fit: ``cover`` crops the centre to the shape of ``size``; ``contain`` keeps all of it on white margins;
             ``stretch`` changes its proportions.
+        one_hot: whether the channels of a pixel vote on its kind, so that pixels are never blended.
 
     Raises:
         ImageError: as in `decode`, or if it has other channels.
@@ -53,17 +59,16 @@ def read(
         raise ImageError(
             f"There is no fit {fit!r}{nearest(fit, get_args(Fit))}; it is one of {', '.join(get_args(Fit))}."
         )
+    row = size is not None and size[0] == 1
+    name = str(photo) if isinstance(photo, str | Path) else "The photo"
+    if is_array(channels, size, one_hot=one_hot):
+        values = _values(load_values(photo), name, channels, value_range, row=row, one_hot=one_hot)
+        return values if size is None else _fitted(values, size, fit, one_hot=one_hot)
     image = decode(photo)
-    have = image.shape[2] if isinstance(image, np.ndarray) else len(image.getbands())
-    if isinstance(image, np.ndarray) if channels in PICTURES else have != channels:
-        name = photo if isinstance(photo, str | Path) else "The photo"
-        raise ImageError(
-            f"{name} has {have} channels where {channels} are needed; give an array (H, W, {channels}), such as a file"
-            " that ends in .npy."
-        )
-    if isinstance(image, Image.Image):
-        image = image if channels == 4 else flatten(image)
-        image = image if image.mode == "F" else image.convert(PICTURES[channels])
+    if isinstance(image, np.ndarray):
+        raise ImageError(f"{name} has {image.shape[2]} channels where {channels} are needed; give a picture.")
+    image = image if channels == 4 else flatten(image)
+    image = image if image.mode == "F" else image.convert(PICTURES[channels])
     pixels = torch.from_numpy(to_array(image if size is None else resize(image, size, fit)))
     if pixels.ndim == 2:
         pixels = repeat(pixels, "h w -> h w c", c=min(channels, 3))
@@ -78,6 +83,7 @@ def read_many(
     channels: int = 3,
     value_range: Range = (-1.0, 1.0),
     fit: Fit = "cover",
+    one_hot: bool = False,
     on_error: Callable[[Path, ImageError], None] | None = None,
 ) -> Photos:
     """Read many photos of one size, or brought to ``size``, as one batch (else as `read`); broken ones are left out,
@@ -87,7 +93,7 @@ def read_many(
     failures: list[tuple[Path, ImageError]] = []
     for path in map(Path, paths):
         try:
-            image = read(path, size=size, channels=channels, value_range=value_range, fit=fit)
+            image = read(path, size=size, channels=channels, value_range=value_range, fit=fit, one_hot=one_hot)
             if images and image.shape != images[0].shape:
                 raise ImageError(
                     f"{path} is {_by(image)} pixels and {good[0]} is {_by(images[0])}; give a size for both."
@@ -101,6 +107,55 @@ def read_many(
             images.append(image)
     batch = torch.stack(images) if images else torch.empty(0, channels, *(size or (0, 0)))
     return Photos(good, batch, failures)
+
+
+def is_array(channels: int, size: tuple[int, int] | None = None, *, one_hot: bool = False) -> bool:
+    """Whether images are no pictures, but arrays of values: of other numbers of channels than 1, 3 and 4, one row of
+    pixels, or one-hot."""
+    return one_hot or channels not in PICTURES or (size is not None and size[0] == 1)
+
+
+def _values(
+    array: np.ndarray[Any, Any], name: str, channels: int, value_range: Range, *, row: bool, one_hot: bool
+) -> Tensor:
+    """An array of one of the shapes that `read` takes => its values (C, H, W); an ImageError if it is none."""
+    whole, shape = array.dtype.kind in "biu", array.shape
+    kinds = one_hot and whole and array.ndim == (1 if row else 2)
+    if kinds and array.size and (array.min() < 0 or array.max() >= channels):
+        raise ImageError(f"{name} holds kinds from {array.min()} to {array.max()}; they are from 0 to {channels - 1}.")
+    array = np.eye(channels, dtype=np.uint8)[array.astype(np.int64)] if kinds else array
+    array = array[None] if row and array.ndim < 3 and (array.ndim == 2 or channels == 1) else array
+    array = array[..., None] if row and array.ndim == 2 else array
+    if row and array.shape[0] == 1 and array.shape[2] != channels:
+        array = array.swapaxes(1, 2)
+    if array.ndim == 3 and array.shape[2] != channels:
+        array = np.moveaxis(array, 0, 2)
+    least = 1 if one_hot and whole and array.size and array.max() <= 1 else 0
+    white = least or (np.iinfo(array.dtype).max if array.dtype in (np.uint8, np.uint16) else 0)
+    shapes = f"({'1, W' if row else 'H, W'}, {channels})"
+    if array.ndim != 3 or array.shape[2] != channels or 0 in array.shape or not (white or array.dtype.kind == "f"):
+        raise ImageError(f"{name} has shape {shape} and type {array.dtype}; give {shapes}, floats or of 8 or 16 bits.")
+    values = torch.from_numpy(rearrange(array, "h w c -> c h w").astype(np.float32))
+    if not values.isfinite().all():
+        raise ImageError(f"{name} holds values that are not numbers; save it again with finite values.")
+    return convert_range(values, (0.0, float(white)), value_range) if white else values
+
+
+def _fitted(values: Tensor, size: tuple[int, int], fit: Fit, *, one_hot: bool) -> Tensor:
+    """Values (C, H, W) brought to a size, see `Fit`; margins repeat what is nearest."""
+    height, width = values.shape[1:]
+    inner = size
+    if fit == "cover":
+        top, left, height, width = cover_box((height, width), size)
+        values = values[:, top : top + height, left : left + width]
+    elif fit == "contain":
+        scale = min(size[0] / height, size[1] / width)
+        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if tuple(values.shape[1:]) != inner:
+        how: dict[str, Any] = {"mode": "nearest"} if one_hot else {"mode": "bilinear", "antialias": True}
+        values = F.interpolate(values[None], inner, **how)[0]
+    (left, right), (top, bottom) = ((one // 2, one - one // 2) for one in (size[1] - inner[1], size[0] - inner[0]))
+    return F.pad(values, (left, right, top, bottom), mode="replicate")
 
 
 def _by(image: Tensor) -> str:

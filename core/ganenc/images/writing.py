@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from einops import rearrange
 from ganenc_registry.errors import ImageError
+from ganenc_registry.specs import GeneratorSpec
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ganenc.files import MARK, write_bytes
-from ganenc.images.decoding import ARRAY, PICTURES
+from ganenc.images.decoding import ARRAYS, PICTURES
+from ganenc.images.depicting import depict
 from ganenc.images.ranges import Range, to_rgb, to_uint8
+from ganenc.images.reading import is_array
 
 
 def to_pixels(image: Tensor, value_range: Range = (-1.0, 1.0)) -> np.ndarray[Any, Any]:
@@ -47,13 +51,15 @@ def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.
     write_bytes(path, png_bytes(image, value_range), replace=replace)
 
 
-def write_image(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0)) -> Path:
-    """Write one image (C, H, W) with all its channels, atomically, and give the file: a PNG file of 1, 3 or 4 channels,
-    as in `write_png`; of other numbers ``.npy`` in its place, uint8 (H, W, C), which `ganenc.images.read` takes."""
-    if len(image) in PICTURES:
-        write_png(path, image, value_range=value_range)
+def write_image(path: str | Path, image: Tensor, spec: GeneratorSpec) -> Path:
+    """Write one image (C, H, W) of a generator, atomically: a PNG file that shows it, and if it is no picture (see
+    `ganenc.images.is_array`) its values, floats (H, W, C), as ``.npy`` beside, which `ganenc.images.read` takes. Gives
+    the file that holds all of it."""
+    write_png(path, depict(image, spec))
+    if not is_array(spec.channels, spec.size, one_hot=spec.shows == "tiles"):
         return Path(path)
-    buffer, path = io.BytesIO(), Path(path).with_suffix(ARRAY)
-    np.save(buffer, to_pixels(image, value_range))
+    buffer, path = io.BytesIO(), Path(path).with_suffix(ARRAYS[0])
+    values = image.detach().cpu().to(torch.promote_types(image.dtype, torch.float32))
+    np.save(buffer, rearrange(values, "c h w -> h w c").numpy())
     write_bytes(path, buffer.getvalue() + MARK.encode())  # Which readers of arrays pass over.
     return path

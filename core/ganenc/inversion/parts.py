@@ -132,7 +132,9 @@ class Parts:
         return self._aligners[key]
 
     def other_aligners(self, attention: Choice | None = None) -> dict[str, Aligner]:
-        """The alignments to try on photos that come back badly, by name."""
+        """The alignments to try on photos that come back badly, by name; none but of pictures."""
+        if self.generator.spec.shows != "pictures":
+            return {}
         tried = {name: self.aligner(name, attention) for name in ("center", "attention")}
         return {name: aligner for name, aligner in tried.items() if aligner is not None}
 
@@ -151,9 +153,9 @@ class Parts:
         return build_objective(spec, self.generator, own_backbone=self.backbone)
 
     def metric_backbone(self) -> Backbone | None:
-        """The backbone for metrics; None where there is none, or its weights cannot be had (if it was chosen, a
-        WeightsMissingError)."""
-        if self.backbone == NO_BACKBONE or self._lacks_backbone:
+        """The backbone for metrics; None where there is none, images are no pictures, or its weights cannot be had (if
+        it was chosen, a WeightsMissingError)."""
+        if self.backbone == NO_BACKBONE or self._lacks_backbone or self.generator.spec.shows != "pictures":
             return None
         try:
             return load_backbone(self.backbone, device=self.generator.device)
@@ -175,15 +177,20 @@ class Parts:
         return find or self.inverter(method).needs_objective
 
     def metrics(self, choices: Iterable[str] | Mapping[str, Any] = ("psnr", "ssim", "lpips")) -> dict[str, Metric]:
-        """`ganenc.measures.build_metrics` for this generator's images, on this model's backbone; a WeightsMissingError
-        if one needs the backbone, that was chosen, and its weights cannot be had."""
+        """`ganenc.measures.build_metrics` for this generator's images, on this model's backbone; of signals and
+        tiles those that are made for pictures are left out, with a warning. A WeightsMissingError if one needs the
+        backbone, that was chosen, and its weights cannot be had."""
         named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
         key = () if any(named.values()) else tuple(named)
         if key not in self._metrics or not key:
+            spec = self.generator.spec
             some_need_it = len(build_metrics(named)) < len(named)
             backbone = self.metric_backbone() if some_need_it else None
             load = None if backbone is None else lambda: backbone
-            self._metrics[key] = build_metrics(named, replace(self.context, load_backbone=load))
+            found = self._metrics[key] = build_metrics(named, replace(self.context, load_backbone=load))
+            if spec.shows != "pictures" and (out := [name for name in named if name not in found]):
+                told = f"{spec.family} makes {spec.shows}, so what is made for pictures is left out"
+                warnings.warn(f"{told}: {', '.join(out)}.", stacklevel=2)
         return dict(self._metrics[key])
 
     def inverter(self, method: Method | Inverter | None = None) -> Inverter:

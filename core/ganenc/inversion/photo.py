@@ -14,7 +14,7 @@ from ganenc_registry.specs import GeneratorSpec
 from PIL import Image
 from torch import Tensor
 
-from ganenc.images import Fit, PhotoSource, Pixels, Range, convert_range, decode, read, to_pixels, to_rgb
+from ganenc.images import Fit, PhotoSource, Pixels, Range, convert_range, decode, is_array, read, to_pixels, to_rgb
 from ganenc.inversion.alignment import Aligner, Transform
 
 Readable: TypeAlias = "PhotoSource | Tensor"
@@ -79,6 +79,13 @@ def read_photo(
     channels, values = spec.channels, spec.value_range
     if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):
         return Photo(source.detach().cpu(), name, source)
+    if spec.shows != "pictures" and aligner is not None:
+        raise ImageError(f"{name} is of {spec.shows}, which are not aligned; leave the alignment out.")
+    one_hot = spec.shows == "tiles"
+    if is_array(channels, spec.size, one_hot=one_hot) and aligner is None:
+        array = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
+        found = read(array, size=spec.size, channels=channels, value_range=values, fit=fit, one_hot=one_hot)
+        return Photo(found, name, source)
     picture = _decoded(source, values)
     if aligner is None:
         return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ganenc_registry.errors import CheckpointError
+from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
 from ganenc.files import drop_leftovers, is_ours, read_json, write_json, write_text
 from ganenc.foreign import FILES
-from ganenc.images import Range, read, write_png
+from ganenc.images import Range, read, write_image, write_png
 from ganenc.inversion.photo import Photo
 from ganenc.latents import Latents
 from ganenc.objectives import Look, looks_sheet
@@ -28,6 +29,8 @@ class PhotoFolder:
     LATENTS = "latents.safetensors"
     FACTS = "inversion.json"
     TARGET, RECONSTRUCTION = "target.png", "reconstruction.png"
+    VALUES = ("target.npy", "reconstruction.npy")
+    """Both as they are, where they are no pictures."""
     PHOTO = "photo.png"
     """The whole photo with the reconstruction in its place, where the photo was aligned."""
     ATTENTION = "attention.png"
@@ -50,7 +53,7 @@ class PhotoFolder:
         facts: Mapping[str, Any],
         *,
         model: str,
-        value_range: Range,
+        spec: GeneratorSpec,
         looks: Sequence[Look] = (),
         page: str = "",
     ) -> None:
@@ -61,16 +64,17 @@ class PhotoFolder:
         drop_leftovers(self.path)
         if photo.transform is not None:
             latents.info["transform"] = photo.transform.to_mapping()
-        seen = looks_sheet(looks, value_range) if len(looks) > 1 else None
-        pictures = {self.RECONSTRUCTION: reconstruction, self.TARGET: photo.target, self.ATTENTION: seen}
-        pictures[self.PHOTO] = photo.put_back(reconstruction)
-        written: dict[str, Any] = {**pictures, self.PAGE: page or None}
+        seen = looks_sheet(looks, spec) if len(looks) > 1 else None
+        pictures = {self.ATTENTION: seen, self.PHOTO: photo.put_back(reconstruction)}
+        written: dict[str, Any] = {**pictures, self.PAGE: page or None, **dict.fromkeys(self.VALUES)}
         for name in (name for name, data in written.items() if data is None):
             if is_ours(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
+        for name, image in ((self.RECONSTRUCTION, reconstruction), (self.TARGET, photo.target)):
+            write_image(self.path / name, image, spec)
         for name, picture in pictures.items():
             if picture is not None:
-                write_png(self.path / name, picture, value_range=value_range)
+                write_png(self.path / name, picture, value_range=spec.value_range)
         if page:
             write_text(self.path / self.PAGE, page)
         write_json(self.path / self.FACTS, facts)
@@ -84,7 +88,8 @@ class PhotoFolder:
     @property
     def is_free(self) -> bool:
         """Whether an inversion can be written there, so that nothing of others is lost."""
-        names = (self.LATENTS, self.FACTS, self.TARGET, self.RECONSTRUCTION, self.PHOTO, self.ATTENTION, self.PAGE)
+        names = [self.LATENTS, self.FACTS, self.TARGET, self.RECONSTRUCTION, self.PHOTO, self.ATTENTION, self.PAGE]
+        names += self.VALUES
         return not self.path.is_symlink() and all(is_ours(self.path / name) for name in names)
 
     @property

@@ -88,6 +88,7 @@ def _photos(
         channels=spec.channels,
         value_range=spec.value_range,
         fit=run.data.fit,
+        one_hot=spec.shows == "tiles",
         on_error=on_error,
     )
     if not len(found.batch):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
-from ganenc.images import shrink
+from ganenc.images import depict, shrink
 from ganenc.inversion import PhotoFolder
 from ganenc.jobs.job_result import LISTED, JobResult
 from ganenc.jobs.worker import Worker
@@ -32,7 +32,8 @@ class Pictures:
     def add(self, name: str, inverted: Inverted) -> None:
         """Take those of one photo."""
         self._count += 1
-        pair = (inverted.photos[0].target, inverted.reconstructions[0].detach().cpu())
+        both = (inverted.photos[0].target, inverted.reconstructions[0].detach().cpu())
+        pair = [depict(one, inverted.model.generator.spec) for one in both]
         small = (shrink(pair[0], THUMBNAIL).clone(), shrink(pair[1], THUMBNAIL).clone())
         heapq.heappush(self._kept, (-inverted.scores[0]["psnr"], self._count, name, small))
         if len(self._kept) > LISTED:
@@ -53,7 +54,7 @@ def summary_page(result: JobResult, worker: Worker, pictures: Pictures) -> str:
         "summary.html",
         title=f"Inverted with {Path(model.source).name}",
         numbers={**numbers, "seconds a photo": seconds_text(result.seconds)},
-        value_range=model.generator.spec.value_range,
+        spec=model.generator.spec,
         result=result,
         photos=photos,
         classes=any(photo["label"] for photo in photos),

@@ -33,7 +33,7 @@ class FID(Metric):
     """
 
     higher_is_better: ClassVar[bool] = False
-    compares_sets, least = True, 2
+    compares_sets, least, pictures_only = True, 2, True
 
     def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> float:
         """0 or more; too large where images are few."""

@@ -129,8 +129,9 @@ def build_metrics(
     """Metrics by the names to report their numbers under: ``psnr``, or with the backbone's ``lpips-vgg16``.
 
     ``choices`` are names; or by a name of one's own what is written in a spec: a name, or ``{name, options}``, where
-    the name may be left out that is its own. Without a backbone in the context, metrics that need one are left out. The
-    errors are those of `ganenc_registry.components.build`.
+    the name may be left out that is its own. Left out are metrics of pictures, where the context's generator makes
+    none, and without a backbone in the context those that need one. The errors are those of
+    `ganenc_registry.components.build`.
     """
     context = context or Context()
     named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)
@@ -138,6 +139,8 @@ def build_metrics(
     for name, written in named.items():
         given = written if isinstance(written, str | Choice) else Choice.from_mapping({"name": name, **(written or {})})
         metric = build("metric", given, Metric, context, at=f"metrics.{name}")
+        if metric.pictures_only and context.generator is not None and context.generator.shows != "pictures":
+            continue
         if not metric.needs_backbone:
             found[name] = metric
         elif context.load_backbone is not None:

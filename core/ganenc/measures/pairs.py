@@ -45,6 +45,7 @@ class SSIM(Metric):
     """
 
     higher_is_better: ClassVar[bool] = True
+    pictures_only = True
     within = "mean of the full map over the region, where windows reach beyond it"
 
     def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
@@ -72,7 +73,7 @@ class LPIPS(Metric):
     """
 
     higher_is_better: ClassVar[bool] = False
-    needs_backbone = True
+    needs_backbone = pictures_only = True
     within = "what lies outside the region is the first image's on both sides, so only differences within it count"
 
     @cached_property

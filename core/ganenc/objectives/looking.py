@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
-from ganenc.images import Range, draw_boxes, heat_over, sheet
+from ganenc.images import depict, draw_boxes, heat_over, sheet
 from ganenc.objectives.attentions import Attention
 
 
@@ -45,9 +46,10 @@ class PhotoLook:
 def pictures(attention: Attention, image: Tensor, focus: Any) -> dict[str, Tensor]:
     """Where an attention looks in targets or their reconstructions (N, C, H, W): pictures (N, C or 3, H, W) by name, in
     the order to show them: ``image``; ``heat``, the map in colours, and ``boxes``, the image with outlines, if there
-    are some; then the views by their names."""
-    shown, value_range = {"image": image}, attention.context.value_range
-    heat, boxes = attention.heat(image, focus), attention.boxes(image, focus)
+    are some and images are pictures; then the views by their names."""
+    shown, value_range, spec = {"image": image}, attention.context.value_range, attention.context.generator
+    drawn = spec is None or spec.shows == "pictures"
+    heat, boxes = (attention.heat(image, focus), attention.boxes(image, focus)) if drawn else (None, [])
     if heat is not None:
         shown["heat"] = heat_over(image, heat, value_range)
     if boxes:
@@ -65,13 +67,14 @@ def looks(attention: Attention, target: Tensor, reconstruction: Tensor, *, label
     return [Look(name, weights.get(name), picture, rebuilt[name]) for name, picture in seen.items() if name in rebuilt]
 
 
-def looks_sheet(found: Sequence[Look], value_range: Range = (-1.0, 1.0), *, most: int = 4) -> Tensor:
-    """A sheet of looks, the first ``most`` targets each with their reconstruction below: uint8 (3, height, width)."""
+def looks_sheet(found: Sequence[Look], spec: GeneratorSpec, *, most: int = 4) -> Tensor:
+    """A sheet of looks at a generator's images, the first ``most`` targets each with their reconstruction below: uint8
+    (3, height, width)."""
     rows = []
     for index in range(min(most, len(found[0].target))):
-        rows.append({f"{look.name}, target": look.target[index] for look in found})
-        rows.append({f"{look.name}, rebuilt": look.reconstruction[index] for look in found})
-    return sheet(rows, value_range)
+        rows.append({f"{look.name}, target": depict(look.target[index], spec) for look in found})
+        rows.append({f"{look.name}, rebuilt": depict(look.reconstruction[index], spec) for look in found})
+    return sheet(rows)
 
 
 @torch.no_grad()

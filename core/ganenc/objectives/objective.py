@@ -186,6 +186,15 @@ def build_objective(
     """
     chosen = {name: choice for name, choice in spec.losses.items() if choice.weight}
     check_choices(spec, at="objective.")
+    looking = spec.attention
+    if generator.spec.shows != "pictures":
+        out = [name for name, one in chosen.items() if component_class("loss", one.name, Loss).pictures_only]
+        chosen = {name: choice for name, choice in chosen.items() if name not in out}
+        if component_class("attention", looking.name, Attention).pictures_only:
+            out, looking = [*out, looking.name], Choice(name="none")
+        if out:
+            left = f"{', '.join(out)}, made for pictures: {generator.spec.family} makes {generator.spec.shows}"
+            warnings.warn(f"The objective goes on without {left}.", stacklevel=3)
     context = context_for(spec.backbone or own_backbone, generator.spec, device=generator.device)
     needing = [name for name, choice in chosen.items() if component_class("loss", choice.name, Loss).needs_backbone]
     blind = spec.backbone is None and own_backbone == NO_BACKBONE
@@ -201,12 +210,12 @@ def build_objective(
         chosen = {name: choice for name, choice in chosen.items() if name not in needing}
     losses = {name: (choice.weight, build("loss", choice, Loss, context)) for name, choice in chosen.items()}
     latent = LatentTerm(spec.latent) if spec.latent.weight else None
-    objective = Objective(build_attention(spec.attention, context), losses, latent, size=spec.size)
+    objective = Objective(build_attention(looking, context), losses, latent, size=spec.size)
     objective.to(generator.device)
     if isinstance(own_backbone, Backbone):
         return objective
     own = None if own_backbone is None or own_backbone == NO_BACKBONE else Choice.of(own_backbone)
-    objective.spec = spec.model_copy(update={"losses": chosen, "backbone": spec.backbone or own})
+    objective.spec = spec.model_copy(update={"losses": chosen, "attention": looking, "backbone": spec.backbone or own})
     return objective
 
 

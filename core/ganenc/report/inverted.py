@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganenc.files import write_text
-from ganenc.images import draw_frame, to_image
+from ganenc.images import depict, draw_frame, to_image
 from ganenc.inversion import Inversion, Parts, Photo, PhotoFolder
 from ganenc.measures import PSNR, DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
@@ -80,7 +80,7 @@ class Inverted(Inversion):
     @property
     def image(self) -> Image.Image:
         """The reconstruction of the one photo; an ImageError if there are several."""
-        return to_image(self._only().reconstructions[0], self.model.generator.spec.value_range)
+        return to_image(depict(self._only().reconstructions[0], self.model.generator.spec))
 
     @cached_property
     def scores(self) -> list[dict[str, float]]:
@@ -149,7 +149,7 @@ class Inverted(Inversion):
         one, model, check = self._only(), self.model, self.check
         photo, made, metrics = one.photos[0], one.reconstructions[0].detach().cpu(), one.scores[0]
         history, seconds = one.history[0] if one.history else [], one.seconds[0]
-        taken, value_range = model.metrics(), model.generator.spec.value_range
+        taken, spec = model.metrics(), model.generator.spec
         numbers = {metric_name(name): metric_text(value, taken.get(name)) for name, value in metrics.items()}
         speed = f", {len(history) / seconds:.1f} steps a second" if history and seconds else ""
         return render(
@@ -158,9 +158,9 @@ class Inverted(Inversion):
             model=PurePath(model.source).name,
             method=self.method,
             numbers={**numbers, "seconds": seconds_text(seconds)},
-            value_range=value_range,
+            spec=spec,
             few=max(photo.target.shape[-2:]) < FEW_PIXELS,
-            **compared(photo.target, made, value_range),
+            **compared(photo.target, made, spec),
             place=self._place(photo, made),
             check=check,
             verdict=None if check is None else judge(check, metrics["psnr"]),
@@ -198,7 +198,7 @@ class Inverted(Inversion):
             self.latents,
             self.facts(),
             model=self.model.hash,
-            value_range=self.model.generator.spec.value_range,
+            spec=self.model.generator.spec,
             looks=self.looks if pages else (),
             page=self.page() if pages else "",
         )
@@ -212,12 +212,12 @@ class Inverted(Inversion):
             self.image.show()
 
     def _repr_html_(self) -> str:
-        taken, value_range, rows = self.model.metrics(), self.model.generator.spec.value_range, []
+        taken, spec, rows = self.model.metrics(), self.model.generator.spec, []
         for photo, made, metrics in zip(self.photos[:SHOWN], self.reconstructions, self.scores):
             numbers = [f"{metric_name(name)} {metric_text(value, taken.get(name))}" for name, value in metrics.items()]
-            shown = compared(photo.target, made, value_range)
+            shown = compared(photo.target, made, spec)
             rows.append({"name": photo.name, "numbers": ", ".join(numbers), **shown})
-        return render("notebook.html", rows=rows, value_range=value_range)
+        return render("notebook.html", rows=rows, spec=spec)
 
     def _judged(self) -> dict[str, Any]:
         """What one pass of the encoder says of the photo; empty where there is no encoder."""

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ganenc_registry.specs import GeneratorSpec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ganenc.images import Range
 from ganenc.report.pictures import picture
 from ganenc.report.texts import metric_name, metric_text, plain, seconds_text
 
 
-def render(template: str, *, value_range: Range = (-1.0, 1.0), **data: Any) -> str:
-    """Fill a template of this package; ``value_range`` is that of the images (C, H, W) among the data."""
-    return _environment().get_template(template).render(data, picture=partial(picture, value_range=value_range))
+def render(template: str, *, spec: GeneratorSpec | None = None, **data: Any) -> str:
+    """Fill a template of this package; ``spec`` is of the generator of the images (C, H, W) among the data,
+    without which they have 8 bits."""
+    return _environment().get_template(template).render(data, picture=partial(picture, spec=spec))
 
 
 @cache

@@ -6,9 +6,10 @@ import base64
 from typing import Any, NamedTuple
 
 import torch
+from ganenc_registry.specs import GeneratorSpec
 from torch import Tensor
 
-from ganenc.images import Range, convert_range, png_bytes, shrink, to_uint8
+from ganenc.images import Range, convert_range, depict, png_bytes, shrink
 
 FEW_PIXELS = 256
 """Images with a longer side under this are shown enlarged, pixel by pixel."""
@@ -25,13 +26,12 @@ class Picture(NamedTuple):
     """Whether it is to be enlarged pixel by pixel."""
 
 
-def picture(pixels: Tensor, limit: int, value_range: Range = (-1.0, 1.0)) -> Picture:
-    """An image (C, H, W) in ``value_range``, or 8 bits, made smaller where its longer side is over ``limit``."""
-    if pixels.dtype == torch.uint8:
-        pixels, value_range = pixels.float(), (0.0, 255.0)
-    small = shrink(pixels.detach().float().cpu(), limit)
+def picture(pixels: Tensor, limit: int, spec: GeneratorSpec | None = None) -> Picture:
+    """An image (C, H, W) of a generator, or 8 bits, made smaller where its longer side is over ``limit``."""
+    shown = (pixels if spec is None else depict(pixels, spec)).float().cpu()
+    small = shrink(shown, limit)
     height, width = small.shape[-2:]
-    url = "data:image/png;base64," + base64.b64encode(png_bytes(small, value_range)).decode("ascii")
+    url = "data:image/png;base64," + base64.b64encode(png_bytes(small, (0.0, 255.0))).decode("ascii")
     return Picture(url, width, height, max(height, width) < FEW_PIXELS)
 
 
@@ -43,20 +43,22 @@ def amplification(a: Tensor, b: Tensor, *, value_range: Range) -> int:
 
 
 def difference(a: Tensor, b: Tensor, *, factor: float, value_range: Range) -> Tensor:
-    """The absolute difference of two images (C, H, W) times ``factor``, from 0 to 1; its mean (1, H, W) where these are
-    neither colours nor greys."""
-    error = (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
-    return error if len(error) in (1, 3) else error.mean(0, keepdim=True)
+    """The absolute difference of two images (C, H, W) times ``factor``, from 0 to 1."""
+    return (_error(a, b, value_range) * factor).clamp(0.0, 1.0)
 
 
-def compared(target: Tensor, reconstruction: Tensor, value_range: Range) -> dict[str, Any]:
-    """Two images (C, H, W) and their difference, with the factor by which that is shown."""
-    factor = amplification(target, reconstruction, value_range=value_range)
-    error = difference(target, reconstruction, factor=factor, value_range=value_range)
+def compared(target: Tensor, reconstruction: Tensor, spec: GeneratorSpec) -> dict[str, Any]:
+    """Two images (C, H, W) of a generator and their difference, with the factor by which that is shown: curves of
+    signals, and the mean over the channels where these are neither colours nor greys."""
+    factor = amplification(target, reconstruction, value_range=spec.value_range)
+    error = difference(target, reconstruction, factor=factor, value_range=spec.value_range)
+    if spec.shows != "signals" and len(error) not in (1, 3):
+        error = error.mean(0, keepdim=True)
+    alike = spec.model_copy(update={"value_range": (0.0, 1.0), "one_hot": False})
     return {
         "target": target,
         "reconstruction": reconstruction,
-        "difference": to_uint8(error, (0.0, 1.0)),
+        "difference": depict(error, alike),
         "factor": factor,
     }
 

@@ -252,12 +252,12 @@ class Trainer:
             return
         if self._fixed is None:
             self._fixed = _first(self.source, self.run.saving.grid)
-        batch, step, value_range = self._fixed, self.progress.step, self.recipe.context.value_range
+        batch, step, spec = self._fixed, self.progress.step, self.recipe.context.network.spec
         made = self.recipe.rebuild(batch)
-        self.sink.picture("grid", step, images.grid(torch.cat([batch.images, made]), len(made), value_range))
+        self.sink.picture("grid", step, images.grid(images.depict(torch.cat([batch.images, made]), spec), len(made)))
         found = self.recipe.looks(batch, made)
         if len(found) > 1:
-            self.sink.picture("attention", step, looks_sheet(found, value_range))
+            self.sink.picture("attention", step, looks_sheet(found, spec))
 
     def _state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as a copy."""

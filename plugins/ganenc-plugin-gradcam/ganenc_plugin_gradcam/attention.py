@@ -31,6 +31,8 @@ class MapAttention(Attention):
         SpecError: if the backbone has no map.
     """
 
+    pictures_only = True
+
     class Options(TwoWeights):
         """What users can choose."""
 

@@ -36,16 +36,24 @@ class BlockShape(Spec):
     size: tuple[Width, Width] = Field(description="height and width of what the block takes in")
     in_channels: Width = Field(description="channels that come in; the first of two convolutions keeps them")
     out_channels: Width = Field(description="channels that the block's last convolution gives out")
-    convolutions: Literal[1, 2] = Field(2, description="how many 3x3 convolutions; the paper's last block has one")
+    convolutions: Literal[1, 2] = Field(
+        2, description="how many 3x3 convolutions (1x3 in rows); the paper's last block has one"
+    )
     downscale: Literal["average", "stride", "none"] = Field(
         "average", description="how the block halves: by averaging, by a strided last convolution, or not at all"
     )
 
     @property
+    def kernel(self) -> tuple[int, int]:
+        """Height and width of its convolutions: 3, or 1 along a side of one pixel."""
+        height, width = (3 if side > 1 else 1 for side in self.size)
+        return height, width
+
+    @property
     def out_size(self) -> tuple[int, int]:
         """Height and width of what the block gives out."""
         height, width = self.size
-        return self.size if self.downscale == "none" else (height // 2, width // 2)
+        return self.size if self.downscale == "none" else (max(1, height // 2), max(1, width // 2))
 
 
 class BlockSpec(BlockShape):
@@ -146,7 +154,7 @@ class EncoderSpec(Spec):
             if block.in_channels != channels:
                 raise ValueError(f"blocks.{index}.in_channels is {block.in_channels}, but {channels} come in there")
             size, channels = block.out_size, block.out_channels
-            if 0 in size:
+            if block.downscale != "none" and max(block.size) == 1:
                 raise ValueError(f"blocks.{index} halves {block.size} to nothing; set its downscale to 'none'")
 
     @classmethod
@@ -154,7 +162,8 @@ class EncoderSpec(Spec):
         """The encoder that mirrors a generator (Tables 9 and 10, carried on to any size and layout); ``overrides`` are
         fields of the encoder's spec, taken as given.
 
-        There are floor(log2(min(H, W) / 4)) + 1 blocks, at least one. Each halves, and has two convolutions, the second
+        There are floor(log2(min(H, W) / 4)) + 1 blocks, at least one; by the longer side where the shorter is less than
+        4 pixels, as in signals, and stops at 1. Each halves, and has two convolutions, the second
         of which doubles the channels; the last has one and does neither. Channels start at min(16384 / resolution, the
         generator's there, stop) and stop at min(512, the generator's widest layer).
         """
@@ -222,7 +231,7 @@ class EncoderSpec(Spec):
 def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[BlockShape, ...]:
     try:
         height, width = size
-        resolution = min(height, width)
+        resolution = generator.scale((height, width))
         count = max(1, math.floor(math.log2(resolution / 4)) + 1)
     except (TypeError, ValueError):
         raise SpecError(f"size: it takes height and width in pixels, above 0 (got {size!r}).") from None
@@ -235,7 +244,7 @@ def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[B
         wider = channels if last else min(2 * channels, stop)
         blocks.append(
             BlockShape(
-                size=(height >> index, width >> index),
+                size=(max(1, height >> index), max(1, width >> index)),
                 in_channels=channels,
                 out_channels=wider,
                 convolutions=1 if last else 2,

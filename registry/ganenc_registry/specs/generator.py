@@ -40,8 +40,13 @@ class GeneratorSpec(Spec):
     layout: Layout = Field(description="the parts that `synthesize` takes")
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     truncation: Literal["prior", "styles", "none"] = Field("none", description="what the truncation of samples acts on")
+    one_hot: bool | None = Field(
+        None,
+        description="whether the channels of a pixel vote on its kind, as the tiles of a level do, and the highest is"
+        " what is there; by default where they are more than 4",
+    )
     resolution_channels: Annotated[dict[Width, Width], Field(max_length=100)] | None = Field(
-        None, description="the generator's channels at each resolution (shorter side, in pixels), where known"
+        None, description="the generator's channels at each resolution (see `scale`), where known"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="what the family needs besides")
     licence: str = Field("unknown", description="licence of the weights")
@@ -66,6 +71,19 @@ class GeneratorSpec(Spec):
     def resolution(self) -> int:
         """The shorter side of the images, in pixels."""
         return min(self.size)
+
+    @property
+    def shows(self) -> Literal["pictures", "signals", "tiles"]:
+        """What the images are: tiles where they are one-hot, signals where they are one row of pixels, else pictures.
+        Losses and metrics of pictures are left out for others, which people see as coloured tiles and curves."""
+        if self.channels > 4 if self.one_hot is None else self.one_hot:
+            return "tiles"
+        return "signals" if self.size[0] == 1 else "pictures"
+
+    def scale(self, size: tuple[int, int]) -> int:
+        """The side of a map (height, width) that its channels go by: the shorter, or where the images are rows, less
+        than 4 pixels high or wide, the longer."""
+        return max(size) if self.resolution < 4 else min(size)
 
     @property
     def truncation_settings(self) -> list[str]:

@@ -22,7 +22,7 @@ class Row:
     """``image``, ``block 1`` and so on, ``hidden``, or the name of a part."""
     size: tuple[int, int]
     """Height and width of what comes in."""
-    convolutions: tuple[tuple[int, int, int], ...]
+    convolutions: tuple[tuple[int, int, tuple[int, int]], ...]
     """(channels in, channels out, kernel) of each convolution, the bypass left out."""
     heads: tuple[tuple[int, int], ...]
     """(inputs, outputs) of each fully connected layer but those of the norm."""
@@ -35,7 +35,7 @@ class Row:
 def encoder_rows(spec: EncoderSpec) -> tuple[Row, ...]:
     """The rows of ``spec``, from the image to the latents. Styles leave from inside the blocks and have no row."""
     first = spec.blocks[0].in_channels
-    image = Row("image", spec.size, ((spec.channels, first, 1),), (), "none", spec.channels * first + first)
+    image = Row("image", spec.size, ((spec.channels, first, (1, 1)),), (), "none", spec.channels * first + first)
     blocks = tuple(_block_row(spec, index) for index in range(len(spec.blocks)))
     return (image, *blocks, *_tail_rows(spec))
 
@@ -43,12 +43,12 @@ def encoder_rows(spec: EncoderSpec) -> tuple[Row, ...]:
 def _block_row(spec: EncoderSpec, index: int) -> Row:
     block = spec.blocks[index]
     middle = block.in_channels if block.convolutions == 2 else block.out_channels
-    convolutions = [(block.in_channels, middle, 3)]
+    convolutions = [(block.in_channels, middle, block.kernel)]
     if block.convolutions == 2:
-        convolutions.append((middle, block.out_channels, 3))
+        convolutions.append((middle, block.out_channels, block.kernel))
     wide = (2 * block.in_channels, 2 * middle)
     heads = tuple((a, b) for a, b in zip(wide, spec.style_widths(index)) if b)
-    count = sum(a * b * kernel**2 + b for a, b, kernel in convolutions) + sum(a * b + b for a, b in heads)
+    count = sum(a * b * math.prod(kernel) + b for a, b, kernel in convolutions) + sum(a * b + b for a, b in heads)
     if spec.noise != "none":
         count += sum(b for _, b, _ in convolutions)
     if block.in_channels != block.out_channels:
@@ -72,5 +72,5 @@ def _tail_rows(spec: EncoderSpec) -> list[Row]:
             rows.append(Row(part.name, size, (), ((inputs, part.dim),), "none", inputs * part.dim + part.dim))
         elif isinstance(part, Map) and part.channels != channels:
             count = channels * part.channels + part.channels
-            rows.append(Row(part.name, size, ((channels, part.channels, 1),), (), "none", count))
+            rows.append(Row(part.name, size, ((channels, part.channels, (1, 1)),), (), "none", count))
     return rows

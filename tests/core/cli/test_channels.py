@@ -82,5 +82,6 @@ def test_a_generator_of_any_number_of_channels_goes_through_all_commands(
         with Image.open(file) as strip:
             assert strip.size[0] >= 8
     scores = told("evaluate", *files, *encoder)["metrics"]
-    assert set(scores) == {"psnr", "ssim", f"lpips-{Colours.name}", f"frechet-{Colours.name}"}
+    of_pictures = {"ssim", f"lpips-{Colours.name}", f"frechet-{Colours.name}"}
+    assert set(scores) == {"psnr", *(of_pictures if channels < 5 else ())}
     assert np.isfinite([score["mean"] for score in scores.values()]).all()

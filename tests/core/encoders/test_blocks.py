@@ -14,6 +14,7 @@ from ganenc.encoders import (
     EncoderBlock,
     FixedNoise,
     Linear,
+    halve,
     standardize,
 )
 from ganenc_registry.components import Context
@@ -176,6 +177,19 @@ def test_blur_is_the_binomial_kernel() -> None:
     torch.testing.assert_close(out[1], wanted)
     assert not out[0].any()
     assert not Blur(2).state_dict()
+
+
+def test_rows_of_pixels_are_blurred_halved_and_convolved_along_themselves() -> None:
+    """As torch's layers of one dimension do it."""
+    x, conv = torch.randn(2, 3, 1, 9), Conv(3, 4, (1, 3), stride=True)
+    weight = conv.weight[:, :, 0] * conv.scale
+    wanted = F.avg_pool1d(F.conv1d(x[:, :, 0], weight, conv.bias, padding=1), 2)
+    torch.testing.assert_close(conv(x)[:, :, 0], wanted)
+    torch.testing.assert_close(halve(x)[:, :, 0], F.avg_pool1d(x[:, :, 0], 2))
+    torch.testing.assert_close(halve(x.mT), halve(x).mT)
+    taps = torch.tensor([0.25, 0.5, 0.25]).expand(3, 1, 3)
+    torch.testing.assert_close(Blur(3)(x)[:, :, 0], F.conv1d(x[:, :, 0], taps, padding=1, groups=3))
+    torch.testing.assert_close(Blur(3)(x.mT), Blur(3)(x).mT)
 
 
 def test_linear_starts_at_its_gain() -> None:

@@ -52,6 +52,7 @@ GENERATORS = {
     "two styles": spec_of((16, 16), Styles(name="a", layers=6, dim=4), Styles(name="b", layers=2, dim=3)),
     "resolution 8": spec_of((8, 8), Styles(layers=4, dim=12), Map(channels=16, height=4, width=4)),
     "resolution 4": spec_of((4, 4), Styles(layers=2, dim=12), Vector(dim=3)),
+    "a row of two channels": spec_of((1, 60), Styles(layers=5, dim=3), Vector(dim=9), channels=2),
     "styles of a conditional generator": spec_of((16, 16), Styles(layers=6, dim=4), classes=4),
 }
 NAMES = list(GENERATORS)
@@ -454,7 +455,8 @@ def _check_rows(encoder: Encoder) -> None:
     rows = [row for row in encoder.spec.rows() if row.name.startswith("block")]
     for row, block in zip(rows, encoder.blocks, strict=True):
         convs = [block.conv_1] + ([block.conv_2] if len(row.convolutions) == 2 else [])
-        assert tuple((c.weight.shape[1], c.weight.shape[0], c.weight.shape[2]) for c in convs) == row.convolutions
+        found = [(conv.weight.shape[1], conv.weight.shape[0], tuple(conv.weight.shape[2:])) for conv in convs]
+        assert tuple(found) == row.convolutions
         heads = [head for head in (block.head_1, block.head_2) if head is not None]
         assert tuple((h.weight.shape[1], h.weight.shape[0]) for h in heads) == row.heads
         assert sum(p.numel() for p in block.parameters()) == row.parameters

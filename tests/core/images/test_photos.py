@@ -17,6 +17,7 @@ import tifffile
 import torch
 from ganenc import images
 from ganenc_registry.errors import GanencError, ImageError
+from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from PIL import Image, ImageCms
 
 
@@ -405,10 +406,13 @@ def test_no_program_is_run_to_read_a_photo(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 10])
 def test_images_of_any_number_of_channels_go_out_and_come_back(tmp_path: Path, channels: int) -> None:
     image = torch.rand(channels, 6, 9) * 2 - 1
-    path = images.write_image(tmp_path / "a.png", image)
+    layout, size = (Vector(dim=1),), (6, 9)
+    spec = GeneratorSpec(family="toy", size=size, channels=channels, prior=Prior(dim=1), layout=layout, one_hot=False)
+    path = images.write_image(tmp_path / "a.png", image, spec)
     assert path.suffix == (".png" if channels in (1, 3, 4) else ".npy")
+    assert (tmp_path / "a.png").is_file()
     back = images.read(path, channels=channels)
-    assert (back - image).abs().max() <= 1.001 / 255, "8 bits"
+    assert (back - image).abs().max() <= (1.001 / 255 if channels in (1, 3, 4) else 0), "8 bits, or as they were"
     for fit in ("cover", "contain", "stretch"):
         small = images.read(path, size=(4, 4), channels=channels, fit=fit)  # type: ignore[arg-type]
         assert small.shape == (channels, 4, 4)
@@ -431,7 +435,7 @@ def test_photos_for_rgba_are_opaque_where_they_say_nothing(tmp_path: Path, pixel
 
 @pytest.mark.parametrize(("have", "need"), [(3, 2), (10, 3), (4, 10), (2, 1)])
 def test_photos_of_other_channels_are_refused(have: int, need: int) -> None:
-    with pytest.raises(ImageError, match=f"has {have} channels where {need} are needed"):
+    with pytest.raises(ImageError, match=rf"(has {have} channels|, {have}\)).* {need}"):
         images.read(np.zeros((4, 4, have), np.uint8), channels=need)
 
 

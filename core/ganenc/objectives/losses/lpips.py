@@ -24,7 +24,7 @@ class LPIPS(Loss):
     least size that the backbone takes, 64 pixels.
     """
 
-    needs_backbone = True
+    needs_backbone = pictures_only = True
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)

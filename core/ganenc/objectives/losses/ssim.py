@@ -27,6 +27,8 @@ class SSIM(Loss):
     side.
     """
 
+    pictures_only = True
+
     @torch.no_grad()
     def prepare(self, target_view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The target on the scale from 0 to 1, its local means, and its local variances."""
