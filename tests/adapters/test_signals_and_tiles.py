@@ -37,9 +37,9 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "1x3" in heard.out
     assert "waves makes signals, so what is made for pictures is left out: ssim, lpips" in heard.err
     assert (np.load("made/0000.npy") == np.load("inverted/0000/target.npy")).all()
-    generated = ganenc.Latents.load("levels/latents.safetensors")
+    generated = ganenc.Latents.load("drawn/latents.safetensors")
     level = said["model"].generator.synthesize(generated[0])[0].detach()
-    assert (np.load("levels/0000.npy").argmax(2) == level.argmax(0).numpy()).all()
+    assert (np.load("drawn/0000.npy").argmax(2) == level.argmax(0).numpy()).all()
     read = [said["model"].read(name).target for name in ("level-0.npy", "level-2.npy")]
     assert all((one.argmax(0).numpy() == kinds).all() for one, kinds in zip(read, said["kinds"][::2], strict=True))
     assert said["found"].shape == (3, 16, 16)
