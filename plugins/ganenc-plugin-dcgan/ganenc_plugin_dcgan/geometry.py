@@ -19,7 +19,8 @@ def geometry(kernels: Sequence[tuple[int, bool]], start: int, channels: int) -> 
 
     The first transposed one makes a pixel a map of its kernel's size; the others double, with a kernel of 4, 2 and 1
     (DCGAN). Where that ends at no usual size, none is padded (the WGAN-GP of many courses), and as many double as then
-    end at one. Odd kernels among even ones that give 28 pixels so are not padded beyond (4 to 7 to 14 to 28).
+    end at one. Odd kernels among even ones that give 28 pixels so are not padded beyond (4 to 7 to 14 to 28), and a
+    last one of 1 that is transposed cuts grey images of 32 to 28.
     """
     doubling = [_doubling(kernel, turned) for kernel, turned in kernels]
     if start == 1:
@@ -31,6 +32,8 @@ def geometry(kernels: Sequence[tuple[int, bool]], start: int, channels: int) -> 
     mixed = len({kernel % 2 for kernel, turned in kernels[start == 1 :] if turned}) > 1
     if mixed and _side(kernels, odd, start) == 28:
         return odd
+    if kernels[-1] == (1, True) and channels == 1 and _side(kernels, doubling, start) == 32:
+        return [*doubling[:-1], (1, 2, 0)]
     if _side(kernels, doubling, start) in COMMON:
         return doubling
     free = [i for i, (_, turned) in enumerate(kernels) if turned and (i or start > 1)]

@@ -94,7 +94,7 @@ class _Module:
 
     @property
     def is_norm(self) -> bool:
-        return "running_mean" in self.shapes
+        return "running_mean" in self.shapes or (len(self.weight) == 1 and "bias" in self.shapes)
 
     @property
     def place(self) -> tuple[str, int | None]:
@@ -231,8 +231,10 @@ class _Reader:
     def __init__(self, checkpoint: Checkpoint, prefix: str, modules: list[_Module]) -> None:
         self._name, self._modules = checkpoint.path.name, modules
         self._table = None
-        if modules[0].shapes.keys() == {"weight"} and len(modules[0].weight) == 2 and _TABLE.search(modules[0].name):
-            self._table = self._modules.pop(0)
+        for place, module in enumerate(modules):
+            if module.shapes.keys() == {"weight"} and len(module.weight) == 2 and _TABLE.search(module.name):
+                self._table = self._modules.pop(place)
+                break
         self._kernels = [one for one in self._modules if len(one.weight) > 2]
         self._turned = self._orient()
         self._turns = any(self._turned)
@@ -271,8 +273,8 @@ class _Reader:
         wide: int | None = None
         for place, module in enumerate(self._modules):
             weight = module.weight
-            if len(weight) in (1, 2):
-                wide = wide if len(weight) == 1 else None
+            if module.is_norm or len(weight) == 2:
+                wide = wide if module.is_norm else None
                 continue
             if len(weight) not in (3, 4):
                 raise _NotARow
@@ -313,14 +315,15 @@ class _Reader:
         return next((width for width in reversed(wide) if width), None)
 
     def _norm(self, module: _Module, place: int) -> None:
-        (features,) = module.shapes["running_mean"]
+        batch = "running_mean" in module.shapes
+        (features,) = module.shapes["running_mean" if batch else "weight"]
         if features != self._width():
             self._reshape(features)
         follows = self._linear or (not self._turns and isinstance(self.layers[-1], Convolution))
         eps = 0.8 if place and follows and _QUIRK.search(module.name) else 1e-5
         self._add(
-            Norm(eps=eps, affine="weight" in module.shapes, weights=module.name),
-            "eps 0.8, as PyTorch-GAN has it" if eps == 0.8 else "",
+            Norm(name="batch" if batch else "instance", eps=eps, affine="weight" in module.shapes, weights=module.name),
+            "instance, as it keeps no statistics" if not batch else "eps 0.8, as PyTorch-GAN has it" * (eps == 0.8),
         )
 
     def _reshape(self, channels: int) -> None:

@@ -145,6 +145,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, tuple[int, int, int]]] =
         100,
         (1, 28, 28),
     ),
+    "28 pixels, cut from 32": (
+        lambda: Held(
+            "main", transposed((16, 8, 8, 8, 1), kernels=(4, 4, 4, 4, 1), steps=((1, 0), *[(2, 1)] * 3, (1, 2)))
+        ),
+        100,
+        (1, 28, 28),
+    ),
     "a course's, unpadded": (Course, 64, (1, 28, 28)),
     "enlarged between convolutions": (lambda: Upsampling(3), 100, (3, 32, 32)),
     "a linear layer first": (Named, 64, (1, 28, 28)),
