@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
-from ganenc_registry.specs import Condition, Map, Noise, PositiveInt, Spec, Styles, Vector, encoded
+from ganenc_registry.specs import Condition, Map, Noise, PositiveInt, Setting, Spec, Styles, Vector, encoded
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 from torch import Tensor
 from typing_extensions import Self
@@ -53,8 +53,11 @@ class Optimize(Inverter):
         )
         free: tuple[str, ...] | None = Field(
             None,
-            description="maps, such as the constant, conditions and noise that are optimised, too; by default all maps."
-            " A condition that is not freed stays the embedded label, and noise the generator's own",
+            description="maps, such as the constant, conditions, settings and noise that are optimised, too; by default"
+            " all maps. A condition that is not freed stays the embedded label, and noise the generator's own",
+        )
+        settings: dict[str, float] = Field(
+            {}, description="settings that the photos were made under, by name; a freed one starts there"
         )
         noise_weight: NonNegativeFloat = Field(
             1e5, description="how strongly freed noise is held to noise (Karras et al., 2020, appendix D)"
@@ -81,12 +84,13 @@ class Optimize(Inverter):
             return (free,) if isinstance(free, str) else free
 
     def work(self, task: Task) -> Inversion:
-        variables, options = self._variables(task), self.options
-        done = optimise_latents(
-            task, variables, steps=options.steps, rate=options.rate, shell=options.shell,
-            noise_weight=options.noise_weight,
-        )  # fmt: skip
-        return begin_anew(task, done, options, rate=options.rate, draws=options.draws, shell=options.shell)
+        options = self.options
+        with task.generator.using(**options.settings):
+            done = optimise_latents(
+                task, self._variables(task), steps=options.steps, rate=options.rate, shell=options.shell,
+                noise_weight=options.noise_weight,
+            )  # fmt: skip
+            return begin_anew(task, done, options, rate=options.rate, draws=options.draws, shell=options.shell)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self.options.batch or by_size(generator, AT_ONCE)
@@ -100,11 +104,14 @@ class Optimize(Inverter):
         space = options.space or ("w+" if styled else "z")
         maps = [part.name for part in spec.layout if isinstance(part, Map)]
         noises = [part.name for part in spec.layout if isinstance(part, Noise)]
-        known = [*maps, *noises, *(part.name for part in spec.layout if isinstance(part, Condition))]
+        known = [*maps, *noises, *(part.name for part in spec.layout if isinstance(part, Condition | Setting))]
+        with generator.using(**options.settings):
+            """Which refuses what is no setting."""
         for name in options.free or ():
             if name not in known:
                 raise LatentsError(
-                    f"There is no map, condition or noise {name!r} to free{nearest(name, known)}; there are {known}."
+                    f"There is no map, condition, setting or noise {name!r} to free{nearest(name, known)};"
+                    f" there are {known}."
                 )
         weight = options.noise_weight
         if weight != type(options).model_fields["noise_weight"].default and not {*noises} & {*(options.free or ())}:
@@ -176,9 +183,14 @@ class Variables:
     tensors: dict[str, Tensor]
     labels: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        parts = (part for part in self.start.layout if part.name in self.tensors)
+        self._units = {part.name: part.unit for part in parts if isinstance(part, Setting)}
+        self.tensors |= {name: self.tensors[name] / unit for name, unit in self._units.items()}
+
     def latents(self) -> Latents:
         """The latents that the variables stand for, complete."""
-        tensors = dict(self.tensors)
+        tensors = self.tensors | {name: self.tensors[name] * unit for name, unit in self._units.items()}
         if _PRIOR in tensors:
             tensors |= self.generator.map(tensors.pop(_PRIOR), labels=self.labels).tensors | tensors
             latents = self.generator.complete(self.start.replace(**tensors))

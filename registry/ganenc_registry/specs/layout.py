@@ -91,6 +91,7 @@ class Setting(_Shaped):
     kind: Literal["setting"] = "setting"
     name: str
     default: float
+    unit: float = Field(1.0, gt=0, description="a change that shows about as much as one of 1 in a style or vector")
     holds: Literal["truncation"] | None = Field(
         None, description="what a sample notes in it: the truncation that it was drawn with, if anything"
     )

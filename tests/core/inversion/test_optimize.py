@@ -15,7 +15,7 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Objective
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import GeneratorSpec, Prior, Vector
+from ganenc_registry.specs import GeneratorSpec, Prior, Setting, Vector
 from rounding import close, tolerance
 from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
@@ -96,7 +96,7 @@ def test_the_constant_is_free_unless_told_otherwise(toy: Any, toy_encoder: Encod
     assert not torch.allclose(freed.latents["const"], toy.const, atol=0.05)
     reference = objective.prepare(images)
     assert objective(freed.reconstructions, reference).total < objective(kept.reconstructions, reference).total
-    with pytest.raises(LatentsError, match=r"no map, condition or noise 'konst' to free \(did you mean 'const'\?\)"):
+    with pytest.raises(LatentsError, match=r"setting or noise 'konst' to free \(did you mean 'const'\?\)"):
         Optimize.of(free=("konst",)).invert(images, toy, None, objective=objective)
 
 
@@ -261,6 +261,35 @@ def test_a_condition_is_that_of_the_label(objective: Objective) -> None:
     )
     assert (wrong.reconstructions - images).square().mean() > 1e-3
     assert (freed.reconstructions - images).square().mean() < 0.5 * (wrong.reconstructions - images).square().mean()
+
+
+class Lit(Generator):
+    """A picture of z under a light, which is a setting: a tenth of 1 of it shows as much as 1 of z."""
+
+    def __init__(self) -> None:
+        layout = (Vector(dim=3), Setting(name="light", default=0.0, unit=0.1))
+        super().__init__(GeneratorSpec(family="lit", size=(8, 8), channels=1, prior=Prior(dim=3), layout=layout))
+        waves = torch.arange(64) * torch.tensor([[1.0], [2.0], [3.0]]) * (2 * math.pi / 64)
+        self.register_buffer("waves", waves.sin() / 10)
+
+    def synthesize(self, latents: Latents) -> Tensor:
+        light = latents["light"] if "light" in latents else self.default("light")
+        return (latents["z"] @ self.waves + light[:, None]).reshape(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("free", [(), ("light",)])
+def test_settings_are_held_at_what_is_given_and_sought_where_freed(free: tuple[str, ...]) -> None:
+    """Held where they were, so that z is found. Freed, they are found from elsewhere; unless the light were a variable
+    in its own unit, in steps of a tenth of z's, they would end far beyond."""
+    lit, near = Lit(), 0.5 if free else 0.7
+    made = Latents(lit.spec.layout, {"z": torch.tensor([[0.5, -1.0, 0.2]]), "light": torch.tensor([0.7])})
+    options = {"steps": 150, "free": free, "settings": {"light": near}, "starts": 1}
+    method = {"name": "optimize", "options": options}
+    done = invert(lit.synthesize(made), lit, method=method, objective=make_objective({"mse": 100.0}, "none"))
+    assert done.latents["light"].item() == pytest.approx(0.7, abs=2e-3 if free else 1e-6)
+    torch.testing.assert_close(done.latents["z"], made["z"], atol=0.05, rtol=0)
+    assert torch.equal(lit.synthesize(done.latents), done.reconstructions)
+    assert lit.default("light").item() == 0
 
 
 class Stripes(Generator):
