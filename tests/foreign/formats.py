@@ -105,6 +105,18 @@ def nvlabs(folder: Path, size: Size = SMALL) -> Path:
     return _write(folder / "network.pkl", dumps(tree))
 
 
+def stylegan3(folder: Path, size: Size = SMALL) -> Path:
+    """stylegan3's pickle of G, D and G_ema, with labels, in configuration R."""
+    reference, dims = _reference("stylegan3", "stylegan3_reference"), dict.fromkeys(("z_dim", "w_dim"), size.dim)
+    plan = {"size": 8, "layers": 3} if size is SMALL else {"size": 256, "layers": 14}
+    widths = {"channel_base": 8 * size.widths[0], "channel_max": size.widths[0]}
+    net = reference.Net(config="r", classes=2, hidden=size.dim, label_dim=size.dim, **dims, **plan, **widths)
+    tensors = reference.weights(net)
+    tree = {key: torch_network(tensors, reference.metadata(net)) for key in ("G", "G_ema")}
+    tree["D"] = torch_network({"b4.fc.weight": torch.ones(size.discriminator)})
+    return _write(folder / "network.pkl", dumps(tree))
+
+
 def _tensorflow(path: Path, tensors: dict[str, Tensor], declared: dict[str, Any], size: Size, **options: Any) -> Path:
     discriminator = tensorflow_network("D", {"4x4/Dense0/weight": torch.ones(size.discriminator)})
     networks = [tensorflow_network(name, tensors, declared) for name in ("G", "Gs")]
@@ -232,6 +244,7 @@ def encoder_folder(folder: Path, size: Size = SMALL) -> Path:
 
 FORMATS: dict[str, Callable[..., Path]] = {
     "nvlabs": nvlabs,
+    "stylegan3": stylegan3,
     "stylegan2-tensorflow": stylegan2_tensorflow,
     "stylegan1-tensorflow": stylegan1_tensorflow,
     "pggan-tensorflow": pggan_tensorflow,

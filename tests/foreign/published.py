@@ -27,6 +27,9 @@ READ = (
     "biggan_ajbrock",
     "biggan_ajbrock_cifar",
     "biggan_ajbrock_deep",
+    "stylegan3_r_cond",
+    "stylegan3_t_uncond",
+    "stylegan_xl",
 )
 
 

@@ -23,7 +23,8 @@ ROOMS |= {name: [path / name.replace("-", "_")] for name, path in PROJECTS.items
 OF_THE_FAMILIES = {"ganenc-plugin-stylegan", "ganenc-plugin-pggan", "ganenc-plugin-biggan"}
 BRINGS = {name: {"ganenc", name} for name in PROJECTS}
 BRINGS[HANDS] |= OF_THE_FAMILIES
-BRINGS["ganenc-plugin-mobilestylegan"] |= {"ganenc-plugin-stylegan"}
+for plugin in ("ganenc-plugin-mobilestylegan", "ganenc-plugin-stylegan3"):
+    BRINGS[plugin] |= {"ganenc-plugin-stylegan"}
 """What comes along where one is installed, it included."""
 MUST_HOLD = {
     "ganenc": ["ganenc/scaffold/templates/generator.py.tmpl", "ganenc/scaffold/licences/MIT.txt"],

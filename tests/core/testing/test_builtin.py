@@ -18,6 +18,7 @@ from ganenc_plugin_stylegan.specs import (
     stylegan1_spec,
     stylegan2_spec,
 )
+from ganenc_plugin_stylegan3.specs import stylegan3_spec
 from ganenc_registry import KINDS, Contribution, registry
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Noise, Prior, Release, Setting, Styles, Vector
 
@@ -52,6 +53,9 @@ FAMILIES = {
     ),
     "mobilestylegan": mobilestylegan_spec(
         (16, 16), {4: 16, 8: 16}, z_dim=8, w_dim=8, options=MappingOptions(mapping_layers=SHORT)
+    ),
+    "stylegan3": stylegan3_spec(
+        8, channel_base=32, channel_max=4, layers=3, critical=1, margin=1, filter_size=4, z_dim=8, w_dim=8, classes=3
     ),
     "pggan": pggan_spec((16, 32), CHANNELS, z_dim=8, image_channels=1, classes=3),
     "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=()),
