@@ -169,6 +169,31 @@ def pggan_genforce(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "checkpoint.pth", {"generator_smooth": tensors})
 
 
+def pggan_mmgeneration(folder: Path, size: Size = SMALL) -> Path:
+    """mmgeneration's file of a PGGAN."""
+    tensors = _reference("pggan", "pggan_layouts_reference").mm_weights(widths=size.widths, inputs=size.dim)
+    return _save(folder / "checkpoint.pth", {"meta": {"iter": 7}, "state_dict": _prefixed("generator_ema.", tensors)})
+
+
+def pggan_gan_zoo(folder: Path, size: Size = SMALL) -> Path:
+    """pytorch_GAN_zoo's file of a PGGAN."""
+    tensors = _reference("pggan", "pggan_layouts_reference").zoo_weights(widths=size.widths, inputs=size.dim)
+    return _save(folder / "checkpoint.pth", {"config": {"alpha": 0, "leakyReluLeak": 0.2}, "avgG": tensors})
+
+
+def stylegan1_mmgeneration(folder: Path, size: Size = SMALL) -> Path:
+    """mmgeneration's file of a StyleGAN1."""
+    tensors = _reference("stylegan", "stylegan1_layouts_reference").mm_weights(widths=size.widths)
+    return _save(folder / "checkpoint.pth", {"meta": {"iter": 7}, "state_dict": _prefixed("generator_ema.", tensors)})
+
+
+def stylegan1_gan_zoo(folder: Path, size: Size = SMALL) -> Path:
+    """pytorch_GAN_zoo's file of a StyleGAN1."""
+    reference = _reference("stylegan", "stylegan1_layouts_reference")
+    tensors = reference.zoo_weights(widths=(reference.W, *size.widths[1:]), z_dim=size.dim)
+    return _save(folder / "checkpoint.pth", {"config": {"alpha": 0, "leakyReluLeak": 0.2}, "avgG": tensors})
+
+
 def safetensors(folder: Path, size: Size = SMALL) -> Path:
     """The weights of a StyleGAN2 as somebody exported them."""
     reference, net, tensors = _stylegan2(size)
@@ -253,6 +278,10 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "stylegan2-genforce": stylegan2_genforce,
     "stylegan1-genforce": stylegan1_genforce,
     "pggan-genforce": pggan_genforce,
+    "pggan-mmgeneration": pggan_mmgeneration,
+    "pggan-gan-zoo": pggan_gan_zoo,
+    "stylegan1-mmgeneration": stylegan1_mmgeneration,
+    "stylegan1-gan-zoo": stylegan1_gan_zoo,
     "safetensors": safetensors,
     "gs-gm": gs_gm,
     "biggan": biggan,

@@ -17,7 +17,7 @@ def ganenc_contributions() -> list[Contribution]:
         Contribution(
             kind="generator",
             name="pggan",
-            summary="PGGAN (Karras et al., 2018), read from NVIDIA's and genforce's files",
+            summary="PGGAN (Karras et al., 2018), read from NVIDIA's, genforce's, mmgeneration's and GAN-zoo's files",
             target="ganenc_plugin_pggan.pggan:PGGAN",
         ),
         *RELEASES.contributions(),

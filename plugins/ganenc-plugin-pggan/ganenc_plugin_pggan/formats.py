@@ -1,9 +1,11 @@
 """Reads PGGAN out of foreign checkpoints: finds the format, the averaged copy, and the architecture by its shapes.
 
-Formats: NVIDIA's TensorFlow pickles and genforce's files (`ganenc_plugin_pggan.names`). Not in paper.
+Formats: those of `ganenc_plugin_pggan.names`. Not in paper.
 """
 
 from __future__ import annotations
+
+import re
 
 import torch
 from ganenc.encoders import Conv
@@ -42,7 +44,8 @@ def _open(checkpoint: Checkpoint) -> Format:
     """Choose the format and the network: the averaged copy where there are several."""
     found = [(kind, prefixes) for kind in FORMATS if (prefixes := kind.prefixes(checkpoint))]
     if not found:
-        checkpoint.fail("it holds no PGGAN in any known format", "give a file in NVIDIA's or genforce's format")
+        remedy = "give a file in NVIDIA's, genforce's, mmgeneration's or pytorch_GAN_zoo's format"
+        checkpoint.fail("it holds no PGGAN in any known format", remedy)
     kind, prefixes = found[0]
     return kind(checkpoint, checkpoint.averaged(prefixes))
 
@@ -54,7 +57,7 @@ class _Reader:
         self._format = source
         self._checkpoint = source.checkpoint
         self._declared = source.declared()
-        self._lod = self._read_lod()
+        self._lod = source.lod
 
     def read(self, family: type[Generator]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
         """Find the architecture, build the empty network, and fetch every tensor that it has."""
@@ -68,6 +71,9 @@ class _Reader:
         for name, module in empty.named_modules():
             if isinstance(module, FirstLevel | Conv):
                 tensors |= self._fetch(name, module, drawn=len(empty.get_submodule("to_rgb")))
+        for index in range(len(empty.get_submodule("convs")), 2 * self._format.levels - 1):  # not reached while growing
+            for leaf in ("weight", "bias"):
+                self._checkpoint.spare(re.escape(self._format.name("convs", index, leaf)))
         return spec, tensors
 
     def _spec(self) -> GeneratorSpec:
@@ -82,11 +88,15 @@ class _Reader:
         if inputs <= classes:
             self._checkpoint.fail(f"it declares labels of length {classes}, but its first layer takes {inputs} numbers")
         options = {
-            "slope": 0.2 if declared.use_leakyrelu else 0.0,
+            "slope": declared.slope if declared.use_leakyrelu else 0.0,
             "pixel_norm": declared.use_pixelnorm,
             "normalise_z": declared.normalize_latents,
             "epsilon": declared.pixelnorm_epsilon,
+            "epsilon_z": declared.epsilon_z,
+            "epsilon_to": declared.epsilon_to,
             "lod": self._lod,
+            "tanh": declared.tanh,
+            "bias_per_place": declared.bias_per_place,
         }
         return pggan_spec(
             (size, size),
@@ -101,16 +111,6 @@ class _Reader:
         """How many channels a layer gives out."""
         return self._checkpoint.tensor(self._format.name(layer, index, "bias"), (None,)).shape[0]
 
-    def _read_lod(self) -> float:
-        """How far growing had got when the file was saved: 0 at the end, and where the file does not say."""
-        name = f"{self._format.prefix}lod"
-        if name not in self._checkpoint.tensors:
-            return 0.0
-        stored = self._checkpoint.tensor(name)
-        if stored.numel() != 1:
-            self._checkpoint.tensor(name, ())
-        return float(stored)
-
     def _fetch(self, name: str, module: FirstLevel | Conv, *, drawn: int) -> dict[str, Tensor]:
         """The weight and bias of one of our layers from the file."""
         layer, _, number = name.partition(".")
@@ -120,6 +120,8 @@ class _Reader:
         form = self._format.form(layer, index)
         stored = form.stored(tuple(module.weight.shape))
         weight = form.ours(self._checkpoint.tensor(self._format.name(layer, index, "weight"), stored))
-        bias = self._checkpoint.tensor(self._format.name(layer, index, "bias"), tuple(module.bias.shape))
+        bias_form = self._format.bias_form(layer, index)
+        stored = bias_form.stored(tuple(module.bias.shape))
+        bias = bias_form.ours(self._checkpoint.tensor(self._format.name(layer, index, "bias"), stored))
         scale = 1.0 if self._declared.use_wscale else module.scale
         return {f"{name}.weight": (weight / scale).contiguous(), f"{name}.bias": bias.clone()}

@@ -20,20 +20,21 @@ class FirstLevel(nn.Module):
         inputs: length of the vector.
         outputs: channels out; the bias is one for each.
         size: height and width of the level.
+        bias_per_place: whether the bias is one for each place of each channel instead.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int], *, bias_per_place: bool = False) -> None:
         super().__init__()
         self.shape = (outputs, *size)
         self.scale = math.sqrt(2) / 4 / math.sqrt(inputs)
         self.weight = nn.Parameter(torch.randn(math.prod(self.shape), inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.zeros(math.prod(self.shape) if bias_per_place else outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) => (N, outputs, *size)."""
         _, height, width = self.shape
         x = rearrange(F.linear(x, self.weight * self.scale), "n (c h w) -> n c h w", h=height, w=width)
-        return x + rearrange(self.bias.to(x.dtype), "c -> c 1 1")
+        return x + self.bias.to(x.dtype).view(len(x[0]), *((1, 1) if len(self.bias) == len(x[0]) else self.shape[1:]))
 
 
 class UpConv(Conv):

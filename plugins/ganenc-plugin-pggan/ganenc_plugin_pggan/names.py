@@ -2,16 +2,18 @@
 
 The layers are those of `ganenc_plugin_pggan.pggan.PGGAN`: ``first``; ``convs.i``, of which 0 is at the first level,
 2l - 1 enlarges to level l and 2l follows it there; and ``to_rgb.l``, here counted by levels.
-The formats are those of tkarras/progressive_growing_of_gans and of genforce/genforce; not in paper.
+The formats are those of tkarras/progressive_growing_of_gans, genforce/genforce, open-mmlab/mmgeneration and
+facebookresearch/pytorch_GAN_zoo; not in paper.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 from ganenc_registry.errors import SpecError
@@ -24,7 +26,14 @@ __all__ = ["FORMATS", "Declared", "Format"]
 FUSED = Form(lambda shape: (shape[1], shape[0], *shape[2:]), lambda x: x.transpose(0, 1).flip(2, 3))
 # The dense layer as a convolution of a single pixel, padded all around, by a 4x4 kernel: a mirrored one.
 DENSE = Form(lambda shape: (shape[0] // 16, shape[1], 4, 4), lambda x: x.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2))
+# The same as FUSED, but stored with the scale that the number of outputs gives, where ours has that of the inputs.
+FUSED_SCALED = Form(FUSED.stored, lambda x: FUSED.ours(x) * math.sqrt(x.shape[0] / x.shape[1]))
+CHANNELS = Form(lambda shape: (1, *shape, 1, 1), lambda x: x.flatten())
 FUSED_TF = Form(lambda shape: (shape[2], shape[3], shape[0], shape[1]), lambda x: x.permute(2, 3, 0, 1).flip(2, 3))
+
+
+def _times(gain: float) -> Form:
+    return Form(PLAIN.stored, lambda x: x * gain)
 
 
 class Declared(Spec, extra="ignore"):
@@ -38,6 +47,11 @@ class Declared(Spec, extra="ignore"):
     use_pixelnorm: bool = True
     pixelnorm_epsilon: float = Field(1e-8, gt=0)
     use_leakyrelu: bool = True
+    slope: float = 0.2
+    tanh: bool = False
+    epsilon_z: float | None = None
+    epsilon_to: Literal["square", "root"] = "square"
+    bias_per_place: bool = False
 
 
 class Format(ABC):
@@ -58,7 +72,7 @@ class Format(ABC):
     def __init__(self, checkpoint: Checkpoint, prefix: str) -> None:
         self.checkpoint = checkpoint
         self.prefix = prefix
-        checkpoint.spare(f"{re.escape(prefix)}{self.idle}(?:weight|bias)")
+        checkpoint.spare(rf"{re.escape(prefix)}{self.idle}(?:weight|bias)\w*")
 
     @classmethod
     def prefixes(cls, checkpoint: Checkpoint) -> list[str]:
@@ -85,6 +99,32 @@ class Format(ABC):
     @abstractmethod
     def form(self, layer: str, index: int) -> Form:
         """The form of a layer's weight."""
+
+    def bias_form(self, layer: str, index: int) -> Form:
+        """The form of a layer's bias."""
+        return PLAIN
+
+    @cached_property
+    def lod(self) -> float:
+        """How far growing had got when the file was saved: 0 at the end, and where the file does not say."""
+        name = f"{self.prefix}lod"
+        if name not in self.checkpoint.tensors:
+            return 0.0
+        stored = self.checkpoint.tensor(name)
+        if stored.numel() != 1:
+            self.checkpoint.tensor(name, ())
+        return float(stored)
+
+    def are_fused(self) -> bool | None:
+        """Whether convolutions that enlarge have their inputs first; None where no widths differ, which would tell."""
+        biases = [
+            self.checkpoint.tensor(self.name("convs", 2 * level, "bias"), (None,)) for level in range(self.levels)
+        ]
+        for level, (before, after) in enumerate(itertools.pairwise(map(len, biases)), start=1):
+            weight = self.checkpoint.tensors.get(self.name("convs", 2 * level - 1, "weight"))
+            if before != after and weight is not None and weight.shape[:2] in ((before, after), (after, before)):
+                return bool(weight.shape[:2] == (before, after))
+        return None
 
     @abstractmethod
     def inputs(self, wanted: int | None) -> int:
@@ -203,15 +243,138 @@ class Genforce(Format):
 
     @cached_property
     def _fused(self) -> bool:
-        """Whether a convolution whose widths differ has its inputs first; taken as not where no widths differ."""
-        biases = [
-            self.checkpoint.tensor(self.name("convs", 2 * level, "bias"), (None,)) for level in range(self.levels)
-        ]
-        for level, (before, after) in enumerate(itertools.pairwise(map(len, biases)), start=1):
-            weight = self.checkpoint.tensors.get(self.name("convs", 2 * level - 1, "weight"))
-            if before != after and weight is not None and weight.shape[:2] == (before, after):
-                return True
-        return False
+        """Told by the shapes; taken as not where they cannot tell."""
+        return bool(self.are_fused())
 
 
-FORMATS: tuple[type[Format], ...] = (NvidiaTensorFlow, Genforce)
+class Mmgeneration(Format):
+    """mmgeneration's networks, which mmagic keeps: ``conv_blocks.3.conv.weight_orig``; torch's order of axes."""
+
+    marks = (
+        re.compile(r"(|.*\.)noise2feat\.(?:linear\.weight_orig|bias)$"),
+        re.compile(r"(|.*\.)torgb_layers\.\d+\.conv\.(?:weight_orig|bias)$"),
+    )
+    foreign = re.compile(r"(?!)()")
+    idle = r"torgb_layers\.\d+\.conv\."
+    separator = "."
+
+    @cached_property
+    def levels(self) -> int:
+        """An image layer each, and two convolutions but for the first."""
+        convs = {(number + 1) // 2 for number in self.numbers(r"conv_blocks\.(\d{1,2})\.")}
+        return max(convs | self.numbers(r"torgb_layers\.(\d{1,2})\.")) + 1
+
+    def name(self, layer: str, index: int, leaf: str) -> str:
+        """The weight of the first layer lies in its part ``linear``."""
+        inner = ".linear" if (layer, leaf) == ("first", "weight") else ""
+        return f"{self.prefix}{self.layer(layer, index)}{inner}.{'weight_orig' if leaf == 'weight' else leaf}"
+
+    def layer(self, layer: str, index: int) -> str:
+        """``noise2feat``, ``conv_blocks.0.conv``, ``torgb_layers.0.conv``."""
+        if layer == "first":
+            return "noise2feat"
+        return f"{'torgb_layers' if layer == 'to_rgb' else 'conv_blocks'}.{index}.conv"
+
+    def form(self, layer: str, index: int) -> Form:
+        """Fused or not is told by the shapes, and taken as fused where they cannot tell."""
+        return FUSED_SCALED if layer == "convs" and index % 2 and self._fused else PLAIN
+
+    def bias_form(self, layer: str, index: int) -> Form:
+        """That of the first layer is a map."""
+        return CHANNELS if layer == "first" else PLAIN
+
+    def inputs(self, wanted: int | None) -> int:
+        """The second axis."""
+        return self.checkpoint.tensor(self.name("first", 0, "weight"), (None, wanted)).shape[1]
+
+    def declared(self) -> Declared:
+        """The epsilons of the published code: that of its norm for z, and that by which mmcv builds norms."""
+        return Declared(pixelnorm_epsilon=1e-5, epsilon_z=1e-6, epsilon_to="root")
+
+    @cached_property
+    def lod(self) -> float:
+        """Told by the size that the training had reached, which lies beside the networks."""
+        name = re.sub(r"[^.]+\.$", "_curr_scale_int", self.prefix)
+        if name not in self.checkpoint.tensors:
+            return super().lod
+        side, scale = 4 << (self.levels - 1), self.checkpoint.tensor(name)
+        if scale.numel() != 1 or not (4 <= int(scale) <= side and int(scale).bit_count() == 1):
+            self.checkpoint.fail(f"the tensor {name!r} holds no size that images of {side} pixels grow through")
+        return math.log2(side / int(scale))
+
+    @cached_property
+    def _fused(self) -> bool:
+        return self.are_fused() is not False
+
+
+class GanZoo(Format):
+    """pytorch_GAN_zoo's networks: ``scaleLayers.0.1.module.weight``, with the settings of the training beside them.
+
+    Weights and biases are multiplied by He's constant together.
+    """
+
+    marks = (
+        re.compile(r"(|.*\.)formatLayer\.module\.(?:weight|bias)$"),
+        re.compile(r"(|.*\.)toRGBLayers\.\d+\.module\.(?:weight|bias)$"),
+    )
+    foreign = re.compile(r"(?!)()")
+    idle = r"toRGBLayers\.\d+\.module\."
+    separator = ".module."
+
+    @cached_property
+    def levels(self) -> int:
+        """An image layer each, and two convolutions but for the first."""
+        layers = {number + 1 for number in self.numbers(r"scaleLayers\.(\d{1,2})\.")}
+        return max(layers | self.numbers(r"toRGBLayers\.(\d{1,2})\.")) + 1
+
+    def layer(self, layer: str, index: int) -> str:
+        """``formatLayer``, ``groupScale0.0``, ``scaleLayers.0.0``, ``toRGBLayers.0``."""
+        if layer == "convs" and index:
+            return f"scaleLayers.{(index - 1) // 2}.{(index - 1) % 2}"
+        return {"first": "formatLayer", "convs": "groupScale0.0"}.get(layer, f"toRGBLayers.{index}")
+
+    def form(self, layer: str, index: int) -> Form:
+        """The same gain in all layers, where ours have others in the first and in those that make an image."""
+        gain = {"first": 4.0, "to_rgb": math.sqrt(2)}.get(layer, 1.0)
+        return _times(gain if self.declared().use_wscale else 1.0)
+
+    def bias_form(self, layer: str, index: int) -> Form:
+        """Multiplied as the weight is."""
+        weight = self.checkpoint.tensors.get(self.name(layer, index, "weight"))
+        scaled = weight is not None and weight.ndim > 1 and weight[0].numel() and self.declared().use_wscale
+        return _times(math.sqrt(2 / weight[0].numel()) if scaled else 1.0)
+
+    def inputs(self, wanted: int | None) -> int:
+        """The second axis."""
+        return self.checkpoint.tensor(self.name("first", 0, "weight"), (None, wanted)).shape[1]
+
+    def declared(self) -> Declared:
+        """The settings of the training, of which the loss tells what ends the generator."""
+        settings = {
+            "use_wscale": self._told("equalizedlR", True),
+            "use_pixelnorm": self._told("perChannelNormalization", True),
+            "normalize_latents": self._told("perChannelNormalization", True),
+            "slope": self._told("leakyReluLeak", 0.2),
+            "label_size": self._told("categoryVectorDim", 0),
+            "tanh": self._told("lossCriterion", None) in ("MSE", "DCGAN"),
+            "bias_per_place": True,
+        }
+        try:
+            return Declared.from_mapping(settings)
+        except SpecError as error:
+            self.checkpoint.fail(f"its settings are malformed ({str(error).rstrip('.')})")
+
+    @cached_property
+    def lod(self) -> float:
+        """The share that the level below has in the image."""
+        alpha = self._told("alpha", 0)
+        if not isinstance(alpha, float | int) or not 0 <= alpha <= 1:
+            self.checkpoint.fail(f"its setting alpha is no share of an image, but {str(alpha)[:20]!r}")
+        return float(alpha)
+
+    def _told(self, setting: str, default: Any) -> Any:
+        """A setting of the training."""
+        return self.checkpoint.meta(f"config.{setting}", default)
+
+
+FORMATS: tuple[type[Format], ...] = (NvidiaTensorFlow, Genforce, Mmgeneration, GanZoo)

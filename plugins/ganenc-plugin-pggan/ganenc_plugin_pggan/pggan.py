@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from ganenc.encoders import Conv, normalise_second_moment
@@ -41,7 +42,8 @@ class PGGAN(Generator):
                 " level; see pggan_spec()."
             )
         widths = [known[min(size)] for size in sizes]
-        self.first = FirstLevel(spec.prior.dim + spec.classes, widths[0], sizes[0])
+        per_place = self.options.bias_per_place
+        self.first = FirstLevel(spec.prior.dim + spec.classes, widths[0], sizes[0], bias_per_place=per_place)
         convs: list[nn.Module] = [Conv(widths[0], widths[0], 3)]
         for narrow, wide in itertools.pairwise(widths):
             convs += [UpConv(narrow, wide), Conv(wide, wide, 3)]
@@ -59,7 +61,7 @@ class PGGAN(Generator):
         if self.spec.classes:
             x = torch.cat([x, latents["c"].to(self.dtype)], dim=1)
         if self.options.normalise_z:
-            x = normalise_second_moment(x, self.options.epsilon)
+            x = self._normalise(x, self.options.epsilon_z)
         x = before = self._activate(self.convs[0](self._activate(self.first(x))))
         for index in range(1, len(self.convs), 2):
             before = x
@@ -75,7 +77,7 @@ class PGGAN(Generator):
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
-        """Whether the file is a PGGAN of NVIDIA's (TensorFlow) or genforce's."""
+        """Whether the file is a PGGAN in a format that is known; see `ganenc_plugin_pggan.names`."""
         return formats.recognises(checkpoint)
 
     @classmethod
@@ -91,4 +93,11 @@ class PGGAN(Generator):
     def _activate(self, x: Tensor) -> Tensor:
         """Leaky ReLU, then the norm; ``x`` is overwritten."""
         x = F.leaky_relu(x, self.options.slope, inplace=True)
-        return normalise_second_moment(x, self.options.epsilon) if self.options.pixel_norm else x
+        return self._normalise(x) if self.options.pixel_norm else x
+
+    def _normalise(self, x: Tensor, epsilon: float | None = None) -> Tensor:
+        """Over the channels."""
+        epsilon = epsilon or self.options.epsilon
+        if self.options.epsilon_to == "square":
+            return normalise_second_moment(x, epsilon)
+        return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) / math.sqrt(x.shape[1]) + epsilon)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Layout, Prior, Spec, Vector
 from pydantic import Field
@@ -18,7 +20,10 @@ class PGGANOptions(Spec):
     slope: float = Field(0.2, ge=0, le=1, description="slope of the leaky ReLU below zero; 0 is a plain ReLU")
     pixel_norm: bool = Field(True, description="normalise each pixel's features after a convolution")
     normalise_z: bool = Field(True, description="normalise z, together with the label where there is one")
-    epsilon: float = Field(1e-8, gt=0, description="what the normalisations add to the mean square")
+    epsilon: float = Field(1e-8, gt=0, description="what the normalisations add")
+    epsilon_z: float | None = Field(None, gt=0, description="what normalising z adds, where that is something else")
+    epsilon_to: Literal["square", "root"] = Field("square", description="add it to the mean square, or to its root")
+    bias_per_place: bool = Field(False, description="whether each place of the first level has a bias of its own")
     tanh: bool = Field(False, description="bound the image by a tanh")
     lod: float = Field(
         0.0, ge=0, description="how many of the last levels are left out; 0 unless growing was cut short"

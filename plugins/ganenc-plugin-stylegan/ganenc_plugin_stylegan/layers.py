@@ -350,16 +350,16 @@ def _transposed(weight: Tensor) -> Tensor:
 
 def _filtered(x: Tensor, kernel: Tensor, padding: int, bias: Tensor | None = None) -> Tensor:
     channels = x.shape[1]
-    weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+    weight = kernel.to(x.dtype).expand(channels, *kernel.shape[-2:])[:, None]
     return F.conv2d(x, weight, bias=bias, padding=padding, groups=channels)
 
 
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
     """The low-pass filter over each channel, zeros outside (Karras et al., 2019, section 2).
 
-    (N, C, H, W), ``kernel`` with odd sides => (N, C, H, W).
+    (N, C, H, W), ``kernel`` with odd sides, one for all channels or (C, k, k) => (N, C, H, W).
     """
-    return _filtered(x, kernel, padding=kernel.shape[0] // 2)
+    return _filtered(x, kernel, padding=kernel.shape[-1] // 2)
 
 
 def adaptive_instance_norm(x: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:

@@ -14,10 +14,11 @@ from typing import ClassVar
 
 from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 
-__all__ = ["FIRST", "LABELS", "MAP", "SCALAR", "Format", "Source", "mapping_layer"]
+__all__ = ["FIRST", "LABELS", "MAP", "ROOT2", "SCALAR", "Format", "Source", "mapping_layer"]
 
 SCALAR = Form(lambda shape: shape, lambda x: x.reshape(()))  # stored as () or (1,)
 FIRST = Form(lambda shape: (1, *shape), lambda x: x[0])
+ROOT2 = Form(PLAIN.stored, lambda x: x * math.sqrt(2))  # used with this gain, where ours has none
 MAP = Form(lambda shape: (1, 1, *shape), lambda x: x[0, 0])
 LABELS = Form(DENSE_TF.stored, lambda x: x.t() * math.sqrt(x.shape[0]))  # a plain product, where ours divides
 
@@ -41,17 +42,22 @@ class Format(ABC):
     Attributes:
         pattern: what marks the format; its group is the prefix that all names of one network share.
         filters: what marks the low-pass filters that it stores.
+        filter_sum: what a filter sums to there, where layers have their own.
         lod: the variable that says by how many levels the network has yet to grow.
         idle: what it stores and a network that has grown to full size does not use.
-        conv_leaves: the leaves of a layer, each with its suffix and form.
+        lacking: what it has not and ours has: it is zero.
+        conv_leaves: the leaves of a layer, each with its suffix and form; ``kernel`` is among them where layers that
+            enlarge may have low-pass filters of their own.
         image_leaves: those of a layer that makes an image.
         flipped: for the forms of weights, those of weights that lie in the file rotated by 180 degrees.
     """
 
     pattern: ClassVar[re.Pattern[str]]
     filters: ClassVar[re.Pattern[str]] = re.compile(r"$^")
+    filter_sum: ClassVar[float] = 1.0
     lod: ClassVar[str] = "lod"
     idle: ClassVar[str] = r"(?:synthesis/)?(?:lod|ToRGB_lod[1-9]\d*/(?:weight|bias))"
+    lacking: ClassVar[tuple[str, ...]] = ()
     conv_leaves: ClassVar[dict[str, tuple[str, Form]]]
     image_leaves: ClassVar[dict[str, tuple[str, Form]]]
     flipped: ClassVar[dict[Form, Form]] = FLIPPED

@@ -193,11 +193,11 @@ class Reader(ABC, Generic[F]):
                 self.checkpoint.tensor(source.name, (1,))
         else:
             stored = self.checkpoint.tensor(source.name, source.form.stored(shape))
-        return source.form.ours(stored).contiguous().clone()
+        return source.form.ours(stored).expand(shape).contiguous().clone()
 
     def _default(self, target: str, shape: tuple[int, ...]) -> Tensor | None:
         """Return what stands for a tensor that its format may leave out, or None."""
-        if target == "mapping.embed.bias" and self.format.joint_labels:
+        if (target == "mapping.embed.bias" and self.format.joint_labels) or target in self.format.lacking:
             return torch.zeros(shape)
         head, _, leaf = target.rpartition(".")
         if not head.startswith("convs.") or leaf not in ("noise_const", "noise_strength"):

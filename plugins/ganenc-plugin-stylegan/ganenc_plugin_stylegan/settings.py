@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ganenc_plugin_stylegan.layers import fir_kernel
 from ganenc_plugin_stylegan.names import Format
 
-__all__ = ["Settings", "filter_taps", "tensorflow_arguments", "tensorflow_settings", "unsupported"]
+__all__ = ["Settings", "filter_options", "filter_taps", "tensorflow_arguments", "tensorflow_settings", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,27 @@ def tensorflow_settings(source: Format) -> Settings:
     )
 
 
+def filter_options(source: Format, key: str, declared: Sequence[float], parity: int) -> dict[str, Any]:
+    """Return the options of a spec that say what its low-pass filters are: one for all layers, by the taps of its row
+    under ``key``; or, in formats that know such, one of each layer's own, where the stored ones are not just that.
+
+    Arguments and errors as for :func:`filter_taps`.
+    """
+    names = [name for name in _stored_filters(source) if "kernel" in source.conv_leaves]
+    kernels = [source.checkpoint.tensor(source.prefix + name) for name in names]
+    sides = {kernel.shape[-2:] for kernel in kernels if kernel.ndim > 1}
+    if len(sides) == 1 and len(side := set(next(iter(sides)))) == 1 and next(iter(side)) % 2 == parity:
+        row = kernels[0].reshape(-1, *next(iter(sides)))[0].sum(dim=0)
+        row = row / row.sum()
+        taps = _taps(row) if bool(torch.isfinite(row).all()) else ()
+        used = fir_kernel(taps) * source.filter_sum if taps else row
+        if taps and all(torch.allclose(one, used.expand_as(one), rtol=0, atol=1e-6) for one in kernels):
+            return {key: taps}
+        usual = tuple(declared) if len(declared) == len(row) else (1.0,) * len(row)
+        return {key: usual, "own_filters": True}
+    return {key: filter_taps(source, declared, parity)}
+
+
 def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple[float, ...]:
     """Return the taps of the low-pass filter, the smallest 1, since the networks normalise them.
 
@@ -78,17 +100,27 @@ def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple
         CheckpointError: the file stores filters that differ, or one that is no outer product of a row with itself; or
             what it declares is no row of numbers.
     """
-    stored = (name[len(source.prefix) :] for name in source.checkpoint.tensors if name.startswith(source.prefix))
-    names = [name for name in stored if source.filters.fullmatch(name)]
-    taps = [_row(source, name) for name in names] or [_declared_row(source, declared)]
+    taps = [_row(source, name) for name in _stored_filters(source)] or [_declared_row(source, declared)]
     first = taps[0] / taps[0].sum()
     if any(tap.shape != first.shape or not torch.allclose(tap / tap.sum(), first, atol=1e-5) for tap in taps):
         unsupported(source, "low-pass filter that differs between layers")
     nonzero = first[first != 0].abs()
     if not bool(torch.isfinite(first).all()) or not len(nonzero):
         unsupported(source, "low-pass filter that sums to zero")
-    row = [round(float(tap / nonzero.min()), 4) for tap in first]
-    return tuple(row) if len(row) % 2 == parity else (0.0, *row)
+    row = _taps(first)
+    return row if len(row) % 2 == parity else (0.0, *row)
+
+
+def _taps(row: Tensor) -> tuple[float, ...]:
+    """Return a row with its smallest tap that is not zero as 1; none where all are zero."""
+    nonzero = row[row != 0].abs()
+    return tuple(round(float(tap / nonzero.min()), 4) for tap in row) if len(nonzero) else ()
+
+
+def _stored_filters(source: Format) -> list[str]:
+    """Return the names, without the prefix, of the low-pass filters that the file stores."""
+    stored = (name[len(source.prefix) :] for name in source.checkpoint.tensors if name.startswith(source.prefix))
+    return [name for name in stored if source.filters.fullmatch(name)]
 
 
 def _declared_row(source: Format, declared: Sequence[float]) -> Tensor:

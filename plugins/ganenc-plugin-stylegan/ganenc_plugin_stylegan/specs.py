@@ -41,6 +41,13 @@ class StyleGAN1Options(MappingOptions):
     blur: tuple[float, ...] = Field(
         (1.0, 2.0, 1.0), max_length=64, description="taps of the low-pass filter, an odd number"
     )
+    own_filters: bool = Field(False, description="keep a filter for each channel of each layer with the weights")
+    before_blur: Literal["nothing", "bias", "activation"] = Field(
+        "nothing", description="what an enlarging convolution is followed by before its features are filtered"
+    )
+    slope: float = Field(0.2, ge=0, le=1, description="slope of the leaky ReLU below zero")
+    epsilon: float = Field(1e-8, gt=0, description="what AdaIN adds to variances")
+    tanh: bool = Field(False, description="bound the image by a tanh")
 
 
 class StyleGAN2Options(MappingOptions):
@@ -49,6 +56,7 @@ class StyleGAN2Options(MappingOptions):
     fir: tuple[float, ...] = Field(
         (1.0, 3.0, 3.0, 1.0), max_length=64, description="taps of the low-pass filter, an even number"
     )
+    own_filters: bool = Field(False, description="keep a filter for each layer that enlarges with the weights")
     architecture: Literal["skip", "resnet", "orig"] = Field("skip", description="how the image is gathered")
     clamp: float | None = Field(None, description="bound on the features, for half precision; none by default")
 

@@ -29,36 +29,49 @@ class Epilogue(nn.Module):
 
     noise_const: Tensor
 
-    def __init__(self, channels: int, w_dim: int, size: tuple[int, int]) -> None:
+    def __init__(self, channels: int, w_dim: int, size: tuple[int, int], options: StyleGAN1Options) -> None:
         super().__init__()
+        self.slope, self.epsilon = options.slope, options.epsilon
         self.affine = FullyConnected(w_dim, 2 * channels)
         self.noise_strength = nn.Parameter(torch.zeros(channels))
         self.register_buffer("noise_const", torch.randn(size))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        """(N, C, H, W), (N, w_dim), (N or 1, 1, H, W) => (N, C, H, W)."""
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, *, biased: bool = False) -> Tensor:
+        """(N, C, H, W), with the bias already or not, (N, w_dim), (N or 1, 1, H, W) => (N, C, H, W)."""
         if noise is not None:
             x = x + noise.to(x.dtype) * self.noise_strength.to(x.dtype)[:, None, None]
-        x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], 0.2)
-        return adaptive_instance_norm(x, self.affine(w))
+        x = x if biased else x + self.bias.to(x.dtype)[:, None, None]
+        return adaptive_instance_norm(F.leaky_relu(x, self.slope), self.affine(w), self.epsilon)
 
 
 class StyledConv(nn.Module):
     """A convolution, doubled in size and blurred if ``up``, and an epilogue."""
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int, size: tuple[int, int], *, up: bool) -> None:
+    kernel: Tensor | None
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, size: tuple[int, int], options: StyleGAN1Options, *, up: bool
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.gain = math.sqrt(2 / (inputs * 9))
-        self.epilogue = Epilogue(outputs, w_dim, size)
-        self.up = up
+        self.epilogue = Epilogue(outputs, w_dim, size, options)
+        self.up, self.before_blur = up, options.before_blur
+        own = fir_kernel(options.blur).repeat(outputs, 1, 1) if up and options.own_filters else None
+        self.register_buffer("kernel", own)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor) -> Tensor:
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W'), the low-pass filter => (N, out, H', W')."""
         weight = (self.weight * self.gain).to(x.dtype)
-        x = blur(conv_doubled(x, weight), kernel) if self.up else F.conv2d(x, weight, padding=1)
-        out: Tensor = self.epilogue(x, w, noise)
+        early = self.up and self.before_blur != "nothing"
+        if self.up:
+            x = conv_doubled(x, weight, self.epilogue.bias.to(x.dtype) if early else None)
+            x = F.leaky_relu(x, self.epilogue.slope) if self.before_blur == "activation" else x
+            x = blur(x, kernel if self.kernel is None else self.kernel)
+        else:
+            x = F.conv2d(x, weight, padding=1)
+        out: Tensor = self.epilogue(x, w, noise, biased=early)
         return out
 
 
@@ -98,11 +111,12 @@ class StyleGAN1(StyleBased):
         if len(options.blur) % 2 == 0:
             raise SpecError(f"The low-pass filter of a stylegan1 has an odd number of taps, not {len(options.blur)}.")
         w_dim, widths, sizes = self._styles.dim, self._widths, self._sizes
-        self.first = Epilogue(widths[0], w_dim, sizes[0])
-        convs = [StyledConv(widths[0], widths[0], w_dim, sizes[0], up=False)]
+        self.options = options
+        self.first = Epilogue(widths[0], w_dim, sizes[0], options)
+        convs = [StyledConv(widths[0], widths[0], w_dim, sizes[0], options, up=False)]
         for (inputs, outputs), size in zip(itertools.pairwise(widths), sizes[1:]):
-            convs.append(StyledConv(inputs, outputs, w_dim, size, up=True))
-            convs.append(StyledConv(outputs, outputs, w_dim, size, up=False))
+            convs.append(StyledConv(inputs, outputs, w_dim, size, options, up=True))
+            convs.append(StyledConv(outputs, outputs, w_dim, size, options, up=False))
         self.convs = nn.ModuleList(convs)
         self.to_rgb = ToRGB(widths[-1], spec.channels)
         self.register_buffer("fir", fir_kernel(options.blur), persistent=False)
@@ -115,7 +129,7 @@ class StyleGAN1(StyleBased):
         for i, conv in enumerate(self.convs, start=1):
             x = conv(x, w[:, i], maps[i], self.fir)
         image: Tensor = self.to_rgb(x)
-        return image
+        return image.tanh() if self.options.tanh else image
 
     def noise_maps(self) -> list[Tensor]:
         """The maps (H, W) stored with the weights, one for each layer."""
@@ -123,7 +137,7 @@ class StyleGAN1(StyleBased):
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
-        """Whether the file is a StyleGAN1 of NVIDIA's (TensorFlow), genforce's or this paper's."""
+        """Whether the file is a StyleGAN1 in a format that is known; see `ganenc_plugin_stylegan.stylegan1_names`."""
         return stylegan1_formats.recognises(checkpoint)
 
     @classmethod

@@ -5,6 +5,8 @@ Formats: NVIDIA's TensorFlow pickles, genforce's files, this paper's folders (`s
 
 from __future__ import annotations
 
+from typing import Any
+
 from ganenc.foreign import Checkpoint
 from ganenc.generators import Generator
 from ganenc_registry.specs import GeneratorSpec
@@ -13,7 +15,7 @@ from torch import Tensor
 from ganenc_plugin_stylegan.reader import Reader, find_format, open_format
 from ganenc_plugin_stylegan.settings import (
     Settings,
-    filter_taps,
+    filter_options,
     tensorflow_arguments,
     tensorflow_settings,
     unsupported,
@@ -57,7 +59,8 @@ class _Reader(Reader[StyleGAN1Format]):
     def spec(self) -> GeneratorSpec:
         """Return the spec of the network in the file."""
         layout = self.layout()
-        return stylegan1_spec(**layout, options=StyleGAN1Options(**self.mapping(), blur=_taps(self.format)))
+        options = {**self.mapping(), **_filters(self.format), **self.format.options}
+        return stylegan1_spec(**layout, options=StyleGAN1Options(**options))
 
     def layers_at(self, level: int) -> tuple[int, ...]:
         """Two layers at each level."""
@@ -95,8 +98,8 @@ def _settings(source: StyleGAN1Format) -> Settings:
         source.checkpoint.fail("what it declares of its StyleGAN1 is malformed")
 
 
-def _taps(source: StyleGAN1Format) -> tuple[float, ...]:
-    """Return the taps of the low-pass filter, an odd number."""
+def _filters(source: StyleGAN1Format) -> dict[str, Any]:
+    """Return what the spec says of the low-pass filters, whose taps are an odd number."""
     declares = isinstance(source, NvidiaTensorFlow) and "blur_filter" in tensorflow_arguments(source)
     declared = tensorflow_arguments(source)["blur_filter"] or (1.0,) if declares else _DEFAULT_TAPS
-    return filter_taps(source, declared, parity=1)
+    return filter_options(source, "blur", declared, parity=1)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from ganenc.foreign import CONV_TF, DENSE_TF, PLAIN, Checkpoint, Form
 
-from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, Format, Source, mapping_layer
+from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, ROOT2, SCALAR, Format, Source, mapping_layer
 from ganenc_plugin_stylegan.settings import tensorflow_arguments
 
 __all__ = ["FORMATS", "NvidiaTensorFlow", "StyleGAN1Format"]
@@ -22,12 +23,19 @@ FUSED_FROM = 128
 LR_MULTIPLIER = 0.01
 HALF = math.sqrt(0.5)
 
+UNSCALED = Form(PLAIN.stored, lambda x: x * HALF)  # without the gain of the leaky ReLU
 MAPPING_BIAS = Form(PLAIN.stored, lambda x: x * HALF)  # added after the gain of the leaky ReLU, where ours is before
+LESS_ONE = Form(PLAIN.stored, lambda x: x - (torch.arange(len(x)) < len(x) // 2).to(x))  # ours adds 1 to the scales
 _REMEDY = "give the folder that holds Gs_dict.pth, Gm_dict.pth and center_tensor.pt"
 
 
 class StyleGAN1Format(Format):
     """A format of StyleGAN1."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the network has otherwise than NVIDIA's, as options of its spec."""
+        return {}
 
     @property
     def joint_labels(self) -> bool:
@@ -158,6 +166,7 @@ class GsGm(StyleGAN1Format):
         "affine.weight": (".style_{}.weight", DENSE_SCALED),
         "affine.bias": (".style_{}.bias", PLAIN),
         "noise_strength": (".noise_weight_{}", CHANNELS),
+        "kernel": (".blur.weight", Form(lambda shape: (shape[0], 1, *shape[1:]), lambda x: x[:, 0])),
     }
     image_leaves: ClassVar = {"weight": (".weight", DENSE_SCALED), "bias": (".bias", PLAIN)}
     flipped: ClassVar = {CONV_SCALED: TRANSPOSED_SCALED}
@@ -224,4 +233,140 @@ class GsGm(StyleGAN1Format):
         return found[0]
 
 
-FORMATS: tuple[type[StyleGAN1Format], ...] = (NvidiaTensorFlow, Genforce, GsGm)
+class Mmgeneration(StyleGAN1Format):
+    """mmgeneration's networks, which mmagic keeps: ``convs.1.adain1.affine.weight_orig``.
+
+    They enlarge, convolve and add a bias before they blur, with the blur's filter in each layer; the published code
+    also activates in between, unless the convolution comes second there.
+    """
+
+    pattern = re.compile(r"(.*?)convs\.\d+\.adain[12]\.affine\.(?:weight_orig|bias)")
+    filters = re.compile(r"convs\.\d+\.conv1\.\d\.kernel")
+    idle: ClassVar = r"to_rgbs\.\d+\.conv\.(?:weight_orig|bias)"
+    lacking: ClassVar = ("convs.0.bias",)
+    conv_leaves: ClassVar = {
+        "weight": (".conv{1}.conv.weight_orig", PLAIN),
+        "bias": (".conv{1}.conv.bias", PLAIN),
+        "affine.weight": (".adain{0}.affine.weight_orig", ROOT2),
+        "affine.bias": (".adain{0}.affine.bias", LESS_ONE),
+        "noise_strength": (".noise_injector{0}.weight", SCALAR),
+        "kernel": (".conv1.{2}.kernel", Form(lambda shape: shape[1:], lambda x: x.flip(0, 1))),
+    }
+    image_leaves: ClassVar = {"weight": (".conv.weight_orig", ROOT2), "bias": (".conv.bias", PLAIN)}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The order of an enlarging layer, and torch's epsilon of instance norms."""
+        return {"before_blur": "bias" if self._place else "activation", "epsilon": 1e-5}
+
+    def fused(self, side: int) -> bool:
+        """Never: it enlarges and convolves."""
+        return False
+
+    def layer(self, index: int, leaf: str) -> Source:
+        """Return one leaf of a layer; two lie in a block, the first of which is a sequence where it enlarges."""
+        found, number = super().layer(index, leaf), index % 2 + 1
+        first = f"1.{self._place}"
+        return Source(found.name.format(number, "2" if number == 2 else first, self._place + 1), found.form)
+
+    def conv(self, index: int) -> str:
+        """``convs.0`` and so on, for two layers each."""
+        return f"convs.{index // 2}"
+
+    def image(self, level: int) -> str:
+        """``to_rgbs.0`` and so on."""
+        return f"to_rgbs.{level}"
+
+    def noise(self, index: int) -> Source:
+        """``injected_noise_0`` and so on."""
+        return Source(f"injected_noise_{index}", MAP)
+
+    def special(self, target: str) -> Source:
+        """``style_mapping.1`` and so on, since ``style_mapping.0`` normalises."""
+        if target.startswith("mapping.layers."):
+            index, leaf = mapping_layer(target)
+            name = f"style_mapping.{index + 1}.{'linear.weight_orig' if leaf == 'weight' else 'bias'}"
+            return Source(name, UNSCALED)
+        return Source("convs.0.conv1.input", FIRST) if target == "const" else Source(target)
+
+    @property
+    def _place(self) -> int:
+        """Where in its sequence the convolution of an enlarging layer stands."""
+        return int(self.has("convs.1.conv1.1.conv."))
+
+
+class GanZoo(StyleGAN1Format):
+    """pytorch_GAN_zoo's networks: ``scaleLayers.0.1.styleModulator.module.weight``, with the settings of the training.
+
+    Weights and biases are multiplied by He's constant together; nothing is blurred; noise maps are not stored.
+    """
+
+    pattern = re.compile(r"(.*?)(?:scaleLayers\.\d+\.\d|adain0[01])\.styleModulator\.module\.(?:weight|bias)")
+    idle: ClassVar = r"toRGBLayers\.\d+\.module\.(?:weight|bias)"
+    lacking: ClassVar = ("convs.0.bias",)
+    conv_leaves: ClassVar = {
+        "weight": ("{0}.module.weight", PLAIN),
+        "bias": ("{0}.module.bias", PLAIN),
+        "affine.weight": ("{1}.styleModulator.module.weight", ROOT2),
+        "affine.bias": ("{1}.styleModulator.module.bias", LESS_ONE),
+        "noise_strength": ("{2}.module.weight", Form(lambda shape: (1, 1, 1, 1), lambda x: x.reshape(()))),
+    }
+    image_leaves: ClassVar = {"weight": (".module.weight", ROOT2), "bias": (".module.bias", PLAIN)}
+
+    def __init__(self, checkpoint: Checkpoint, prefix: str) -> None:
+        super().__init__(checkpoint, prefix)
+        if checkpoint.meta("config.alpha", 0) != 0:
+            remedy = "use a copy saved after that"
+            checkpoint.fail("its StyleGAN was saved before it had grown to full size (config.alpha is not 0)", remedy)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings of the training, of which the loss tells what ends the generator."""
+        told = self.checkpoint.meta
+        tanh = told("config.lossCriterion") in ("MSE", "DCGAN")
+        return {"blur": (1.0,), "slope": told("config.leakyReluLeak", 0.2), "tanh": tanh}
+
+    def source(self, target: str) -> Source:
+        """Return where a tensor of ours lies; a bias has the scale of its weight."""
+        found = super().source(target)
+        weight = self.checkpoint.tensors.get(f"{found.name.removesuffix('bias')}weight")
+        if not found.name.endswith(".module.bias") or weight is None or weight.ndim < 2 or not weight[0].numel():
+            return found
+        scale = math.sqrt(2 / weight[0].numel())
+        return Source(found.name, Form(found.form.stored, lambda x: found.form.ours(x * scale)))
+
+    def fused(self, side: int) -> bool:
+        """Never: it enlarges and convolves."""
+        return False
+
+    def layer(self, index: int, leaf: str) -> Source:
+        """Return one leaf of a layer, whose convolution, style and noise lie apart."""
+        block, second = index // 2 - 1, index % 2
+        places = ("conv0" if second else "baseScale0", f"adain0{second}", f"noiseMod0{second}")
+        if block >= 0:
+            group = f"scaleLayers.{block}"
+            places = (f"{group}.{2 * second}", f"{group}.{2 * second + 1}", f"noiseModulators.{block}.{second}")
+        found = super().layer(index, leaf)
+        return Source(found.name.format(*places), found.form)
+
+    def conv(self, index: int) -> str:
+        """Nothing that all leaves share."""
+        return ""
+
+    def image(self, level: int) -> str:
+        """``toRGBLayers.0`` at the second level."""
+        return f"toRGBLayers.{level - 1}"
+
+    def noise(self, index: int) -> Source:
+        """There is none: the format draws its noise anew each time."""
+        return Source(f"noise_{index}")
+
+    def special(self, target: str) -> Source:
+        """``mapping.FC.0`` and so on."""
+        if target.startswith("mapping.layers."):
+            index, leaf = mapping_layer(target)
+            return Source(f"mapping.FC.{index}.module.{leaf}", PLAIN if leaf == "weight" else MAPPING_BIAS)
+        return {"const": Source("baseScale0", FIRST), "w_avg": Source("mean_w")}.get(target, Source(target))
+
+
+FORMATS: tuple[type[StyleGAN1Format], ...] = (NvidiaTensorFlow, Genforce, GsGm, Mmgeneration, GanZoo)

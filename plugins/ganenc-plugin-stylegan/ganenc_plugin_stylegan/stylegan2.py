@@ -29,8 +29,11 @@ class StyledConv(nn.Module):
     """Modulated convolution, noise, bias and leaky ReLU: one layer of the synthesis network."""
 
     noise_const: Tensor
+    kernel: Tensor | None
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int, size: tuple[int, int], *, up: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, size: tuple[int, int], *, up: bool, own: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.affine = FullyConnected(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
@@ -39,10 +42,12 @@ class StyledConv(nn.Module):
         self.register_buffer("noise_const", torch.randn(size))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.up = up
+        self.register_buffer("kernel", own)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor, clamp: float | None) -> Tensor:
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W') => (N, out, H', W')."""
         noise = None if noise is None else noise.to(x.dtype) * self.noise_strength.to(x.dtype)
+        kernel = kernel if self.kernel is None else self.kernel
         up = kernel if self.up else None
         return styled_conv(x, self.weight, self.affine(w) * self.gain, self.bias, noise, up=up, clamp=clamp)
 
@@ -50,8 +55,11 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """Features => image: a modulated 1x1 convolution without demodulation, and a bias."""
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
+    kernel: Tensor | None
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, own: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("kernel", own)
         self.affine = FullyConnected(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
         self.gain = 1 / math.sqrt(inputs)
@@ -81,12 +89,18 @@ class StyleGAN2(StyleBased):
             raise SpecError(f"The filter of a stylegan2 has an even number of taps, not {len(options.fir)}.")
         w_dim, widths, sizes = self._styles.dim, self._widths, self._sizes
         convs = [StyledConv(widths[0], widths[0], w_dim, sizes[0], up=False)]
+
+        def own() -> Tensor | None:
+            return fir_kernel(options.fir) if options.own_filters else None
+
         for inputs, outputs, size in zip(widths, widths[1:], sizes[1:]):
-            convs.append(StyledConv(inputs, outputs, w_dim, size, up=True))
+            convs.append(StyledConv(inputs, outputs, w_dim, size, up=True, own=own()))
             convs.append(StyledConv(outputs, outputs, w_dim, size, up=False))
         self.convs = nn.ModuleList(convs)
         with_image = widths if options.architecture == "skip" else widths[-1:]
-        self.to_rgb = nn.ModuleList(ToRGB(width, spec.channels, w_dim) for width in with_image)
+        self.to_rgb = nn.ModuleList(
+            ToRGB(width, spec.channels, w_dim, own() if level else None) for level, width in enumerate(with_image)
+        )
         if options.architecture == "resnet":
             pairs = list(itertools.pairwise(widths))
             self.skips = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairs)
@@ -105,7 +119,9 @@ class StyleGAN2(StyleBased):
             i = 2 * level - 1
             x = conv[i](x, w[:, i], maps[i], self.fir, clamp)
             x = conv[i + 1](x, w[:, i + 1], maps[i + 1], self.fir, clamp)
-            image = upsample(image, self.fir) + self.to_rgb[level](x, w[:, i + 2], clamp)
+            kernel = self.to_rgb[level].kernel
+            image = upsample(image, self.fir if kernel is None else kernel)
+            image = image + self.to_rgb[level](x, w[:, i + 2], clamp)
         return image
 
     def _synthesize_plain(self, x: Tensor, w: Tensor, maps: list[Tensor | None]) -> Tensor:
@@ -135,6 +151,7 @@ class StyleGAN2(StyleBased):
             "a learning rate of its mapping network other than 0.01": options.mapping_lr_multiplier != 0.01,
             "labels normalised together with z": spec.classes and options.label_norm == "joint",
             "classes": spec.classes and name == "rosinality",
+            "filters of each layer's own": options.own_filters,
             "z and w of two lengths": spec.prior.dim != self._styles.dim and name == "rosinality",
             "another architecture than skip": options.architecture != "skip" and name == "rosinality",
         }
@@ -150,7 +167,7 @@ class StyleGAN2(StyleBased):
 
     @classmethod
     def recognises(cls, checkpoint: Checkpoint) -> bool:
-        """Whether the file is a StyleGAN2 of NVIDIA's (PyTorch or TensorFlow), rosinality's or genforce's."""
+        """Whether the file is a StyleGAN2 in a format that is known; see `ganenc_plugin_stylegan.stylegan2_names`."""
         return stylegan2_formats.recognises(checkpoint)
 
     @classmethod

@@ -15,7 +15,7 @@ from torch import Tensor
 from ganenc_plugin_stylegan.reader import Reader, find_format, open_format
 from ganenc_plugin_stylegan.specs import StyleGAN2Options, stylegan2_spec
 from ganenc_plugin_stylegan.stylegan2_names import FORMATS, StyleGAN2Format
-from ganenc_plugin_stylegan.stylegan2_settings import settings, taps
+from ganenc_plugin_stylegan.stylegan2_settings import filters, settings
 
 __all__ = ["convert", "recognises"]
 
@@ -51,7 +51,7 @@ class _Reader(Reader[StyleGAN2Format]):
         """Return the spec of the network in the file."""
         layout = self.layout()
         options = StyleGAN2Options(
-            **self.mapping(), fir=taps(self.format), architecture=self._architecture, clamp=self.declared.clamp
+            **self.mapping(), **filters(self.format), architecture=self._architecture, clamp=self.declared.clamp
         )
         return stylegan2_spec(**layout, options=options)
 

@@ -17,6 +17,7 @@ from ganenc_plugin_stylegan.names import FIRST, LABELS, MAP, SCALAR, Format, Sou
 __all__ = ["FORMATS", "NvidiaTensorFlow", "NvidiaTorch", "StyleGAN2Format"]
 
 PLUS_ONE = Form(PLAIN.stored, lambda x: x + 1)  # the file keeps the style's offset of 1 apart
+QUARTER = Form(PLAIN.stored, lambda x: x / 4)  # a filter stored with the gain that enlarging needs
 IMAGE_BIAS = Form(lambda shape: (1, *shape, 1, 1), lambda x: x[0, :, 0, 0])
 
 
@@ -174,6 +175,35 @@ class Rosinality(StyleGAN2Format):
         return {"const": Source("input.input", FIRST)}.get(target, Source(target))
 
 
+class Mmgeneration(Rosinality):
+    """mmgeneration's networks, which mmagic keeps: rosinality's, with ``convs.0.conv.style_modulation.bias``."""
+
+    pattern = re.compile(
+        r"(.*?)(?:convs\.\d+|conv1|to_rgb1|to_rgbs\.\d+)\.conv\.style_modulation\.(?:linear\.weight_orig|bias)"
+    )
+    filter_sum: ClassVar = 4.0
+    conv_leaves: ClassVar = {
+        "weight": (".conv.weight_orig", FIRST),
+        "bias": (".activate.bias", PLAIN),
+        "affine.weight": (".conv.style_modulation.linear.weight_orig", PLAIN),
+        "affine.bias": (".conv.style_modulation.bias", PLAIN),
+        "noise_strength": (".noise_injector.weight", SCALAR),
+        "kernel": (".conv.blur.kernel", QUARTER),
+    }
+    image_leaves: ClassVar = {**conv_leaves, "bias": (".bias", IMAGE_BIAS), "kernel": (".upsample.kernel", QUARTER)}
+
+    def noise(self, index: int) -> Source:
+        """``injected_noise_0`` and so on."""
+        return Source(f"injected_noise_{index}", MAP)
+
+    def special(self, target: str) -> Source:
+        """``style_mapping.1`` and so on, since ``style_mapping.0`` normalises."""
+        if target.startswith("mapping.layers."):
+            index, leaf = mapping_layer(target)
+            return Source(f"style_mapping.{index + 1}.{'linear.weight_orig' if leaf == 'weight' else 'bias'}")
+        return Source({"const": "constant_input.input"}.get(target, target), FIRST if target == "const" else PLAIN)
+
+
 class Genforce(StyleGAN2Format):
     """genforce's networks: ``synthesis.layer1.style.weight``; TensorFlow's numbers in torch's order of axes."""
 
@@ -230,4 +260,4 @@ class Genforce(StyleGAN2Format):
         }.get(target, Source(target))
 
 
-FORMATS: tuple[type[StyleGAN2Format], ...] = (NvidiaTorch, NvidiaTensorFlow, Rosinality, Genforce)
+FORMATS: tuple[type[StyleGAN2Format], ...] = (NvidiaTorch, NvidiaTensorFlow, Rosinality, Mmgeneration, Genforce)

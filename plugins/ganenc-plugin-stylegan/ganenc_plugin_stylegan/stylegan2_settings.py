@@ -8,14 +8,14 @@ from typing import Any
 from ganenc_plugin_stylegan.names import Format
 from ganenc_plugin_stylegan.settings import (
     Settings,
-    filter_taps,
+    filter_options,
     tensorflow_arguments,
     tensorflow_settings,
     unsupported,
 )
 from ganenc_plugin_stylegan.stylegan2_names import NvidiaTensorFlow, NvidiaTorch
 
-__all__ = ["settings", "taps"]
+__all__ = ["filters", "settings"]
 
 _DEFAULT_TAPS = (1.0, 3.0, 3.0, 1.0)
 
@@ -70,12 +70,12 @@ def _torch_layers(source: NvidiaTorch) -> Iterator[tuple[dict[str, Any], str]]:
                 yield block[kind], kind
 
 
-def taps(source: Format) -> tuple[float, ...]:
-    """Return the taps of the low-pass filter, an even number.
+def filters(source: Format) -> dict[str, Any]:
+    """Return what the spec says of the low-pass filters, whose taps are an even number.
 
     Raises:
         CheckpointError: the file stores filters that differ, or one that is no outer product of a row with itself.
     """
     declares = isinstance(source, NvidiaTensorFlow) and "resample_kernel" in tensorflow_arguments(source)
     declared = tensorflow_arguments(source)["resample_kernel"] or (1, 1) if declares else _DEFAULT_TAPS
-    return filter_taps(source, declared, parity=0)
+    return filter_options(source, "fir", declared, parity=0)

@@ -34,9 +34,9 @@ OURS = ("model-folder", "encoder-folder")
 WRITTEN = [name for name in foreign.FORMATS if name not in OURS]
 NOT_WEIGHTS = ("expected.npz", "about.json")
 NEEDLESS = re.compile(
-    r"filter|kernel|blur|avg|lod$|noise|center|buffer|_[uv]$|sv0$|embed|label|bias_2|^(D|G|generator)\."
+    r"filter|kernel|blur|avg(?!G)|lod$|noise(?!2)|mean_w|center|buffer|_[uv]$|sv0$|embed|label|bias_2|^(D|G|generator)\."
 )
-IMAGES = re.compile(r"output\d|to_rgb|ToRGB")
+IMAGES = re.compile(r"output\d|to_?rgb|ToRGB|toRGB")
 LAST_IMAGE_ALONE = ("pggan", "stylegan1")
 
 

@@ -96,7 +96,7 @@ def test_each_file_is_claimed_by_its_own_family_alone(shared: Path) -> None:
             with pytest.raises(CheckpointError, match=r"holds no StyleGAN1 in any known format; give a file in NVIDIA"):
                 StyleGAN1.from_checkpoint(checkpoint)
     assert set(FILES) <= seen
-    assert len(seen) == 8
+    assert len(seen) == 12
 
 
 # Architectures besides those of the sample files, against an independent network in float64
