@@ -12,6 +12,7 @@ from ganenc.generators import Generator, build_generator
 from ganenc.objectives import ImageNetBackbone, Squeeze, Vgg16
 from ganenc_plugin_hands.zoo_specs import zoo_spec
 from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec
+from ganenc_plugin_stylegan3.specs import stylegan3_spec
 from ganenc_registry.specs import GeneratorSpec
 from torchvision import models
 
@@ -43,8 +44,12 @@ NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {
     "hands64": hands64,
     "tiny32": tiny,
     "small64": small,
+    "t256": partial(stylegan3_spec, 256, channel_base=16384),
+    "r256": partial(stylegan3_spec, 256, config="r", channel_base=32768),
+    "tiny-t32": partial(stylegan3_spec, 32, channel_base=512, channel_max=32, layers=4, z_dim=64, w_dim=64),
 }
-"""StyleGAN2s by name: configuration F at its resolutions, the shipped model of hands, and two for quick runs."""
+"""StyleGANs by name: configuration F of StyleGAN2 at its resolutions, the shipped model of hands, two for quick runs;
+T and R of StyleGAN3 as they were published for 256 pixels, and one for quick runs."""
 BACKBONES: dict[str, type[ImageNetBackbone]] = {"squeeze": Squeeze, "vgg16": Vgg16}
 """The smallest backbone, and the one that is taken where none is named."""
 

@@ -1,9 +1,10 @@
-"""StyleGAN2's synthesis over its convolutions alone, forward and with the gradient to the latents.
+"""The synthesis of StyleGAN2 and 3 over its convolutions alone, forward and with the gradient to the latents.
 
 The convolutions that one synthesis calls are recorded, with the inputs and weights that they were given, and called
 again one after another with nothing between them. What the ratio leaves above 1 is modulation, noise, biases,
-activations, skips and bookkeeping. A third of the calls are low-pass filters, one channel at a time; the second ratio
-leaves these out as well and so counts them against the synthesis.
+activations, skips and bookkeeping. A third of StyleGAN2's calls are low-pass filters, one channel at a time; the second
+ratio leaves these out as well and so counts them against the synthesis. On processors StyleGAN3 has them as products of
+matrices, but for circular ones, so that both ratios count those.
 """
 
 from __future__ import annotations
@@ -100,14 +101,14 @@ def main() -> None:
     """Time the syntheses and print the ratios."""
     options = parser("synthesis", __doc__.splitlines()[0])
     options.add_argument("--batch", type=int, default=1, help="images at once")
-    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "hands64"], help="StyleGAN2s")
+    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["f256", "hands64", "t256", "r256"])
     options.add_argument("--rounds", type=int, default=9, help="rounds that count")
     place_options(options)
     chosen = options.parse_args()
     set_threads(chosen.threads)
     place = Place.chosen(chosen)
     rows = []
-    for name in ["tiny32"] if chosen.quick else chosen.networks:
+    for name in ["tiny32", "tiny-t32"] if chosen.quick else chosen.networks:
         generator, _ = networks(NETWORKS[name](), device=place.device)
         with torch.no_grad():
             latents = generator.complete(generator.sample(chosen.batch))

@@ -111,7 +111,7 @@ class StyleGAN3(Generator):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W), nominally in [-1, 1]."""
         w = latents["w"]
-        x = self.input(w[:, 0], self._turn(latents, len(w)))
+        x = self.input(w[:, 0], self._turn(latents, w.shape[0]))
         for layer, style in zip([*self.layers, self.image], w.unbind(1)[1:]):
             x = layer(x, style)
         return x * self.scale

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ganenc.encoders import build_encoder
+from ganenc.export import GeneratorGraph, export
 from ganenc.inversion import invert
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep
@@ -221,6 +222,15 @@ def test_an_encoder_mirrors_it_and_learns(classes: int) -> None:
         optimizer.step()
         losses.append(total.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("config", ["t", "r"])
+def test_it_is_exported_with_its_settings(config: Any, tmp_path: Any) -> None:
+    """By convolutions alone, held against the matrices; for any number of samples."""
+    generator = StyleGAN3(stylegan3_spec(16, config=config, **SMALL)).freeze()
+    facts = export(GeneratorGraph(generator), tmp_path, format="torch")
+    assert [port["name"] for port in facts["inputs"]] == ["w", "rotation", "shift_x", "shift_y"]
+    assert (facts["batch"], facts["parity"]["batches"]) == ("any", [1, 3])
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
