@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ganenc.training import Recipe as Recipe
     from ganenc.training import finetune as finetune
     from ganenc.training import pretrain as pretrain
+    from ganenc.training import solve_start as solve_start
 
 __version__ = "0.1.0"
 
@@ -84,7 +85,7 @@ _own, _, _lazy = lazy_loader.attach(
         "models": ["load_encoder", "load_generator", "model_hash", "save_pretrained"],
         "objectives": ["Attention", "Backbone", "Loss", "Objective", "View", "build_objective", "load_backbone"],
         "report": ["Inverted"],
-        "training": ["Recipe", "finetune", "pretrain"],
+        "training": ["Recipe", "finetune", "pretrain", "solve_start"],
     },
 )
 

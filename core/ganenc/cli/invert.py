@@ -15,7 +15,7 @@ from ganenc_registry.specs import InvertSpec, merge
 
 from ganenc import images, load
 from ganenc.cli import options
-from ganenc.cli.console import Bar, emit, show
+from ganenc.cli.console import Bar, emit, say, show
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.inversion import PhotoFolder, default_method
 from ganenc.jobs import unique_names
@@ -117,6 +117,8 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     if spec.method is None and "name" not in told.setdefault("method", {}):
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
         told["method"]["name"] = default_method(encoder is not None)
+        if encoder is None:
+            say(f"{model} has no encoder; `ganenc start -m {model} -o DIR` builds one in minutes, for --encoder DIR.")
     return changed(spec, told)
 
 

@@ -48,6 +48,7 @@ COMMANDS = (
     ),
     *_for(
         "Train",
+        ("start", "start:start", "Build an encoder without training, in closed form", "--model M --out encoder"),
         ("pretrain", "train:pretrain", "Train an encoder on images that the generator makes", "--model M --out run"),
         ("finetune", "train:finetune", "Fine-tune an encoder on photos", "photos/ --model M --out run"),
     ),

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ganenc.encoders.blocks import EncoderBlock
 from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
+from ganenc.encoders.pooled import PooledFeatures
 from ganenc.generators import Generator, check_labels
 from ganenc.latents import Latents
 
@@ -37,7 +38,9 @@ class Encoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
+        self.pooled = None if spec.pooled is None else PooledFeatures(spec)
+        if spec.blocks:
+            self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
         places = (Context(block=spec.block_spec(index)) for index in range(len(spec.blocks)))
         self.blocks = nn.ModuleList(build("block", spec.block, EncoderBlock, place, at="block") for place in places)
         self.hidden = None
@@ -59,15 +62,18 @@ class Encoder(nn.Module):
         to it; an ImageError if they have another size or number of channels.
         """
         self._check(images)
-        images = images.to(self.from_image.weight.dtype)
+        images = images.to(next(self.parameters()).dtype)
         if tuple(images.shape[2:]) != self.spec.size:
             images = F.avg_pool2d(images, [theirs // ours for theirs, ours in zip(images.shape[2:], self.spec.size)])
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
         condition = self._condition(labels, images.shape[0])
-        x = F.leaky_relu(self.from_image(images), self.spec.slope, inplace=True)
         styles: list[Tensor | None] = []
+        if self.pooled is not None:
+            x, styles = self.pooled(images)
+        else:
+            x = F.leaky_relu(self.from_image(images), self.spec.slope, inplace=True)
         for block in self.blocks:
             x, both = block(x, condition)
             styles += both
@@ -82,6 +88,8 @@ class Encoder(nn.Module):
         yield from self.heads.parameters()
         if self.hidden is not None:
             yield from self.hidden.parameters()
+        if self.pooled is not None:
+            yield from self.pooled.styles.parameters()
         for block in self.blocks:
             yield from cast(EncoderBlock, block).head_parameters()
 

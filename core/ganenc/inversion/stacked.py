@@ -77,6 +77,6 @@ def pays_at_once(encoder: Encoder, trained: Sequence[Tensor]) -> int:
     processors, with our own block."""
     small = encoder.spec.size[0] * encoder.spec.size[1] <= MOST_PIXELS
     light = sum(weight.numel() for weight in trained) <= MOST_WEIGHTS
-    ours = all(type(block) is AdaptiveBlock for block in encoder.blocks)
+    ours = len(encoder.blocks) > 0 and all(type(block) is AdaptiveBlock for block in encoder.blocks)
     here = all(weight.device.type == "cpu" for weight in trained)
     return AT_ONCE if ours and here and small and light else 1

@@ -15,6 +15,8 @@ from .recipe import RecipeContext as RecipeContext
 from .recipe import Update as Update
 from .sinks import Memory as Memory
 from .sinks import Sink as Sink
+from .start import Solved as Solved
+from .start import solve_start as solve_start
 from .trainer import OnRow as OnRow
 from .trainer import OnStart as OnStart
 from .trainer import Trainer as Trainer

@@ -2,7 +2,7 @@
 
 from ganenc_registry.specs.base import Spec, read_mapping
 from ganenc_registry.specs.choice import Choice
-from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec
+from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec, PooledSpec
 from ganenc_registry.specs.evaluate import EvaluateSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
 from ganenc_registry.specs.invert import InvertSpec
@@ -35,6 +35,7 @@ __all__ = [
     "ObjectiveSpec",
     "OptimiserSpec",
     "Part",
+    "PooledSpec",
     "PositiveInt",
     "Prior",
     "Release",

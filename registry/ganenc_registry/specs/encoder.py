@@ -15,9 +15,9 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.generator import GeneratorSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Styles, ValueRange, Vector, check_layout, encoded
 from ganenc_registry.specs.rows import Row, encoder_rows
-from ganenc_registry.specs.sizes import NonNegativeInt, Width, check_values
+from ganenc_registry.specs.sizes import Count, NonNegativeInt, Width, check_values
 
-__all__ = ["BlockShape", "BlockSpec", "EncoderSpec"]
+__all__ = ["BlockShape", "BlockSpec", "EncoderSpec", "PooledSpec"]
 
 WIDEST = 512
 PIXEL_CHANNELS = 16384
@@ -74,6 +74,19 @@ class BlockSpec(BlockShape):
     slope: float = 0.2
 
 
+class PooledSpec(Spec):
+    """Linear heads on pooled features of a frozen network, in place of blocks, solved for in closed form."""
+
+    backbone: Choice | None = Field(
+        None,
+        description="the network; random convolutions, kept with the weights, if none",
+        json_schema_extra={"kind": "backbone"},
+    )
+    inputs: Width = Field(description="pooled features")
+    directions: Width = Field(description="directions of these that the heads see")
+    styles: Count = Field(1, description="style heads; 1 gives all layers the same style")
+
+
 class EncoderSpec(Spec):
     """What an encoder takes in, what it is made of and what it gives out. By default the mirror of a generator."""
 
@@ -87,6 +100,7 @@ class EncoderSpec(Spec):
     classes: NonNegativeInt = Field(0, description="number of labels; 0 where labels do not matter")
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
     blocks: tuple[BlockShape, ...] = Field(max_length=100, description="the blocks, from full resolution down")
+    pooled: PooledSpec | None = Field(None, description="linear heads on a frozen network's features, without blocks")
     block: Choice = Field(
         Choice(name="adaptive"),
         description="the registered block that all of them are made of",
@@ -136,6 +150,11 @@ class EncoderSpec(Spec):
         check_layout(self.layout)
         check_values("an image", [(self.channels, *self.size)])
         check_values("a channel of the features", [block.size for block in self.blocks])
+        if self.pooled is not None:
+            if self.blocks or self.hidden or self.norm != "instance":
+                raise ValueError("with `pooled` there are no blocks, no hidden units and no norm to condition")
+            check_values("the directions", [(self.pooled.inputs, self.pooled.directions)])
+            return self
         if not self.blocks:
             raise ValueError("there are no blocks; give at least one, or leave them out when mirroring a generator")
         if self.norm == "conditional-batch" and not (self.classes and self.embedding):
@@ -196,12 +215,14 @@ class EncoderSpec(Spec):
     @property
     def features(self) -> tuple[int, int, int]:
         """Channels, height and width of the last block's features."""
+        if self.pooled is not None:
+            return (self.pooled.directions, 1, 1)
         return (self.blocks[-1].out_channels, *self.blocks[-1].out_size)
 
     def heads_of(self, part: Styles) -> tuple[int, ...]:
         """For each layer of ``part`` the style head that it takes, nearest in relative depth. There are two heads a
         block; head 0 is the shallowest, at full resolution, and feeds the layer that comes last."""
-        last = 2 * len(self.blocks) - 1
+        last = (2 * len(self.blocks) if self.pooled is None else self.pooled.styles) - 1
         steps = max(part.layers - 1, 1)
         return tuple(last - math.floor(layer * last / steps + 0.5) for layer in range(part.layers))
 

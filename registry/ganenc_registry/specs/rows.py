@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganenc_registry.specs.layout import Condition, Map, Vector
+from ganenc_registry.specs.layout import Condition, Map, Styles, Vector
 
 if TYPE_CHECKING:
     from ganenc_registry.specs.encoder import EncoderSpec
@@ -34,6 +34,12 @@ class Row:
 
 def encoder_rows(spec: EncoderSpec) -> tuple[Row, ...]:
     """The rows of ``spec``, from the image to the latents. Styles leave from inside the blocks and have no row."""
+    if spec.pooled is not None:
+        inputs, outputs = spec.pooled.inputs, spec.pooled.directions
+        width = sum(part.dim * len(set(spec.heads_of(part))) for part in spec.parts if isinstance(part, Styles))
+        heads = ((inputs, outputs), *([(outputs, width)] if width else []))
+        counted = sum(a * b + b for a, b in heads)
+        return (Row("pooled", spec.size, (), heads, "none", counted), *_tail_rows(spec))
     first = spec.blocks[0].in_channels
     image = Row("image", spec.size, ((spec.channels, first, (1, 1)),), (), "none", spec.channels * first + first)
     blocks = tuple(_block_row(spec, index) for index in range(len(spec.blocks)))

@@ -539,6 +539,22 @@ class TestEvaluate:
         assert run("evaluate", photos, "--model", model, "--samples", 2).code == 2
 
 
+def test_start_builds_an_encoder_that_invert_takes(run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
+    bare, out = tmp_path / "bare", tmp_path / "start"
+    save_pretrained(load_generator(model), bare, info={"backbone": ToyBackbone.name})
+    quick = ("--steps", 2, "--no-report", "--set", "objective.losses={mse: 1.0}")
+    told = run("invert", photos, "--model", bare, "--out", tmp_path / "from-centre", *quick)
+    assert told.code == 0
+    assert f"ganenc start -m {bare}" in told.err
+    facts = run("start", "--model", bare, "--out", out, "--images", 20, "--json").json()
+    assert facts["generator"] == model_hash(load_generator(bare))
+    assert set(facts["explained"]) == {"w"}
+    assert "an encoder" in run("spec", out).out
+    with_it = run("invert", photos, "--model", bare, "--encoder", out, "--out", tmp_path / "from-start", *quick)
+    assert with_it.code == 0
+    assert "ganenc start" not in with_it.err
+
+
 def test_convert_checks_its_pixels(run: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = run("convert", "--model", model, "--out", tmp_path / "new", "--json").json()
     assert told["hash"] == model_hash(load_generator(model))
