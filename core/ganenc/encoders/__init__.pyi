@@ -2,9 +2,11 @@ from .blocks import AdaptiveBlock as AdaptiveBlock
 from .blocks import BlockStyles as BlockStyles
 from .blocks import EncoderBlock as EncoderBlock
 from .encoder import Encoder as Encoder
+from .encoder import averaged as averaged
 from .encoder import build_encoder as build_encoder
 from .encoder import check_fits as check_fits
 from .encoder import mirror as mirror
+from .encoder import sees as sees
 from .layers import Blur as Blur
 from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv

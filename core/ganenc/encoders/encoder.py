@@ -63,8 +63,7 @@ class Encoder(nn.Module):
         """
         self._check(images)
         images = images.to(next(self.parameters()).dtype)
-        if tuple(images.shape[2:]) != self.spec.size:
-            images = F.avg_pool2d(images, [theirs // ours for theirs, ours in zip(images.shape[2:], self.spec.size)])
+        images = averaged(images, self.spec.size)
         low, high = self.spec.value_range
         if (low, high) != (-1.0, 1.0):
             images = images * (2 / (high - low)) - (high + low) / (high - low)
@@ -254,6 +253,12 @@ def sees(size: Sequence[int], images: Sequence[int]) -> bool:
     which it averages; of rows of one pixel, as long."""
     times = images[1] // size[1]
     return times > 0 and tuple(images) == (size[0] if images[0] == 1 else times * size[0], times * size[1])
+
+
+def averaged(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (N, C, H, W), averaged to a size where theirs is a whole number of times as large."""
+    times = [theirs // ours for theirs, ours in zip(images.shape[2:], size)]
+    return images if times == [1, 1] else F.avg_pool2d(images, times)
 
 
 def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:

@@ -11,7 +11,7 @@ from ganenc_registry.specs import Setting
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ganenc.encoders import Encoder
+from ganenc.encoders import Encoder, averaged
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives.objective import Objective, ObjectiveResult, Reference
@@ -22,7 +22,7 @@ class Batch:
     """What an encoder is trained on in one step."""
 
     images: Tensor = field(repr=False)
-    """(N, C, H, W) in the generator's value range."""
+    """(N, C, H, W) in the generator's value range; its size, or the encoder's, to which it then is averaged."""
     labels: Tensor | None = None
     """int64 (N,) or rows (N, classes), where they matter."""
     latents: Latents | None = None
@@ -83,7 +83,7 @@ class EncoderStep:
             return self._latent_only(batch, latents, truth, reference)
         if reference is None:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
-        reconstruction = self._synthesized(self.completed(latents, batch))
+        reconstruction = averaged(self._synthesized(self.completed(latents, batch)), batch.images.shape[2:])
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
             truth = self._encoded(reconstruction, batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
@@ -121,7 +121,8 @@ class EncoderStep:
         reconstruction = None
         if self.log_images:
             with torch.no_grad():
-                reconstruction = self.generator.synthesize(self.completed(latents, batch))
+                made = self.generator.synthesize(self.completed(latents, batch))
+                reconstruction = averaged(made, batch.images.shape[2:])
                 reference = reference or self.objective.prepare(batch.images, labels=batch.labels)
                 images = self.objective(reconstruction, reference).terms
             terms = {**{name: value for name, value in images.items() if name != "total"}, **terms}

@@ -1,3 +1,4 @@
+from .cache import Cached as Cached
 from .cross_validation import crossval as crossval
 from .data import Mixture as Mixture
 from .data import Photos as Photos

@@ -41,14 +41,14 @@ class Synthesized:
     @torch.no_grad()
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step."""
-        generator, mine = self.generator, _mine(self.size, part)
+        generator, own = self.generator, mine(self.size, part)
         if self.samples:
-            places = _places(self.samples, self.size, step, self.seed)[mine].tolist()
+            places = places_of(self.samples, self.size, step, self.seed)[own].tolist()
             draws = [self._draw(1, place) for place in places]
             latents = Latents.cat([one for one, _ in draws])
             labels = None if draws[0][1] is None else torch.cat([label for _, label in draws if label is not None])
         else:
-            latents, labels = self._draw(mine.stop - mine.start, step * self.size + mine.start)
+            latents, labels = self._draw(own.stop - own.start, step * self.size + own.start)
         return Batch(generator.synthesize(latents), labels, latents, self.size)
 
     def _draw(self, n: int, first: int) -> tuple[Latents, Tensor | None]:
@@ -77,7 +77,7 @@ class Photos:
 
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step."""
-        places = _places(len(self.photos), self.size, step, self.seed)[_mine(self.size, part)]
+        places = places_of(len(self.photos), self.size, step, self.seed)[mine(self.size, part)]
         labels = None if self.labels is None else self.labels[places].to(self.device)
         return Batch(self.photos[places].to(self.device), labels, None, self.size)
 
@@ -139,7 +139,7 @@ def each_label(photos: int, labels: Tensor) -> Tensor:
     return labels.expand(photos, *labels.shape[1:])
 
 
-def _mine(size: int, part: Part) -> slice:
+def mine(size: int, part: Part) -> slice:
     """Which of ``size`` samples a part has: sizes differ by one at most."""
     index, count = part
     if count > size:
@@ -147,7 +147,7 @@ def _mine(size: int, part: Part) -> slice:
     return slice(size * index // count, size * (index + 1) // count)
 
 
-def _places(total: int, batch: int, step: int, seed: int) -> Tensor:
+def places_of(total: int, batch: int, step: int, seed: int) -> Tensor:
     """Which ``batch`` of ``total`` samples step ``step`` takes: pass after pass, each in a random order of its own."""
     places: list[Tensor] = []
     first = step * batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from ganenc_registry.components import build
@@ -15,6 +16,7 @@ from ganenc.files import Processes
 from ganenc.generators import Generator, examine
 from ganenc.models import load_encoder, model_hash
 from ganenc.objectives import build_objective
+from ganenc.training.cache import Cached
 from ganenc.training.data import Mixture, Photos, Source, Synthesized
 from ganenc.training.folder import RunFolder
 from ganenc.training.recipe import Recipe, RecipeContext
@@ -40,8 +42,7 @@ def pretrain(
     step, steps and terms at every row of metrics, ``on_start`` sentences on the parameters, memory and time to expect.
     """
     run = run.model_copy(update={"task": "pretrain"}).resolved(generator.spec.resolution)
-    source = _synthesized(run, generator)
-    return _train(run, sink, generator, encoder, source, own_backbone, on_step, on_start)
+    return _train(run, sink, generator, encoder, None, own_backbone, on_step, on_start)
 
 
 def finetune(
@@ -64,10 +65,7 @@ def finetune(
     run = run.model_copy(update={"task": "finetune"}).resolved(generator.spec.resolution, len(photos))
     batch = run.batch_at(generator.spec.resolution)
     own = Photos(photos, batch, labels=labels, seed=run.seed, device=generator.device)
-    source: Source = own
-    if run.mixes_photos:
-        source = Mixture(own, _synthesized(run, generator), run.data.photo_share)
-    return _train(run, sink, generator, encoder, source, own_backbone, on_step, on_start)
+    return _train(run, sink, generator, encoder, own, own_backbone, on_step, on_start)
 
 
 def _encoder(run: RunSpec, generator: Generator) -> Encoder:
@@ -83,9 +81,17 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
     return encoder
 
 
-def _synthesized(run: RunSpec, generator: Generator) -> Synthesized:
+def _source(
+    run: RunSpec, generator: Generator, encoder: Encoder, photos: Photos | None, processes: Processes
+) -> Source:
+    if photos is not None and not run.mixes_photos:
+        return photos
     batch, data = run.batch_at(generator.spec.resolution), run.data
-    return Synthesized(generator, batch, seed=run.seed, samples=data.samples, truncation=data.truncation)
+    options: dict[str, Any] = {"seed": run.seed, "samples": data.samples, "truncation": data.truncation}
+    made = Synthesized(generator, batch, **options)
+    if data.cache:
+        made = Cached(generator, encoder.spec.size, data.cache, batch, **options, processes=processes)
+    return made if photos is None else Mixture(photos, made, data.photo_share)
 
 
 def _recipe(run: RunSpec, generator: Generator, encoder: Encoder, own_backbone: str | None) -> Recipe:
@@ -110,7 +116,7 @@ def _train(
     sink: Sink | str | Path | None,
     generator: Generator,
     encoder: Encoder | None,
-    source: Source,
+    photos: Photos | None,
     own_backbone: str | None,
     on_step: OnRow | None,
     on_start: OnStart | None,
@@ -127,8 +133,9 @@ def _train(
     processes = Processes(run.device)
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
-    trainer = Trainer(run, sink, recipe, source, processes=processes)
     try:
+        source = _source(run, generator, encoder, photos, processes)
+        trainer = Trainer(run, sink, recipe, source, processes=processes)
         trained = trainer.train(on_step, on_start)
     finally:
         if run.speed.compile:

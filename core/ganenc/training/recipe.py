@@ -12,7 +12,7 @@ from ganenc_registry.components import Component, Context
 from ganenc_registry.specs import RunSpec, Spec
 from torch import Tensor, nn
 
-from ganenc.encoders import Encoder
+from ganenc.encoders import Encoder, averaged
 from ganenc.generators import Generator
 from ganenc.objectives import Batch, EncoderStep, Look, Objective, looks, make_adam
 
@@ -69,7 +69,8 @@ class Recipe(Component, ABC):
     def rebuild(self, batch: Batch) -> Tensor:
         """Images (N, C, H, W) => what the encoder, as it is now, and the generator make of them."""
         encoder, network = self.encoder.eval(), self.context.network
-        return network.synthesize(network.complete(encoder(batch.images, labels=batch.labels), labels=batch.labels))
+        latents = network.complete(encoder(batch.images, labels=batch.labels), labels=batch.labels)
+        return averaged(network.synthesize(latents), batch.images.shape[2:])
 
     def looks(self, batch: Batch, made: Tensor) -> list[Look]:
         """Where the attention looks in the first targets; empty where images are not compared."""
@@ -106,7 +107,8 @@ class EncoderRecipe(Recipe):
     def rebuild(self, batch: Batch) -> Tensor:
         """As in a step: under the settings of the batch's true latents."""
         latents = self.encoder.eval()(batch.images, labels=batch.labels)
-        return self.context.network.synthesize(self.encoder_step.completed(latents, batch))
+        made = self.context.network.synthesize(self.encoder_step.completed(latents, batch))
+        return averaged(made, batch.images.shape[2:])
 
     def looks(self, batch: Batch, made: Tensor) -> list[Look]:
         if not (self.encoder_step.image_gradient or self.encoder_step.log_images):

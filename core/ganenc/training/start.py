@@ -10,9 +10,8 @@ import torch
 from ganenc_registry.errors import TrainingError, WeightsMissingError
 from ganenc_registry.specs import Choice, EncoderSpec, Map, Styles
 from torch import Tensor
-from torch.nn import functional as F
 
-from ganenc.encoders import Encoder
+from ganenc.encoders import Encoder, averaged, sees
 from ganenc.files import as_count
 from ganenc.generators import Generator
 from ganenc.latents import Latents
@@ -65,7 +64,7 @@ def solve_start(
     for place in range(count):
         batch = source.batch(place)
         assert batch.latents is not None
-        seen.append(F.avg_pool2d(batch.images, spec.size[0] // size[0]))
+        seen.append(averaged(batch.images, size))
         drawn.append(batch.latents)
         if on_step:
             on_step(place + 1, count)
@@ -95,10 +94,10 @@ def _backbone(chosen: str | None, own: str | None, device: torch.device) -> Choi
 
 def _size(size: tuple[int, int]) -> tuple[int, int]:
     """The size at which the encoder sees images: a whole number of times smaller, if need be and it goes."""
-    times = [n for n in range(1, max(size)) if size[0] % n == size[1] % n == 0]
-    fits = [n for n in times if max(size) // n <= LARGEST]
-    best = fits[0] if fits else times[-1]
-    return (size[0] // best, size[1] // best)
+    rows, columns = size
+    found = [(max(1, rows // n), columns // n) for n in range(1, columns + 1) if columns % n == 0]
+    fitting = [one for one in found if sees(one, size)]
+    return next((one for one in fitting if max(one) <= LARGEST), fitting[-1])
 
 
 def _solve(generator: Generator, latents: Latents, images: Tensor, backbone: Choice | None, seed: int) -> Solved:

@@ -149,6 +149,9 @@ class DataChoice(Spec):
     photo_share: float = Field(1.0, ge=0, le=1, description="share of all steps that are on photos")
     batch: PositiveInt | None = Field(None, description="images a step; by default 8 to 256 pixels, 4 to 512, then 2")
     samples: NonNegativeInt = Field(0, description="how many different images are synthesized; 0 never repeats one")
+    cache: str | None = Field(
+        None, description="folder that keeps the samples, 8 bits at the encoder's size, so that each is made once"
+    )
     truncation: float = Field(1.0, ge=0, description="truncation of synthesized images")
     labels: tuple[NonNegativeInt, ...] | None = Field(None, description="the photos' labels, one each or one for all")
     fit: Literal["cover", "contain", "stretch"] = Field("cover", description="how a photo is brought to size")
@@ -228,11 +231,17 @@ class RunSpec(Spec):
         if self.task == "pretrain" and self.data.photos:
             raise ValueError("data.photos are for the task 'finetune'; a 'pretrain' run synthesizes its images")
         of_photos: tuple[str, ...] = ("labels", "photo_share", "fit")
-        others = () if self.mixes_photos else ("samples", "truncation")
+        others = () if self.mixes_photos else ("samples", "cache", "truncation")
         unused, lacking = (of_photos, "photos") if self.task == "pretrain" else (others, "synthesized images")
         for name in unused:
             if getattr(self.data, name) != DataChoice.model_fields[name].default:
                 raise ValueError(f"data.{name} is for {lacking}, and this run has none; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_its_cache(self) -> Self:
+        if self.data.cache and not self.data.samples:
+            raise ValueError("data.cache keeps data.samples different images, which is 0; give their number")
         return self
 
     @property

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ganenc.objectives import Batch
 from ganenc.training import Mixture, Photos, Synthesized
-from ganenc.training.data import _places
+from ganenc.training.data import places_of
 from ganenc_registry.errors import TrainingError
 from torch import Tensor
 from toys import ToyConditional
@@ -133,11 +133,11 @@ def test_a_mixture_keeps_its_share_and_skips_no_sample(toy: Any, share: float) -
 
 def test_orders_are_the_same_everywhere_and_always() -> None:
     # Recorded, so that a run goes on with the data that it began with, in another process and a later release.
-    assert [_places(9, 4, step, 5).tolist() for step in range(3)] == [[5, 7, 8, 6], [4, 3, 1, 2], [0, 1, 5, 7]]
+    assert [places_of(9, 4, step, 5).tolist() for step in range(3)] == [[5, 7, 8, 6], [4, 3, 1, 2], [0, 1, 5, 7]]
 
 
 def test_orders_are_fair() -> None:
-    firsts = Counter(int(_places(4, 1, 4 * turn, seed)[0]) for turn in range(50) for seed in range(8))
+    firsts = Counter(int(places_of(4, 1, 4 * turn, seed)[0]) for turn in range(50) for seed in range(8))
     assert min(firsts.values()) > 60
-    assert _places(3, 8, 0, 0).shape == (8,)
-    assert Counter(_places(3, 8, 0, 0).tolist()).most_common(1)[0][1] == 3
+    assert places_of(3, 8, 0, 0).shape == (8,)
+    assert Counter(places_of(3, 8, 0, 0).tolist()).most_common(1)[0][1] == 3

@@ -131,7 +131,13 @@ def test_labels_are_no_matter_and_conditions_are_predicted() -> None:
 
 @pytest.mark.parametrize(
     ("size", "wanted"),
-    [((64, 64), (64, 64)), ((1024, 512), (256, 128)), ((300, 900), (75, 225)), ((257, 509), (257, 509))],
+    [
+        ((64, 64), (64, 64)),
+        ((1024, 512), (256, 128)),
+        ((300, 900), (75, 225)),
+        ((257, 509), (257, 509)),
+        ((1, 1024), (1, 256)),
+    ],
 )
 def test_large_images_are_averaged_where_it_goes(size: tuple[int, int], wanted: tuple[int, int]) -> None:
     assert _size(size) == wanted
