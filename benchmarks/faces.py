@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import resource
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,13 @@ import ganenc
 import numpy as np
 import torch
 from _common import RESULTS, parser, publish, set_threads, table
+from _device import Place, place_options
 from ganenc import images
 from ganenc.measures import LPIPS
 from ganenc.objectives import context_for
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch.nn import functional as F
 
 MODEL = "mobilestylegan-ffhq-1024"
 FACES = RESULTS.parents[2] / "shared" / "data" / "faces" / "paper30"
@@ -37,13 +38,20 @@ PUBLISHED = {
 ROWS, COLUMNS, GAP = 6, 5, 2
 FEW = ((0, 0), (1, 2), (2, 1), (3, 2), (4, 4), (5, 3))
 """The photos of a run on a processor: row and column, counted from 0; always the same."""
-FREEDOMS: dict[str, dict[str, Any]] = {
-    "w": {"space": "w", "free": ()},
-    "w+": {"free": ()},
-    "w+ and the constant": {"free": ("const",)},
-    "w+ and noise": {"free": ("noise",)},
-    "w+, the constant and noise": {"free": ("const", "noise")},
+FREEDOMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "encode": ("encode", {}),
+    "w": ("optimize", {"space": "w", "free": ()}),
+    "w+": ("optimize", {"free": ()}),
+    "w+, constant": ("optimize", {"free": ("const",)}),
+    "w+, noise": ("optimize", {"free": ("noise",)}),
+    "w+, constant, noise": ("optimize", {"free": ("const", "noise")}),
+    "w+, constant, noise not held": ("optimize", {"free": ("const", "noise"), "noise_weight": 0}),
+    "weights tuned": ("tune", {"pivot": {"name": "optimize", "options": {"steps": 75, "free": ()}}}),
 }
+"""What is sought, by a method and its options."""
+DIRECTIONS = RESULTS.parents[2] / "shared" / "gans" / "directions"
+MOVED = {"age": "age.pt", "smile": "smile.pt", "pose": "pose.pt"}
+STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 
 
 def cell(grid: Image.Image, side: int, place: tuple[int, int]) -> Image.Image:
@@ -78,23 +86,64 @@ def _pixels(made: np.ndarray, photo: np.ndarray) -> dict[str, float]:
     }
 
 
-def rebuild(model: Any, photo: Image.Image, freedom: str, steps: int, folder: Path) -> Image.Image:
-    """Our reconstruction by `optimize` with one freedom; kept in ``folder``, and taken from there."""
+def rebuild(model: Any, photo: Image.Image, method: Any, folder: Path, read: Callable[[], float]) -> Image.Image:
+    """Our reconstruction by a method; kept in ``folder`` with what it took, and had from there."""
     facts = folder / "facts.json"
     if not facts.is_file():
-        method = {"name": "optimize", "options": {"steps": steps, **FREEDOMS[freedom]}}
-        started = time.perf_counter()
+        started = read()
         inversion = model.invert(photo, method)
-        seconds = time.perf_counter() - started
-        folder.mkdir(parents=True, exist_ok=True)
-        inversion.latents.save(folder / "latents.safetensors")
+        seconds = read() - started
+        inversion.save(folder / "inverted")
         images.write_png(folder / "made.png", images.to_uint8(inversion.reconstructions[0], (-1.0, 1.0)))
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        facts.write_text(json.dumps({"seconds": seconds, "megabytes": most, "steps": steps}), encoding="utf-8")
+        facts.write_text(json.dumps({"seconds": seconds, "megabytes": most}), encoding="utf-8")
     return Image.open(folder / "made.png").convert("RGB")
 
 
-def mean_row(name: str, rows: Sequence[dict[str, float]], facts: Sequence[dict[str, float]] = ()) -> list[object]:
+class Moves:
+    """Published directions, and how far a face follows them: what an encoder reads of it at the strongest strengths,
+    over what it reads of the generator's own faces, moved as far."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._ways = {name: model.direction(DIRECTIONS / file) for name, file in MOVED.items()}
+        self._own: dict[str, float] = {}
+        if model.encoder is not None:
+            drawn = [model.generate(1, seed=7, first=place).latents for place in range(4)]
+            self._own = {name: float(np.mean([self._read(name, one) for one in drawn])) for name in self._ways}
+
+    def _read(self, name: str, start: Any) -> float:
+        way, ends = self._ways[name], (STRENGTHS[0], STRENGTHS[-1])
+        low, high = (self._model.encode(self._model.edit(start, way, [end]).images) for end in ends)
+        return float(way.position(high) - way.position(low))
+
+    def __call__(self, folder: Path) -> dict[str, float]:
+        """How far the face in a folder follows each direction, if there is an encoder; its strips are drawn there."""
+        facts = folder / "moves.json"
+        if not facts.is_file():
+            rows, start = [], folder / "inverted"
+            for way in self._ways.values():
+                made = self._model.edit(start, way, STRENGTHS).images
+                small = F.interpolate(made, size=(256, 256), mode="area")
+                rows.append(torch.cat([images.to_uint8(one, (-1.0, 1.0)) for one in small], 2))
+            images.write_png(folder / "moves.png", torch.cat(rows, 1))
+            found = {name: self._read(name, start) / own for name, own in self._own.items()}
+            facts.write_text(json.dumps(found), encoding="utf-8")
+        return dict(json.loads(facts.read_text(encoding="utf-8")))
+
+
+def method_of(freedom: str, steps: int) -> dict[str, Any]:
+    """A freedom as a method with its options."""
+    name, options = FREEDOMS[freedom]
+    return {"name": name, "options": options if name == "encode" else {"steps": steps, **options}}
+
+
+def mean_row(
+    name: str,
+    rows: Sequence[dict[str, float]],
+    facts: Sequence[dict[str, float]] = (),
+    followed: Sequence[dict[str, float]] = (),
+) -> list[object]:
     """A method's line in the table: means over the photos."""
     columns = ("PSNR at 256", "SSIM at 256", "lpips-squeeze at 256", "PSNR at 1024", "SSIM at 1024")
     cells: list[object] = [name]
@@ -103,43 +152,57 @@ def mean_row(name: str, rows: Sequence[dict[str, float]], facts: Sequence[dict[s
         cells.append(f"{np.mean(values):.{2 if 'PSNR' in column else 3}f}" if values else "")
     for fact in ("seconds", "megabytes"):
         cells.append(f"{np.mean([one[fact] for one in facts]):.0f}" if facts else "")
+    for move in MOVED:
+        values = [one[move] for one in followed if move in one]
+        cells.append(f"{np.mean(values):.2f}" if values else "")
     return cells
 
 
 def main() -> None:
-    """Measure what was published, rebuild the photos, and write both down."""
+    """Measure what was published, rebuild the photos, move them, and write all down."""
     options = parser("faces", __doc__.splitlines()[0])
     options.add_argument("--steps", type=int, default=150, help="steps a photo")
     options.add_argument("--all", action="store_true", help="all thirty photos, instead of six")
     options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, default=[*FREEDOMS], help="what is optimised")
-    options.add_argument("--work", type=Path, default=Path("faces"), help="where results are kept as they are done")
+    options.add_argument("--encoder", help="of the model, for what needs one")
+    options.add_argument("--work", type=Path, default=Path("runs/faces"), help="where results are kept as they come")
+    options.add_argument("--report", action="store_true", help="only of what is done")
+    place_options(options)
     chosen = options.parse_args()
     if not FACES.is_dir():
         options.exit(message=f"The paper's photos are not beside the checkout ({FACES}); nothing is measured.\n")
     set_threads(chosen.threads)
+    place = Place.chosen(chosen)
     places = [(i, j) for i in range(ROWS) for j in range(COLUMNS)] if chosen.all else [*FEW]
     steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, chosen.freedoms)
     places = places[:1] if chosen.quick else places
     real = Image.open(FACES / "real.jpg").convert("RGB")
-    photos = {place: cell(real, 1024, place) for place in places}
+    photos = {one: cell(real, 1024, one) for one in places}
     measures, lines, columns = Measures(), [], {"photo": photos}
     for name, (file, side) in PUBLISHED.items():
         grid = Image.open(FACES / file).convert("RGB")
-        columns[name] = {place: cell(grid, side, place) for place in places}
-        lines.append(mean_row(name, [measures(columns[name][place], photos[place]) for place in places]))
-    model = ganenc.load(MODEL, backbone="squeeze")
+        columns[name] = {one: cell(grid, side, one) for one in places}
+        lines.append(mean_row(name, [measures(columns[name][one], photos[one]) for one in places]))
+    model = ganenc.load(MODEL, backbone="squeeze", device=chosen.device, encoder=chosen.encoder)
+    moves = Moves(model) if DIRECTIONS.is_dir() else None
     for freedom in freedoms:
-        folders = {place: chosen.work / f"{freedom}-{steps}" / f"{place[0]}-{place[1]}" for place in places}
-        made = {place: rebuild(model, photos[place], freedom, steps, folders[place]) for place in places}
+        folders = {one: chosen.work / f"{freedom}-{steps}" / f"{one[0]}-{one[1]}" for one in places}
+        if chosen.report and not all((folder / "facts.json").is_file() for folder in folders.values()):
+            continue
+        method = method_of(freedom, steps)
+        made = {one: rebuild(model, photos[one], method, folders[one], place.clock()) for one in places}
         facts = [json.loads((folder / "facts.json").read_text(encoding="utf-8")) for folder in folders.values()]
         columns[f"ours: {freedom}"] = made
-        lines.append(mean_row(f"ours: {freedom}", [measures(made[one], photos[one]) for one in places], facts))
+        followed = [moves(folder) for folder in folders.values()] if moves else []
+        lines.append(
+            mean_row(f"ours: {freedom}", [measures(made[one], photos[one]) for one in places], facts, followed)
+        )
     header = ["method", "PSNR at 256", "SSIM", "lpips-squeeze", "PSNR at 1024", "SSIM", "seconds a photo", "peak MB"]
     body = (
-        f"{len(places)} photos: row and column {', '.join(f'{i}-{j}' for i, j in places)}. Ours: {MODEL}, `optimize`,"
-        f" {steps} steps from the mean style.\n\n{table(header, lines)}"
+        f"{len(places)} photos: row and column {', '.join(f'{i}-{j}' for i, j in places)}. Ours: {MODEL}, {steps} steps"
+        f" from the mean style.\n\n{table([*header, *MOVED], lines)}"
     )
-    publish("faces", "The paper's faces", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    publish("faces", "The paper's faces", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads, place=place)
     shown = [[one.resize((256, 256), Image.LANCZOS) for one in column.values()] for column in columns.values()]
     strip = np.concatenate([np.concatenate([*map(np.asarray, column)], 0) for column in shown], 1)
     Image.fromarray(strip).save(chosen.work / "side-by-side.png")
