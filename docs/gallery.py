@@ -7,6 +7,7 @@ those kept out of all training, in the order of their names, or every so many of
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from ganenc.files import write_bytes
 from ganenc.images import sheet
 from ganenc.objectives import build_attention, context_for, pictures
 from ganenc_plugin_hands.models import MODELS, PHOTOS
+from skimage import data
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,6 +39,13 @@ MIXED = range(4, 10)
 """The layers of styles that come from the other photo."""
 FRAMES = 12
 AMPLIFIED = 4
+FACES = "mobilestylegan-ffhq-1024"
+AXES = (0, 2, 3)
+"""The principal components along which faces are moved: the first, and two that turn and light the head."""
+FAR = 1.5
+"""How far, in deviations of w."""
+SIDE = 144
+"""Pixels to which faces of 1024 are made small."""
 
 
 def samples() -> bytes:
@@ -108,6 +117,23 @@ def mixed() -> bytes:
     return tiles(torch.cat(rows), 1 + len(latents))
 
 
+def faces() -> bytes:
+    """An astronaut's photo (public domain), rebuilt, and a face that the generator made: both moved to and fro along
+    principal components of w; a row for each."""
+    model = ganenc.load(FACES)
+    ways = [editing.find_by_pca(model.generator, max(AXES) + 1)[axis] for axis in AXES]
+    found = model.invert(data.astronaut(), {"name": "optimize", "options": {"steps": STEPS}}, align="face")
+    drawn = model.generate(1, seed=1)
+    rows = []
+    for first, latents in ((found.targets, found.latents), (drawn.images, drawn.latents)):
+        moved = [editing.render(model.generator, way.apply(latents, far)) for way in ways for far in (-FAR, FAR)]
+        row = [first, editing.render(model.generator, latents), *moved]
+        rows += [F.interpolate(one, size=(SIDE, SIDE), mode="area") for one in row]
+    made = io.BytesIO()
+    images.to_image(images.grid(torch.cat(rows), 2 + 2 * len(ways))).save(made, "WEBP", quality=88)
+    return made.getvalue()
+
+
 PICTURES: dict[str, Callable[[], bytes]] = {
     "samples.png": samples,
     "encoded.png": encoded,
@@ -117,6 +143,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "interpolated.png": interpolated,
     "interpolated.webp": animated,
     "mixed.png": mixed,
+    "faces.webp": faces,
 }
 """What makes each file of the gallery."""
 

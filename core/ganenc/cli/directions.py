@@ -12,10 +12,13 @@ from ganenc_registry.errors import SpecError
 from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show, show_table
+from ganenc.cli.edit import How, Method, starts
+from ganenc.cli.invert import Align
 from ganenc.editing import (
     STRENGTHS,
     Direction,
     between_classes,
+    between_sets,
     direction_sheet,
     find_by_classes,
     find_by_pca,
@@ -41,6 +44,15 @@ def directions(
     between: Annotated[
         str | None, typer.Option("--between", metavar="N,N", help="From one class of the model's to another.")
     ] = None,
+    photos: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--photos", metavar="FROM TO", help="From photos (or latents) to others: two folders or patterns."
+        ),
+    ] = None,
+    method: Method = None,
+    align: Align = None,
+    settings: options.Set = None,
     boundary: Annotated[
         str | None,
         typer.Option("--boundary", help="From InterFaceGAN's file or GANSpace's (.npz; FILE:3 for one), or in W+."),
@@ -70,14 +82,20 @@ def directions(
     """Find directions to edit along, each a file and a picture in OUT; without a way to find them, list the model's.
 
     Ways: --class by what a backbone sees in draws (a linear SVM, as InterFaceGAN), --pca by principal components (as
-    GANSpace), --between the classes of a conditional model, --boundary from files of other tools.
+    GANSpace), --between the classes of a conditional model, --photos from those of a folder to those of another,
+    --boundary from files of other tools.
     """
-    ways = sum(way is not None for way in (classes, pca, between, boundary))
+    ways = sum(way is not None for way in (classes, pca, between, photos, boundary))
     if not ways:
         _list(model, as_json)
         return
     if ways > 1 or out is None:
-        raise SpecError("Give one of --class, --pca, --between and --boundary, and --out for the folder to write to.")
+        raise SpecError(
+            "Give one of --class, --pca, --between, --photos and --boundary, and --out for the folder to write to."
+        )
+    how = How(method, settings, align=align, seed=seed)
+    if photos is None and how != How(seed=seed):
+        raise SpecError("--method, --align and --set are for --photos, and there are none; leave them out.")
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     kept = [loaded.direction(word) for word in beside or []]
     given = loaded.labels(options.integers(labels), n)
@@ -92,12 +110,15 @@ def directions(
         if len(ends) != 2:
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
         found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
+    elif photos is not None:
+        sets = [Latents.cat([one.latents for one in starts([word], loaded, how)]) for word in photos]
+        found, samples = [between_sets(loaded.generator, *sets, name="photos")], sets[0]
     else:
         found = loaded.directions(boundary or "", space=space)
     drawn = loaded.generate(SHOWN, seed=seed, labels=shown).latents if samples is None else samples[:SHOWN]
     found = [one.orthogonal_to(*kept) if kept else one for one in found]
     found = found if layers is None else [one.on_layers(options.layer_numbers(layers)) for one in found]
-    strengths = STRENGTHS if between is None else [step / 6 for step in range(7)]
+    strengths = STRENGTHS if between is None and photos is None else [step / 6 for step in range(7)]
     _write(loaded, found, drawn.to("cpu"), strengths, out, as_json)
 
 
@@ -109,7 +130,7 @@ def _list(model: str, as_json: bool) -> None:
     elif found:
         _table(found)
     else:
-        say(f"No directions lie with {model}; find some with --class, --pca, --between or --boundary.")
+        say(f"No directions lie with {model}; find some with --class, --pca, --between, --photos or --boundary.")
 
 
 def _by_classes(

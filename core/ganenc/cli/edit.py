@@ -18,7 +18,7 @@ from ganenc_registry.specs import InvertSpec
 from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
-from ganenc.cli.invert import read_samples
+from ganenc.cli.invert import Align, read_samples
 from ganenc.editing import Edited
 from ganenc.inversion import EDITABLE, default_method, read_labels
 from ganenc.jobs import unique_names
@@ -62,6 +62,7 @@ def edit(
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
+    align: Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
     seed: options.Seed = 0,
@@ -70,7 +71,7 @@ def edit(
 ) -> None:
     """Move photos along a direction. Each leaves a folder in OUT with a strip, the edited latents and what was done.
 
-    --set reaches what photos are inverted by, as in --set method.options.steps=200.
+    --set reaches what photos are inverted by, as in --set method.options.steps=200 or --set align.options.face=2.
     """
     low, high = _ends(strength)
     chosen = options.layer_numbers(layers)
@@ -79,7 +80,7 @@ def edit(
     strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
     _Leaving(out, gif, webp, as_json).write(
         (start, loaded.edit(start.what, way, strengths, layers=chosen))
-        for start in _used(_starts(inputs, loaded, method, settings, labels, seed), method, settings, labels)
+        for start in starts(inputs, loaded, How(method, settings, labels, align, seed))
     )
 
 
@@ -95,6 +96,7 @@ def mix(
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
+    align: Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
     seed: options.Seed = 0,
@@ -103,7 +105,7 @@ def mix(
 ) -> None:
     """Give one photo the styles of another on some layers: low ones hold shape and pose, high ones colour."""
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
-    a, b = _pair(first, second, loaded, method, settings, labels, seed)
+    a, b = _pair(first, second, loaded, How(method, settings, labels, align, seed))
     mixed = loaded.mix(a.what, b.what, options.layer_numbers(layers) or [])
     _Leaving(out, as_json=as_json).write([_of_both(a, b, mixed)])
 
@@ -120,6 +122,7 @@ def interpolate(
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
+    align: Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
     seed: options.Seed = 0,
@@ -128,12 +131,12 @@ def interpolate(
 ) -> None:
     """Go from one photo to another through their latents."""
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
-    a, b = _pair(first, second, loaded, method, settings, labels, seed)
+    a, b = _pair(first, second, loaded, How(method, settings, labels, align, seed))
     _Leaving(out, gif, webp, as_json).write([_of_both(a, b, loaded.interpolate(a.what, b.what, steps))])
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """A sample to edit, the name of the folder that it leaves, and where it comes from."""
 
     what: Latents | Inverted
@@ -141,30 +144,52 @@ class _Start:
     source: Path
 
     @property
+    def latents(self) -> Latents:
+        """The sample itself."""
+        return self.what.latents if isinstance(self.what, Inverted) else self.what
+
+    @property
     def method(self) -> str | None:
         """How the photo was inverted; None for latents that were there."""
         return self.what.method if isinstance(self.what, Inverted) else None
 
 
-def _starts(
-    words: Sequence[str], model: Loaded, method: str | None, settings: list[str] | None, labels: str | None, seed: int
-) -> list[_Start]:
-    """The samples that words stand for: those of latents files, and photos (also folders and patterns of them)."""
+@dataclass(frozen=True)
+class How:
+    """How photos are inverted that are given in place of latents; what is None was not said."""
+
+    method: str | None = None
+    settings: list[str] | None = None
+    labels: str | None = None
+    align: str | None = None
+    seed: int = 0
+
+    def spec(self, model: Loaded) -> InvertSpec:
+        """The same as a spec; `SpecError` if a field is wrong, or not of how a photo is inverted."""
+        gently = EDITABLE if model.encoder is not None else {"name": default_method(has_encoder=False)}
+        method, align = ({"name": name} if name else None for name in (self.method, self.align))
+        over = options.read_settings(self.settings)
+        if unknown := sorted({*over} - {"method", "objective", "align", "fit"}):
+            raise SpecError(f"--set {unknown[0]} has no effect here; it reaches method, objective, align and fit.")
+        return changed(InvertSpec.from_mapping({"method": method or gently, "align": align}), over)
+
+
+def starts(words: Sequence[str], model: Loaded, how: How) -> list[Start]:
+    """The samples that words stand for: those of latents files, and photos (also folders and patterns of them), which
+    are inverted; a SpecError if there are none to invert as told."""
     files = {word: model.latents_file(word) for word in words}
-    found = [_Start(one, name, file) for file, _, one, name in read_samples(filter(None, files.values()), model)]
+    found = [Start(one, name, file) for file, _, one, name in read_samples(filter(None, files.values()), model)]
     photos = [word for word, file in files.items() if file is None]
-    found += _inverted(images.find(photos), model, method, settings, labels, seed) if photos else []
+    if not photos and replace(how, seed=0) != How():
+        raise SpecError("--method, --set, --labels and --align are for photos, and these are latents; leave them out.")
+    found += _inverted(images.find(photos), model, how) if photos else []
     names = unique_names([Path(f"{one.name}.png") for one in found])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
-def _inverted(
-    photos: Sequence[Path], model: Loaded, method: str | None, settings: list[str] | None, labels: str | None, seed: int
-) -> list[_Start]:
-    gently = EDITABLE if model.encoder is not None else {"name": default_method(has_encoder=False)}
-    spec = InvertSpec.from_mapping({"method": {"name": method} if method else gently})
-    spec = changed(spec, options.read_settings(settings))
-    given = None if labels is None else read_labels(labels, photos, classes=model.generator.spec.classes)
+def _inverted(photos: Sequence[Path], model: Loaded, how: How) -> list[Start]:
+    spec = how.spec(model)
+    given = None if how.labels is None else read_labels(how.labels, photos, classes=model.generator.spec.classes)
     objective = model.objective(spec.objective) if model.needs_objective(spec.method, given) else None
     found = []
     with Bar("inverting", 100 * len(photos)) as bar:
@@ -174,28 +199,23 @@ def _inverted(
                 bar.update(100 * before + 100 * step // max(steps, 1))
 
             label = given if given is None or isinstance(given, str) else given[index]
-            done = model.invert(path, spec.method, labels=label, objective=objective, seed=seed, on_step=on_step)
-            found.append(_Start(done, path.stem, path))
+            done = model.invert(
+                path, spec.method, labels=label, objective=objective, align=spec.align, fit=spec.fit, seed=how.seed,
+                on_step=on_step,
+            )  # fmt: skip
+            found.append(Start(done, path.stem, path))
             bar.update(100 * (index + 1))
     return found
 
 
-def _pair(first: str, second: str, *how: Any) -> tuple[_Start, _Start]:
-    found = _starts([first], *how) + _starts([second], *how)
+def _pair(first: str, second: str, model: Loaded, how: How) -> tuple[Start, Start]:
+    found = starts([first, second], model, how)
     if len(found) != 2:
         raise SpecError(f"{first} and {second} hold {len(found)} samples; name two that hold one each.")
-    _used(found, *how[1:4])
     return found[0], found[1]
 
 
-def _used(found: list[_Start], method: str | None, settings: list[str] | None, labels: str | None) -> list[_Start]:
-    """What was found, if it is inverted as told; a SpecError if there is nothing to invert."""
-    if (method or settings or labels) and not any(one.method for one in found):
-        raise SpecError("--method, --set and --labels are for photos, and these are latents; leave them out.")
-    return found
-
-
-def _of_both(a: _Start, b: _Start, edited: Edited) -> tuple[_Start, Edited]:
+def _of_both(a: Start, b: Start, edited: Edited) -> tuple[Start, Edited]:
     facts = {**edited.facts, "first": str(a.source), "second": str(b.source)}
     return replace(a if a.method else b, name=f"{a.name}-{b.name}", source=a.source), replace(edited, facts=facts)
 

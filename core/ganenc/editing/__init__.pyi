@@ -1,6 +1,7 @@
 from .directions.components import find_by_pca as find_by_pca
 from .directions.direction import Direction as Direction
 from .directions.finding import between_classes as between_classes
+from .directions.finding import between_sets as between_sets
 from .directions.finding import find_by_classes as find_by_classes
 from .directions.finding import find_by_labels as find_by_labels
 from .directions.finding import label_draws as label_draws

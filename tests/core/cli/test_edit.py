@@ -228,3 +228,45 @@ def test_layers_are_read() -> None:
     for wrong in ("", "a", "3-1", "1-", "-1"):
         with pytest.raises(SpecError, match="layers"):
             layer_numbers(wrong)
+
+
+def test_from_photos_of_one_folder_to_those_of_another(
+    run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
+) -> None:
+    """A strength of 1 goes from the mean latents of the one to those of the other."""
+    for folder, seeds in (("dark", (1, 2, 3)), ("bright", (4, 5))):
+        for seed in seeds:
+            image = toy.synthesize(toy.sample(1, seed=seed)).detach()[0].clamp(-1, 1)
+            images.write_png(tmp_path / folder / f"{seed}.png", image)
+    words = ("directions", "--model", model, "--photos", tmp_path / "dark", tmp_path / "bright", "--out", tmp_path)
+    (facts,) = told(run, *words, "--method", "encode")
+    assert (facts["name"], facts["samples"]) == ("photos", [3, 2])
+    encoder, means = ganenc.load_encoder(model), {}
+    for folder in ("dark", "bright"):
+        with torch.no_grad():
+            photos = torch.stack([images.read(path) for path in sorted((tmp_path / folder).iterdir())])
+            means[folder] = encoder(photos)["w"].mean(0)
+    way = Direction.load(facts["file"], model=model_hash(toy))
+    start = Latents(toy.spec.layout, {"w": means["dark"][None], "const": toy.center()["const"]}, space="w+")
+    assert torch.allclose(way.apply(start, 1.0)["w"][0], means["bright"], atol=1e-4)
+    code, _, err = run(*words[:3], "--pca", 2, "--method", "encode", "--out", tmp_path)
+    assert (code, "are for --photos" in err) == (2, True)
+
+
+def test_a_photo_is_cut_as_told_before_it_is_edited(run: Any, model: Path, tmp_path: Path) -> None:
+    """The strip's first picture is what the aligner, or the fit, makes of a wider one."""
+    images.write_png(tmp_path / "wide.png", torch.rand(3, 8, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    told(run, "directions", "--model", model, "--pca", 1, "-n", 100, "--out", tmp_path)
+    words = ("edit", tmp_path / "wide.png", "--model", model, "--direction", tmp_path / "pca-0.safetensors", "--out")
+    loaded, strips = ganenc.load(model), {}
+    for name, more in (("center", ("--align", "center")), ("stretch", ("--set", "fit=stretch"))):
+        (made,) = told(run, *words, tmp_path / name, "--method", "encode", *more)
+        strips[name] = Path(made["strip"])
+    aligned, stretched = (
+        loaded.read(tmp_path / "wide.png", **how).target for how in ({"align": "center"}, {"fit": "stretch"})
+    )
+    assert same_pixels(strips["center"], 0, aligned)
+    assert same_pixels(strips["stretch"], 0, stretched)
+    assert not torch.allclose(aligned, stretched, atol=0.1)
+    code, _, err = run(*words, tmp_path / "c", "--set", "seed=3")
+    assert (code, "has no effect here" in err) == (2, True)

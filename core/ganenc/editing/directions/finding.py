@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -154,23 +154,37 @@ def find_by_classes(
 
 
 def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
-    """From one class to another: the difference of their mean latents; a strength of 1 goes all the way. `LatentsError`
-    if the generator has no such classes, or their means do not differ."""
-    both = [generator.center(labels=label).to("cpu") for label in generator.as_labels([start, end]).split(1)]
-    names = [part for part in encoded(generator.spec.layout) if isinstance(part, Styles | Vector | Condition)]
-    moved = [part for part in names if not torch.allclose(both[0][part.name], both[1][part.name], atol=1e-6)]
-    tied = _is_tied(both[0]) and _is_tied(both[1])
-    first, last = (torch.cat([_rows(one, part, tied)[0] for part in moved] or [torch.zeros(1)]) for one in both)
+    """From one class to another: see `between_sets`. `LatentsError` if the generator has no such classes, or their mean
+    latents do not differ."""
+    first, last = (generator.center(labels=label) for label in generator.as_labels([start, end]).split(1))
+    facts = {"found": "between classes", "classes": [start, end]}
+    return between_sets(generator, first, last, name=name or f"class-{start}-to-{end}", info=facts)
+
+
+def between_sets(
+    generator: Generator, start: Latents, end: Latents, *, name: str, info: Mapping[str, Any] | None = None
+) -> Direction:
+    """From some latents to others, such as those of photos without a trait and with it: the difference of their means,
+    maps and noise left out; a strength of 1 goes all the way. `LatentsError` if the means do not differ."""
+    both = [start.to("cpu"), end.to("cpu")]
+    tied, names = all(map(_is_tied, both)), encoded(generator.spec.layout)
+    means = {
+        part: [_rows(one, part, tied).double().mean(0) for one in both]
+        for part in names if isinstance(part, Styles | Vector | Condition)
+    }  # fmt: skip
+    moved = [part for part, (first, last) in means.items() if not torch.allclose(first, last, atol=1e-6)]
+    first, last = (torch.cat([means[part][at] for part in moved] or [torch.zeros(1)]) for at in (0, 1))
     way = (last - first).double()
+    facts = {"found": "between sets", "samples": [len(one) for one in both]}
     return Direction(
-        name or f"class-{start}-to-{end}",
+        name,
         moved,
         _unflatten(way, moved, tied),
         space=_space(both[0], tied),
         scale=float(way.norm()),
         intercept=-float(way @ first.double()),
         model=model_hash(generator),
-        info={"found": "between classes", "classes": [start, end]},
+        info=info or facts,
     )
 
 
