@@ -120,9 +120,9 @@ def mixed() -> bytes:
 def faces() -> bytes:
     """An astronaut's photo (public domain), rebuilt, and a face that the generator made: both moved to and fro along
     principal components of w; a row for each."""
-    model = ganenc.load(FACES)
+    model = ganenc.load(FACES, backbone="squeeze")
     ways = [editing.find_by_pca(model.generator, max(AXES) + 1)[axis] for axis in AXES]
-    found = model.invert(data.astronaut(), {"name": "optimize", "options": {"steps": STEPS}}, align="face")
+    found = model.invert(data.astronaut(), {"name": "optimize", "options": {"steps": 100}}, align="face")
     drawn = model.generate(1, seed=1)
     rows = []
     for first, latents in ((found.targets, found.latents), (drawn.images, drawn.latents)):
