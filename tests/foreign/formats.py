@@ -194,6 +194,15 @@ def stylegan1_gan_zoo(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "checkpoint.pth", {"config": {"alpha": 0, "leakyReluLeak": 0.2}, "avgG": tensors})
 
 
+def stylegan2_lucidrains(folder: Path, size: Size = SMALL) -> Path:
+    """stylegan2-pytorch's file, the averaged networks alone, and the settings in its folder."""
+    tensors = _reference("stylegan", "lucidrains_reference").weights(size.widths)
+    tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(("GE.", "SE."))}
+    (folder / ".config.json").write_text(json.dumps({"lr_mlp": 0.1}))
+    _save(folder / "model_1.pt", {"GAN": tensors, "version": "1.9.0"})
+    return folder
+
+
 def safetensors(folder: Path, size: Size = SMALL) -> Path:
     """The weights of a StyleGAN2 as somebody exported them."""
     reference, net, tensors = _stylegan2(size)
@@ -282,6 +291,7 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "pggan-gan-zoo": pggan_gan_zoo,
     "stylegan1-mmgeneration": stylegan1_mmgeneration,
     "stylegan1-gan-zoo": stylegan1_gan_zoo,
+    "stylegan2-lucidrains": stylegan2_lucidrains,
     "safetensors": safetensors,
     "gs-gm": gs_gm,
     "biggan": biggan,

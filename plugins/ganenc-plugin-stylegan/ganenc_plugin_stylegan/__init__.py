@@ -17,14 +17,20 @@ def ganenc_contributions() -> list[Contribution]:
         Contribution(
             kind="generator",
             name="stylegan1",
-            summary="StyleGAN1 (Karras et al., 2019), read from NVIDIA's, genforce's and this paper's files",
+            summary="StyleGAN1 (Karras et al., 2019), of NVIDIA's, genforce's, mmgeneration's and GAN-zoo's files",
             target="ganenc_plugin_stylegan.stylegan1:StyleGAN1",
         ),
         Contribution(
             kind="generator",
             name="stylegan2",
-            summary="StyleGAN2 (Karras et al., 2020), read from NVIDIA's, rosinality's and genforce's files",
+            summary="StyleGAN2 (Karras et al., 2020), of NVIDIA's, rosinality's, genforce's and mmgeneration's files",
             target="ganenc_plugin_stylegan.stylegan2:StyleGAN2",
+        ),
+        Contribution(
+            kind="generator",
+            name="stylegan2-lucidrains",
+            summary="lucidrains' StyleGAN2, a network of its own, read from stylegan2-pytorch's files",
+            target="ganenc_plugin_stylegan.lucidrains:LucidrainsStyleGAN2",
         ),
         *RELEASES.contributions(),
     ]

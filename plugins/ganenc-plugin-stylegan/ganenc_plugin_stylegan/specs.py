@@ -10,10 +10,12 @@ from ganenc_registry.specs import Count, GeneratorSpec, Map, Noise, Prior, Spec,
 from pydantic import Field
 
 __all__ = [
+    "LucidrainsOptions",
     "MappingOptions",
     "StyleGAN1Options",
     "StyleGAN2Options",
     "count_levels",
+    "lucidrains_spec",
     "published_channels",
     "stylegan1_spec",
     "stylegan2_spec",
@@ -59,6 +61,39 @@ class StyleGAN2Options(MappingOptions):
     own_filters: bool = Field(False, description="keep a filter for each layer that enlarges with the weights")
     architecture: Literal["skip", "resnet", "orig"] = Field("skip", description="how the image is gathered")
     clamp: float | None = Field(None, description="bound on the features, for half precision; none by default")
+
+
+class LucidrainsOptions(MappingOptions):
+    """What lucidrains' StyleGAN2 needs besides its layout."""
+
+    mapping_lr_multiplier: float = Field(0.1, gt=0, description="learning rate of the mapping network, relative")
+    initial_conv: bool = Field(True, description="whether a convolution stands before the first block")
+    blur: bool = Field(True, description="whether images are blurred where they are enlarged")
+
+
+def lucidrains_spec(
+    size: tuple[int, int],
+    channels: dict[int, int],
+    *,
+    z_dim: int = 512,
+    w_dim: int = 512,
+    base: tuple[int, int] = (4, 4),
+    image_channels: int = 3,
+    classes: int = 0,
+    options: LucidrainsOptions | None = None,
+    licence: str = "unknown",
+) -> GeneratorSpec:
+    """The spec of lucidrains' StyleGAN2: a block with one style at each resolution, and one map of noise for all.
+
+    Arguments and errors as for :func:`stylegan1_spec`; there are no classes, and z is as long as w.
+    """
+    chosen = options or LucidrainsOptions()
+    made = _spec(
+        "stylegan2-lucidrains", 0, size, channels, z_dim, w_dim, base, image_channels, classes, chosen, licence
+    )
+    styles = Styles(layers=count_levels(size, base), dim=w_dim)
+    layout = (styles, made.layout[1], Noise(shapes=((1, *size),)))
+    return made.model_copy(update={"layout": layout, "value_range": (0.0, 1.0)})
 
 
 def stylegan1_spec(

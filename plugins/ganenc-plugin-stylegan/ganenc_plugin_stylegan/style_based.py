@@ -84,7 +84,7 @@ class StyleBased(Generator):
         self._styles = styles
         self._sizes = [(base[0] << i, base[1] << i) for i in range(count_levels(features or spec.size, base))]
         self._widths = [spec.resolution_channels[min(size)] for size in self._sizes]
-        self.mapping = Mapping(spec, options, styles.dim)
+        self.mapping: nn.Module = Mapping(spec, options, styles.dim)
         self.const = nn.Parameter(torch.randn(const.channels, *base))
 
     @abstractmethod

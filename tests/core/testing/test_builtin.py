@@ -12,9 +12,11 @@ from ganenc_plugin_biggan.specs import biggan_spec
 from ganenc_plugin_mobilestylegan.specs import mobilestylegan_spec
 from ganenc_plugin_pggan.specs import pggan_spec
 from ganenc_plugin_stylegan.specs import (
+    LucidrainsOptions,
     MappingOptions,
     StyleGAN1Options,
     StyleGAN2Options,
+    lucidrains_spec,
     stylegan1_spec,
     stylegan2_spec,
 )
@@ -50,6 +52,9 @@ FAMILIES = {
     ),
     "stylegan2": stylegan2_spec(
         (16, 16), CHANNELS, z_dim=8, w_dim=8, options=StyleGAN2Options(mapping_layers=SHORT, architecture="resnet")
+    ),
+    "stylegan2-lucidrains": lucidrains_spec(
+        (16, 16), CHANNELS, z_dim=8, w_dim=8, options=LucidrainsOptions(mapping_layers=SHORT)
     ),
     "mobilestylegan": mobilestylegan_spec(
         (16, 16), {4: 16, 8: 16}, z_dim=8, w_dim=8, options=MappingOptions(mapping_layers=SHORT)
