@@ -6,6 +6,7 @@ DESIGN.md, "Foreign checkpoints"; not in paper. Formats are told apart by their 
 * torch files, zip or older, and NVIDIA network pickles, PyTorch or TensorFlow, through a reader of pickles that knows
   the handful of names those files use, and builds nothing but arrays, plain data and inert records;
 * OpenVINO's graphs, ``.xml``, with their constants, ``.bin``;
+* Keras's files, ``.h5`` and ``.keras``, where h5py is installed;
 * folders of such files and JSON.
 """
 
@@ -28,10 +29,11 @@ from ganenc_registry.specs import read_mapping
 from ganenc.files import load_tensors, read_json
 from ganenc.foreign.flattening import Tensors, flatten
 from ganenc.foreign.inert_pickle import PickleDamaged, PickleRefused
+from ganenc.foreign.keras import is_archive, read_keras
 from ganenc.foreign.openvino import read_openvino
 from ganenc.foreign.torch_files import LEGACY_MAGIC, read_network_pickle, read_tensor_file
 
-Container = Literal["safetensors", "torch", "pickle", "openvino", "folder"]
+Container = Literal["safetensors", "torch", "pickle", "openvino", "keras", "folder"]
 
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
 _BESIDE = re.compile(
@@ -45,7 +47,6 @@ _SAVED_ELSEWHERE = {
     b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",
     b"<!doctype html": "is a web page",
     b"<html": "is a web page",
-    b"\x89HDF": "is an HDF5 file",
     b"\x1f\x8b": "is a gzip archive; unpack it first",
 }
 
@@ -56,9 +57,10 @@ class Checkpoint:
 
     Attributes:
         path: where it was read from.
-        container: "safetensors", "torch", "pickle" (an NVIDIA network pickle), "openvino" or "folder".
+        container: "safetensors", "torch", "pickle" (an NVIDIA network pickle), "openvino", "keras" or "folder".
         tensors: tensors on the CPU, in their stored dtype, by flat dotted name. A folder puts the file's stem first;
-            the variables of a TensorFlow network keep their slashes, as in ``Gs.synthesis/4x4/Const/const``.
+            the variables of a TensorFlow network keep their slashes, as in ``Gs.synthesis/4x4/Const/const``, and so do
+            Keras's.
         metadata: everything else, as nested dictionaries, lists, numbers, texts and None, keyed as the tensors are.
     """
 
@@ -219,6 +221,9 @@ def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, Any]
     """Tell the format by the first bytes and read it."""
     with open_file(path) as file:
         size, start = os.fstat(file.fileno()).st_size, file.read(64)
+        file.seek(0)
+        if start[:4] == b"\x89HDF" or (start[:4] == b"PK\x03\x04" and is_archive(file)):
+            return "keras", *read_keras(path, file, name)
         if start[:4] == b"PK\x03\x04" or start.startswith(LEGACY_MAGIC):
             return "torch", *flatten(read_tensor_file(file, _mapped(file)), limit=size, name=name)
         if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
@@ -231,7 +236,7 @@ def _read_file(path: Path, name: str = "") -> tuple[Container, Mapping[str, Any]
             return "pickle", *flatten(read_network_pickle(_mapped(file)), limit=size, name=name)
     raise CheckpointError(
         f"{path}: it is neither a safetensors file, nor a torch file, nor an NVIDIA network pickle, nor OpenVINO's"
-        " .xml; give a file of network weights."
+        " .xml, nor Keras's .h5 or .keras; give a file of network weights."
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ganenc_registry.errors import WeightsMissingError
 
 _ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
-_FILES = re.compile(r"\.(pkl|pth?|bin|ckpt|safetensors|json|ya?ml|zip|onnx|npz|h5)$", re.IGNORECASE)
+_FILES = re.compile(r"\.(pkl|pth?|bin|ckpt|safetensors|json|ya?ml|zip|onnx|npz|h5|keras)$", re.IGNORECASE)
 WANTED = ("config.json", "model.safetensors", "encoder*/config.json", "encoder*/model.safetensors")
 """What is fetched: a generator or an encoder, and the encoders inside a generator's folder."""
 

@@ -20,6 +20,7 @@ from ganenc_plugin_dcgan.specs import (
     Convolution,
     Linear,
     Norm,
+    Pad,
     Reshape,
     RowOptions,
     Shape,
@@ -45,10 +46,14 @@ class _Convolution(nn.Module):
         make = nn.ConvTranspose2d if layer.transposed else nn.Conv2d
         above, below, left, right = layer.padding
         even = above == below >= 0 and left == right >= 0
+        further = {}
+        if layer.transposed and min(below, right) < 0:  # Beyond what the kernel reaches there is the bias alone.
+            further["output_padding"] = (max(0, -below), max(0, -right))
+            below, right = max(0, below), max(0, right)
         self.edges = None if even else ((left, right, above, below), (-left, -right, -above, -below))
         self.inner = make(
             inputs, layer.outputs, layer.kernel, layer.stride, (above, left) if even else 0, bias=layer.bias,
-            dilation=layer.dilation,
+            dilation=layer.dilation, **further,
         )  # fmt: skip
         self.transposed = layer.transposed
 
@@ -77,6 +82,9 @@ class _Plain(nn.Module):
             x = x if x.ndim == 4 else x[:, :, None, None]
             size = layer.size or (x.shape[2] * layer.factor[0], x.shape[3] * layer.factor[1])
             return F.interpolate(x, size, mode=layer.mode)
+        if isinstance(layer, Pad):
+            above, below, left, right = layer.edges
+            return F.pad(x if x.ndim == 4 else x[:, :, None, None], (left, right, above, below))
         if layer.name == "leaky_relu":
             return F.leaky_relu(x, layer.slope)
         return x.softmax(1) if layer.name == "softmax" else _FUNCTIONS[layer.name](x)

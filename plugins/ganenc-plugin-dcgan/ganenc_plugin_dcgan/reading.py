@@ -10,7 +10,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganenc_plugin_dcgan.geometry import geometry
+from ganenc_plugin_dcgan.keras import read_keras
 from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Layer, Linear, Norm, Reshape, Upsample, row_spec
 
 __all__ = ["RowFile", "check_samples", "convert", "recognises"]
@@ -109,6 +110,8 @@ class _NotARow(Exception):
 
 def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the file holds a plain row of layers, from a vector to an image."""
+    if checkpoint.container == "keras":
+        return True
     return checkpoint.container in ("torch", "safetensors", "pickle") and bool(_prefixes(checkpoint))
 
 
@@ -119,9 +122,17 @@ def convert(checkpoint: Checkpoint) -> tuple[GeneratorSpec, dict[str, Tensor], s
         CheckpointError: it is no row of layers, the settings beside it do not fit it, or a tensor is damaged.
     """
     path, given = checkpoint.settings
+    row = None
+    if checkpoint.container == "keras":
+        row = read_keras(checkpoint)
+        checkpoint = replace(checkpoint, tensors=row.tensors)
     try:
         if given:
             guessed = _Guessed(RowFile.from_mapping(given, where=str(path)))
+        elif row is not None:
+            marks = {"prior": "normal"} | ({} if row.value_range else {"value_range": "by convention"})
+            values = {"value_range": row.value_range} if row.value_range else {}
+            guessed = _Guessed(RowFile(z=row.z, layers=tuple(row.layers), **values), marks)
         else:
             found = _prefixes(checkpoint)
             if not found:

@@ -19,6 +19,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Norm",
+    "Pad",
     "Reshape",
     "RowOptions",
     "Shape",
@@ -140,7 +141,23 @@ class Upsample(_Layer):
         return (channels, *(self.size or (height * self.factor[0], width * self.factor[1])))
 
 
-Layer: TypeAlias = Annotated[Linear | Convolution | Norm | Activation | Reshape | Upsample, Field(discriminator="kind")]
+class Pad(_Layer):
+    """A map with zeros around it, or cut where ``edges`` are below 0."""
+
+    kind: Literal["pad"] = "pad"
+    edges: tuple[Edge, Edge, Edge, Edge] = Field(description="above, below, left, right")
+
+    def after(self, shape: Shape) -> Shape:
+        channels, height, width = _map(shape)
+        sides = (height + self.edges[0] + self.edges[1], width + self.edges[2] + self.edges[3])
+        if min(sides) < 1:
+            raise SpecError(f"Nothing is left of a map of {shape}.")
+        return (channels, *sides)
+
+
+Layer: TypeAlias = Annotated[
+    Linear | Convolution | Norm | Activation | Reshape | Upsample | Pad, Field(discriminator="kind")
+]
 
 
 class Labels(Spec):
