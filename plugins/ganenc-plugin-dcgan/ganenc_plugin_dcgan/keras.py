@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganenc_plugin_dcgan.specs import Activation, Convolution, Linear, Norm, Pad, Reshape, Shape, Upsample
 
-__all__ = ["KerasRow", "read_keras"]
+__all__ = ["KerasRow", "holds_layers", "read_keras"]
 
 _IDLE = {
     "InputLayer", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout",
@@ -48,6 +48,12 @@ class KerasRow:
         self.tensors: dict[str, Tensor] = {}
         self.value_range: tuple[float, float] | None = None
         self.z = 0
+
+
+def holds_layers(checkpoint: Checkpoint) -> bool:
+    """Whether a file of Keras's holds a model, or weights as it names them."""
+    names = (re.search(r"(?:^|/)(?:vars/\d+|kernel(?::0)?)$", name) for name in checkpoint.tensors)
+    return "model_config" in checkpoint.metadata or any(names)
 
 
 def read_keras(checkpoint: Checkpoint) -> KerasRow:

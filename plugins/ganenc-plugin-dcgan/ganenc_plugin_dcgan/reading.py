@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganenc_plugin_dcgan.geometry import geometry
-from ganenc_plugin_dcgan.keras import read_keras
+from ganenc_plugin_dcgan.keras import holds_layers, read_keras
 from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Layer, Linear, Norm, Reshape, Upsample, row_spec
 
 __all__ = ["RowFile", "check_samples", "convert", "recognises"]
@@ -111,7 +111,7 @@ class _NotARow(Exception):
 def recognises(checkpoint: Checkpoint) -> bool:
     """Whether the file holds a plain row of layers, from a vector to an image."""
     if checkpoint.container == "keras":
-        return True
+        return holds_layers(checkpoint)
     return checkpoint.container in ("torch", "safetensors", "pickle") and bool(_prefixes(checkpoint))
 
 
