@@ -179,7 +179,7 @@ def filtered_lrelu(
     Returns:
         (N, C, H', W'); a gradient goes to ``x`` alone.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return _plain(x, up, down, axes, clamp)
     if torch.is_grad_enabled() and x.requires_grad:
         made: Tensor = _FilteredLeakyReLU.apply(x, up, down, axes, clamp)
@@ -250,7 +250,8 @@ class _Filters:
             for i in range(self.rows.count):
                 y = self._activated(self._between(self._tile(some, i)))
                 into[:, i * self.rows.size : (i + 1) * self.rows.size] = self._down(y, len(some))
-        return out[:, :height, :width].unflatten(0, x.shape[:2])
+        images: Tensor = out[:, :height, :width].unflatten(0, x.shape[:2])
+        return images
 
     def backward(self, x: Tensor, grad: Tensor) -> Tensor:
         """The gradient to ``x``, (N, C, H, W), from that of what comes out."""

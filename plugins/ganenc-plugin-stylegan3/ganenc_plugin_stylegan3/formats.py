@@ -63,14 +63,18 @@ class _Reader:
         matches = (LAYER.fullmatch(name[len(prefix) :]) for name in checkpoint.tensors if name.startswith(prefix))
         found = sorted({(int(match[2]), match[1], int(match[3])) for match in matches if match})
         self.layers, self.sides = [name for _, name, _ in found], [side for _, _, side in found]
-        if [place for place, _, _ in found] != [*range(len(found))] or len(found) < 2:
+        several = self.has("mapping.embed.weight") and not self.has("mapping.embed.bias")  # Stages of a StyleGAN-XL.
+        skipped = {place - i for i, (place, _, _) in enumerate(found)}
+        if self.declared("synthesis.layer_names") not in (None, self.layers) or not {0} <= skipped <= {0, int(several)}:
             held = ", ".join(self.layers) or "none"
-            checkpoint.fail(f"the layers of its StyleGAN3 are not L0, L1 and so on, but {held:.200}")
+            checkpoint.fail(f"the layers of its StyleGAN3 are not L0, L1 and so on, or as it declares, but {held:.200}")
         self.own_means = self.has("mapping.embed_proj.weight")
         self.labelled = self.own_means or self.has("mapping.embed.bias")
         if not self.labelled:
             checkpoint.spare(f"{re.escape(prefix)}mapping\\.embed\\.weight")
-        checkpoint.spare(f"{re.escape(prefix)}synthesis\\.(?:.*\\.)?(?:size|in_size|out_size|sampling_rates)")
+        checkpoint.spare(
+            f"{re.escape(prefix)}synthesis\\.(?:.*\\.)?(?:size|in_size|out_size|sampling_rates|(?:up|down)_filter\\d+)"
+        )
 
     def has(self, name: str) -> bool:
         """Whether there is a tensor of that name."""

@@ -68,7 +68,8 @@ class FourierInput(nn.Module):
 def rigid(cos: Tensor, sin: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The matrices (N, 3, 3) of turns by ((cos, sin), (-sin, cos)), followed by shifts."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return torch.stack([cos, sin, x, -sin, cos, y, zero, zero, one], dim=1).unflatten(1, (3, 3))
+    made: Tensor = torch.stack([cos, sin, x, -sin, cos, y, zero, zero, one], dim=1).unflatten(1, (3, 3))
+    return made
 
 
 class Inside(nn.Module):
@@ -119,9 +120,11 @@ class Layer(nn.Module):
         self.register_buffer("magnitude_ema", torch.ones(()))
         rate, up, down = options.rate * options.down, options.up_taps, options.down_taps
         first = design(up, cutoff=cutoff, half_width=half_width, rate=rate) if up > 1 else None
-        shape = {"cutoff": options.cutoff, "half_width": options.half_width, "radial": options.radial}
+        shape = {"cutoff": options.cutoff, "half_width": options.half_width}
         self.register_buffer("up_filter", first)
-        self.register_buffer("down_filter", design(down, rate=rate, **shape) if down > 1 else None)
+        self.register_buffer(
+            "down_filter", design(down, rate=rate, radial=options.radial, **shape) if down > 1 else None
+        )
         height, width = (
             Axis(inputs + options.kernel - 1, outputs, options.up, options.down, up, down)
             for inputs, outputs in zip(size, options.size)

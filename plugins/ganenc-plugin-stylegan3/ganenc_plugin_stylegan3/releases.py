@@ -18,11 +18,11 @@ __all__ = ["RELEASES"]
 LICENCE = "Nvidia Source Code License for StyleGAN3"
 SITE = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files"
 DATA = {
-    "afhqv2": ("AFHQ v2 animals", 512),
-    "ffhq": ("FFHQ faces", 1024),
-    "ffhqu": ("FFHQ faces, not aligned", 256, 1024),
-    "metfaces": ("MetFaces paintings", 1024),
-    "metfacesu": ("MetFaces paintings, not aligned", 1024),
+    "afhqv2": ("AFHQ v2 animals", (512,)),
+    "ffhq": ("FFHQ faces", (1024,)),
+    "ffhqu": ("FFHQ faces, not aligned", (256, 1024)),
+    "metfaces": ("MetFaces paintings", (1024,)),
+    "metfacesu": ("MetFaces paintings, not aligned", (1024,)),
 }
 """Data and resolutions (README of NVlabs/stylegan3)."""
 
@@ -49,7 +49,7 @@ RELEASES = ReleaseTable(
             partial(_release, config, key, side),
         )
         for config in ("t", "r")
-        for key, (what, *sides) in DATA.items()
+        for key, (what, sides) in DATA.items()
         for side in sides
     },
 )

@@ -111,14 +111,15 @@ class StyleGAN3(Generator):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W), nominally in [-1, 1]."""
         w = latents["w"]
-        x = self.input(w[:, 0], self._turn(latents, w.shape[0]))
+        x: Tensor = self.input(w[:, 0], self._turn(latents, w.shape[0]))
         for layer, style in zip([*self.layers, self.image], w.unbind(1)[1:]):
             x = layer(x, style)
         return x * self.scale
 
     def stages(self) -> dict[str, tuple[int, int, int]]:
         """What lies inside the image of the last map at each rate; the maps themselves have margins."""
-        last = {layer.inside.size: (f"layers.{i}.inside", len(layer.bias)) for i, layer in enumerate(self.layers)}
+        layers = [module for module in self.layers if isinstance(module, Layer)]
+        last = {layer.inside.size: (f"layers.{i}.inside", len(layer.bias)) for i, layer in enumerate(layers)}
         return {name: (channels, *size) for size, (name, channels) in last.items()}
 
     def _turn(self, latents: Latents, n: int) -> Tensor:

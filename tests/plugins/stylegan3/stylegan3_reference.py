@@ -41,6 +41,7 @@ class Net:
     clamp: float | None = 256.0
     lr: float = 0.01
     scale: float = 0.25
+    skips: int = 1000
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +61,7 @@ class Net:
             between = max(rates[before], rates[here]) * (1 if last else 2)
             self.rows.append(
                 {
-                    "name": f"L{i}_{int(sizes[here])}_{int(widths[here])}",
+                    "name": f"L{i + (i >= self.skips)}_{int(sizes[here])}_{int(widths[here])}",
                     "inputs": int(widths[before]),
                     "outputs": int(widths[here]),
                     "in_size": int(sizes[before]),

@@ -67,6 +67,7 @@ VARIANTS = {
     "none_critical": Net(critical=0, layers=3),
     "labels": Net(classes=4, label_dim=9),
     "xl": Net(config="r", classes=4, label_dim=7, embedding=6),
+    "xl_stages": Net(config="r", classes=4, label_dim=7, embedding=6, skips=2),
     "clamped": Net(clamp=0.8),
     "unclamped": Net(clamp=None),
     "deep_mapping": Net(mapping=5, lr=0.1, hidden=11),
@@ -118,7 +119,7 @@ def test_other_architectures(tmp_path: Path, name: str) -> None:
     check_outputs(VARIANTS[name], checkpoint_of(VARIANTS[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", ["t", "r", "larger", "xl", "deep_mapping"])
+@pytest.mark.parametrize("name", ["t", "r", "larger", "xl_stages", "deep_mapping"])
 def test_state_dictionaries_as_long_as_they_are_as_published(tmp_path: Path, name: str) -> None:
     """Rates, factors and margins follow from names and filters; the learning rate of the mapping is the published."""
     net = VARIANTS[name]
