@@ -133,6 +133,8 @@ def _train(
     processes = Processes(run.device)
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
+    if run.data.cache and on_start is not None and processes.first:
+        on_start([f"{run.data.samples:,} images are made where {run.data.cache} has not got them."])
     try:
         source = _source(run, generator, encoder, photos, processes)
         trainer = Trainer(run, sink, recipe, source, processes=processes)
