@@ -28,7 +28,8 @@ SHARED = RESULTS.parents[2] / "shared"
 FACES = SHARED / "data" / "faces" / "aligned"
 HANDS = "stylegan2-hands64"
 MODELS: dict[str, tuple[str, str, Path | None]] = {
-    HANDS: (HANDS, "hands", None),
+    HANDS: (HANDS, "hands", PHOTOS),
+    "pggan-hands64": ("pggan-hands64", "hands", PHOTOS),
     "dcgan-celeba32": (str(SHARED / "gans" / "dcgan-celeba32.pt"), "squeeze", FACES),
     "wgangp-mnist28": (str(SHARED / "gans" / "wgangp-mnist28.pt"), "squeeze", None),
     "mobilestylegan-ffhq-1024": ("mobilestylegan-ffhq-1024", "squeeze", FACES),
@@ -62,7 +63,7 @@ class Study:
         if not (place / "config.json").is_file():
             save_pretrained(solve_start(generator, backbone=backbone, images=samples).encoder, place)
         self.encoder = load_encoder(place)
-        found = images.find([folder or PHOTOS])[:: 2 if folder else 3] if folder or name == HANDS else []
+        found = images.find([folder])[:: 2 if folder == FACES else 3] if folder else []
         self.photos = [self.model.read(path).target[None] for path in found[:photos]]
         if not found:
             self.photos = [*self.model.generate(photos, first=HELD_OUT).images.split(1)]
