@@ -17,26 +17,28 @@ def geometry(kernels: Sequence[tuple[int, bool]], start: int, channels: int) -> 
     """For each convolution (kernel, transposed), from a map of ``start`` pixels to an image of so many channels: its
     stride, padding and output padding.
 
-    The first transposed one makes a pixel a map of its kernel's size; the others double, with a kernel of 4, 2 and 1
+    A transposed one makes a pixel a map of its kernel's size; the others double, with a kernel of 4, 2 and 1
     (DCGAN). Where that ends at no usual size, none is padded (the WGAN-GP of many courses), and as many double as then
     end at one. Odd kernels among even ones that give 28 pixels so are not padded beyond (4 to 7 to 14 to 28), and a
     last one of 1 that is transposed cuts grey images of 32 to 28.
     """
+    first = 0
+    while first < len(kernels) and start == 1 and kernels[first][1]:
+        start, first = kernels[first][0], first + 1
+    return [(1, 0, 0)] * first + _from_a_map(kernels[first:], start, channels)
+
+
+def _from_a_map(kernels: Sequence[tuple[int, bool]], start: int, channels: int) -> list[Choice]:
     doubling = [_doubling(kernel, turned) for kernel, turned in kernels]
-    if start == 1:
-        doubling[0] = (1, 0, 0)
     odd = [(2, (kernel - 1) // 2, 0) if turned and kernel % 2 and kernel > 1 else usual
            for (kernel, turned), usual in zip(kernels, doubling)]  # fmt: skip
-    if start == 1:
-        odd[0] = (1, 0, 0)
-    mixed = len({kernel % 2 for kernel, turned in kernels[start == 1 :] if turned}) > 1
-    if mixed and _side(kernels, odd, start) == 28:
+    if len({kernel % 2 for kernel, turned in kernels if turned}) > 1 and _side(kernels, odd, start) == 28:
         return odd
-    if kernels[-1] == (1, True) and channels == 1 and _side(kernels, doubling, start) == 32:
+    if kernels[-1:] == [(1, True)] and channels == 1 and _side(kernels, doubling, start) == 32:
         return [*doubling[:-1], (1, 2, 0)]
     if _side(kernels, doubling, start) in COMMON:
         return doubling
-    free = [i for i, (_, turned) in enumerate(kernels) if turned and (i or start > 1)]
+    free = [i for i, (_, turned) in enumerate(kernels) if turned]
     unpadded = []
     for strides in itertools.islice(itertools.product((2, 1), repeat=len(free)), 1 << 10):
         chosen = [(1, 0 if turned else usual[1], 0) for (_, turned), usual in zip(kernels, doubling)]
