@@ -143,11 +143,12 @@ def _orders(modules: list[Module], ordered: bool) -> Iterator[list[Module]]:
     alone order them, by the numbers in these, and one group of names after another."""
     if ordered:
         yield modules
-        yield _paired(modules)
+        yield from _paired(modules)
         return
-    modules = sorted(modules, key=lambda one: (one.numbers, one.is_norm))
-    yield modules
-    yield _paired(modules)
+    for none in (0, 1):  # Names without a number begin the row, or end it.
+        modules = sorted(modules, key=lambda one: (one.numbers or [none << 31], one.is_norm))
+        yield modules
+        yield from _paired(modules)
     parts = zip(*(one.name.split(".") for one in modules))
     shared = len([*itertools.takewhile(lambda names: len({*names}) == 1, parts)])
     groups: dict[str, list[Module]] = {}
@@ -158,8 +159,8 @@ def _orders(modules: list[Module], ordered: bool) -> Iterator[list[Module]]:
             yield [one for group in order for one in group]
 
 
-def _paired(modules: list[Module]) -> list[Module]:
-    """Each norm after the layer of its number, or the next of its width."""
+def _paired(modules: list[Module]) -> Iterator[list[Module]]:
+    """Each norm after the layer of its number, or the next of its width; none if some has no such layer."""
     found = [[one] for one in modules if not one.is_norm]
     norms = [one for one in modules if one.is_norm]
 
@@ -171,10 +172,10 @@ def _paired(modules: list[Module]) -> list[Module]:
         same = [i for i, group in enumerate(found) if group[0].numbers == norm.numbers and fits(norm, i)]
         later = [i for i in range(places[-1] + 1 if places else 0, len(found)) if fits(norm, i)]
         if not (same or later):
-            raise NotARow
+            return
         places.append((same or later)[0])
         found[places[-1]].append(norm)
-    return [one for group in found for one in group]
+    yield [one for group in found for one in group]
 
 
 class _Row:

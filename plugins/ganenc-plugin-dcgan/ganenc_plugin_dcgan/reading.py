@@ -1,8 +1,8 @@
 """Reads a row of layers out of a foreign file: kinds and widths by shapes, the order by that of the keys.
 
-What shapes cannot tell (activations, strides, padding, the prior, how classes go in) is told by the
-statistics of norms (`ganenc_plugin_dcgan.evidence`) or taken by convention (`ganenc_plugin_dcgan.guessing`), and settled by
-a YAML file beside the weights, `netG.yaml` for `netG.pth`; see `ganenc spec FILE --write`. Not in paper.
+What shapes cannot tell (activations, strides, padding, the prior, how classes go in) is told by the statistics of norms
+(`ganenc_plugin_dcgan.evidence`) or taken by convention (`ganenc_plugin_dcgan.guessing`), and settled by a YAML file
+beside the weights, `netG.yaml` for `netG.pth`; see `ganenc spec FILE --write`. Not in paper.
 """
 
 from __future__ import annotations

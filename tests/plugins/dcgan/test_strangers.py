@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from ganenc import load_generator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -516,6 +517,33 @@ def test_a_strangers_generator_is_read_from_shapes_and_order(name: str, tmp_path
     stranger = STRANGERS[name]()
     torch.save(stranger.net.state_dict(), tmp_path / "netG.pth")
     check_same(tmp_path / "netG.pth", stranger)
+
+
+@pytest.mark.parametrize(
+    "name", ["numbered_in_turn", "projected_to_7", "pytorch_gan_acgan", "activation_before_norm_where_no_number_tells"]
+)
+def test_names_in_the_order_of_the_alphabet_are_ordered_by_what_fits(name: str, tmp_path: Path) -> None:
+    stranger = STRANGERS[name]()
+    save_file(stranger.net.state_dict(), tmp_path / "netG.safetensors")
+    check_same(tmp_path / "netG.safetensors", stranger)
+
+
+def test_what_statistics_tell_is_no_guess(tmp_path: Path) -> None:
+    stranger = uniform_and_leaky_with_a_norm_that_nothing_follows()
+    torch.save(stranger.net.state_dict(), tmp_path / "netG.pth")
+    lines = load_generator(tmp_path / "netG.pth").taken_as.splitlines()
+    assert "prior: uniform" in lines
+    assert [line.partition("  # guess")[0] for line in lines if "activation" in line] == [
+        "- {kind: activation, name: leaky_relu}", "- {kind: activation, name: leaky_relu}",
+        "- {kind: activation, name: tanh}",
+    ]  # fmt: skip
+    assert "guess" not in next(line for line in lines if "leaky" in line)
+    state = stranger.net.state_dict()
+    for key in state:  # As of averaged weights: statistics of others.
+        if key.endswith("running_var"):
+            state[key] = state[key] * 9
+    torch.save(state, tmp_path / "averaged.pth")
+    assert "relu}  # guess: relu" in load_generator(tmp_path / "averaged.pth").taken_as
 
 
 def _other(prefix: str = "") -> dict[str, Any]:
