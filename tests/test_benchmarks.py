@@ -36,7 +36,7 @@ def test_a_quick_run_writes_a_table_where_it_is_told_to(
     if script == "faces.py" and not (release_folder("mobilestylegan-ffhq-1024") / "config.json").is_file():
         pytest.skip("needs the faces' generator in the cache; `ganenc generate -m mobilestylegan-ffhq-1024` fetches it")
     out = tmp_path / "result.md"
-    if script in ("ablation.py", "faces.py"):
+    if script in ("ablation.py", "faces.py", "others.py"):
         (tmp_path.parent / "shared").symlink_to(request.getfixturevalue("shared"))
     command = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -20,8 +20,8 @@ def check(
         str | None,
         typer.Argument(
             metavar="NAME|FILE|PACKAGE",
-            help="A contribution (loss:mse, or mse where that is clear), a Python file that registers some, or a"
-            " plugin's distribution or package, for all that it contributes.",
+            help="A contribution (loss:mse, or mse where that is clear), a Python file that registers some, a file or"
+            " folder of weights, or a plugin's distribution or package, for all that it contributes.",
         ),
     ] = None,
     spec: Annotated[

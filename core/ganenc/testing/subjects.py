@@ -22,6 +22,7 @@ from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nea
 from ganenc_registry.hookspecs import PROJECT
 from ganenc_registry.specs import GeneratorSpec
 
+from ganenc import models
 from ganenc.files import import_script
 from ganenc.testing.checks import Scope, fail
 
@@ -89,8 +90,9 @@ def find_subjects(name: str, *, spec: GeneratorSpec | None = None) -> list[Subje
     """What a name stands for.
 
     Args:
-        name: ``kind:name`` or the bare name of a contribution; a Python file, for all that it registers; a
-            distribution or its package, for the plugin and all that it contributes.
+        name: ``kind:name`` or the bare name of a contribution; a Python file, for all that it registers; a file or
+            folder of weights, for the generator in it; a distribution or its package, for the plugin and all that it
+            contributes.
         spec: what its family of generators is built from.
 
     Raises:
@@ -147,8 +149,10 @@ def built(value: Any, base: type[C], context: Context) -> C:
 
 def _found(name: str) -> Iterator[Subject]:
     kind, sign, rest = name.partition(":")
-    if name.endswith(".py") or os.path.isfile(name):
+    if name.endswith(".py"):
         yield from _of_script(name)
+    elif os.path.exists(name):
+        yield Subject("generator", f"generator:{Path(name).name}", value=models.load_generator(name))
     elif sign and (kind in KINDS or kind == "plugin"):
         yield from _of_plugin(rest) if kind == "plugin" else [_of_contribution(registry().get(cast(Kind, kind), rest))]
     elif several := [one for one in registry().list() if one.name == name]:

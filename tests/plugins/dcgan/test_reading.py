@@ -344,3 +344,12 @@ def test_gan_zoo_gives_its_images(shared: Path) -> None:
     with torch.no_grad():
         found = generator.synthesize(generator.map(torch.from_numpy(expected["z"]))).numpy()
     assert np.abs(found - expected["img"]).max() < 1e-4 * expected["img"].std()
+
+
+def test_a_file_is_checked_from_the_command_line(run: Any, tmp_path: Path) -> None:
+    torch.save(made(lambda: Held("main", transposed((8, 8, 3), inputs=26 + 64))).state_dict(), tmp_path / "netG.pth")
+    code, out, err = run("check", tmp_path / "netG.pth", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {one["subject"] for one in found} == {"generator:netG.pth"}
+    assert {one["result"] for one in found} <= {"passed", "skipped"}
