@@ -21,7 +21,7 @@ from _misaligned import MODEL, hand_region
 from _svg import curves
 from ganenc import editing, images
 from ganenc.editing import Direction, find_by_labels, find_by_pca, label_draws, margin
-from ganenc.generators import Generator
+from ganenc.generators import Generator, Tuning
 from ganenc.latents import Latents
 from ganenc.measures import LPIPS, psnr
 from ganenc.objectives import Backbone, context_for
@@ -36,6 +36,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},
     "optimize, 100 steps": {"name": "optimize", "options": {"steps": 100, "rate": 0.05}},
     "finetune+refine, 100 steps": {"name": "finetune+refine", "options": {"steps": 100}},
+    "tune, 100 steps": {"name": "tune", "options": {"steps": 100}},
 }
 ENCODED, DRAWN = "encoded draws, in w+", "draws, in w"
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "edit.png"
@@ -80,9 +81,15 @@ class Edit:
 CELLS = ("mean logit at -3, 0, 3", "rises at every step", "photos risen", "lpips-hands in the hand", "outside")
 
 
-def measure(generator: Generator, backbone: Backbone, latents: Latents, way: Direction, digit: int) -> Edit:
-    """Move all photos along a direction by every strength."""
-    made = [editing.render(generator, way.apply(latents, strength)).clamp(-1, 1) for strength in STRENGTHS]
+def measure(
+    generator: Generator, backbone: Backbone, inverted: Sequence[tuple[Latents, Tuning]], way: Direction, digit: int
+) -> Edit:
+    """Move all photos, latents and the tuning of weights that they go with, along a direction by every strength."""
+    parts = []
+    for latents, tuning in inverted:
+        with generator.tuned(tuning):
+            parts.append([editing.render(generator, way.apply(latents, strength)) for strength in STRENGTHS])
+    made = [torch.cat(some).clamp(-1, 1) for some in zip(*parts)]
     with torch.inference_mode():
         logits = [_logits(backbone, some)[:, digit] for some in made]
     hands = [hand_region(some) for some in made]
@@ -101,6 +108,13 @@ def find(generator: Generator, backbone: Backbone, draws: int, digits: Sequence[
     latents, logits = label_draws(generator, backbone, draws, encoder=encoder)
     scores = [margin(logits, digit) for digit in digits]
     return [find_by_labels(generator, latents, score, name=f"class-{d}") for d, score in zip(digits, scores)]
+
+
+def samples(inversion: Any) -> list[tuple[Latents, Tuning]]:
+    """The photos of an inversion for `measure`: all at once where weights are the generator's own."""
+    if not any(inversion.tuning):
+        return [(inversion.latents.detach(), {})]
+    return [inversion.sample(place) for place in range(len(inversion))]
 
 
 def invert_all(generator: Generator, photos: Tensor, ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -152,11 +166,11 @@ def by_method(
     return table([*head, "lpips-hands in the hand", "outside"], rows)
 
 
-def components(generator: Generator, backbone: Backbone, latents: Latents, draws: int) -> str:
+def components(generator: Generator, backbone: Backbone, inversion: Any, draws: int) -> str:
     """What the first principal components do to the photos: how far they move, and which digit gains most."""
     rows = []
     for way in find_by_pca(generator, 4, n=draws):
-        edit = measure(generator, backbone, latents, way, 0)
+        edit = measure(generator, backbone, samples(inversion), way, 0)
         with torch.inference_mode():
             gains = (_logits(backbone, edit.images[:, -1]) - _logits(backbone, edit.images[:, 0])).mean(0)
         most, least = int(gains.argmax()), int(gains.argmin())
@@ -183,7 +197,9 @@ def main() -> None:
     set_threads(chosen.threads)
     quick = chosen.quick
     draws, digits = (120, [1, 5]) if quick else (DRAWS, list(range(10)))
-    ways = {"encode": METHODS["encode"]} if quick else METHODS
+    ways = (
+        {"encode": METHODS["encode"], "tune, 3 steps": {"name": "tune", "options": {"steps": 3}}} if quick else METHODS
+    )
     generator, backbone = ganenc.load_generator(MODEL), ganenc.load_backbone("hands")
     photos = kept_out()[0][:3] if quick else kept_out()[0]
     encoded = find(generator, backbone, draws, digits, ganenc.load_encoder(MODEL))
@@ -195,10 +211,10 @@ def main() -> None:
             if found == DRAWN and method not in COMPARED:
                 continue
             pairs = zip(digits, these)
-            edits = {d: measure(generator, backbone, inversion.latents.detach(), way, d) for d, way in pairs}
+            edits = {d: measure(generator, backbone, samples(inversion), way, d) for d, way in pairs}
             measured[method, found] = edits
     body = report(measured, inversions, photos, encoded, draws, quick)
-    body += "\n\n" + components(generator, backbone, inversions["encode"].latents, draws)
+    body += "\n\n" + components(generator, backbone, inversions["encode"], draws)
     publish("editing", "Edits of photos", body, out=chosen.out, quick=quick, threads=chosen.threads)
 
 

@@ -40,6 +40,7 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "finetune": ("The paper: fine-tune the encoder on the photo", "inversion.finetune:Finetune"),
         "finetune+refine": ("Fine-tune, then go on with the latents", "inversion.finetune:FinetuneRefine"),
         "optimize": ("Latents by gradient, in z, w or w+, the constant free or not", "inversion.optimize:Optimize"),
+        "tune": ("The generator's weights by gradient, around a pivot (PTI)", "inversion.tune:Tune"),
     },
     "recipe": {
         "encoder": ("The paper's step: one Adam of the encoder alone (Equation 6)", "training.recipe:EncoderRecipe"),

@@ -26,7 +26,7 @@ from ganenc.editing import (
 )
 from ganenc.files import as_count, check_device
 from ganenc.foreign import FILES, are_latents, read_latents
-from ganenc.generators import LabelsGiven
+from ganenc.generators import LabelsGiven, Tuning
 from ganenc.images import Fit
 from ganenc.inversion import (
     EDITABLE,
@@ -148,10 +148,12 @@ class Model(Parts):
     def latents(self, path: str | Path, *, space: str | None = None) -> Latents:
         """Latents from a file of ours, or from another tool's (see `ganenc.foreign.read_latents`), which is taken on
         trust to be of this model; draws of the prior of a generator with styles are mapped. `LatentsError` if it cannot
-        be read, is another model's or does not fit."""
+        be read, is another model's or does not fit. Of latents that go with tuned weights, `tuning` finds these."""
         layout, device = self.generator.spec.layout, self.generator.device
         if Path(path).suffix.lower() not in FILES:
             found = Latents.load(path, model=self.hash, device=device)
+            if "tuning" in found.info:
+                self._tuned[str(found.info["tuning"])] = PhotoFolder(Path(path).parent)
         else:
             found = read_latents(path, layout, space=space).to(device)
             found.model = self.hash
@@ -160,6 +162,17 @@ class Model(Parts):
         if found.layout != layout:
             raise LatentsError(f"The latents {path} have another layout than the generator takes; they are another's.")
         return found
+
+    def tuning(self, latents: Latents) -> Tuning:
+        """What `Generator.tuned` takes for latents that `latents` read; empty where they go with the weights as they
+        are. `GanencError` if it does not lie beside them, or is another's."""
+        known = str(latents.info.get("tuning", ""))
+        if known and known not in self._tuned:
+            raise LatentsError(
+                "These latents go with tuned weights, of which they hold none; give the inversion that they are of, or"
+                " the folder that it left."
+            )
+        return self._tuned[known].tuning(latents, model=self.hash) if known else {}
 
     def directions(self, word: str | Path, *, space: str | None = None) -> list[Direction]:
         """The directions in a file: one of ours, or another tool's; see `direction`."""
@@ -196,19 +209,22 @@ class Model(Parts):
         ``strengths`` are how far, in deviations of the model's own latents, step by step; ``layers`` are of styles, by
         default those of the direction. `LatentsError` if there are several samples, or they do not fit the direction.
         """
-        latents, target = self._start(start)
+        latents, tuning, target = self._start(start)
         way = self.direction(direction)
-        return self._told(edit_along(self.generator, latents, way, strengths, layers=layers, target=target))
+        return self._told(edit_along(self.generator, latents, way, strengths, layers=layers, target=target), tuning)
 
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
         """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;
-        `LatentsError` if there are several samples, no styles or no such layers."""
-        return self._told(edit_by_mixing(self.generator, self._start(first)[0], self._start(second)[0], layers))
+        `LatentsError` if there are several samples, no styles or no such layers, or their weights were tuned
+        differently."""
+        (a, tuning, _), (b, *_) = self._start(first), self._start(second)
+        return self._told(edit_by_mixing(self.generator, a, b, layers), tuning)
 
     def interpolate(self, first: Start, second: Start, steps: int = 9) -> Edited:
         """Go from one sample to another, both ends among the steps; `LatentsError` if there are several samples, or
-        fewer than two steps."""
-        return self._told(edit_between(self.generator, self._start(first)[0], self._start(second)[0], steps))
+        fewer than two steps, or their weights were tuned differently."""
+        (a, tuning, _), (b, *_) = self._start(first), self._start(second)
+        return self._told(edit_between(self.generator, a, b, steps), tuning)
 
     def evaluate(
         self,
@@ -280,8 +296,9 @@ class Model(Parts):
             warnings.warn(f"{name} is left out: it takes {found.pop(name).least} images or more.", stacklevel=3)
         return found
 
-    def _start(self, start: Start) -> tuple[Latents, Tensor | None]:
-        """The latents of one sample, and the photo (1, C, H, W) that they come from, where there is one."""
+    def _start(self, start: Start) -> tuple[Latents, Tuning, Tensor | None]:
+        """The latents of one sample, the tuning of weights that they go with, and the photo (1, C, H, W) that they come
+        from, where there is one."""
         if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
@@ -290,11 +307,14 @@ class Model(Parts):
         latents = start.latents if isinstance(start, Inverted) else start
         if len(latents) != 1:
             raise LatentsError(f"One sample is edited at a time; these are {len(latents)}. Pick one by its number.")
-        return self.generator.complete(latents), target
+        if isinstance(start, Inverted) and start.model.hash != self.hash:
+            raise LatentsError(f"{start} is of the model {start.model.hash[:12]}, and this is {self.hash[:12]}.")
+        tuning = start.sample(0)[1] if isinstance(start, Inverted) else self.tuning(latents)
+        return self.generator.complete(latents), tuning, target
 
-    def _told(self, edited: Edited) -> Edited:
-        """The same, its facts with the model that it is of."""
-        return replace(edited, facts={**edited.facts, "model": self.source, "model_hash": self.hash})
+    def _told(self, edited: Edited, tuning: Tuning) -> Edited:
+        """The same, with the tuning of its weights, and its facts with the model that it is of."""
+        return replace(edited, facts={**edited.facts, "model": self.source, "model_hash": self.hash}, tuning=tuning)
 
 
 def load(

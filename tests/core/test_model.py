@@ -20,6 +20,7 @@ from ganenc.measures import PSNR
 from ganenc.models import save_pretrained
 from ganenc.objectives import Backbone
 from ganenc_registry.errors import (
+    CheckpointError,
     GanencError,
     ImageError,
     LatentsError,
@@ -33,6 +34,7 @@ from torch import Tensor
 from toys import ColourBackbone, ToyColours, ToyGenerator, small_encoder, toy_spec
 
 QUICK = {"name": "finetune", "options": {"steps": 3}}
+TUNE = {"name": "tune", "options": {"steps": 3, "rate": 0.01}}
 
 
 @pytest.fixture
@@ -295,6 +297,87 @@ class TestEdit:
         other = model.edit(done, way, [1.0]).latents
         assert model.mix(done, other, [0]).strip.shape[2] == 3 * 26 - 2
         assert len(model.interpolate(done, other, 4).latents) == 4
+
+
+class TestTuned:
+    """Photos that were rebuilt with weights of their own."""
+
+    @pytest.fixture
+    def way(self, model: ganenc.Model) -> Direction:
+        styles = model.generator.spec.layout[0]
+        return Direction("up", [styles], {"w": torch.ones(styles.layers, styles.dim)}, space="w+", model=model.hash)
+
+    def test_whatever_is_left_of_one_makes_the_same_pixels(
+        self, model: ganenc.Model, picture: Image.Image, way: Direction, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("ganenc.editing.edited.FRAMES", 2)
+        done = model.invert([picture, picture.rotate(180)], TUNE)
+        inverted = done[1]
+        inverted.save(tmp_path / "one")
+        kept = {name: tensor.clone() for name, tensor in model.generator.state_dict().items()}
+        for bare in (inverted.latents, done.latents[0]):
+            with pytest.raises(LatentsError, match="give the inversion"):
+                model.edit(bare, way)
+        for start in (inverted, tmp_path / "one", model.latents(tmp_path / "one" / PhotoFolder.LATENTS)):
+            edited = model.edit(start, way, [0.0, 2.0])
+            torch.testing.assert_close(edited.images[:1], inverted.reconstructions)
+            written = edited.save(tmp_path / "edited")
+            first, last = model.latents(written["latents"])
+            again = [model.edit(one, way, [0.0]).images for one in (first, last)]
+            torch.testing.assert_close(torch.cat(again), edited.images)
+        edited.animate(tmp_path / "edited.gif")
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in model.generator.state_dict().items())
+
+    def test_a_folder_tells_of_it_and_refuses_anothers(
+        self, model: ganenc.Model, picture: Image.Image, way: Direction, tmp_path: Path
+    ) -> None:
+        one, other = (model.invert(some, TUNE) for some in (picture, picture.rotate(180)))
+        for name, done in (("one", one), ("other", other)):
+            done.save(tmp_path / name)
+        folder, file = PhotoFolder(tmp_path / "one"), tmp_path / "one" / PhotoFolder.TUNING
+        found = folder.tuning(folder.latents(), model=model.hash)
+        assert {name: tensor.tolist() for name, tensor in found.items()} == {
+            name: tensor.tolist() for name, tensor in one.tuning[0].items()
+        }
+        long = [sum(float(tensor.square().sum()) for tensor in some) ** 0.5 for some in (
+            found.values(), (model.generator.get_parameter(name) for name in found)
+        )]  # fmt: skip
+        told = folder.facts()["tuning"]
+        assert told == {
+            "tensors": len(found),
+            "values": sum(tensor.numel() for tensor in found.values()),
+            "change": pytest.approx(long[0] / long[1]),
+        }
+        assert "weights that were tuned" in (tmp_path / "one" / PhotoFolder.PAGE).read_text()
+        other_model = ganenc.Model(ToyGenerator(toy_spec((16, 24)), seed=3), backbone="none")
+        with pytest.raises(GanencError, match="model"):
+            other_model.edit(tmp_path / "one", way)
+        with pytest.raises(GanencError, match="is of the model"):
+            other_model.edit(one, way)
+        with pytest.raises(CheckpointError, match="of the model"):
+            folder.tuning(folder.latents(), model=other_model.hash)
+        file.write_bytes((tmp_path / "other" / PhotoFolder.TUNING).read_bytes())
+        with pytest.raises(CheckpointError, match="not the one of the latents"):
+            model.edit(tmp_path / "one", way)
+        file.write_bytes(file.read_bytes()[:-9])
+        with pytest.raises(CheckpointError, match="tuning"):
+            model.edit(tmp_path / "one", way)
+        file.unlink()
+        with pytest.raises(CheckpointError, match="tuning"):
+            model.edit(tmp_path / "one", way)
+        for combined in (lambda: model.mix(one, other, [1]), lambda: model.interpolate(one, model.generate().latents)):
+            with pytest.raises(LatentsError, match="differently tuned"):
+                combined()
+        model.invert(picture, "encode").save(tmp_path / "other")
+        assert not (tmp_path / "other" / PhotoFolder.TUNING).exists()
+
+    def test_photos_that_share_one_are_mixed(self, model: ganenc.Model, picture: Image.Image) -> None:
+        method = {"name": "tune", "options": {**TUNE["options"], "together": True}}
+        one, other = model.invert([picture, picture.rotate(180)], method)
+        between = model.interpolate(one, other, 3)
+        torch.testing.assert_close(between.images[:1], one.reconstructions)
+        torch.testing.assert_close(between.images[2:], other.reconstructions)
+        assert model.mix(one, other, [1]).strip.ndim == 3
 
 
 class TestGenerateAndEvaluate:

@@ -34,7 +34,7 @@ One = Annotated[str, typer.Argument(help="Latents, a folder that `ganenc invert`
 METHOD = typer.Option(
     "--method",
     help="How photos are inverted: optimize from the encoder (default, 100 steps), encode, finetune, finetune+refine,"
-    " or a plugin's. The closer, the less an edit takes.",
+    " tune, or a plugin's. The closer, the less an edit takes.",
 )
 Method: TypeAlias = Annotated[str | None, METHOD]
 DIRECTION = typer.Option(

@@ -141,7 +141,7 @@ def _rebuild(files: list[Path], model: Model, out: Path, as_json: bool) -> None:
     written = []
     with Bar("rebuilding", len(samples)) as bar:
         for (file, at, one, _), name in zip(samples, names, strict=True):
-            with torch.no_grad():
+            with torch.no_grad(), generator.tuned(model.tuning(one)):
                 made = generator.synthesize(one.to(generator.dtype))[0]
             path = images.write_image(out / f"{name}.png", made, generator.spec)
             written.append({"latents": file, "sample": at, "image": path})

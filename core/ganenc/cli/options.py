@@ -36,7 +36,8 @@ DEVICE = typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")
 Device: TypeAlias = Annotated[str, DEVICE]
 MaybeDevice: TypeAlias = Annotated[str | None, DEVICE]
 METHOD = typer.Option(
-    "--method", help="encode, finetune, finetune+refine (default), optimize (default without encoder), or a plugin's."
+    "--method",
+    help="encode, finetune, finetune+refine (default), optimize (default without encoder), tune, or a plugin's.",
 )
 Method: TypeAlias = Annotated[str | None, METHOD]
 Steps: TypeAlias = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, if it has some.")]

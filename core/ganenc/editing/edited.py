@@ -15,8 +15,9 @@ from torch import Tensor
 from ganenc.editing.directions.direction import Direction
 from ganenc.editing.mixing import interpolate, mix, render, there_and_back, write_animation
 from ganenc.files import write_json
-from ganenc.generators import Generator
+from ganenc.generators import Generator, Tuning, save_tuning
 from ganenc.images import depict, grid, png_bytes, to_image, write_png
+from ganenc.inversion import PhotoFolder
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 
@@ -41,16 +42,18 @@ class Edited:
     """What the strip shows first."""
     target: Tensor | None = field(default=None, repr=False)
     """The photo (1, C, H, W), which the strip begins with, where there is one."""
+    tuning: Tuning = field(default_factory=dict, repr=False)
+    """Of the weights that all these latents go with; empty where they are the generator's own."""
 
     @cached_property
     def images(self) -> Tensor:
         """The images (N, C, H, W) of the latents, in the generator's range, on the CPU."""
-        return render(self.generator, self.latents)
+        return self._render(self.latents)
 
     @property
     def strip(self) -> Tensor:
         """All images in a row: uint8 (C, H, width)."""
-        row = self.images if self.before is None else torch.cat([render(self.generator, self.before), self.images])
+        row = self.images if self.before is None else torch.cat([self._render(self.before), self.images])
         row = row if self.target is None else torch.cat([self.target.to(row), row])
         return grid(depict(row, self.generator.spec), len(row))
 
@@ -61,21 +64,28 @@ class Edited:
 
     def animate(self, path: str | Path, *, seconds: float = 3.0) -> None:
         """Write the way there and back as an animated ``.gif`` or ``.webp`` (else an ImageError)."""
-        frames = there_and_back(self.images if self.frames is None else render(self.generator, self.frames))
+        frames = there_and_back(self.images if self.frames is None else self._render(self.frames))
         write_animation(path, depict(frames, self.generator.spec), seconds=seconds)
 
     def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:
-        """Write ``strip.png``, ``latents.safetensors``, ``edit.json`` and ``animations`` (``gif``, ``webp``), and give
-        the files by kind."""
-        folder = Path(folder)
-        written = {"strip": folder / "strip.png", "latents": folder / "latents.safetensors"}
+        """Write ``strip.png``, ``latents.safetensors``, ``edit.json``, ``animations`` (``gif``, ``webp``) and the
+        tuning if there is one, and give the files by kind."""
+        folder, model = Path(folder), model_hash(self.generator)
+        written = {"strip": folder / "strip.png", "latents": folder / PhotoFolder.LATENTS}
         write_png(written["strip"], self.strip)
-        self.latents.save(written["latents"], model=model_hash(self.generator))
+        if self.tuning:
+            written["tuning"] = folder / PhotoFolder.TUNING
+            save_tuning(written["tuning"], self.tuning, model=model)
+        self.latents.save(written["latents"], model=model)
         for kind in animations:
             written[kind] = folder / f"edit.{kind}"
             self.animate(written[kind])
         write_json(folder / "edit.json", self.facts)
         return written
+
+    def _render(self, latents: Latents) -> Tensor:
+        with self.generator.tuned(self.tuning):
+            return render(self.generator, latents)
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self.strip)

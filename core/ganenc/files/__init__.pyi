@@ -25,6 +25,7 @@ from .processes import take_lock as take_lock
 from .scripts import import_script as import_script
 from .tensors import as_count as as_count
 from .tensors import as_tensor as as_tensor
+from .tensors import hash_tensors as hash_tensors
 from .tensors import load_state as load_state
 from .tensors import load_tensors as load_tensors
 from .tensors import save_state as save_state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import operator
@@ -38,6 +39,15 @@ def as_count(given: Any, what: str, least: int = 0) -> int:
     if number < least:
         raise SpecError(f"{what} is a whole number{f' of {least} or more' if least >= 0 else ''}; not {given!r}.")
     return number
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors, by name: the same for the same values, wherever they are."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_tensors(

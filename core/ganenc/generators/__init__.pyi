@@ -9,6 +9,10 @@ from .generator import NoiseChoice as NoiseChoice
 from .labels import LabelsGiven as LabelsGiven
 from .labels import check_labels as check_labels
 from .prior import draw_normal as draw_normal
+from .tuning import Tuning as Tuning
+from .tuning import load_tuning as load_tuning
+from .tuning import save_tuning as save_tuning
+from .tuning import tuning_hash as tuning_hash
 from .undrawn import apart as apart
 from .undrawn import check_weights as check_weights
 from .undrawn import fill as fill

@@ -142,7 +142,12 @@ def _synthesis(own: Callable[..., Any]) -> Callable[..., Tensor]:
         options = {"noise": noise} if declared and not (plain and noise == "const") else {}
         if not isinstance(latents, Latents):
             latents = _as_latents(self.spec, latents, "synthesize of {} is given {}; give it Latents, or")
-        elif latents.layout != self.spec.layout:  # A sentence, where shapes differ.
+        elif latents.info.get("tuning", self._tuning) != self._tuning:
+            raise LatentsError(
+                f"These latents go with tuned weights, and those of this {self.spec.family} are not tuned so: take the"
+                " inversion or its folder instead, or apply its tuning by `generator.tuned`."
+            )
+        if latents.layout != self.spec.layout:  # A sentence, where shapes differ.
             latents = Latents(self.spec.layout, latents.tensors, space=latents.space)
         if torch.compiler.is_compiling():
             images: Tensor = own(self, latents, **options)

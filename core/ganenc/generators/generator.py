@@ -22,6 +22,7 @@ from ganenc.generators.adopting import adopt, exchange
 from ganenc.generators.contract import check_norms, evaluating, hold, track_statistics
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_prior
+from ganenc.generators.tuning import Tuning, check_tuning, tuning_hash
 from ganenc.generators.undrawn import fill, undrawn
 from ganenc.generators.watching import hooked, trace
 from ganenc.latents import Latents
@@ -66,7 +67,7 @@ class Generator(nn.Module, metaclass=_Adopting):
     what it reaches outside itself is a `SpecError`.
     """
 
-    NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_held")
+    NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_held", "untuned")
 
     spec: GeneratorSpec
     taken_as: str = ""
@@ -87,6 +88,9 @@ class Generator(nn.Module, metaclass=_Adopting):
         self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
+        self._tuning = ""
+        self.untuned: dict[str, Tensor] = {}
+        """While it is tuned, the weights that are tuned, as they were, by name."""
         self._apart = False
         self._held: list[tuple[nn.Module, str]] = []
 
@@ -218,6 +222,30 @@ class Generator(nn.Module, metaclass=_Adopting):
             yield self
         finally:
             self._settings = before
+
+    @contextmanager
+    def tuned(self, tuning: Tuning) -> Iterator[Self]:
+        """While it lasts, these differences, by the names of parameters, are added to its weights; afterwards they are
+        as they were, to the bit. `CheckpointError` if differences are not of its weights, are not finite, or it is
+        tuned already."""
+        weights = dict(self.named_parameters())
+        check_tuning(tuning, weights, self.spec.family)
+        if tuning and self._tuning:
+            raise CheckpointError(f"This {self.spec.family} is tuned already; leave one tuning before the next.")
+        if not tuning:
+            yield self
+            return
+        before = self._tuning, self.untuned, self._centers
+        kept = {name: weights[name].data for name in tuning}
+        try:
+            for name, old in kept.items():
+                weights[name].data = (old + tuning[name].detach().to(old.device)).to(old.dtype)
+            self._tuning, self.untuned, self._centers = tuning_hash(tuning), kept, {}
+            yield self
+        finally:
+            for name, old in kept.items():
+                weights[name].data = old
+            self._tuning, self.untuned, self._centers = before
 
     def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
         """The same latents of N samples, with the generator's own maps and settings in place of those left out. The

@@ -36,6 +36,8 @@ from .photo_classes import search_labels as search_labels
 from .photo_folder import PhotoFolder as PhotoFolder
 from .rebuilding import rebuild as rebuild
 from .stacked import StackedEncoder as StackedEncoder
+from .tune import Tune as Tune
+from .tune import between as between
 from .written_labels import folder_labels as folder_labels
 from .written_labels import read_labels as read_labels
 from .written_labels import written_labels as written_labels

@@ -97,10 +97,10 @@ def descend(
     rates = make_schedule(adam, steps, warmup=max(1.0, WARMUP * steps) if falls else 0.0, falls=falls)
     best, history = Best(), History()
     for step in range(1, steps + 1):
+        adam.zero_grad(set_to_none=True)  # Here, as a step may gather gradients before its loss.
         latents, result, loss = take()
         best.offer(latents, result.image)
         history.add(result)
-        adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         settle()

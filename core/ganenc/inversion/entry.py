@@ -49,9 +49,9 @@ def invert(
         images: (N, C, H, W) in ``generator.spec.value_range``, as an array or a tensor; `ganenc.images.read` gives one
             of them. Gradients are switched on for it, and dtypes meet as `ganenc.generators.Generator` has it.
         generator: frozen here.
-        encoder: the generator's encoder; only ``optimize`` can do without.
+        encoder: the generator's encoder; only ``optimize`` and ``tune`` can do without.
         method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
-            encoder) or ``optimize`` (the default without one); or one at hand.
+            encoder), ``optimize`` (the default without one) or ``tune`` (weights, too); or one at hand.
         labels: for generators with classes: one each or one for all; or ``predicted``, by the objective's backbone; or
             ``searched``. By default the best there is, see `ganenc.inversion.find_labels`.
         candidates: the classes (K,), or (N, K), that a search tries.

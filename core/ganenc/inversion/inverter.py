@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
-from ganenc.generators import Generator
+from ganenc.generators import Generator, Tuning, tuning_hash
 from ganenc.latents import Latents
 from ganenc.objectives import Objective
 
@@ -35,7 +35,7 @@ class Inversion:
     """The result of an inversion."""
 
     latents: Latents
-    """Of every photo, complete: they give the same pixels again, to rounding."""
+    """Of every photo, complete: they give the same pixels again, to rounding, of the weights as they were tuned."""
     reconstructions: Tensor = field(repr=False)
     """(N, C, H, W) in the generator's value range, not clamped."""
     history: list[list[dict[str, float]]] = field(default_factory=list, repr=False)
@@ -48,6 +48,13 @@ class Inversion:
     """The classes that the photos were taken to be of: int64 (N,) or rows (N, classes); None where there are none."""
     labels_from: str | None = None
     """How these came: ``given``, ``predicted`` or ``searched``."""
+    tuning: list[Tuning] = field(default_factory=list, repr=False)
+    """For each photo, what `Generator.tuned` takes while its latents are used; empty where the weights stayed."""
+
+    def sample(self, place: int) -> tuple[Latents, Tuning]:
+        """The latents of one photo, which know the tuning that they go with, and that tuning."""
+        tuning = self.tuning[place] if self.tuning else {}
+        return _marked(self.latents[place], [tuning]), tuning
 
 
 @dataclass(frozen=True)
@@ -136,13 +143,24 @@ class Inverter(Component, ABC):
             part = chosen.work(Task(some, generator, encoder, given, objective, seed, on_step, first))
             parts.append(part)
             seconds += [(time.perf_counter() - started) / len(some)] * len(some)
+        tuning = [one for part in parts for one in part.tuning or [{}] * len(part.latents)]
         return Inversion(
-            Latents.cat([part.latents for part in parts]),
+            _marked(Latents.cat([part.latents for part in parts]), tuning),
             torch.cat([part.reconstructions for part in parts]),
             [rows for part in parts for rows in part.history or [[] for _ in part.latents]],
             chosen.options.to_mapping(),
             seconds,
+            tuning=tuning,
         )
+
+
+def _marked(latents: Latents, tuning: Sequence[Tuning]) -> Latents:
+    """The latents, with a note of the tuning that they go with; of several, of none that there is."""
+    hashes = {tuning_hash(one) for one in {id(one): one for one in tuning}.values()}
+    latents.info["tuning"] = hashes.pop() if len(hashes) == 1 else "several"
+    if not latents.info["tuning"]:
+        del latents.info["tuning"]
+    return latents
 
 
 def able(held: H) -> H:

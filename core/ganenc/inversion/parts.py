@@ -25,6 +25,7 @@ from ganenc.inversion.inverter import Inverter
 from ganenc.inversion.judging import Judge
 from ganenc.inversion.photo import Photo, Readable, read_photo
 from ganenc.inversion.photo_classes import must_find
+from ganenc.inversion.photo_folder import PhotoFolder
 from ganenc.measures import Metric, build_metrics
 from ganenc.models import model_hash
 from ganenc.objectives import (
@@ -68,6 +69,7 @@ class Parts:
         self._judges: dict[int, Judge] = {}
         self._metrics: dict[tuple[str, ...], dict[str, Metric]] = {}
         self._lacks_backbone = False
+        self._tuned: dict[str, PhotoFolder] = {}
 
     def __repr__(self) -> str:
         spec, encoder = self.generator.spec, "with its encoder" if self.encoder else "without encoder"

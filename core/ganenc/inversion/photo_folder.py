@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganenc.files import drop_leftovers, is_ours, read_json, write_json, write_text
 from ganenc.foreign import FILES
+from ganenc.generators import Tuning, load_tuning, save_tuning
 from ganenc.images import Range, read, write_image, write_png
 from ganenc.inversion.photo import Photo
 from ganenc.latents import Latents
@@ -27,6 +28,8 @@ class PhotoFolder:
     path: Path
 
     LATENTS = "latents.safetensors"
+    TUNING = "tuning.safetensors"
+    """What `Generator.tuned` takes for the latents, where their weights were tuned."""
     FACTS = "inversion.json"
     TARGET, RECONSTRUCTION = "target.png", "reconstruction.png"
     VALUES = ("target.npy", "reconstruction.npy")
@@ -54,19 +57,21 @@ class PhotoFolder:
         *,
         model: str,
         spec: GeneratorSpec,
+        tuning: Tuning | None = None,
         looks: Sequence[Look] = (),
         page: str = "",
     ) -> None:
         """Write the files, each atomically, and the latents last: once they are there, all is; what an inversion before
         left and this one does not is removed. ``reconstruction`` is (C, H, W), ``latents`` one sample, ``facts`` plain
-        data, ``model`` the hash of the generator's weights, ``looks`` where the attention looked, ``page`` the report,
-        if any."""
+        data, ``model`` the hash of the generator's weights, ``tuning`` that of the latents, ``looks`` where the
+        attention looked, ``page`` the report, if any."""
         drop_leftovers(self.path)
         if photo.transform is not None:
             latents.info["transform"] = photo.transform.to_mapping()
         seen = looks_sheet(looks, spec) if len(looks) > 1 else None
         pictures = {self.ATTENTION: seen, self.PHOTO: photo.put_back(reconstruction)}
-        written: dict[str, Any] = {**pictures, self.PAGE: page or None, **dict.fromkeys(self.VALUES)}
+        written: dict[str, Any] = {**pictures, self.PAGE: page or None, self.TUNING: tuning or None}
+        written |= dict.fromkeys(self.VALUES)
         for name in (name for name, data in written.items() if data is None):
             if is_ours(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
@@ -78,6 +83,8 @@ class PhotoFolder:
         if page:
             write_text(self.path / self.PAGE, page)
         write_json(self.path / self.FACTS, facts)
+        if tuning:
+            save_tuning(self.path / self.TUNING, tuning, model=model)
         latents.save(self.path / self.LATENTS, model=model)
 
     @property
@@ -88,8 +95,8 @@ class PhotoFolder:
     @property
     def is_free(self) -> bool:
         """Whether an inversion can be written there, so that nothing of others is lost."""
-        names = [self.LATENTS, self.FACTS, self.TARGET, self.RECONSTRUCTION, self.PHOTO, self.ATTENTION, self.PAGE]
-        names += self.VALUES
+        pictures = (self.TARGET, self.RECONSTRUCTION, *self.VALUES, self.PHOTO, self.ATTENTION)
+        names = (self.LATENTS, self.TUNING, self.FACTS, self.PAGE, *pictures)
         return not self.path.is_symlink() and all(is_ours(self.path / name) for name in names)
 
     @property
@@ -107,6 +114,12 @@ class PhotoFolder:
     def latents(self, *, model: str = "") -> Latents:
         """The latents, complete; a LatentsError if there are none, or are not of the hash ``model``, if given."""
         return Latents.load(self.path / self.LATENTS, model=model)
+
+    def tuning(self, latents: Latents, *, model: str) -> Tuning:
+        """What `Generator.tuned` takes for latents that lie there; empty where no weights were tuned. A CheckpointError
+        if it is missing, another's than theirs, or not of the hash ``model``."""
+        known = latents.info.get("tuning")
+        return load_tuning(self.path / self.TUNING, model=model, known=known) if known else {}
 
     def picture(self, name: str, *, value_range: Range = (-1.0, 1.0)) -> Tensor:
         """One of the pictures in colours, (3, H, W); an ImageError if it is not there."""

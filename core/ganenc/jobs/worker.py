@@ -25,8 +25,8 @@ Read: TypeAlias = tuple[Todo, Photo | ImageError]
 Done: TypeAlias = tuple[Todo, Inverted | ImageError]
 """What came of one photo, or why it could not be read or inverted."""
 ROW = (
-    "metrics", "metrics_of_the_mean_image", "seconds", "labels_from", "transform", "one_pass", "far", "hint", "warning",
-    "verdict",
+    "metrics", "metrics_of_the_mean_image", "seconds", "labels_from", "transform", "tuning", "one_pass", "far", "hint",
+    "warning", "verdict",
 )  # fmt: skip
 """The facts of a photo that the index holds, where there are any."""
 
@@ -43,7 +43,7 @@ class Worker:
         inverter = model.inverter(self.method)
         if inverter.shares:
             raise SpecError(
-                "method: in a job each photo has an encoder of its own; for one that photos share, fine-tune it with"
+                "method: in a job no photo depends on the others; for an encoder that photos share, fine-tune it with"
                 " `ganenc finetune`, and invert with the method encode and that encoder."
             )
         self.decides = set(self.method.options) - speed_options(type(inverter.options))

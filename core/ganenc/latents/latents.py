@@ -36,8 +36,8 @@ class Latents:
     (N, dim), maps (N, channels, height, width), settings (N,); the i-th map of a noise part ``noise`` goes by
     ``noise.i``. ``space`` is ``z``, ``w`` or ``w+``, by default ``w+`` where there are styles, otherwise ``z``. Where a
     file tells, ``model`` is the hash of the model that they belong to (see ``ganenc.model_hash``), and ``info`` what
-    else it says of them, as plain data, such as ``transform``, where in its photo the image lies (see
-    ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
+    else it says of them, as plain data, such as ``transform``, where in its photo the image lies, and ``tuning``, which
+    weights they go with (see ``ganenc.inversion``). It goes along when they are moved, picked from or edited.
     """
 
     def __init__(
@@ -271,6 +271,11 @@ def _weight(weight: float | Tensor, like: Tensor) -> Tensor:
 def _check_alike(items: Sequence[Latents]) -> None:
     first = items[0]
     for item in items[1:]:
+        if item.info.get("tuning") != first.info.get("tuning"):
+            raise LatentsError(
+                "Latents that go with differently tuned weights cannot be combined, as no weights give both; invert the"
+                " photos by another method, or tune them together."
+            )
         if item.space != first.space:
             raise LatentsError(f"Latents of the spaces {first.space!r} and {item.space!r} cannot be combined.")
         if item.model and first.model and item.model != first.model:

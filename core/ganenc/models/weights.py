@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganenc.encoders import Encoder
-from ganenc.files import load_tensors, save_tensors, write_json
+from ganenc.files import hash_tensors, load_tensors, save_tensors, write_json
 from ganenc.generators import Generator, check_weights, fill, is_family, track_statistics, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
 
@@ -28,14 +27,12 @@ _IMPORT_FIRST = (
 
 def model_hash(module: nn.Module) -> str:
     """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from. Where a
-    generator has none that can be found, of some pixels of a sample, rounded, in their place."""
-    digest, state = hashlib.sha256(), module.state_dict()
+    generator has none that can be found, of some pixels of a sample, rounded, in their place; while one is tuned, of
+    its weights as they were."""
+    state = {**module.state_dict(), **(module.untuned if isinstance(module, Generator) else {})}
     if not state and isinstance(module, Generator):
         state = {"pixels": _pixels(module)}
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return hash_tensors(state)
 
 
 @torch.no_grad()

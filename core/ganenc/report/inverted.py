@@ -51,12 +51,13 @@ class Inverted(Inversion):
     def __getitem__(self, place: int) -> Inverted:
         place = range(len(self))[place]
         some, settings = slice(place, place + 1), self.settings
+        latents, tuning = self.sample(place)
         if "labels" in settings:
             settings = {**settings, "labels": settings["labels"][some]}
         one = replace(
-            self, latents=self.latents[some], reconstructions=self.reconstructions[some], history=self.history[some],
-            seconds=self.seconds[some], labels=None if self.labels is None else self.labels[some],
-            photos=self.photos[some], settings=settings,
+            self, latents=latents, tuning=[tuning], reconstructions=self.reconstructions[some],
+            history=self.history[some], seconds=self.seconds[some],
+            labels=None if self.labels is None else self.labels[some], photos=self.photos[some], settings=settings,
         )  # fmt: skip
         for name in ("scores", "mean_scores"):  # What was computed for all at once stands for each.
             if name in self.__dict__:
@@ -134,6 +135,7 @@ class Inverted(Inversion):
             "settings": self.settings,
             "space": self.latents.space,
             "transform": None if photo.transform is None else photo.transform.to_mapping(),
+            "tuning": self._tuned(),
             "labels": None if self.labels is None else self.labels.tolist(),
             "labels_from": self.labels_from,
             "backbone": None if backbone is None else backbone.name,
@@ -178,6 +180,7 @@ class Inverted(Inversion):
                 **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({self.labels_from})"}),
                 "seed": self.settings["seed"],
                 "space of the latents": self.latents.space,
+                **({} if (tuned := self._tuned()) is None else {"weights that were tuned": _tuned_text(tuned)}),
             },
         )
 
@@ -199,6 +202,7 @@ class Inverted(Inversion):
             self.facts(),
             model=self.model.hash,
             spec=self.model.generator.spec,
+            tuning=self.sample(0)[1],
             looks=self.looks if pages else (),
             page=self.page() if pages else "",
         )
@@ -218,6 +222,18 @@ class Inverted(Inversion):
             shown = compared(photo.target, made, spec)
             rows.append({"name": photo.name, "numbers": ", ".join(numbers), **shown})
         return render("notebook.html", rows=rows, spec=spec)
+
+    def _tuned(self) -> dict[str, Any] | None:
+        """How far the weights of the one photo were tuned; None where they were not."""
+        _, tuning = self._only().sample(0)
+        if not tuning:
+            return None
+        weights = dict(self.model.generator.named_parameters())
+        far, long = (
+            math.sqrt(sum(float(one.double().square().sum()) for one in some))
+            for some in (tuning.values(), (weights[name] for name in tuning))
+        )
+        return {"tensors": len(tuning), "values": sum(one.numel() for one in tuning.values()), "change": far / long}
 
     def _judged(self) -> dict[str, Any]:
         """What one pass of the encoder says of the photo; empty where there is no encoder."""
@@ -257,6 +273,10 @@ class Inverted(Inversion):
 
     def _compared(self, made: Tensor) -> list[dict[str, float]]:
         return score(self.targets, made.detach(), self.model.metrics()).rows
+
+
+def _tuned_text(tuned: dict[str, Any]) -> str:
+    return f"{tuned['values']:,} in {tuned['tensors']} tensors, by {tuned['change']:.2%} of their length"
 
 
 def _bars(check: DomainCheck, final: float) -> list[tuple[str, str, str, float]]:

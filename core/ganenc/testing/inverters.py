@@ -16,7 +16,9 @@ from ganenc_registry.specs import GeneratorSpec, encoded
 from torch import Tensor
 
 from ganenc.encoders import build_encoder
+from ganenc.generators import Tuning
 from ganenc.inversion import Inversion, Inverter
+from ganenc.latents import Latents
 from ganenc.objectives import MSE, NoAttention, Objective, context_for
 from ganenc.testing.checks import declare, expect, fail
 from ganenc.testing.comparing import expect_close, expect_unchanged, seeded, shape_text, state_of
@@ -139,11 +141,16 @@ def latents_rebuild_the_reconstructions(case: InverterCase) -> None:
     for bench in (case.bench, case.classes):
         done = case.invert(bench)
         with torch.no_grad():
-            again = bench.generator.synthesize(done.latents)
+            again = torch.cat([_again(bench, *done.sample(place)) for place in range(2)])
         mend = "synthesize the reconstructions from the latents that are returned"
         expect_close(done.reconstructions, again, f"Its latents give images that differ by {{by}} from its own; {mend}")
         bound = done.reconstructions.requires_grad or any(one.requires_grad for one in done.latents.tensors.values())
         expect(not bound, "What it returns still takes a gradient; detach it, as it holds every step in memory.")
+
+
+def _again(bench: Bench, latents: Latents, tuning: Tuning) -> Tensor:
+    with bench.generator.tuned(tuning):
+        return bench.generator.synthesize(latents)
 
 
 def photos_come_nearer_than_the_average(case: InverterCase) -> None:

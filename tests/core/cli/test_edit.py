@@ -58,6 +58,15 @@ def told(run: Any, *words: object) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.fixture
+def tuned(model: Path, tmp_path: Path) -> Path:
+    """A folder as `ganenc invert --method tune` leaves it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    method = {"name": "tune", "options": {"steps": 3, "rate": 0.01}}
+    ganenc.load(model).invert(pixels, method).save(tmp_path / "tuned")
+    return tmp_path / "tuned"
+
+
 def same_pixels(path: Path, column: int, image: torch.Tensor) -> bool:
     """Whether a column of a strip of 8x8 images, 2 pixels apart, is this image."""
     return torch.equal(images.to_uint8(images.read(path))[:, :, 10 * column : 10 * column + 8], images.to_uint8(image))
@@ -270,3 +279,28 @@ def test_a_photo_is_cut_as_told_before_it_is_edited(run: Any, model: Path, tmp_p
     assert not torch.allclose(aligned, stretched, atol=0.1)
     code, _, err = run(*words, tmp_path / "c", "--set", "seed=3")
     assert (code, "has no effect here" in err) == (2, True)
+
+
+def test_a_tuned_inversion_is_replayed_and_edited_with_its_weights(
+    run: Any, model: Path, tuned: Path, inverted: list[Path], tmp_path: Path
+) -> None:
+    way = tmp_path / "way.safetensors"
+    styles = ToyGenerator(ganenc.load(model).generator.spec).spec.layout[0]
+    Direction("up", [styles], {"w": torch.ones(4, 4)}, space="w+").save(way)
+    rebuilt = tuned / "reconstruction.png"
+    code, _, err = run("invert", tuned / "latents.safetensors", "--model", model, "--out", tmp_path / "again")
+    assert code == 0, err
+    assert rebuilt.read_bytes() == (tmp_path / "again" / "tuned.png").read_bytes()
+    words = ("--model", model, "--direction", way, "--strength", "0..1", "--steps", 2, "--out", tmp_path / "edited")
+    (facts,) = told(run, "edit", tuned, *words)
+    assert same_pixels(Path(facts["strip"]), 0, images.read(rebuilt))
+    assert Path(facts["tuning"]) == tmp_path / "edited" / "tuned" / "tuning.safetensors"
+    for command in (("mix", "--layers", "1"), ("interpolate",)):
+        code, _, err = run(command[0], tuned, inverted[0], "--model", model, *command[1:], "--out", tmp_path / "both")
+        assert code != 0
+        assert "differently tuned" in err
+    (tuned / "tuning.safetensors").unlink()
+    code, _, err = run("edit", tuned, *words)
+    assert code != 0
+    assert "tuning.safetensors" in err
+    assert "Traceback" not in err

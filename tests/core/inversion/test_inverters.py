@@ -84,6 +84,7 @@ METHODS = (
     {"name": "optimize", "options": {"steps": 3, "rate": 0.05}},
     {"name": "finetune", "options": {"steps": 3, "batch": 2}},
     {"name": "finetune+refine", "options": {"steps": 4, "share": 0.5}},
+    {"name": "tune", "options": {"steps": 2, "rate": 0.01}},
 )
 
 

@@ -468,3 +468,20 @@ def test_a_psnr_that_json_lacks_is_infinite(job: Job, photos: list[Path]) -> Non
     line["metrics"]["psnr"] = None
     (job.out / "index.jsonl").write_text(json.dumps(line) + "\n")
     assert invert(photos[:1], job).metrics["psnr"] == math.inf
+
+
+def test_a_job_that_tunes_weights_leaves_them_and_says_so(job: Job, photos: list[Path]) -> None:
+    method = Choice(
+        name="tune", options={"steps": 2, "rate": 0.01, "pivot": {"name": "optimize", "options": {"steps": 2}}}
+    )
+    outcome = invert(photos[:2], job.but(method=method, report=True, pages=True))
+    assert outcome.done == 2
+    for row in outcome.rows:
+        folder = PhotoFolder(job.out / row["folder"])
+        tuning = folder.tuning(folder.latents(), model=job.model.hash)
+        assert row["tuning"]["tensors"] == len(tuning) > 0
+        with torch.no_grad(), job.model.generator.tuned(tuning):
+            made = job.model.generator.synthesize(folder.latents())[0]
+        assert (folder.picture("reconstruction.png") - made.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-6
+    with pytest.raises(SpecError, match="no photo depends on the others"):
+        invert(photos[2:4], job.but(method=Choice(name="tune", options={"together": True})))

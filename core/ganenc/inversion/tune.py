@@ -1,0 +1,177 @@
+"""The generator's own weights by gradient, around a pivot: pivotal tuning (Roich et al., 2021). Not in the paper."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import torch
+from ganenc_registry.components import Context, build
+from ganenc_registry.errors import SpecError, nearest
+from ganenc_registry.specs import Choice, PositiveInt, Spec
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion.descent import descend
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, need_encoder
+from ganenc.latents import Latents
+from ganenc.objectives import ObjectiveResult, Reference
+
+WITHOUT_ENCODER = {"name": "optimize", "options": {"steps": 150}}
+
+
+class Tune(Inverter):
+    """Finds a pivot by another method, and has a copy of the generator learn to make the photo of it; what its weights
+    gained is the inversion's `tuning`.
+
+    Beside a gradient step of the generator it takes memory for the tuned weights, their gradient and Adam's averages.
+    """
+
+    class Options(Spec):
+        steps: PositiveInt = Field(350, description="steps on the weights, after those of the pivot")
+        rate: PositiveFloat = Field(
+            3e-4, description="learning rate at its height; it rises over the first twentieth, and falls along a cosine"
+        )
+        pivot: Choice | None = Field(
+            None,
+            description="the inverter that finds the latents; by default encode, or without an encoder 150 steps of"
+            " optimize",
+            json_schema_extra={"kind": "inverter"},
+        )
+        weights: tuple[str, ...] | None = Field(
+            None, description="those that are tuned: names of parameters or of modules, or patterns (*); by default all"
+        )
+        locality: NonNegativeFloat = Field(
+            0.1, description="how strongly images of other latents are held to what the untuned generator makes"
+        )
+        samples: PositiveInt = Field(1, description="how many such images a step makes")
+        alpha: PositiveFloat = Field(
+            30.0, description="how far their latents are from the pivot, on the way to a draw and no further"
+        )
+        together: bool = Field(False, description="one tuning for all photos, instead of one each")
+        half: bool = Field(False, description="round the tuning to half precision, which halves its file")
+
+        @model_validator(mode="after")
+        def _used(self) -> Self:
+            for name in ("samples", "alpha"):
+                if not self.locality and getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is of no use without locality; leave it out")
+            return self
+
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`. The generator that is given stays as it is."""
+        done, generator, objective = self._pivot(task), task.generator, task.objective
+        assert objective is not None
+        reference = objective.prepare(task.images, labels=task.labels)
+        moved, rows = self._moved(task, done.latents, reference, before=len(done.history[0]))
+        done = replace(done, history=[first + then for first, then in zip(done.history, rows, strict=True)])
+        with torch.no_grad(), generator.tuned(moved):
+            made = generator.synthesize(done.latents)
+            better = objective(made, reference).total < objective(done.reconstructions, reference).total
+        if better:  # Else it is the pivot.
+            done = replace(done, reconstructions=made, tuning=[moved] * len(made))
+        return done
+
+    def _moved(
+        self, task: Task, pivots: Latents, reference: Reference, *, before: int
+    ) -> tuple[dict[str, Tensor], list[list[dict[str, float]]]]:
+        """By how much the weights of a copy move, empty where they end in NaN or infinity, and the history."""
+        options, objective, own = self.options, task.objective, dict(task.generator.named_parameters())
+        assert objective is not None
+        tuned = copy.deepcopy(task.generator)
+        tuned = tuned.to(torch.promote_types(tuned.dtype, torch.float32))  # Half would lose Adam's steps.
+        names = self._names(tuned)
+        weights = {name: one.requires_grad_() for name, one in tuned.named_parameters() if name in names}
+        steps = itertools.count()
+
+        def take() -> tuple[Latents, ObjectiveResult, Tensor]:
+            held: dict[str, Tensor] = {}
+            if options.locality:
+                apart = self._locality(task, tuned, pivots, next(steps))
+                apart.backward()  # By itself, so that one graph at a time takes memory.
+                held["locality"] = apart.detach().expand(len(pivots))
+            result = objective(tuned.synthesize(pivots), reference)
+            return pivots, replace(result, terms={**result.terms, **held}), result.total
+
+        _, history = descend(task, weights.values(), take, steps=options.steps, rate=options.rate, before=before)
+        rows = [[{**row, "step": row["step"] + before} for row in one] for one in history.per_sample()]
+        found = {name: one.detach() - own[name] for name, one in weights.items()}
+        found = {name: one.half() if options.half else one for name, one in found.items() if one.any()}
+        return (found if all(one.isfinite().all() for one in found.values()) else {}), rows
+
+    @property
+    def shares(self) -> bool:
+        return bool(self.options.together)
+
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        """See :meth:`Inverter.settled`; a SpecError if the pivot needs an encoder and there is none, or no weights are
+        called as asked."""
+        self._names(generator)
+        choice = self.options.pivot or Choice.of("encode" if encoder is not None else WITHOUT_ENCODER)
+        pivot = _built(choice, self.context)
+        if pivot.needs_encoder:
+            need_encoder(encoder, choice.name)
+        found = pivot.settled(generator, encoder).options.to_mapping()
+        options = self.options.model_copy(update={"pivot": choice.model_copy(update={"options": found})})
+        return type(self)(options, self.context)
+
+    def _pivot(self, task: Task) -> Inversion:
+        """Where the tuning begins."""
+        told: OnStep | None = task.on_step and (
+            lambda photo, step, steps, terms: task.on_step(task.first + photo, step, steps + self.options.steps, terms)
+        )
+        done = _built(self.options.pivot, self.context).invert(
+            task.images, task.generator, task.encoder, labels=task.labels, objective=task.objective, seed=task.seed,
+            on_step=told,
+        )  # fmt: skip
+        if any(done.tuning):
+            raise SpecError(f"tune: {self.options.pivot.name!r} tunes weights itself; take another pivot.")
+        return done
+
+    def _names(self, generator: Generator) -> set[str]:
+        """The parameters that are tuned, by name; a SpecError if there are none of a name."""
+        known = [name for name, _ in generator.named_parameters()]
+        if not known:
+            raise SpecError(f"{generator.spec.family} has no parameters to tune, but buffers at most; use 'optimize'.")
+        chosen = set()
+        for wanted in ("*",) if self.options.weights is None else self.options.weights:
+            found = {name for name in known if fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}.*")}
+            if not found:
+                raise SpecError(f"tune: {generator.spec.family} has no weights {wanted!r}{nearest(wanted, known)}.")
+            chosen |= found
+        return chosen
+
+    def _locality(self, task: Task, tuned: Generator, pivots: Latents, step: int) -> Tensor:
+        """The regulariser of section 3.3 at a step, weighed: how far images around a pivot (of several, each in turn)
+        are from the untuned generator's."""
+        options, generator, objective = self.options, task.generator, task.objective
+        assert objective is not None
+        at, count = step % len(pivots), options.samples
+        labels = None if task.labels is None else task.labels[[at] * count]
+        z = generator.draw(count, seed=task.seed, first=step * count)
+        around = between(pivots[at].expand(count), generator.map(z, labels=labels), options.alpha)
+        with torch.no_grad():
+            reference = objective.prepare(generator.synthesize(around), labels=labels)
+        apart: Tensor = options.locality * objective(tuned.synthesize(around), reference).total
+        return apart
+
+
+@torch.no_grad()
+def between(start: Latents, drawn: Latents, alpha: float) -> Latents:
+    """Latents (N) that are ``alpha`` away from the start, each vector (of styles, in the quadratic mean), on the way to
+    a draw and no further than it: w_p + alpha (w_z - w_p) / |w_z - w_p| (Roich et al., 2021, section 3.3)."""
+    moved = {}
+    for name, end in drawn.tensors.items():
+        way = end - start[name]
+        length = way.square().sum(-1).reshape(len(way), -1).mean(1).sqrt()
+        moved[name] = start[name] + way * (alpha / length).clamp(max=1).reshape(-1, *[1] * (way.ndim - 1))
+    return start.replace(**moved)
+
+
+def _built(choice: Choice, context: Context) -> Inverter:
+    return build("inverter", choice, Inverter, context, at="method.options.pivot")
