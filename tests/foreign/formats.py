@@ -242,6 +242,26 @@ def biggan_ajbrock(folder: Path, size: Size = SMALL, **options: Any) -> Path:
     return _save(folder / "G_ema.pth", reference.weights(reference.Net(widths=widths, **dims, **options)))
 
 
+def fastgan_projected(folder: Path, size: Size = SMALL, **options: Any) -> Path:
+    """The state of Projected GANs' generator."""
+    net = _reference("fastgan", "fastgan_reference").FastNet(128, 2 * size.widths[0], **options)
+    return _save(folder / "G.pth", _prefixed("G_ema.synthesis.", net.state_dict()))
+
+
+def fastgan(folder: Path, size: Size = SMALL) -> Path:
+    """FastGAN's file."""
+    options = {"small": (16, 64, 256), "projected": False}
+    net = _reference("fastgan", "fastgan_reference").FastNet(256, 2 * size.widths[0], **options)
+    return _save(folder / "1.pth", {"g": net.state_dict()})
+
+
+def lightweight_gan(folder: Path, size: Size = SMALL) -> Path:
+    """lightweight-gan's file."""
+    net = _reference("fastgan", "fastgan_reference").LightNet((*size.widths, size.widths[-1]), attention=(4,))
+    networks = {f"{copy}.{key}": one for copy in ("G", "GE") for key, one in net.state_dict().items()}
+    return _save(folder / "model_1.pt", {"GAN": networks, "version": "1.2.1"})
+
+
 def encoder_of_the_authors(folder: Path, size: Size = SMALL) -> Path:
     """An encoder file of the paper's authors, with the widths of the generator the other way round."""
     widths = size.widths[::-1]
@@ -298,6 +318,10 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "biggan-ajbrock": functools.partial(biggan_ajbrock, attention=(0,)),
     "biggan-ajbrock-deep": functools.partial(biggan_ajbrock, depth=1),
     "biggan-ajbrock-flat": functools.partial(biggan_ajbrock, hier=False, shared=False),
+    "fastgan": fastgan,
+    "fastgan-projected": fastgan_projected,
+    "fastgan-projected-labels": functools.partial(fastgan_projected, classes=2),
+    "lightweight-gan": lightweight_gan,
     "encoder-of-the-authors": encoder_of_the_authors,
     "model-folder": model_folder,
     "encoder-folder": encoder_folder,

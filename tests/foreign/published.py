@@ -36,6 +36,8 @@ READ = (
     "stylegan3_r_cond",
     "stylegan3_t_uncond",
     "stylegan_xl",
+    "fastgan_projected",
+    "lightweight_gan_lucidrains",
 )
 
 

@@ -9,6 +9,7 @@ from ganenc.testing import Subject, find_subjects, parametrize_with_checks, run_
 from ganenc.testing.examples import ExampleBackbone, ExampleGenerator, conditional_spec, styled_spec, vector_spec
 from ganenc.testing.runner import require_passed
 from ganenc_plugin_biggan.specs import biggan_spec
+from ganenc_plugin_fastgan.specs import LightweightGANOptions, fastgan_spec, lightweight_gan_spec
 from ganenc_plugin_mobilestylegan.specs import mobilestylegan_spec
 from ganenc_plugin_pggan.specs import pggan_spec
 from ganenc_plugin_stylegan.specs import (
@@ -64,6 +65,10 @@ FAMILIES = {
     ),
     "pggan": pggan_spec((16, 32), CHANNELS, z_dim=8, image_channels=1, classes=3),
     "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=()),
+    "fastgan": fastgan_spec(64, dict.fromkeys((4, 8, 16, 32, 64), 8), z_dim=8, classes=3),
+    "lightweight-gan": lightweight_gan_spec(
+        16, CHANNELS, z_dim=8, options=LightweightGANOptions(attention=(8,), heads=2, attention_width=8)
+    ),
 }
 
 
