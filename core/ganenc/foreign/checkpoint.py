@@ -38,7 +38,7 @@ Container = Literal["safetensors", "torch", "pickle", "openvino", "keras", "fold
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors", ".xml")
 _BESIDE = re.compile(
     r"(?i)(?:d|e|net_?d|disc?|critic|ema|lpips)(?:_?(?:ema|smooth|avg|s|\d+|state_dict))?"
-    r"|(?:discriminator|encoder|aug|vgg)\w*|\w*(?:optim|sched|loss)\w*|\w*latent_avg|w_avg"
+    r"|(?:discriminator|encoder|aug|vgg|fixed|img)\w*|\w*(?:optim|sched|loss)\w*|\w*latent_avg|w_avg"
 )
 """What lies beside a generator and has no part in its images."""
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|avg_?g|generator_s|GE)(?=$|[._])", re.IGNORECASE)
@@ -155,17 +155,19 @@ class Checkpoint:
                 "if they have no part in them, save it without these; if they have, it needs a plugin of its own",
             )
 
+    def is_all(self, prefixes: Sequence[str]) -> bool:
+        """Whether networks of these prefixes are all of the file that may have a part in images; no tensor is read."""
+        others = (name for name in self.tensors if not name.startswith(tuple(prefixes)))
+        return all(len(self.shape(name)) < 2 or _is_beside(prefixes[0], name) for name in others)
+
     def _has_part(self, name: str) -> bool:
         """Whether a tensor that nobody read may have a part in the images of the network that was chosen."""
         own, *copies = self._copies or [""]
         inside = name.startswith(own)
         if not inside and name.startswith(tuple(copies)):
             return False
-        if not inside or not own:
-            shared = next((i for i, (a, b) in enumerate(zip(name, own)) if a != b), 0)
-            start = max(name.rfind(mark, 0, shared) for mark in "./") + 1
-            if _BESIDE.fullmatch(re.split(r"[./]", name[start:])[0]):
-                return False
+        if (not inside or not own) and _is_beside(own, name):
+            return False
         tensor = self.tensors[name]
         return tensor.is_floating_point() and (inside or tensor.ndim > 1)
 
@@ -186,6 +188,13 @@ class Checkpoint:
     def fail(self, problem: str, remedy: str = "download or export the file again, complete") -> NoReturn:
         """Raise a `CheckpointError` of one sentence: this file, the problem, the remedy."""
         raise CheckpointError(f"{self.path}: {problem}; {remedy}.")
+
+
+def _is_beside(own: str, name: str) -> bool:
+    """Whether, where a name parts from a network's prefix, it is known to go to something without a part in images."""
+    shared = next((i for i, (a, b) in enumerate(zip(name, own)) if a != b), 0)
+    start = max(name.rfind(mark, 0, shared) for mark in "./") + 1
+    return _BESIDE.fullmatch(re.split(r"[./]", name[start:])[0]) is not None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -217,7 +217,7 @@ class _Row:
                         and one.shapes.get("bias", (one.weight[turned],)) == (one.weight[turned],)]  # fmt: skip
                 if not ways or (one is self._kernels[0] and not ways[0]):
                     raise NotARow
-                one.turned = ways[0] if len(ways) == 1 else None
+                one.turned = ways[0] if len(ways) == 1 or one is self._kernels[0] else None
                 width, mapped = one.weight[ways[0]], True
             else:
                 raise NotARow

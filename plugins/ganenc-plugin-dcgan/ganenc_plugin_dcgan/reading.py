@@ -34,10 +34,11 @@ _OTHER = re.compile(r"(?:net_?D|D|[Dd]isc|[Cc]ritic|[Ee]ncoder|[Oo]ptim)(?![a-z]
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
-    """Whether the file holds a plain row of layers, from a vector to an image."""
+    """Whether the file holds a plain row of layers, from a vector to an image, and no more of a network."""
     if checkpoint.container == "keras":
         return holds_layers(checkpoint)
-    return checkpoint.container in ("torch", "safetensors", "pickle") and bool(_prefixes(checkpoint))
+    found = _prefixes(checkpoint) if checkpoint.container in ("torch", "safetensors", "pickle") else {}
+    return bool(found) and checkpoint.is_all(list(found))
 
 
 def find(checkpoint: Checkpoint) -> tuple[Checkpoint, Guessed, bool]:

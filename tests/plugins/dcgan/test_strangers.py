@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from ganenc import load_generator
+from ganenc.foreign import read_checkpoint
+from ganenc_plugin_dcgan.dcgan import DCGAN
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -566,6 +568,11 @@ WRAPPED: dict[str, Callable[[dict[str, Any]], Any]] = {
         "G_state": state,
         "optimizerG": {"state": {0: {"exp_avg": torch.zeros(9, 3, 4, 4), "step": 3}}, "param_groups": [{"lr": 0.1}]},
     },
+    "fixed_noise": lambda state: {
+        "netG": state,
+        "fixed_noise": torch.zeros(4, 100, 1, 1),
+        "img_list": [torch.ones(3, 8)],
+    },
     "averaged": lambda state: {"G": {key: value * 2 for key, value in state.items()}, "G_ema": state, "D": _other()},
 }
 
@@ -575,3 +582,11 @@ def test_what_a_state_dict_lies_in_does_not_matter(wrap: str, tmp_path: Path) ->
     stranger = pytorch_example()
     torch.save(WRAPPED[wrap](stranger.net.state_dict()), tmp_path / "checkpoint.tar")
     check_same(tmp_path / "checkpoint.tar", stranger)
+
+
+def test_a_row_that_is_part_of_a_network_is_not_claimed(tmp_path: Path) -> None:
+    state = pytorch_example().net.state_dict()
+    torch.save({**state, "to_rgb.0.weight": torch.ones(5, 7, 1, 1)}, tmp_path / "a.pth")
+    torch.save({"G": {**state, "mapping.weight": torch.ones(8, 8)}}, tmp_path / "b.pth")
+    for file in ("a.pth", "b.pth"):
+        assert not DCGAN.recognises(read_checkpoint(tmp_path / file))
