@@ -22,7 +22,7 @@ from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Layer, Li
 __all__ = ["Guessed", "Module", "NotARow", "RowFile", "guess"]
 
 TENSORS = {"weight", "bias", "running_mean", "running_var"}
-_TABLE = re.compile(r"(?i)emb|label|class")
+_TABLE = re.compile(r"(?i)emb|label|class|cls|cond")
 _USUAL_Z = (512, 256, 128, 100, 64)
 _FEW_CLASSES = (*range(2, 13), 26)
 _MOST_GROUPS = 4
@@ -129,13 +129,8 @@ def guess(modules: Sequence[Module], *, ordered: bool) -> Guessed:
 
 
 def _tables(modules: Sequence[Module]) -> list[Module | None]:
-    """What may be a table of classes: those that are named so, none, or what lies at either end."""
-    tables = [one for one in modules if one.is_table]
-    return [
-        *(one for one in tables if _TABLE.search(one.name)),
-        None,
-        *(one for one in tables if one in modules[:: len(modules) - 1]),
-    ]
+    """What may be a table of classes: those that are named so, or none."""
+    return [*(one for one in modules if one.is_table and _TABLE.search(one.name)), None]
 
 
 def _orders(modules: list[Module], ordered: bool) -> Iterator[list[Module]]:
