@@ -163,6 +163,7 @@ def main() -> None:
     options = parser("faces", __doc__.splitlines()[0])
     options.add_argument("--steps", type=int, default=150, help="steps a photo")
     options.add_argument("--all", action="store_true", help="all thirty photos, instead of six")
+    options.add_argument("--photos", type=int, help="the first so many of them alone")
     options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, default=[*FREEDOMS], help="what is optimised")
     options.add_argument("--encoder", help="of the model, for what needs one")
     options.add_argument("--work", type=Path, default=Path("runs/faces"), help="where results are kept as they come")
@@ -175,7 +176,7 @@ def main() -> None:
     place = Place.chosen(chosen)
     places = [(i, j) for i in range(ROWS) for j in range(COLUMNS)] if chosen.all else [*FEW]
     steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, chosen.freedoms)
-    places = places[:1] if chosen.quick else places
+    places = places[:1] if chosen.quick else places[: chosen.photos]
     real = Image.open(FACES / "real.jpg").convert("RGB")
     photos = {one: cell(real, 1024, one) for one in places}
     measures, lines, columns = Measures(), [], {"photo": photos}
@@ -187,12 +188,15 @@ def main() -> None:
     moves = Moves(model) if DIRECTIONS.is_dir() else None
     for freedom in freedoms:
         folders = {one: chosen.work / f"{freedom}-{steps}" / f"{one[0]}-{one[1]}" for one in places}
-        if chosen.report and not all((folder / "facts.json").is_file() for folder in folders.values()):
+        if chosen.report:
+            folders = {one: folder for one, folder in folders.items() if (folder / "facts.json").is_file()}
+        if not folders:
             continue
         method = method_of(freedom, steps)
-        made = {one: rebuild(model, photos[one], method, folders[one], place.clock()) for one in places}
+        made = {one: rebuild(model, photos[one], method, folders[one], place.clock()) for one in folders}
         facts = [json.loads((folder / "facts.json").read_text(encoding="utf-8")) for folder in folders.values()]
-        columns[f"ours: {freedom}"] = made
+        if len(made) == len(places):
+            columns[f"ours: {freedom}"] = made
         followed = [moves(folder) for folder in folders.values()] if moves else []
         lines.append(
             mean_row(f"ours: {freedom}", [measures(made[one], photos[one]) for one in places], facts, followed)

@@ -21,13 +21,13 @@ WRAPPED = Path(__file__).with_name("wrapped.py")
 NAMES = [
     "alias-free",
     "chunked",
-    "dcgan",
     "digits",
     "half",
     "info",
     "modulated",
     "noise-inside",
     "one-hot",
+    "plain-dcgan",
     "progressive",
     "sngan",
     "spatial",
@@ -182,10 +182,10 @@ def test_truncation_reaches_the_network_of_others() -> None:
 
 
 def test_a_network_in_train_mode_keeps_its_running_statistics() -> None:
-    generator = made("dcgan")
+    generator = made("plain-dcgan")
     kept = {name: buffer.clone() for name, buffer in generator.named_buffers()}
     assert generator.network.main[1].training
-    images, _ = targets(made("dcgan").freeze())
+    images, _ = targets(made("plain-dcgan").freeze())
     encoder = ganenc.build_encoder(generator)
     ganenc.invert(images, generator, encoder, method="encode")
     assert all(torch.equal(buffer, kept[name]) for name, buffer in generator.named_buffers())

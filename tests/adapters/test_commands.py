@@ -25,11 +25,11 @@ def call(*words: object) -> None:
     assert not ended.value.code
 
 
-@pytest.fixture(params=["dcgan", "info"])
+@pytest.fixture(params=["plain-dcgan", "info"])
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a command names: the folder of an unconditional generator, and the registered name of a conditional one."""
     family = registry().resolve("generator", request.param)
-    if request.param == "dcgan":
+    if request.param == "plain-dcgan":
         save_pretrained(family(), tmp_path / "mine")
         return str(tmp_path / "mine")
     monkeypatch.setattr(registry(), "_entries", dict(registry()._entries))

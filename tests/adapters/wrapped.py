@@ -9,10 +9,10 @@ from adapters import networks
 WIDTHS = {4: 12, 8: 8, 16: 6, 32: 6}  # Optional; they keep the encoders of these tests small.
 
 
-@ganenc.register("generator", "dcgan")
+@ganenc.register("generator", "plain-dcgan")
 class DCGAN(ganenc.Generator):
     spec = GeneratorSpec(
-        family="dcgan", size=16, prior=Prior(dim=10), layout=(Vector(dim=10),), resolution_channels=WIDTHS
+        family="plain-dcgan", size=16, prior=Prior(dim=10), layout=(Vector(dim=10),), resolution_channels=WIDTHS
     )
 
     def __init__(self, spec=None, network=None):

@@ -9,6 +9,7 @@ from ganenc.testing import Subject, find_subjects, parametrize_with_checks, run_
 from ganenc.testing.examples import ExampleBackbone, ExampleGenerator, conditional_spec, styled_spec, vector_spec
 from ganenc.testing.runner import require_passed
 from ganenc_plugin_biggan.specs import biggan_spec
+from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Norm, row_spec
 from ganenc_plugin_fastgan.specs import LightweightGANOptions, fastgan_spec, lightweight_gan_spec
 from ganenc_plugin_mobilestylegan.specs import mobilestylegan_spec
 from ganenc_plugin_pggan.specs import pggan_spec
@@ -62,6 +63,18 @@ FAMILIES = {
     ),
     "stylegan3": stylegan3_spec(
         8, channel_base=32, channel_max=4, layers=3, critical=1, margin=1, filter_size=4, z_dim=8, w_dim=8, classes=3
+    ),
+    "dcgan": row_spec(
+        [
+            Convolution(outputs=8, kernel=4, transposed=True),
+            Norm(),
+            Activation(name="relu"),
+            Convolution(outputs=1, kernel=4, stride=2, padding=1, transposed=True),
+            Activation(name="tanh"),
+        ],
+        z_dim=8,
+        classes=3,
+        labels=Labels(dim=3),
     ),
     "pggan": pggan_spec((16, 32), CHANNELS, z_dim=8, image_channels=1, classes=3),
     "biggan": biggan_spec(16, channel_width=4, z_dim=8, c_dim=6, classes=4, n_stats=3, reduction=2, attention=()),
