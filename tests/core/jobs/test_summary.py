@@ -22,7 +22,7 @@ def page(
     folder: Path, rows: list[dict[str, Any]], pictures: dict[str, tuple[Tensor, Tensor]] | None = None, **more: Any
 ) -> Page:
     """The page of a job that gave these rows."""
-    spec = SimpleNamespace(value_range=(-1.0, 1.0))
+    spec = SimpleNamespace(value_range=(-1.0, 1.0), shows="pictures")
     words = {name: more.pop(name, "x") for name in ("source", "hash", "method")}
     model = SimpleNamespace(generator=SimpleNamespace(spec=spec), source=words["source"], hash=words["hash"])
     method = SimpleNamespace(name=words["method"], options={words["method"]: words["method"]})

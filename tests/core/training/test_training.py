@@ -259,7 +259,7 @@ def test_what_the_attention_sees_of_the_first_targets_is_shown(toy: Any, toy_enc
         found = looks(CenterAttention(), targets, toy.synthesize(trained(targets)))
     assert [look.name for look in found] == ["image", "boxes", "at1", "at2"]
     assert [look.weight for look in found] == [1.0, None, 0.375, 0.625]
-    wanted = looks_sheet(found).permute(1, 2, 0).numpy().astype(int)
+    wanted = looks_sheet(found, toy.spec).permute(1, 2, 0).numpy().astype(int)
     assert wanted.shape[0] == 6 * (20 + 256 + 8) + 8, "three targets, each with its reconstruction below"
     assert np.abs(np.asarray(Image.open(tmp_path / "center" / "attention.png")).astype(int) - wanted).max() <= 1
     trainer(run_spec(steps=1, objective={"attention": "none"}), tmp_path / "none", toy, toy_encoder)[0].train()

@@ -74,9 +74,9 @@ def test_the_mirror_is_table_10(size: int) -> None:
     spec = EncoderSpec.mirror(biggan_spec(size))
     image, *blocks, hidden, z, c = spec.rows()
     table = [[tuple(map(int, conv.split("-"))) for conv in block.split()] for block in TABLE_10[size].split(" / ")]
-    assert image.convolutions == ((3, table[0][0][0], 1),), "CONV(3, C_in, 1) before block 1"
+    assert image.convolutions == ((3, table[0][0][0], (1, 1)),), "CONV(3, C_in, 1) before block 1"
     assert [[(a, b) for a, b, _ in row.convolutions] for row in blocks] == table
-    assert {kernel for row in blocks for _, _, kernel in row.convolutions} == {3}
+    assert {kernel for row in blocks for _, _, kernel in row.convolutions} == {(3, 3)}
     assert [row.size for row in blocks] == [(size >> i, size >> i) for i in range(len(table))]
     assert not any(row.heads for row in blocks), "the FC and z'_n of StyleGAN are removed"
     assert spec.noise == "none"

@@ -58,8 +58,8 @@ def targets(generator: PGGAN, n: int = 2) -> Tensor:
 def test_the_mirror_of_the_published_generator_is_table_9_row_by_row() -> None:
     spec = EncoderSpec.mirror(pggan_spec((1024, 1024), CHANNELS))
     image, *blocks, z = spec.rows()
-    assert image.convolutions == ((3, 16, 1),)
-    assert [row.convolutions for row in blocks] == [tuple((a, b, 3) for a, b in pair) for pair in TABLE_9]
+    assert image.convolutions == ((3, 16, (1, 1)),)
+    assert [row.convolutions for row in blocks] == [tuple((a, b, (3, 3)) for a, b in pair) for pair in TABLE_9]
     assert [row.size[0] for row in blocks] == [1024 >> index for index in range(9)]
     assert [row.downscale for row in blocks] == ["average"] * 8 + ["none"]
     assert all(row.heads == () for row in blocks), "the FC of the blocks are removed"
