@@ -48,7 +48,7 @@ if [ $device = cuda ]; then
     bench faces 150 faces --all --device cuda --work "$work/faces"
     encoder --set speed.autocast=bf16 --set data.batch=4
 else
-    bench steps 60 steps --networks hands64 --rounds 1 --threads 1
+    bench steps 60 steps --networks hands64 --latents hands64 --rounds 1 --threads 1
     bench synthesis 60 synthesis --quick --threads 1
     bench faces 120 faces --quick --threads 1 --work "$work/faces"
     encoder --set data.batch=1
