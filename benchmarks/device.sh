@@ -34,7 +34,7 @@ encoder() {  # Train an encoder for the time that is left, at most five minutes,
     [ -e "$results/encoder.md" ] && { echo "encoder: done before"; return; }
     local left=$((ends - SECONDS - 60))
     part pretrain "$((left < 300 ? left : 300))" "$python" -m ganenc pretrain --model $model --device $device \
-        --out "$work/encoder" --steps 100000 --set encoder.overrides.size=[256,256] --set saving.checkpoint_every=50 "$@"
+        --out "$work/encoder" --steps 100000 --set encoder.overrides.size=[256,256] --set saving.checkpoint_every=50 --set objective.backbone=squeeze "$@"
     bench encoder 60 faces --device $device --work "$work/faces" --encoder "$work/encoder" --freedoms encode
 }
 
