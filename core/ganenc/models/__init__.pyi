@@ -11,6 +11,7 @@ from .resolving import DIRECTIONS as DIRECTIONS
 from .resolving import ENCODER as ENCODER
 from .resolving import RUN as RUN
 from .resolving import Resolved as Resolved
+from .resolving import has_config as has_config
 from .resolving import read_config as read_config
 from .resolving import read_spec as read_spec
 from .resolving import registered as registered

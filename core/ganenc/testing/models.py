@@ -10,7 +10,7 @@ from ganenc_registry import registry
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, Release
 
 from ganenc.generators import made_by
-from ganenc.models import ENCODER, load_encoder, load_generator, model_hash, read_config, release_folder
+from ganenc.models import ENCODER, has_config, load_encoder, load_generator, model_hash, read_config, release_folder
 from ganenc.testing.checks import declare, expect, skip
 from ganenc.testing.subjects import Subject
 
@@ -56,14 +56,15 @@ class ModelCase:
         return self.value
 
     def load(self) -> Generator:
-        """Load it; releases only where their files are here."""
+        """Load it; releases only where their files, or what they were converted to, are here."""
         if isinstance(self.value, Path):
             return load_generator(self.value)
         if not isinstance(self.value, Release):
             return made_by(self.value, self.subject.name).freeze()
         name = self.subject.contribution.name if self.subject.contribution else ""
         folder = release_folder(name)
-        if not name or not all((folder / file.name).is_file() for file in self.value.files):
+        files = all((folder / file.name).is_file() for file in self.value.files)
+        if not name or not (files or has_config(folder)):
             skip("its files are not on this machine")
         return load_generator(name)
 

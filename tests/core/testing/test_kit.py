@@ -17,10 +17,11 @@ import torch
 from ganenc.cli import main
 from ganenc.generators import build_from
 from ganenc.measures import PSNR
-from ganenc.models import save_pretrained
+from ganenc.models import release_folder, save_pretrained
 from ganenc.objectives import MSE
 from ganenc.testing import (
     CheckFailed,
+    Subject,
     check,
     check_generator,
     check_loss,
@@ -29,11 +30,13 @@ from ganenc.testing import (
     find_subjects,
     known_checks,
     parametrize_with_checks,
+    run_checks,
     subject_of,
 )
 from ganenc.testing.examples import ExampleBackbone, ExampleGenerator, conditional_spec, vector_spec
 from ganenc_registry import registry
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError
+from ganenc_registry.specs import Release
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = '''
@@ -494,3 +497,28 @@ class TestCommand:
         code, out, _ = self.run(capsys, "--list")
         assert code == 0
         assert all(one.name in out for one in known_checks())
+
+
+def test_a_release_that_was_converted_is_checked_by_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GANENC_HOME", str(tmp_path))
+    ganenc.register("generator", "example")(ExampleGenerator)
+    generator = ExampleGenerator(vector_spec())
+    file = {"name": "w.pth", "url": "https://example.org/w.pth"}
+    facts = {"generator": generator.spec.to_mapping(), "files": [file], "page": "https://example.org", "convert": True}
+    release = Release.from_mapping(facts)
+    ganenc.register("model", "example-16", summary="A release")(lambda: generator)
+    contribution = registry().get("model", "example-16")
+    monkeypatch.setattr(type(registry()), "resolve", _resolving(release, type(registry()).resolve))
+
+    def skipped() -> list[str]:
+        subject = Subject("model", "model:example-16", contribution=contribution, value=release)
+        return [one.sentence for one in run_checks([subject]) if one.result == "skipped"]
+
+    assert "its files are not on this machine" in skipped()
+    save_pretrained(generator, release_folder("example-16"))
+    assert "its files are not on this machine" not in skipped()
+
+
+def _resolving(release: Release, real: Any) -> Any:
+    """The registry's own way to what a name stands for, but for the release."""
+    return lambda self, kind, name: release if name == "example-16" else real(self, kind, name)
