@@ -10,7 +10,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,7 @@ def tried(model: str | Path, work: Path, steps: int, count: int) -> dict[str, An
     if not facts.is_file():
         ganenc("generate", "--model", model, "--n", SHOWN, "--seed", 1, "--out", work / "made")
         checks = ganenc("check", model, "--json")
-        started = time.perf_counter()
         ganenc("pretrain", "--model", model, "--out", work / "run", "--steps", steps)
-        minutes = (time.perf_counter() - started) / 60
         encoded = ganenc(
             "evaluate", "--model", model, "--encoder", work / "run", "--samples", count, "--metric", "psnr", "--json"
         )
@@ -56,7 +53,6 @@ def tried(model: str | Path, work: Path, steps: int, count: int) -> dict[str, An
         )  # fmt: skip
         rows = [json.loads(line) for line in (work / "inverted" / "index.jsonl").read_text().splitlines()]
         found = {
-            "minutes": minutes,
             "passed": sum(one["result"] == "passed" for one in checks),
             "checks": len(checks),
             "one pass": encoded["metrics"]["psnr"]["mean"],
@@ -100,14 +96,13 @@ def main() -> None:
         found = tried(model, work, steps, count)
         gain = found["one pass"] - found["mean image"]
         checks = f"{found['passed']} of {found['checks']}"
-        numbers = [f"{found[one]:.1f}" for one in ("minutes", "mean image", "one pass", "inverted")]
-        lines.append([name, checks, *numbers[:3], f"{gain:+.1f}", numbers[3]])
+        numbers = [f"{found[one]:.1f}" for one in ("mean image", "one pass", "inverted")]
+        lines.append([name, checks, *numbers[:2], f"{gain:+.1f}", numbers[2]])
         if name not in FILES:
             shown.append(strip(work))
     header = [
         "GAN",
         "checks passed",
-        "minutes of training",
         "mean image, dB",
         "one pass, dB",
         "gain",
