@@ -45,7 +45,7 @@ if [ $device = cuda ]; then
             --device cuda $precision
     done
     bench synthesis 30 synthesis --networks hands64 f256 f1024 --device cuda
-    bench faces 150 faces --all --device cuda --work "$work/faces"
+    bench faces 150 faces --all --device cuda --work "$work/faces" --freedoms "w+, constant, noise not held" w+
     encoder --set speed.autocast=bf16 --set data.batch=4
 else
     bench steps 60 steps --networks hands64 --latents hands64 --rounds 1 --threads 1

@@ -119,17 +119,18 @@ class Moves:
 
     def __call__(self, folder: Path) -> dict[str, float]:
         """How far the face in a folder follows each direction, if there is an encoder; its strips are drawn there."""
-        facts = folder / "moves.json"
-        if not facts.is_file():
-            rows, start = [], folder / "inverted"
+        facts, strip, start = folder / "moves.json", folder / "moves.png", folder / "inverted"
+        if not strip.is_file():
+            rows = []
             for way in self._ways.values():
                 made = self._model.edit(start, way, STRENGTHS).images
                 small = F.interpolate(made, size=(256, 256), mode="area")
                 rows.append(torch.cat([images.to_uint8(one, (-1.0, 1.0)) for one in small], 2))
-            images.write_png(folder / "moves.png", torch.cat(rows, 1))
+            images.write_png(strip, torch.cat(rows, 1))
+        if self._own and not facts.is_file():
             found = {name: self._read(name, start) / own for name, own in self._own.items()}
             facts.write_text(json.dumps(found), encoding="utf-8")
-        return dict(json.loads(facts.read_text(encoding="utf-8")))
+        return dict(json.loads(facts.read_text(encoding="utf-8"))) if facts.is_file() else {}
 
 
 def method_of(freedom: str, steps: int) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=150, help="steps a photo")
     options.add_argument("--all", action="store_true", help="all thirty photos, instead of six")
     options.add_argument("--photos", type=int, help="the first so many of them alone")
-    options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, default=[*FREEDOMS], help="what is optimised")
+    options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, help="what is optimised; by default all")
     options.add_argument("--encoder", help="of the model, for what needs one")
     options.add_argument("--work", type=Path, default=Path("runs/faces"), help="where results are kept as they come")
     options.add_argument("--report", action="store_true", help="only of what is done")
@@ -175,7 +176,8 @@ def main() -> None:
     set_threads(chosen.threads)
     place = Place.chosen(chosen)
     places = [(i, j) for i in range(ROWS) for j in range(COLUMNS)] if chosen.all else [*FEW]
-    steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, chosen.freedoms)
+    freedoms = chosen.freedoms or [one for one in FREEDOMS if one != "encode" or chosen.encoder]
+    steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, freedoms)
     places = places[:1] if chosen.quick else places[: chosen.photos]
     real = Image.open(FACES / "real.jpg").convert("RGB")
     photos = {one: cell(real, 1024, one) for one in places}

@@ -43,7 +43,7 @@ STILL_DEEP = (
     "tests/core/objectives/test_backbones.py", "tests/core/training/test_data.py",
 )  # fmt: skip
 MOST_ENTRIES = 20
-MOST_INNER_IMPORTS = 36
+MOST_INNER_IMPORTS = 32
 """Import statements inside functions, in all packages: for what is heavy and seldom needed."""
 CARRYING = {"torch", "pluggy", "pydantic", "safetensors", "einops", "kornia", "lpips", "captum"}
 """What the code that runs is made of; see DESIGN.md."""

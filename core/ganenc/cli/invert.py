@@ -86,7 +86,7 @@ def invert(
         "align": {"name": align, "options": {"face": face}},
         "method": {"name": method, "options": {"steps": steps, "space": space}},
     }  # fmt: skip
-    spec = read_spec(config, given, settings)
+    spec = read_spec(config, given, settings, quiet=quiet)
     words = photos or list(spec.photos)
     if not words and not retry_failed:
         raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
@@ -103,7 +103,9 @@ def invert(
     show_result(result, as_json=as_json, quiet=quiet, report=report is not False, again=again)
 
 
-def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | None) -> InvertSpec:
+def read_spec(
+    config: Path | None, given: dict[str, Any], settings: list[str] | None, *, quiet: bool = False
+) -> InvertSpec:
     """The spec that a file, options of the command line (None where they were not given) and ``--set`` make together;
     `SpecError` if a field is wrong, or no model is named."""
     spec = InvertSpec() if config is None else InvertSpec.from_file(config)
@@ -117,7 +119,7 @@ def read_spec(config: Path | None, given: dict[str, Any], settings: list[str] | 
     if spec.method is None and "name" not in told.setdefault("method", {}):
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
         told["method"]["name"] = default_method(encoder is not None)
-        if encoder is None:
+        if encoder is None and not quiet:
             say(f"{model} has no encoder; `ganenc start -m {model} -o DIR` builds one in minutes, for --encoder DIR.")
     return changed(spec, told)
 

@@ -120,8 +120,9 @@ class Checkpoint:
     def settings(self) -> tuple[Path | None, dict[str, Any]]:
         """What a YAML file beside the weights says of them, ``netG.yaml`` for ``netG.pth``: its path, and its fields,
         of which ``family`` is the one that reads them; none if there is no such file, or it names no family."""
-        for path in (self.path.with_suffix(suffix) for suffix in (".yaml", ".yml")):
-            if self.container != "folder" and path != self.path and path.is_file():
+        suffixes = () if self.container == "folder" else (".yaml", ".yml")
+        for path in map(self.path.with_suffix, suffixes):
+            if path != self.path and path.is_file():
                 fields = read_mapping(path)
                 return (path, fields) if isinstance(fields.get("family"), str) else (None, {})
         return None, {}
@@ -185,8 +186,13 @@ class Checkpoint:
         except OSError as error:
             raise CheckpointError(f"{found}: it cannot be read ({error.strerror}); check its permissions.") from error
 
-    def fail(self, problem: str, remedy: str = "download or export the file again, complete") -> NoReturn:
-        """Raise a `CheckpointError` of one sentence: this file, the problem, the remedy."""
+    def fail(self, problem: str, remedy: str = "") -> NoReturn:
+        """Raise a `CheckpointError` of one sentence: this file, the problem, the remedy, by default to get it anew, or
+        to correct the settings by which it was read."""
+        path, _ = self.settings
+        remedy = remedy or (
+            f"correct {path}, by which it was read" if path else "download or export the file again, complete"
+        )
         raise CheckpointError(f"{self.path}: {problem}; {remedy}.")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ganenc_registry import registry
-from ganenc_registry.errors import CheckpointError, GanencError, PluginError
+from ganenc_registry.errors import CheckpointError, GanencError, PluginError, UnknownNameError
 
 from ganenc.encoders import Encoder
 from ganenc.files import check_device
@@ -96,9 +96,12 @@ def _claimed(checkpoint: Checkpoint) -> Generator:
     """Ask every family whether the file is one of its own, and let the one that claims it build the generator."""
     claims: dict[str, Any] = {}
     silent: list[str] = []
-    _, settings = checkpoint.settings
+    path, settings = checkpoint.settings
     if settings:  # Settled by who holds the file.
-        claims[settings["family"]] = registry().resolve("generator", settings["family"])
+        try:
+            claims[settings["family"]] = registry().resolve("generator", settings["family"])
+        except UnknownNameError as error:
+            raise UnknownNameError(f"In {path}: family: {error}") from None
     for name in () if settings else registry().names("generator"):
         try:
             family = registry().resolve("generator", name)

@@ -1,13 +1,12 @@
 """The public releases of StyleGAN1 and StyleGAN2. Listing them imports neither torch nor the specs.
 
-Files, places and licences are those that NVIDIA's repositories name. NVIDIA publishes neither sizes nor checksums; the
-one given here is what users of the file have measured.
+Files, places and licences are those that NVIDIA's repositories name. NVIDIA publishes neither sizes nor checksums.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganenc_registry.releases import ReleaseTable
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["RELEASES"]
 
 CC_BY_NC, NVIDIA_NC, NVIDIA = "CC BY-NC 4.0", "Nvidia Source Code License-NC", "Nvidia Source Code License"
-SITE = "https://nvlabs-fi-cdn.nvidia.com"
-WIDE = "The photos are 512x384: the network draws them in the middle of a black square."
 
 # Data, resolution, file, and the file's id on Google Drive (README of NVlabs/stylegan).
 STYLEGAN1 = {
@@ -51,79 +48,26 @@ STYLEGAN2_ADA = {
     "ffhq": ("FFHQ faces", 1024, "ffhq.pkl", 0),
     "metfaces": ("MetFaces paintings", 1024, "metfaces.pkl", 0),
 }
-MEASURED = {
-    "ffhq.pkl": (381_624_121, "sha256:a205a346e86a9ddaae702e118097d014b7b8bd719491396a162cca438f2f524c"),
-}
 
 
-def _stylegan1(key: str) -> Release:
-    from ganenc_registry.specs import Release, ReleaseFile
+def _release(build: str, licence: str, key: str, row: tuple[Any, ...]) -> Release:
+    from ganenc_plugin_stylegan import published
 
-    from ganenc_plugin_stylegan.specs import published_channels, stylegan1_spec
-
-    _, side, file, drive = STYLEGAN1[key]
-    return Release(
-        generator=stylegan1_spec((side, side), published_channels(side), licence=CC_BY_NC),
-        files=(ReleaseFile(name=file, url=f"https://drive.google.com/uc?id={drive}", by_hand=True),),
-        page="https://github.com/NVlabs/stylegan",
-        notes=WIDE if key == "car" else "",
-    )
-
-
-def _stylegan2(key: str) -> Release:
-    from ganenc_registry.specs import Release, ReleaseFile
-
-    from ganenc_plugin_stylegan.specs import published_channels, stylegan2_spec
-
-    _, side = STYLEGAN2[key]
-    file = f"stylegan2-{key}-config-f.pkl"
-    return Release(
-        generator=stylegan2_spec((side, side), published_channels(side, fmap_base=16384), licence=NVIDIA_NC),
-        files=(ReleaseFile(name=file, url=f"{SITE}/stylegan2/networks/{file}"),),
-        page="https://github.com/NVlabs/stylegan2",
-        notes=WIDE if key == "car" else "",
-    )
-
-
-def _stylegan2_ada(key: str) -> Release:
-    from ganenc_registry.specs import Release, ReleaseFile
-
-    from ganenc_plugin_stylegan.specs import StyleGAN2Options, published_channels, stylegan2_spec
-
-    _, side, file, classes = STYLEGAN2_ADA[key]
-    options = StyleGAN2Options(mapping_layers=2 if key.startswith("cifar10") else 8)
-    size, checksum = MEASURED.get(file, (None, None))
-    return Release(
-        generator=stylegan2_spec(
-            (side, side),
-            published_channels(side, fmap_base=16384),
-            classes=classes,
-            options=options,
-            licence=NVIDIA,
-        ),
-        files=(
-            ReleaseFile(
-                name=file.rpartition("/")[2],
-                url=f"{SITE}/stylegan2-ada-pytorch/pretrained/{file}",
-                size=size,
-                checksum=checksum,
-            ),
-        ),
-        page="https://github.com/NVlabs/stylegan2-ada-pytorch",
-    )
+    made: Release = getattr(published, build)(licence, key, *row)
+    return made
 
 
 def _rows() -> dict[str, tuple[str, Callable[[], Release]]]:
     rows: dict[str, tuple[str, Callable[[], Release]]] = {}
-    for key, (what, side, *_) in STYLEGAN1.items():
-        summary = f"{what}, {side}x{side}; {CC_BY_NC}; to fetch by hand"
-        rows[f"stylegan1-{key}-{side}"] = (summary, partial(_stylegan1, key))
+    for key, row in STYLEGAN1.items():
+        summary = f"{row[0]}, {row[1]}x{row[1]}; {CC_BY_NC}; to fetch by hand"
+        rows[f"stylegan1-{key}-{row[1]}"] = (summary, partial(_release, "stylegan1", CC_BY_NC, key, row))
     for key, (what, side) in STYLEGAN2.items():
         summary = f"{what}, {side}x{side}, configuration F; {NVIDIA_NC}"
-        rows[f"stylegan2-{key}-{side}"] = (summary, partial(_stylegan2, key))
-    for key, (what, side, *_) in STYLEGAN2_ADA.items():
-        summary = f"{what}, {side}x{side}; {NVIDIA}"
-        rows[f"stylegan2-ada-{key}-{side}"] = (summary, partial(_stylegan2_ada, key))
+        rows[f"stylegan2-{key}-{side}"] = (summary, partial(_release, "stylegan2", NVIDIA_NC, key, (what, side)))
+    for key, ada in STYLEGAN2_ADA.items():
+        summary = f"{ada[0]}, {ada[1]}x{ada[1]}; {NVIDIA}"
+        rows[f"stylegan2-ada-{key}-{ada[1]}"] = (summary, partial(_release, "stylegan2_ada", NVIDIA, key, ada))
     return rows
 
 

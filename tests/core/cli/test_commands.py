@@ -546,6 +546,7 @@ def test_start_builds_an_encoder_that_invert_takes(run: Any, model: Path, photos
     told = run("invert", photos, "--model", bare, "--out", tmp_path / "from-centre", *quick)
     assert told.code == 0
     assert f"ganenc start -m {bare}" in told.err
+    assert "ganenc start" not in run("invert", photos, "--model", bare, "--out", tmp_path / "q", *quick, "--quiet").err
     facts = run("start", "--model", bare, "--out", out, "--images", 20, "--json").json()
     assert facts["generator"] == model_hash(load_generator(bare))
     assert set(facts["explained"]) == {"w"}

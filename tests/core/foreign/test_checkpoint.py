@@ -182,6 +182,17 @@ def test_safetensors_with_their_metadata(tmp_path: Path) -> None:
     assert found.metadata == {"format": "pt"}
 
 
+def test_settings_lie_beside_a_file_and_name_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder there are none, whatever it is called by."""
+    torch.save({"a": torch.ones(2)}, tmp_path / "net.pth")
+    (tmp_path / "net.yml").write_text("family: mine\nz: 3\n")
+    assert read_checkpoint(tmp_path / "net.pth").settings == (tmp_path / "net.yml", {"family": "mine", "z": 3})
+    monkeypatch.chdir(tmp_path)
+    assert read_checkpoint(".").settings == (None, {})
+    (tmp_path / "net.yml").write_text("lr: 3\n")
+    assert read_checkpoint(tmp_path / "net.pth").settings == (None, {})
+
+
 def test_folders_put_the_stem_first(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2)}, tmp_path / "net.pth")
     torch.save(torch.zeros(3), tmp_path / "center.pt")
