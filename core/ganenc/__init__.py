@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganenc.editing import Direction as Direction
     from ganenc.encoders import Encoder as Encoder
     from ganenc.encoders import EncoderBlock as EncoderBlock
+    from ganenc.encoders import EncoderNetwork as EncoderNetwork
     from ganenc.encoders import build_encoder as build_encoder
     from ganenc.foreign import Checkpoint as Checkpoint
     from ganenc.foreign import read_checkpoint as read_checkpoint
@@ -74,7 +75,7 @@ _own, _, _lazy = lazy_loader.attach(
     },
     submod_attrs={
         "editing": ["Direction"],
-        "encoders": ["Encoder", "EncoderBlock", "build_encoder"],
+        "encoders": ["Encoder", "EncoderBlock", "EncoderNetwork", "build_encoder"],
         "foreign": ["Checkpoint", "read_checkpoint"],
         "generators": ["Generator", "build_generator"],
         "inversion": ["Inversion", "Inverter", "invert"],

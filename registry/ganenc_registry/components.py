@@ -15,7 +15,7 @@ from ganenc_registry.errors import PluginError
 from ganenc_registry.registry import registry
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
-from ganenc_registry.specs.encoder import BlockSpec
+from ganenc_registry.specs.encoder import BlockSpec, EncoderSpec
 from ganenc_registry.specs.generator import GeneratorSpec
 from ganenc_registry.specs.sizes import MANY
 
@@ -44,6 +44,8 @@ class Context:
     device: str = "cpu"
     block: BlockSpec | None = None
     """The place in an encoder that a block is built for."""
+    encoder_spec: EncoderSpec | None = None
+    """The encoder that a network in place of blocks is built for."""
     attention: Choice | None = None
     """Where the objective looks, for what looks there unless it is told otherwise."""
     load_backbone: Callable[[], Any] | None = None
@@ -62,7 +64,7 @@ class NoOptions(Spec):
 
 
 class Component:
-    """What every block, attention, loss, backbone, aligner, inverter, recipe, operator and metric is.
+    """What every block, network, attention, loss, backbone, aligner, inverter, recipe, operator and metric is.
 
     A subclass declares what users can choose as a nested pydantic model, with a default and a description each::
 

@@ -15,6 +15,7 @@ __all__ = ["KINDS", "Contribution", "Kind"]
 Kind: TypeAlias = Literal[
     "generator",
     "block",
+    "encoder",
     "attention",
     "loss",
     "backbone",

@@ -13,9 +13,11 @@ from ganenc_registry.errors import ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganenc.encoders.blocks import EncoderBlock
 from ganenc.encoders.layers import ConditionalBatchNorm, Conv, Linear
+from ganenc.encoders.network import EncoderNetwork
 from ganenc.encoders.pooled import PooledFeatures
 from ganenc.generators import Generator, check_labels
 from ganenc.latents import Latents
@@ -39,6 +41,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.pooled = None if spec.pooled is None else PooledFeatures(spec)
+        self.network = None
+        if spec.network is not None:
+            self.network = build("encoder", spec.network, EncoderNetwork, Context(encoder_spec=spec), at="network")
         if spec.blocks:
             self.from_image = Conv(spec.channels, spec.blocks[0].in_channels, 1, equalized=spec.equalized)
         places = (Context(block=spec.block_spec(index)) for index in range(len(spec.blocks)))
@@ -61,12 +66,11 @@ class Encoder(nn.Module):
         not fitting, a LatentsError), else unused. Images a whole number of times as large as the encoder are averaged
         to it; an ImageError if they have another size or number of channels.
         """
-        self._check(images)
-        images = images.to(next(self.parameters()).dtype)
-        images = averaged(images, self.spec.size)
-        low, high = self.spec.value_range
-        if (low, high) != (-1.0, 1.0):
-            images = images * (2 / (high - low)) - (high + low) / (high - low)
+        images = self.seen(images)
+        if self.network is not None:
+            given = self.network(images)
+            around = {part.name: given[part.name] + value for part, value in self._offsets()}
+            return Latents(self.spec.layout, around)
         condition = self._condition(labels, images.shape[0])
         styles: list[Tensor | None] = []
         if self.pooled is not None:
@@ -82,9 +86,23 @@ class Encoder(nn.Module):
         found = {part.name: head(x, vector, styles) for part, head in zip(self.spec.parts, self.heads, strict=True)}
         return Latents(self.spec.layout, found)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Images as `forward` takes them => from -1 to 1, at ``spec.size``, in the dtype of the weights."""
+        self._check(images)
+        images = averaged(images.to(next(self.parameters()).dtype), self.spec.size)
+        low, high = self.spec.value_range
+        return images if (low, high) == (-1.0, 1.0) else images * (2 / (high - low)) - (high + low) / (high - low)
+
+    @property
+    def start(self) -> Latents:
+        """The latents of one sample around which it predicts."""
+        return Latents(self.spec.layout, {part.name: value[None] for part, value in self._offsets()})
+
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of the layers that end in latents."""
         yield from self.heads.parameters()
+        if self.network is not None:
+            yield from self.network.head_parameters()
         if self.hidden is not None:
             yield from self.hidden.parameters()
         if self.pooled is not None:
@@ -95,7 +113,7 @@ class Encoder(nn.Module):
     @property
     def gathers(self) -> bool:
         """Whether it has norms that gather statistics of the batches that it sees in training."""
-        return any(isinstance(module, ConditionalBatchNorm | nn.BatchNorm2d) for module in self.modules())
+        return any(isinstance(module, ConditionalBatchNorm | _BatchNorm) for module in self.modules())
 
     @torch.no_grad()
     def center_on(self, generator: Generator) -> None:
@@ -115,6 +133,11 @@ class Encoder(nn.Module):
                     shapes = f"{tuple(value.shape)}, the encoder's {part.shape}"
                     raise LatentsError(f"The generator's {part.name!r} has shape {shapes}; mirror this generator anew.")
                 head.get_buffer("offset").copy_(value)
+        if self.network is not None:
+            self.network.meet(generator, self)
+
+    def _offsets(self) -> Iterator[tuple[Styles | Vector | Map | Condition, Tensor]]:
+        return ((part, head.get_buffer("offset")) for part, head in zip(self.spec.parts, self.heads, strict=True))
 
     @property
     def _conditioned(self) -> bool:
@@ -162,6 +185,14 @@ class StylesHead(nn.Module):
             assert style is not None, f"the block of style head {head} gave no style"
             taken.append(style[:, columns])
         return rearrange(taken, "layers n dim -> n layers dim") + self.offset
+
+
+class OffsetHead(nn.Module):
+    """The offset of a part that a network predicts."""
+
+    def __init__(self, part: Styles | Vector | Map | Condition) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(part.shape))
 
 
 class VectorHead(nn.Module):
@@ -232,7 +263,8 @@ def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpe
     `Generator.stages` (of a network without maps they double from block to block), and halved until the encoder has at
     most `LARGER` times the generator's weights."""
     spec = generator if isinstance(generator, GeneratorSpec) else generator.spec
-    if isinstance(generator, GeneratorSpec) or spec.resolution_channels or "blocks" in overrides:
+    measures = overrides.keys().isdisjoint(("blocks", "network"))
+    if isinstance(generator, GeneratorSpec) or spec.resolution_channels or not measures:
         return EncoderSpec.mirror(spec, **overrides)
     widths = {spec.scale((height, width)): channels for channels, height, width in generator.stages().values()}
     blocks = EncoderSpec.mirror(spec, **overrides).blocks
@@ -277,6 +309,8 @@ def check_fits(spec: EncoderSpec, generator: GeneratorSpec) -> None:
 
 
 def _head(spec: EncoderSpec, part: Styles | Vector | Map | Condition) -> nn.Module:
+    if spec.network is not None:
+        return OffsetHead(part)
     if isinstance(part, Styles):
         return StylesHead(spec, part)
     return MapHead(spec, part) if isinstance(part, Map) else VectorHead(spec, part)

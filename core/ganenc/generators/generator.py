@@ -248,8 +248,9 @@ class Generator(nn.Module, metaclass=_Adopting):
             self._tuning, self.untuned, self._centers = before
 
     def complete(self, latents: Latents, *, labels: Tensor | None = None) -> Latents:
-        """The same latents of N samples, with the generator's own maps and settings in place of those left out. The
-        embedding of ``labels``, int64 (N,) or rows (N, classes), takes the place of a condition that was predicted."""
+        """The same latents of N samples, in the generator's layout, with its own maps and settings in place of those
+        left out. The embedding of ``labels``, int64 (N,) or rows (N, classes), takes the place of a
+        condition that was predicted."""
         own = {}
         for part in self.spec.layout:
             if isinstance(part, Map | Setting) and part.name not in latents:
@@ -258,7 +259,8 @@ class Generator(nn.Module, metaclass=_Adopting):
                     own[part.name] = value.expand(len(latents), *value.shape[1:])
             elif isinstance(part, Condition) and labels is not None:
                 own[part.name] = self.embed(labels)
-        return latents.replace(**own)
+        found = {**latents.tensors, **own}
+        return Latents(self.spec.layout, found, space=latents.space, model=latents.model, info=latents.info)
 
     def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:
         """Draw z (n, prior.dim) from the prior. Sample ``first + i`` of a seed is the same whatever n is, so data do

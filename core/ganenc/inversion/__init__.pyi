@@ -16,6 +16,8 @@ from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
 from .inverter import Task as Task
+from .inverter import by_size as by_size
+from .inverter import need_encoder as need_encoder
 from .judging import Judge as Judge
 from .noise import noise_correlation as noise_correlation
 from .noise import standardise_noise_ as standardise_noise_

@@ -22,6 +22,7 @@ __all__ = ["Examination", "checks_of", "known_checks", "require_known", "require
 _CASES: dict[Scope, tuple[str, str]] = {
     "generator": ("generators", "GeneratorCase"),
     "block": ("blocks", "BlockCase"),
+    "encoder": ("networks", "NetworkCase"),
     "attention": ("attentions", "AttentionCase"),
     "loss": ("losses", "LossCase"),
     "backbone": ("backbones", "BackboneCase"),

@@ -33,6 +33,7 @@ C = TypeVar("C", bound=Component)
 BASES: tuple[tuple[Kind, str, str], ...] = (
     ("generator", "ganenc.generators.generator", "Generator"),
     ("block", "ganenc.encoders.blocks", "EncoderBlock"),
+    ("encoder", "ganenc.encoders", "EncoderNetwork"),
     ("attention", "ganenc.objectives.attentions", "Attention"),
     ("loss", "ganenc.objectives", "Loss"),
     ("backbone", "ganenc.objectives", "Backbone"),

@@ -21,6 +21,8 @@ __all__ = ["BlockShape", "BlockSpec", "EncoderSpec", "PooledSpec"]
 
 WIDEST = 512
 PIXEL_CHANNELS = 16384
+SEEN = 256
+"""The longer side, in pixels, of what a network in place of blocks sees by default, at most."""
 CONSTANT_GAIN = 0.01
 """The first size of what is added to a constant."""
 MAP_GAIN = 0.3
@@ -101,6 +103,11 @@ class EncoderSpec(Spec):
     embedding: NonNegativeInt = Field(0, description="length of an embedded label, for conditional batch norm")
     blocks: tuple[BlockShape, ...] = Field(max_length=100, description="the blocks, from full resolution down")
     pooled: PooledSpec | None = Field(None, description="linear heads on a frozen network's features, without blocks")
+    network: Choice | None = Field(
+        None,
+        description="the registered network that predicts the latents, without blocks",
+        json_schema_extra={"kind": "encoder"},
+    )
     block: Choice = Field(
         Choice(name="adaptive"),
         description="the registered block that all of them are made of",
@@ -150,10 +157,12 @@ class EncoderSpec(Spec):
         check_layout(self.layout)
         check_values("an image", [(self.channels, *self.size)])
         check_values("a channel of the features", [block.size for block in self.blocks])
-        if self.pooled is not None:
-            if self.blocks or self.hidden or self.norm != "instance":
-                raise ValueError("with `pooled` there are no blocks, no hidden units and no norm to condition")
-            check_values("the directions", [(self.pooled.inputs, self.pooled.directions)])
+        if self.pooled is not None or self.network is not None:
+            name = "network" if self.pooled is None else "pooled"
+            if self.blocks or self.hidden or self.norm != "instance" or (self.pooled and self.network):
+                raise ValueError(f"with `{name}` there are no blocks, no hidden units and no norm to condition")
+            if self.pooled is not None:
+                check_values("the directions", [(self.pooled.inputs, self.pooled.directions)])
             return self
         if not self.blocks:
             raise ValueError("there are no blocks; give at least one, or leave them out when mirroring a generator")
@@ -184,8 +193,11 @@ class EncoderSpec(Spec):
         There are floor(log2(min(H, W) / 4)) + 1 blocks, at least one; by the longer side where the shorter is less than
         4 pixels, as in signals, and stops at 1. Each halves, and has two convolutions, the second
         of which doubles the channels; the last has one and does neither. Channels start at min(16384 / resolution, the
-        generator's there, stop) and stop at min(512, the generator's widest layer).
+        generator's there, stop) and stop at min(512, the generator's widest layer). A ``network`` in place of blocks
+        sees images averaged to at most 256 pixels, and leaves maps to the generator if there is more to predict.
         """
+        if overrides.get("network") is not None:
+            overrides = {**_beside_blocks(generator), **overrides}
         if isinstance(overrides.get("block"), Mapping):  # Its options alone may be given.
             overrides["block"] = {"name": cls.model_fields["block"].default.name, **overrides["block"]}
         condition = next((part.dim for part in generator.layout if isinstance(part, Condition)), 0)
@@ -245,8 +257,22 @@ class EncoderSpec(Spec):
 
     def rows(self) -> tuple[Row, ...]:
         """The encoder as a table: the image's convolution, each block, and what follows the last one. Parameters are
-        counted as the ``adaptive`` block has them; their sum is the built encoder's."""
+        counted as the ``adaptive`` block has them; their sum is the built encoder's. A network in place of blocks has
+        no rows here: it alone knows what it is made of."""
         return encoder_rows(self)
+
+
+def _beside_blocks(generator: GeneratorSpec) -> dict[str, Any]:
+    """Fields of an encoder whose network is not blocks."""
+    height, width = generator.size
+    whole = (n for n in range(1, width + 1) if width % n == 0 and (height % n == 0 or height == 1))
+    times = next((n for n in whole if max(height, width) <= n * SEEN), 1)
+    layout = [part for part in generator.layout if not isinstance(part, Map)]
+    return {
+        "size": (max(1, height // times), width // times),
+        "layout": layout if any(encoded(layout)) else generator.layout,
+        "blocks": (), "norm": "instance", "hidden": 0, "noise": "none",
+    }  # fmt: skip
 
 
 def _mirrored_blocks(generator: GeneratorSpec, size: tuple[int, int]) -> tuple[BlockShape, ...]:

@@ -40,6 +40,8 @@ def encoder_rows(spec: EncoderSpec) -> tuple[Row, ...]:
         heads = ((inputs, outputs), *([(outputs, width)] if width else []))
         counted = sum(a * b + b for a, b in heads)
         return (Row("pooled", spec.size, (), heads, "none", counted), *_tail_rows(spec))
+    if spec.network is not None:
+        return ()
     first = spec.blocks[0].in_channels
     image = Row("image", spec.size, ((spec.channels, first, (1, 1)),), (), "none", spec.channels * first + first)
     blocks = tuple(_block_row(spec, index) for index in range(len(spec.blocks)))

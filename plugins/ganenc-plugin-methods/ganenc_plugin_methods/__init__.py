@@ -1,0 +1,33 @@
+"""Other methods of GAN inversion for ganenc. Importing this imports no torch: what it contributes is named here."""
+
+from ganenc_registry import Contribution, Kind, hookimpl
+
+__all__ = ["GANENC_CONTRACT", "ganenc_contributions"]
+
+GANENC_CONTRACT = (1, 0)
+"""The version of ganenc's plugin contract that this is made for."""
+
+_OURS: dict[Kind, dict[str, tuple[str, str]]] = {
+    "encoder": {
+        "psp": ("pSp: a feature pyramid, and a small stack of convolutions for each style", "psp:PSP"),
+        "e4e": ("e4e: as pSp, one w for all layers and an offset for each", "psp:E4E"),
+        "restyle": ("ReStyle: the image beside its reconstruction, in several passes", "restyle:ReStyle"),
+        "e2style": ("E2Style: three pooled heads, refined in stages", "e2style:E2Style"),
+        "in-domain": ("In-domain: residual blocks with batch norm, and one linear layer", "indomain:InDomain"),
+        "alae": ("ALAE: one w, summed over blocks of (mean, deviation)", "alae:ALAE"),
+        "d2e": ("D2E: the discriminator of a DCGAN, its last layer giving z", "d2e:D2E"),
+    },
+    "inverter": {
+        "restyle": ("Several passes of an encoder that sees the image beside its reconstruction", "passes:Restyle"),
+    },
+}
+
+
+@hookimpl
+def ganenc_contributions() -> list[Contribution]:
+    """What this plugin contributes."""
+    return [
+        Contribution(kind=kind, name=name, summary=summary, target=f"ganenc_plugin_methods.{target}")
+        for kind, named in _OURS.items()
+        for name, (summary, target) in named.items()
+    ]
