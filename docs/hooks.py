@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ["ganenc", "ganenc_registry", *sorted(path.parent.name for path in ROOT.glob("plugins/*/*/__init__.py"))]
 BLOCK = re.compile(r"^\$\$\n(.+?)\n\$\$$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<![\w$\\])\$([^$\n]+)\$(?![\w$])")
+OPENS = "<!-- what opens -->"
+FORMATS = re.compile(r"^\| family \| repository \| file \| asked for \|\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
@@ -32,7 +34,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn ``$...$`` and ``$$...$$`` into MathML, which browsers show without any script."""
+    """Put in what opens, and turn ``$...$`` and ``$$...$$`` into MathML, which browsers show without any script."""
+    markdown = markdown.replace(OPENS, formats())
     kept: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
@@ -43,6 +46,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     text = BLOCK.sub(lambda found: f"\n{convert(found[1], display='block')}\n", text)
     text = INLINE.sub(lambda found: convert(found[1]), text)
     return re.sub(r"\0(\d+)\0", lambda found: kept[int(found[1])], text)
+
+
+def formats() -> str:
+    """What the plugins read, as their READMEs list it, in one table."""
+    readmes = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("plugins/*/README.md"))]
+    rows = "".join(rows for text in readmes for rows in FORMATS.findall(text))
+    return f"| family | repository | file | asked for |\n|---|---|---|---|\n{rows}"
 
 
 def public_modules(package: str) -> list[str]:

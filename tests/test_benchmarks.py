@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from ganenc.models import release_folder
+from ganenc_plugin_dcgan.reading import RowFile
 from ganenc_plugin_hands.models import STYLEGAN2_HANDS64
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -112,6 +114,11 @@ def test_costs_are_measured_once(load: Any, tmp_path: Path) -> None:
     for _ in range(2):
         costs = study.Records(tmp_path / "records.jsonl", {}).costs(lambda: next(values))
         assert costs.steps == {"latents": 1.0}
+
+
+def test_signals_come_out_as_long_as_they_are(load: Any) -> None:
+    rows = RowFile.from_mapping(yaml.safe_load(load("others").settings()), where="here")
+    assert (rows.spec().size, rows.spec().channels) == ((1, 938), 1)
 
 
 def test_the_plain_loop_computes_what_the_step_does(load: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -138,6 +138,29 @@ def test_the_site_is_built_without_a_warning_and_asks_the_network_for_nothing(tm
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
         wanted = [url for url in loaded if "canonical" not in url]
         assert not wanted, f"{page.name} loads {wanted}"
+
+
+def test_what_opens_is_listed_for_every_family_that_reads_files() -> None:
+    """Each in the README of its plugin, of which the site makes one table."""
+    from ganenc.generators import Generator
+    from ganenc_registry import registry
+
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = hooks.on_page_markdown((ROOT / "docs" / "how-to" / "own-checkpoint.md").read_text(encoding="utf-8"))
+    for one in registry().list("generator"):
+        package = one.target.partition(".")[0]
+        if package.startswith("ganenc_plugin_"):
+            cls = registry().resolve("generator", one.name)
+            readme = ROOT / "plugins" / package.replace("_", "-") / "README.md"
+            rows = re.findall(
+                rf"^\|[^|]*`{one.name}`[^|]*(?:\|[^|\n]+){{3}}\|$", readme.read_text("utf-8"), re.MULTILINE
+            )
+            assert bool(rows) == (cls.from_checkpoint.__func__ is not Generator.from_checkpoint.__func__), one.name
+            assert all(row in page for row in rows), f"the table of {readme} is not on the page"
 
 
 @each
