@@ -30,11 +30,11 @@ MOST_ROWS = 16
 
 
 def attend(
-    photos: options.Photos,
+    photos: options.Photos[list[str]],
     *,
     attention: Annotated[str, typer.Option("--attention", "-a", help="A registered attention.")] = "gradcam",
     backbone: options.Backbone = None,
-    model: options.MaybeModel = None,
+    model: options.Model[str | None] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -44,12 +44,12 @@ def attend(
             " (3-x.jpg); a file with lines photo,class, or JSON. By default the likeliest.",
         ),
     ] = None,
-    out: options.MaybeOut = None,
+    out: options.Out[Path | None] = None,
     size: Annotated[
         int | None, typer.Option("--size", min=16, help="The longer side, in pixels, to look at; by default up to 256.")
     ] = None,
     settings: options.Set = None,
-    device: options.Device = "cpu",
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Show where an attention looks in photos: the heat map, its boxes or mask, and the views that losses see.

@@ -11,7 +11,7 @@ from ganenc_registry.specs import GeneratorSpec
 from ganenc.cli.console import Bar, emit, show, show_table
 from ganenc.cli.exits import FAILED
 from ganenc.cli.options import Json
-from ganenc.cli.spec import describe
+from ganenc.models import describe
 from ganenc.testing import Examination, Outcome, find_subjects, known_checks, run_checks
 
 

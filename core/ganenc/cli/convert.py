@@ -14,7 +14,7 @@ from ganenc.cli.options import Json, Model
 
 def convert(
     *,
-    model: Model,
+    model: Model[str],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to, or with --to the file.")],
     half: Annotated[
         bool, typer.Option("--half", help="Store weights in half precision: half the size, and rounded.")

@@ -22,15 +22,15 @@ BUDGET = 210.0
 
 
 def demo(
-    photos: options.MaybePhotos = None,
+    photos: options.Photos[list[str] | None] = None,
     *,
-    model: options.MaybeModel = None,
-    out: Annotated[Path, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")] = Path("demo"),
+    model: options.Model[str | None] = None,
+    out: options.Out[Path] = Path("demo"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="So many photos at most.")] = 6,
     method: options.Method = None,
     steps: options.Steps = None,
     settings: options.Set = None,
-    device: options.Device = "cpu",
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Invert real photos with a small shipped model: no download, a few minutes on two cores. PHOTOS and --model take

@@ -13,7 +13,6 @@ from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show, show_table
 from ganenc.cli.edit import How, Method, starts
-from ganenc.cli.invert import Align
 from ganenc.editing import (
     STRENGTHS,
     Direction,
@@ -34,8 +33,8 @@ SHOWN = 4
 
 def directions(
     *,
-    model: options.Model,
-    out: options.MaybeOut = None,
+    model: options.Model[str],
+    out: options.Out[Path | None] = None,
     classes: Annotated[
         str | None,
         typer.Option("--class", metavar="N[,N...]", help="Towards what the backbone takes for these of its classes."),
@@ -51,7 +50,7 @@ def directions(
         ),
     ] = None,
     method: Method = None,
-    align: Align = None,
+    align: options.Align = None,
     settings: options.Set = None,
     boundary: Annotated[
         str | None,
@@ -75,8 +74,8 @@ def directions(
     labels: options.Labels = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Find directions to edit along, each a file and a picture in OUT; without a way to find them, list the model's.

@@ -18,7 +18,7 @@ from ganenc_registry.specs import InvertSpec
 from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, show
-from ganenc.cli.invert import Align, read_samples
+from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
 from ganenc.inversion import EDITABLE, default_method, read_labels
 from ganenc.jobs import unique_names
@@ -50,9 +50,9 @@ Webp = Annotated[bool, typer.Option("--webp", help="Also an animated WebP.")]
 def edit(
     inputs: Inputs,
     *,
-    model: options.Model,
+    model: options.Model[str],
     direction: Annotated[str, DIRECTION],
-    out: options.Out,
+    out: options.Out[Path],
     strength: Annotated[str, STRENGTH] = "-3..3",
     steps: Annotated[int, typer.Option("--steps", min=1, max=1000, help="Images in the strip.")] = 7,
     layers: options.Layers = None,
@@ -62,11 +62,11 @@ def edit(
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
-    align: Align = None,
+    align: options.Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Move photos along a direction. Each leaves a folder in OUT with a strip, the edited latents and what was done.
@@ -88,19 +88,19 @@ def mix(
     first: One,
     second: One,
     *,
-    model: options.Model,
-    out: options.Out,
+    model: options.Model[str],
+    out: options.Out[Path],
     layers: Annotated[
         str, typer.Option("--layers", metavar="N[-N][,...]", help="The layers that come from the second, as in 4-9.")
     ],
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
-    align: Align = None,
+    align: options.Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Give one photo the styles of another on some layers: low ones hold shape and pose, high ones colour."""
@@ -114,19 +114,19 @@ def interpolate(
     first: One,
     second: One,
     *,
-    model: options.Model,
-    out: options.Out,
+    model: options.Model[str],
+    out: options.Out[Path],
     steps: Annotated[int, typer.Option("--steps", min=2, help="Images in the strip, both ends among them.")] = 9,
     gif: Gif = False,
     webp: Webp = False,
     method: Method = None,
     settings: options.Set = None,
     labels: options.PhotoLabels = None,
-    align: Align = None,
+    align: options.Align = None,
     encoder: options.Encoder = None,
     backbone: options.Backbone = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Go from one photo to another through their latents."""

@@ -35,10 +35,10 @@ Folds: TypeAlias = Annotated[int | None, FOLDS]
 
 
 def evaluate(
-    photos: options.MaybePhotos = None,
+    photos: options.Photos[list[str] | None] = None,
     *,
-    model: options.MaybeModel = None,
-    out: options.MaybeOut = None,
+    model: options.Model[str | None] = None,
+    out: options.Out[Path | None] = None,
     config: options.Config = None,
     encoder: options.Encoder = None,
     samples: Annotated[int | None, typer.Option("--samples", help="Or so many synthesized images.")] = None,
@@ -50,9 +50,9 @@ def evaluate(
     candidates: options.Candidates = None,
     truncation: Annotated[float | None, typer.Option("--truncation", help="Of synthesized images.")] = None,
     backbone: options.Backbone = None,
-    seed: options.MaybeSeed = None,
+    seed: options.Seed[int | None] = None,
     settings: options.Set = None,
-    device: options.MaybeDevice = None,
+    device: options.Device[str | None] = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure how well images are rebuilt: mean and standard deviation of PSNR, SSIM and LPIPS, and a Frechet distance.

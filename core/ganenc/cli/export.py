@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +18,8 @@ ANY = "dynamic"
 
 def export(
     *,
-    model: Model,
-    out: Out,
+    model: Model[str],
+    out: Out[Path],
     format: Annotated[str, typer.Option("--format", "-f", help="onnx, or torch for a file of torch.export.")] = "onnx",
     what: Annotated[
         str | None,

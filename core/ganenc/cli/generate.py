@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -20,15 +21,15 @@ LARGEST_GRID = 64
 
 def generate(
     *,
-    model: options.Model,
-    out: options.Out,
+    model: options.Model[str],
+    out: options.Out[Path],
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many images.")] = 8,
-    seed: options.Seed = 0,
+    seed: options.Seed[int] = 0,
     truncation: Annotated[
         float, typer.Option("--truncation", min=0, help="Below 1 for images nearer to the mean.")
     ] = 1.0,
     labels: options.Labels = None,
-    device: options.Device = "cpu",
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Draw images from a generator: PNG files (and .npy of what is no picture), a grid, and latents of all."""

@@ -23,12 +23,6 @@ from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc.models import resolve
 
-ALIGN = typer.Option(
-    "--align",
-    help="Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"
-    " (around what the objective's attention looks at), or a plugin's.",
-)
-Align: TypeAlias = Annotated[str | None, ALIGN]
 REPORT = typer.Option(
     "--report/--no-report",
     help="A page of all photos, and for each a page of its own and a picture of what the attention saw; by default each"
@@ -38,10 +32,10 @@ Report: TypeAlias = Annotated[bool | None, REPORT]
 
 
 def invert(
-    photos: options.MaybePhotos = None,
+    photos: options.Photos[list[str] | None] = None,
     *,
-    model: options.MaybeModel = None,
-    out: options.Out,
+    model: options.Model[str | None] = None,
+    out: options.Out[Path],
     config: options.Config = None,
     encoder: options.Encoder = None,
     method: options.Method = None,
@@ -50,14 +44,14 @@ def invert(
     labels: options.PhotoLabels = None,
     candidates: options.Candidates = None,
     backbone: options.Backbone = None,
-    seed: options.MaybeSeed = None,
+    seed: options.Seed[int | None] = None,
     fit: Annotated[str | None, typer.Option("--fit", help="cover (default), contain or stretch.")] = None,
-    align: Align = None,
+    align: options.Align = None,
     face: Annotated[
         int | None, typer.Option("--face", min=1, help="Which face --align takes; 1 is the largest.")
     ] = None,
     settings: options.Set = None,
-    device: options.MaybeDevice = None,
+    device: options.Device[str | None] = None,
     report: Report = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Invert photos anew that were inverted before; else they are skipped.")

@@ -8,66 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from ganenc_registry.errors import SpecError
 from ganenc_registry.plain_data import MOST, parse_yaml, to_integers
 
-PHOTOS = typer.Argument(
-    metavar="PHOTOS...", help="Files, folders, patterns, or lists of them: .txt files with one on each line."
+T = TypeVar("T")
+"""What an option gives: ``Model[str]`` where it has to be given, ``Model[str | None]`` where it need not be."""
+
+PHOTOS_HELP = "Files, folders, patterns, or lists of them: .txt files with one on each line."
+Photos: TypeAlias = Annotated[T, typer.Argument(metavar="PHOTOS...", help=PHOTOS_HELP)]
+MODEL_HELP = "An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub."
+Model: TypeAlias = Annotated[T, typer.Option("--model", "-m", help=MODEL_HELP)]
+ENCODER_HELP = "The folder of an encoder, or of a run's; by default the model's own."
+Encoder: TypeAlias = Annotated[str | None, typer.Option("--encoder", "-e", help=ENCODER_HELP)]
+Out: TypeAlias = Annotated[T, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")]
+Device: TypeAlias = Annotated[T, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
+METHOD_HELP = "encode, finetune, finetune+refine (default), optimize (default without encoder), tune, or a plugin's."
+Method: TypeAlias = Annotated[str | None, typer.Option("--method", help=METHOD_HELP)]
+ALIGN_HELP = (
+    "Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"
+    " (around what the objective's attention looks at), or a plugin's."
 )
-Photos: TypeAlias = Annotated[list[str], PHOTOS]
-MaybePhotos: TypeAlias = Annotated[list[str] | None, PHOTOS]
-"""For commands that can do without photos; its default is None."""
-MODEL = typer.Option(
-    "--model", "-m", help="An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub."
-)
-Model: TypeAlias = Annotated[str, MODEL]
-MaybeModel: TypeAlias = Annotated[str | None, MODEL]
-"""For commands whose spec may name it."""
-ENCODER = typer.Option("--encoder", "-e", help="The folder of an encoder, or of a run's; by default the model's own.")
-Encoder: TypeAlias = Annotated[str | None, ENCODER]
-OUT = typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")
-Out: TypeAlias = Annotated[Path, OUT]
-MaybeOut: TypeAlias = Annotated[Path | None, OUT]
-"""For commands that print their result, and write it where they are told to; its default is None."""
-DEVICE = typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")
-Device: TypeAlias = Annotated[str, DEVICE]
-MaybeDevice: TypeAlias = Annotated[str | None, DEVICE]
-METHOD = typer.Option(
-    "--method",
-    help="encode, finetune, finetune+refine (default), optimize (default without encoder), tune, or a plugin's.",
-)
-Method: TypeAlias = Annotated[str | None, METHOD]
+Align: TypeAlias = Annotated[str | None, typer.Option("--align", help=ALIGN_HELP)]
 Steps: TypeAlias = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, if it has some.")]
 Space: TypeAlias = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
 LAYERS = typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")
 Layers: TypeAlias = Annotated[str | None, LAYERS]
-SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Of all that is drawn.")
-Seed: TypeAlias = Annotated[int, SEED]
-MaybeSeed: TypeAlias = Annotated[int | None, SEED]
+Seed: TypeAlias = Annotated[T, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all that is drawn.")]
 CONFIG = typer.Option("--config", "-c", dir_okay=False, help="A YAML or JSON file that says all of this.")
 Config: TypeAlias = Annotated[Path | None, CONFIG]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 LABELS = typer.Option("--labels", metavar="N[,N...]", help="Classes, where the model has some: one each or one.")
 Labels: TypeAlias = Annotated[str | None, LABELS]
+WRITTEN = "N[,N...]|WORD|FILE"
 CLASSES = (
     "The photos' classes, where the model has some: numbers, one each or one; folders (data/3/x.jpg) or names"
     " (3-x.jpg); a file with lines photo,class, or JSON"
 )
 WAYS = "; predicted, by the backbone; searched, by one pass for each class. By default predicted or searched"
-WRITTEN = "N[,N...]|WORD|FILE"
 PhotoLabels: TypeAlias = Annotated[str | None, typer.Option("--labels", metavar=WRITTEN, help=f"{CLASSES}{WAYS}.")]
 TrainingLabels: TypeAlias = Annotated[str | None, typer.Option("--labels", metavar=WRITTEN, help=f"{CLASSES}.")]
-CANDIDATES = typer.Option(
-    "--candidates", metavar="N[,N...]", help="The classes among which to search; by default all of a few."
-)
-Candidates: TypeAlias = Annotated[str | None, CANDIDATES]
-BACKBONE = typer.Option(
-    "--backbone", help="The network behind LPIPS; by default the model's own, otherwise vgg16; or none."
-)
-Backbone: TypeAlias = Annotated[str | None, BACKBONE]
+AMONG = "The classes among which to search; by default all of a few."
+Candidates: TypeAlias = Annotated[str | None, typer.Option("--candidates", metavar="N[,N...]", help=AMONG)]
+BACKBONE_HELP = "The network behind LPIPS; by default the model's own, otherwise vgg16; or none."
+Backbone: TypeAlias = Annotated[str | None, typer.Option("--backbone", help=BACKBONE_HELP)]
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given again.")
 Set: TypeAlias = Annotated[list[str] | None, SET]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,12 +15,12 @@ from ganenc.training import solve_start
 
 def start(
     *,
-    model: options.Model,
-    out: options.Out,
+    model: options.Model[str],
+    out: options.Out[Path],
     images: Annotated[int, typer.Option("--images", min=4, help="How many images to solve from.")] = 300,
     backbone: options.Backbone = None,
-    seed: options.Seed = 0,
-    device: options.Device = "cpu",
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
     """Build an encoder without training, in a minute or two: linear heads on the features of a frozen network, solved

@@ -30,12 +30,12 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps in all.
 
 def pretrain(
     *,
-    model: options.MaybeModel = None,
-    out: options.Out,
+    model: options.Model[str | None] = None,
+    out: options.Out[Path],
     run: Run = "pretrain",
     encoder: Start = None,
     steps: Steps = None,
-    device: options.MaybeDevice = None,
+    device: options.Device[str | None] = None,
     settings: options.Set = None,
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted.
@@ -48,15 +48,15 @@ def pretrain(
 
 
 def finetune(
-    photos: options.MaybePhotos = None,
+    photos: options.Photos[list[str] | None] = None,
     *,
-    model: options.MaybeModel = None,
-    out: options.Out,
+    model: options.Model[str | None] = None,
+    out: options.Out[Path],
     run: Run = "finetune",
     encoder: Start = None,
     labels: options.TrainingLabels = None,
     steps: Steps = None,
-    device: options.MaybeDevice = None,
+    device: options.Device[str | None] = None,
     settings: options.Set = None,
 ) -> None:
     """Fine-tune an encoder on photos. The same command resumes a run that was interrupted.

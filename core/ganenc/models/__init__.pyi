@@ -1,4 +1,6 @@
 from .converting import convert as convert
+from .describing import Described as Described
+from .describing import describe as describe
 from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
 from .hub import is_hub_id as is_hub_id
