@@ -76,9 +76,8 @@ class Model(Parts):
         """Draw ``n`` images, one by one, from the place ``first`` in the stream ``seed``, so that their latents make
         the same pixels one by one again.
 
-        ``labels`` are classes, one each or one for all, drawn where the generator has some (`LatentsError` if they do
-        not fit); a ``truncation`` below 1 is for images nearer to the mean (`SpecError` if the generator has none, or
-        it is not finite).
+        ``labels`` are classes, one each or one for all, by default drawn (`LatentsError` if they do not fit); a
+        ``truncation`` below 1 is for images nearer to the mean (`SpecError` if there is none, or it is not finite).
         """
         n, first = as_count(n, "n", 1), as_count(first, "first")
         given = self.labels(labels, n)
@@ -185,7 +184,7 @@ class Model(Parts):
         return [load_direction(word, self.source, model=self.hash)]
 
     def direction(self, word: str | Path | Direction, *, space: str | None = None) -> Direction:
-        """A direction from a file, by its name among those that lie with the model, or from another tool's file (see
+        """A direction from a file, by its name among the model's, or from another tool's file (see
         `ganenc.editing.read_directions`), of several with its number: ``components.npz:3``; `GanencError` if there is
         none, or it is another model's."""
         if isinstance(word, Direction):
@@ -203,8 +202,7 @@ class Model(Parts):
         *,
         layers: Sequence[int] | None = None,
     ) -> Edited:
-        """Move one sample along a direction: latents, an inversion, or a photo, which is inverted first, so that edits
-        take.
+        """Move one sample along a direction: latents, an inversion, or a photo, which is inverted so that edits take.
 
         ``strengths`` are how far, in deviations of the model's own latents, step by step; ``layers`` are of styles, by
         default those of the direction. `LatentsError` if there are several samples, or they do not fit the direction.
@@ -215,8 +213,7 @@ class Model(Parts):
 
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
         """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;
-        `LatentsError` if there are several samples, no styles or no such layers, or their weights were tuned
-        differently."""
+        `LatentsError` if there are several samples, no such layers of styles, or weights were tuned differently."""
         (a, tuning, _), (b, *_) = self._start(first), self._start(second)
         return self._told(edit_by_mixing(self.generator, a, b, layers), tuning)
 
@@ -242,8 +239,7 @@ class Model(Parts):
         seed: int = 0,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
-        """How well photos, or images that the generator makes (``samples``, drawn where no training draws), are
-        rebuilt.
+        """How well photos, or images of the generator (``samples``, drawn where no training draws), are rebuilt.
 
         ``method``, ``objective`` and ``candidates`` are as in `invert`, ``metrics`` as in
         `ganenc.measures.build_metrics` (by default those of the paper's tables), ``folds`` as in
@@ -297,8 +293,8 @@ class Model(Parts):
         return found
 
     def _start(self, start: Start) -> tuple[Latents, Tuning, Tensor | None]:
-        """The latents of one sample, the tuning of weights that they go with, and the photo (1, C, H, W) that they come
-        from, where there is one."""
+        """The latents of one sample, the tuning that they go with, and the photo (1, C, H, W) that they are of, if
+        any."""
         if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
@@ -324,8 +320,8 @@ def load(
 
     ``source`` is an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub, or what a
     script registered; ``encoder`` the folder of an encoder or of a run, by default the one inside the model;
-    ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if something is
-    not there or does not fit.
+    ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if one is missing
+    or unfit.
     """
     device = check_device(device)
     generator = load_generator(source, device=device)

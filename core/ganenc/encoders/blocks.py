@@ -25,8 +25,8 @@ class EncoderBlock(Component, nn.Module, ABC):
     """One block of an encoder: features and a condition => smaller features and style vectors.
 
     ``self.spec`` says all that it has to keep to: sizes, channels, how many values each of its two style heads gives,
-    and how features are normalised, added and halved; ``self.options`` are its own. A SpecError if the context
-    names no place in an encoder.
+    and how features are normalised, added and halved; ``self.options`` are its own. A SpecError if the context names no
+    place in an encoder.
     """
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:

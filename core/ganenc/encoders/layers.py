@@ -39,8 +39,7 @@ class Conv(nn.Module):
 
     ``kernel`` is 1 or 3, or (height, width) of these. ``stride`` halves the sides that it is 3 along: the kernel,
     averaged over the shifts, moves by two pixels, which equals the convolution followed by an average over 2x2 pixels,
-    and costs less. For ``gain`` and
-    ``equalized`` see `Linear`.
+    and costs less. See `Linear` for ``gain`` and ``equalized``.
     """
 
     def __init__(
@@ -95,8 +94,7 @@ class FixedNoise(nn.Module):
 
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and shift come from a condition: (N, C, H, W), (N, K) -> (N, C, H, W) (paper, section 3.1).
-    Training takes the batch's own statistics and gathers them (the published code never does); eval takes what
-    was gathered."""
+    Training takes the batch's statistics and gathers them (the published code never does), which eval takes."""
 
     running_mean: Tensor
     running_var: Tensor

@@ -75,8 +75,7 @@ def export(
 def graphs_of(
     model: str | Path, what: str | None = None, *, encoder: str | Path | None = None, noise: str = "const"
 ) -> Iterator[Graph]:
-    """The graphs of a model, loaded one after another: ``what``, one of `WHAT`, by default the generator and, where
-    there is one, the encoder.
+    """The graphs of a model, loaded one by one: ``what``, one of `WHAT`, by default the generator and any encoder.
 
     ``model`` and ``encoder`` are whatever `ganenc.models.load_model` and `load_encoder` take (by default the model's
     own encoder), ``noise`` is of `GeneratorGraph`. `GanencError` if something is not there.
@@ -101,9 +100,8 @@ def graphs_of(
 
 
 def check_export(format: str, batch: int | None = None, opset: int | None = None) -> None:
-    """Check the choices of an export, and that what it takes is installed, before anything is loaded: `SpecError` if
-    there is no such format, the batch is below 1, or an opset is given where there is none, `ExportError` if a package
-    is missing or torch is too old."""
+    """Check the choices of an export, and that what it takes is installed, before anything is loaded: `SpecError` for a
+    wrong format, batch or opset, `ExportError` if a package is missing or torch is too old."""
     if format not in FORMATS:
         raise SpecError(f"format: it is {' or '.join(FORMATS)}, not {format!r}{nearest(format, FORMATS)}.")
     if batch is not None and batch < 1:

@@ -99,8 +99,7 @@ class MappingGraph(Graph):
     """Draws of the prior, and labels where they matter => all that `GeneratorGraph` takes.
 
     Its inputs are ``prior`` (N, prior.dim) and, with classes, ``labels`` int64 (N,). Maps and settings come out with
-    the generator's own values. Nothing is truncated. `ExportError` if the generator takes draws of the prior as they
-    are.
+    the generator's own values. Nothing is truncated. `ExportError` if the generator takes draws as they are.
     """
 
     network: Generator

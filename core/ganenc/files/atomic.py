@@ -28,12 +28,10 @@ _LOOKED_AT = 1 << 16
 
 @contextmanager
 def atomic_path(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, with its suffix, to write to; the file is put in place when the block
-    ends.
+    """Give a temporary path beside ``path``, with its suffix, to write to; at the end of the block it is put in place.
 
     The folder is made if it is missing. If the block raises, ``path`` stays as it was and the temporary file goes.
-    `WriteError` if the folder cannot be made, the file not be written or put in place, or another program's would be
-    lost (not with ``replace``).
+    `WriteError` if folder or file cannot be written, or, without ``replace``, another program's would be lost.
     """
     path = Path(path)
     temporary = path.with_name(f".ganenc-{path.stem[:_STEM]}-{uuid.uuid4().hex}{path.suffix}")
@@ -54,8 +52,7 @@ def atomic_path(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether writing there loses nothing of others: ganenc wrote what is there, or nothing is, or what is there is
-    empty."""
+    """Whether writing there loses nothing of others: ganenc wrote what is there, or nothing is, or nothing is in it."""
     if not os.path.lexists(path):
         return True
     try:

@@ -11,8 +11,7 @@ from ganenc_registry.plain_data import parse_json
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is not JSON or too large; `OSError` if
-    it cannot be read."""
+    """What a JSON file holds. `CheckpointError`, ending in the ``remedy``, if it is no JSON or too large; `OSError`."""
     try:
         return parse_json(read_text(path, LARGEST))
     except ValueError as error:

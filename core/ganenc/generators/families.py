@@ -46,8 +46,7 @@ def build_from(family: Callable[..., Any], spec: GeneratorSpec) -> Generator:
 
 
 def is_family(name: str) -> bool:
-    """Whether generators of that name can be built from their spec: it is registered, as a family or as a function that
-    makes a model."""
+    """Whether generators of that name are built from a spec: it is registered, as a family or a function of a model."""
     known = registry()
     return name in known.names("generator") or (name in known.names("model") and callable(known.resolve("model", name)))
 

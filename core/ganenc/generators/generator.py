@@ -140,8 +140,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         truncation: float = 1.0,
         truncation_layers: int | None = None,
     ) -> Latents:
-        """z (N, prior.dim) => latents. The default puts z into the layout's vectors, one stretch of it after another,
-        and labels into its condition.
+        """z (N, prior.dim) => latents: by default z in stretches as the layout's vectors, and labels as its condition.
 
         Args:
             z: draws of the prior; never scaled here. One draw (prior.dim,), arrays and lists do as well.
@@ -166,9 +165,8 @@ class Generator(nn.Module, metaclass=_Adopting):
         return Latents(spec.layout, dict(zip(lengths, z.split(list(lengths.values()), dim=1))))
 
     def embed(self, labels: Tensor) -> Tensor:
-        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). By default the labels as rows, for a
-        condition that is as long as there are classes; others implement it. `LatentsError` if there is no condition, or
-        labels do not fit."""
+        """Labels, int64 (N,) or rows (N, classes) => the condition (N, dim). By default the labels as rows, where the
+        condition is as long; others implement it. `LatentsError` if there is no condition, or labels do not fit."""
         spec = self.spec
         if not any(isinstance(part, Condition) and part.dim == spec.classes for part in spec.layout):
             raise LatentsError(f"{spec.family} has no condition to embed labels in, or no `embed` for it.")
@@ -210,8 +208,7 @@ class Generator(nn.Module, metaclass=_Adopting):
     @contextmanager
     def using(self, **settings: float) -> Iterator[Self]:
         """While it lasts, settings that latents leave out take these values, by name, in place of their defaults: for
-        images that were made under other settings, which an encoder does not predict; `GanencError` if the layout has
-        no setting of that name."""
+        images made under others, which no encoder predicts; `GanencError` if the layout has none of that name."""
         wrong = [name for name in settings if not isinstance(self.spec.part(name), Setting)]
         if wrong:
             raise LatentsError(f"{wrong[0]!r} of {self.spec.family} is no setting, so it cannot be set for a while.")
@@ -225,9 +222,8 @@ class Generator(nn.Module, metaclass=_Adopting):
 
     @contextmanager
     def tuned(self, tuning: Tuning) -> Iterator[Self]:
-        """While it lasts, these differences, by the names of parameters, are added to its weights; afterwards they are
-        as they were, to the bit. `CheckpointError` if differences are not of its weights, are not finite, or it is
-        tuned already."""
+        """While it lasts, differences, by names of parameters, are added to its weights, which are then as before, to
+        the bit. `CheckpointError` if they are not of its weights or not finite, or it is tuned already."""
         weights = dict(self.named_parameters())
         check_tuning(tuning, weights, self.spec.family)
         if tuning and self._tuning:
@@ -263,8 +259,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         return Latents(self.spec.layout, found, space=latents.space, model=latents.model, info=latents.info)
 
     def draw(self, n: int, *, seed: int = 0, first: int = 0) -> Tensor:
-        """Draw z (n, prior.dim) from the prior. Sample ``first + i`` of a seed is the same whatever n is, so data do
-        not depend on how they are batched."""
+        """Draw z (n, prior.dim) from the prior. Sample ``first + i`` of a seed is the same in any batch."""
         z = draw_prior(self.spec.prior, n, seed=seed, first=first)
         return z.to(device=self.device, dtype=self.dtype)
 
@@ -279,9 +274,8 @@ class Generator(nn.Module, metaclass=_Adopting):
         self, n: int, *, seed: int = 0, labels: LabelsGiven | None = None, truncation: float = 1.0, first: int = 0
     ) -> Latents:
         """Draw latents of n samples, from the place ``first`` in the stream ``seed``. ``labels`` are one each or one
-        for all, drawn where they matter and are not given (`LatentsError` if wrong); a ``truncation`` below 1 is for
-        samples nearer to the mean, on what ``spec.truncation`` names (`SpecError` where there is none, or if it is not
-        finite)."""
+        for all, drawn where they matter and are not given (`LatentsError` if wrong); a ``truncation`` below 1, of what
+        ``spec.truncation`` names, is for samples nearer to the mean (`SpecError` if there is none, or not finite)."""
         if truncation != 1.0 and self.spec.truncation == "none":
             raise SpecError(f"{self.spec.family} has no truncation; leave it out.")
         if not math.isfinite(truncation):
@@ -379,16 +373,14 @@ class Generator(nn.Module, metaclass=_Adopting):
 
     @classmethod
     def from_tensors(cls, spec: GeneratorSpec, tensors: Mapping[str, Tensor]) -> Self:
-        """Build the generator of a spec with the whole state dictionary of its family, which it keeps; no random
-        weights are drawn first. `SpecError` if the spec does not fit together, or describes a network far larger than
-        the weights."""
+        """Build the generator of a spec with its whole state dictionary, which it keeps; no random weights are drawn.
+        `SpecError` if the spec does not fit together, or is of a network far larger than the weights."""
         generator = undrawn(lambda: cls(spec), tensors)
         fill(generator, tensors)
         return generator
 
     def to_format(self, name: str) -> dict[str, Any]:
-        """What a torch file of a format of other programs holds: plain tensors by name, in dictionaries. Families that
-        write such files implement it."""
+        """What a torch file in another program's format holds, dictionaries of tensors; for families to implement."""
         raise CheckpointError(f"A {self.spec.family} cannot be written as {name}; take another format.")
 
     @classmethod

@@ -48,8 +48,7 @@ class _TooLarge(Exception):
 
 class _Counted(TorchFunctionMode):
     """Counts what is made, before it takes memory, against the ``tensors`` that a network is to be filled with. Unless
-    it ``draws``, tensors that hold no values yet, or random ones, have a shape and a dtype alone: they are of the meta
-    device."""
+    it ``draws``, tensors without values yet, or with random ones, are of the meta device."""
 
     def __init__(self, tensors: Mapping[str, Tensor], *, draws: bool) -> None:
         super().__init__()

@@ -135,8 +135,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _of_array(pixels: np.ndarray[Any, Any], name: str) -> Pixels:
-    """Pixels as an image of mode L, F, RGB or RGBA, colours of more than 8 bits rounded to these; of other numbers of
-    channels as they are."""
+    """Pixels as an image of mode L, F, RGB or RGBA, colours rounded to 8 bits; of other channels as they are."""
     plain = pixels.dtype.kind == "f" or (pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2)
     if not plain or 0 in pixels.shape or pixels.ndim not in (2, 3):
         raise ImageError(
@@ -227,8 +226,7 @@ def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def cover_box(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the greatest box of the shape of ``size`` around a photo's centre, both given
-    as (height, width)."""
+    """Top, left, height and width of the greatest box of the shape of ``size``, (height, width), amid a photo."""
     scale = max(size[1] / photo[1], size[0] / photo[0])
     height, width = max(1, round(size[0] / scale)), max(1, round(size[1] / scale))
     return (photo[0] - height) // 2, (photo[1] - width) // 2, height, width

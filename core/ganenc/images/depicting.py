@@ -24,8 +24,8 @@ TURN = 0.381966
 
 def depict(images: Tensor, spec: GeneratorSpec) -> Tensor:
     """Images (..., C, H, W) of a generator => pictures of them, uint8 (..., C or 3, height, width): as they are;
-    signals as curves over their range of values, a colour a channel; tiles in the colour of their highest channel.
-    8 bits are pictures already."""
+    signals as curves over their range of values, a colour a channel; tiles in the colour of their highest channel. 8
+    bits are pictures already."""
     if images.dtype == torch.uint8 or spec.shows == "pictures":
         return to_uint8(images, spec.value_range)
     colours = torch.tensor(palette(images.shape[-3]), dtype=torch.uint8, device=images.device)

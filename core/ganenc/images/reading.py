@@ -110,8 +110,7 @@ def read_many(
 
 
 def is_array(channels: int, size: tuple[int, int] | None = None, *, one_hot: bool = False) -> bool:
-    """Whether images are no pictures, but arrays of values: of other numbers of channels than 1, 3 and 4, one row of
-    pixels, or one-hot."""
+    """Whether images are arrays of values, no pictures: of not 1, 3 or 4 channels, one row of pixels, or one-hot."""
     return one_hot or channels not in PICTURES or (size is not None and size[0] == 1)
 
 

@@ -127,9 +127,8 @@ class Inverter(Component, ABC):
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Inversion:
-        """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says (see `Task`), with the
-        generator frozen and the encoder put into eval mode. Gradients are switched on, whatever the caller switched
-        off."""
+        """Images (N, C, H, W) => latents that rebuild them, as many at once as `at_once` says (see `Task`), by the
+        frozen generator and the encoder in eval mode. Gradients are switched on, whatever the caller did."""
         images, labels, objective = able(images), able(labels), able(objective)
         generator, encoder = able(generator).freeze(), able(encoder)
         if encoder is not None:
@@ -164,8 +163,7 @@ def _marked(latents: Latents, tuning: Sequence[Tuning]) -> Latents:
 
 
 def able(held: H) -> H:
-    """What can take part in gradients: a tensor apart from its graph; a copy of it, or of a module, made in inference
-    mode."""
+    """What can take part in gradients: a tensor without its graph; of what was made in inference mode, a copy."""
     if isinstance(held, Tensor):
         return cast("H", held.detach().clone() if held.is_inference() else held.detach())
     inner = (*held.parameters(), *held.buffers()) if isinstance(held, nn.Module) else ()

@@ -40,8 +40,7 @@ from ganenc.objectives import (
 
 
 class Parts:
-    """A generator (frozen here) with its encoder and backbone, loaded from ``source``, and what its config (``info``)
-    says.
+    """A generator (frozen here) with its encoder and backbone, from ``source``, and what its config (``info``) says.
 
     ``backbone`` is the network behind LPIPS that the user chose, ``none`` for none; by default the one in ``info``. A
     SpecError says that the encoder is another generator's, an UnknownNameError that there is no such backbone.

@@ -45,8 +45,7 @@ def find_labels(
     labels: LabelsGiven | str | None = None,
     candidates: Sequence[int] | Tensor | None = None,
 ) -> Found:
-    """The classes of photos (N, C, H, W), in the generator's range, on its device, as asked for or by the best way
-    there is.
+    """The classes of photos (N, C, H, W), in the generator's range, on its device, as asked for or in the best way.
 
     ``labels`` are the classes, ``predicted`` (by the objective's backbone) or ``searched`` (the objective judges), by
     default as `default_way` says; ``candidates`` to search among make a search the default. A LatentsError says that

@@ -31,8 +31,7 @@ def rebuild(
     seed: int = 0,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[str, Rebuilt]:
-    """Rebuild images (N, C, H, W), on the CPU, by ``given`` labels and by ``predicted`` or ``searched`` ones (the
-    keys).
+    """Rebuild images (N, C, H, W), on the CPU, by labels ``given`` and by ``predicted`` or ``searched`` (the keys).
 
     Where there are no labels, the one key is empty. ``labels`` are known ones, int64 (N,) or rows (N, classes);
     ``find`` is how others are found, by default the best there is, a search if there are ``candidates``; ``objective``

@@ -73,8 +73,7 @@ class StackedEncoder(nn.Module):
 
 
 def pays_at_once(encoder: Encoder, trained: Sequence[Tensor]) -> int:
-    """How many photos' encoders, of which these weights move, are best fine-tuned at once, as far as was measured: on
-    processors, with our own block."""
+    """How many photos' encoders, of which these weights move, are best fine-tuned at once, by what was measured."""
     small = encoder.spec.size[0] * encoder.spec.size[1] <= MOST_PIXELS
     light = sum(weight.numel() for weight in trained) <= MOST_WEIGHTS
     ours = len(encoder.blocks) > 0 and all(type(block) is AdaptiveBlock for block in encoder.blocks)

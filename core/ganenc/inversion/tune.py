@@ -109,8 +109,7 @@ class Tune(Inverter):
         return bool(self.options.together)
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
-        """See :meth:`Inverter.settled`; a SpecError if the pivot needs an encoder and there is none, or no weights are
-        called as asked."""
+        """See :meth:`Inverter.settled`; a SpecError if the pivot lacks its encoder, or no weights are called so."""
         self._names(generator)
         choice = self.options.pivot or Choice.of("encode" if encoder is not None else WITHOUT_ENCODER)
         pivot = _built(choice, self.context)
@@ -147,8 +146,7 @@ class Tune(Inverter):
         return chosen
 
     def _locality(self, task: Task, tuned: Generator, pivots: Latents, step: int) -> Tensor:
-        """The regulariser of section 3.3 at a step, weighed: how far images around a pivot (of several, each in turn)
-        are from the untuned generator's."""
+        """The weighed regulariser of section 3.3: how far images around a pivot (each in turn) are from the untuned."""
         options, generator, objective = self.options, task.generator, task.objective
         assert objective is not None
         at, count = step % len(pivots), options.samples

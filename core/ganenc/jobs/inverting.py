@@ -51,8 +51,7 @@ def invert_folder(
 
     Photos are read ahead, inverted as many at once as the method takes, and written meanwhile, so that the memory does
     not depend on how many there are. One that fails is named, and the rest go on. Stopped or killed (a
-    KeyboardInterrupt on SIGINT or SIGTERM), the same call goes on where it was. Started by torchrun, processes share
-    the photos.
+    KeyboardInterrupt on SIGINT or SIGTERM), the same call goes on where it was. Processes of torchrun share the photos.
 
     ``model`` is one, or what `ganenc.load` takes (what ``spec`` says of it counts then); ``photos`` are files, folders,
     patterns or lists (.txt), without what lies in ``out``, by default those of the spec, or with ``retry_failed`` those
@@ -103,8 +102,7 @@ def _photos(
 
 @dataclass
 class _Work:
-    """This process's share of a job. Results are written in threads while the next batch is inverted; each is in the
-    index as soon as it is written."""
+    """This process's share of a job. Results are written, and indexed, in threads while the next batch is inverted."""
 
     worker: Worker
     record: Record

@@ -26,9 +26,8 @@ INTERNAL = ("status", "error", "bytes", "modified", "given_label", "settings", "
 
 
 class JobResult:
-    """What came of the photos that were asked for, by the finished record of the job: how many were asked for
-    (``photos``), are inverted (``done``), of these before (``skipped``), ``failed``, or were not begun for want of time
-    (``left``).
+    """What came of a job, by its finished record: how many photos were asked for (``photos``), are inverted (``done``),
+    of these before (``skipped``), ``failed``, or were not begun for want of time (``left``).
 
     ``failures`` are those that could not be, with the reason, as far as they are named; ``rows`` of those inverted all,
     or those of lowest PSNR where there are more than `LISTED`; ``warnings`` on photos that are unlike what the

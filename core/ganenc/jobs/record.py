@@ -96,8 +96,7 @@ class Record:
         self.skipped = 0
 
     def __enter__(self) -> Self:
-        """Find what is to do; a SpecError if photos there were inverted with other settings, or another job works
-        there."""
+        """Find what is to do; a SpecError if photos there have other settings, or another job works there."""
         complaint = ""
         try:
             if self.processes.first:

@@ -35,8 +35,7 @@ def execute(
     CPU) as an uninterrupted run. Started by ``accelerate launch``, its processes train together. Where the spec names
     no backbone the model's own is taken, and where a fine-tuning names no encoder the model's, best before it saw
     photos. ``on_step`` and ``on_start`` are as in `ganenc.training.pretrain`; ``on_error`` is called with each photo
-    that cannot be read, which is left out (by default, a warning). A GanencError if something that the spec names is
-    not there, or does not fit.
+    that cannot be read, which is left out (by default, a warning). A GanencError if what it names is missing or unfit.
     """
     if not run.model:
         raise SpecError("model: this run names none; give a shipped model, a model folder or a checkpoint.")

@@ -33,8 +33,7 @@ ROW = (
 
 class Worker:
     """Inverts batches of photos, of these classes or found ones; what does not depend on the photo is made once.
-    ``pages``: whether each gets a page, and a picture of the attention. A SpecError if photos would depend on each
-    other."""
+    ``pages``: whether each gets a page and a picture of the attention. A SpecError if photos would share weights."""
 
     def __init__(self, model: Model, spec: InvertSpec, *, labels: Sequence[int] | str | None, pages: bool) -> None:
         self.model, self.spec, self.labels, self.pages = model, spec, labels, pages

@@ -173,9 +173,8 @@ class Latents:
         return stacked
 
     def save(self, path: str | Path, *, model: str = "") -> None:
-        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one); or
-        for other tools, without these, an array of the styles or else the vector (``.npy``), or all parts by name
-        (``.npz``)."""
+        """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one); for
+        other tools an array of the styles or else the vector (``.npy``), or of all parts by name (``.npz``)."""
         kind, buffer = Path(path).suffix.lower(), io.BytesIO()
         if kind in (".npy", ".npz"):
             arrays: dict[str, Any] = {name: one.detach().cpu().float().numpy() for name, one in self.tensors.items()}

@@ -119,8 +119,7 @@ def evaluate(
     """Take metrics, as `build_metrics` gives them, of what was made of targets (N, C, H, W), and of the generator's
     ``mean_image`` (1, C, H, W) in its place; ``folds`` as for `score`.
 
-    ``made`` holds, by how the labels came, what was made of the targets (N, C, H, W), each one's seconds, and the
-    labels.
+    ``made`` holds, by how labels came, what was made of the targets (N, C, H, W), each one's seconds, and the labels.
     """
     ways = {
         way: Measured(

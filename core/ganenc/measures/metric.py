@@ -59,8 +59,7 @@ class Metric(Component, ABC):
     def __call__(self, a: Tensor, b: Tensor, *, region: Tensor | None = None) -> list[float] | float:
         """Take it of targets ``a`` (N, C, H, W) and what came of them, ``b``, of the same shape (sets may differ in N):
         N numbers, or one for the sets. ``region``, bool (N, 1, H, W), holds the pixels that count; all by default. An
-        ImageError if the images are too few or their shapes differ, a region is empty, or it takes none; a PluginError
-        if it gives anything else."""
+        ImageError if images are too few or differ in shape, or a region is empty or not taken; else a PluginError."""
         self._check(a, b, region)
         if self.compares_sets:
             found = self.measure(a, b, region)

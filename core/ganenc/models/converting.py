@@ -32,8 +32,7 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: s
     allowed for. Directions that lie with the source go along. ``to`` names a format of other programs, in which the
     family writes a torch file in place of the folder.
 
-    Returned are the facts: kind, family, size, classes, hash, the largest difference, how many times as fast the folder
-    loads.
+    Returned are the facts: kind, family, size, classes, hash, largest difference, how many times as fast it loads.
     """
     network = load_model(source)
     hashed = model_hash(network)

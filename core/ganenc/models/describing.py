@@ -57,8 +57,7 @@ class Described:
 
 
 def describe(name: str) -> Described:
-    """What is known of a name or file; `UnknownNameError` if there is nothing of that name, another `GanencError` if it
-    is no file that is understood."""
+    """What is known of a name or file; `UnknownNameError` if there is none, another `GanencError` if it is damaged."""
     path = Path(name)
     if os.path.isfile(path) and path.suffix in SPEC_SUFFIXES:
         return _spec_file(path)

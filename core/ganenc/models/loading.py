@@ -19,8 +19,7 @@ from ganenc.models.weights import build_with_weights, save_pretrained
 
 @apart()
 def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
-    """Load a generator, frozen; `GanencError` if there is nothing of that name, it cannot be fetched, no family
-    recognises the file, or several do.
+    """Load a generator, frozen; `GanencError` if there is none, it cannot be fetched, or not just one family claims it.
 
     ``source`` is an installed model (``ganenc list model``), whose files are fetched on first use where it is a
     release; a model folder; any checkpoint that a family recognises; ``user/name`` or ``user/name@revision`` on the
@@ -58,8 +57,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     """Load an encoder, in eval mode; `GanencError` if there is none.
 
     ``source`` is what has one: an installed model, the folder of an encoder, of a generator or of a run, one of the
-    first two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file that the paper's authors
-    published.
+    first two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file of the paper's authors.
     """
     check_device(device)
     found = resolve(source)
@@ -73,8 +71,8 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
 
 
 def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encoder:
-    """Load a generator or an encoder, whichever is there: see :func:`load_generator` and :func:`load_encoder`;
-    `GanencError` if there is neither."""
+    """Load a generator or an encoder, whichever is there, as `load_generator` and `load_encoder` do; else a
+    `GanencError`."""
     found = resolve(source)
     if found.kind == "file":
         check_device(device)

@@ -34,8 +34,7 @@ def release_path(name: str, release: Release) -> Path:
 
 @told(WeightsMissingError)
 def fetch_release(name: str, release: Release) -> Path:
-    """Give what is to be read of the release of that name, after fetching those of its files that are not here, with a
-    progress bar.
+    """Give what is to be read of a release, after fetching those of its files that are not here, with a progress bar.
 
     Sizes are checked wherever they are known, checksums when a file is fetched. Nothing is asked of the network for a
     file that is here. `WeightsMissingError` if a file cannot be fetched, or only by hand: which one, from where, and
@@ -81,8 +80,8 @@ def clear_release(name: str, release: Release) -> None:
 
 
 def check_release(name: str, release: Release, found: GeneratorSpec) -> None:
-    """Check that a generator that was read is the one that was published under that name; `CheckpointError` that names
-    the first thing that differs."""
+    """Check that a generator is the one that was published by that name; else a `CheckpointError` names what
+    differs."""
     published = _facts(release.generator)
     for what, given in _facts(found).items():
         if given is not None and published[what] not in (None, given):

@@ -144,8 +144,8 @@ def has_config(folder: Path) -> bool:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``; `CheckpointError` if there is none, or it is
-    no config of ours."""
+    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``; `CheckpointError` if there is none of
+    ours."""
     path = Path(folder) / CONFIG
     config = _read(path)
     if not _is_ours(config):

@@ -26,9 +26,8 @@ _IMPORT_FIRST = (
 
 
 def model_hash(module: nn.Module) -> str:
-    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from. Where a
-    generator has none that can be found, of some pixels of a sample, rounded, in their place; while one is tuned, of
-    its weights as they were."""
+    """The SHA-256 of a module's tensors, by name: the same for the same weights wherever they come from. Of a generator
+    without any, of some pixels of a sample, rounded; while one is tuned, of its weights as they were."""
     state = {**module.state_dict(), **(module.untuned if isinstance(module, Generator) else {})}
     if not state and isinstance(module, Generator):
         state = {"pixels": _pixels(module)}

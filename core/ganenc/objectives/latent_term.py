@@ -29,9 +29,8 @@ class LatentTerm:
     def __call__(
         self, latents: Latents | Mapping[str, Tensor], reference: Latents | Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare tensors (N, ...) by the name of the part: the weighed sum (N,), epsilon included, and the terms (N,)
-        by name, not weighed: ``latent/<part>/mse`` and ``latent/<part>/cos``. `LatentsError` if a part is missing or
-        has another shape on the other side."""
+        """Compare tensors (N, ...) by the name of the part: the weighed sum (N,), epsilon included, and the plain terms
+        (N,), ``latent/<part>/mse`` and ``latent/<part>/cos``. `LatentsError` if parts or shapes differ."""
         mine, wanted = _named(latents), _named(reference)
         chosen = self.options
         parts = chosen.parts or dict.fromkeys((name for name in wanted if name in mine), 1.0)

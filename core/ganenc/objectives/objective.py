@@ -142,8 +142,7 @@ class Objective(nn.Module):
 
         Without ``latents``, those of the reconstruction, the latent loss is left out. ``latents_reference`` is what
         they are compared with: the true latents of a synthesized image, or on a photo those of the reconstruction
-        encoded again. The gradient goes to both. `SpecError` if the numbers of images differ, or a loss gives not one a
-        sample.
+        encoded again. Both get a gradient. `SpecError` if numbers of images differ, or a loss gives not one each.
         """
         if len(reconstruction) != len(reference):
             raise SpecError(f"{len(reconstruction)} reconstructions cannot be compared with {len(reference)} targets.")

@@ -257,8 +257,7 @@ class Inverted(Inversion):
         }
 
     def _place(self, photo: Photo, made: Tensor) -> dict[str, Any] | None:
-        """The whole photo, with a frame around the target and with the reconstruction in its place; None where it was
-        not aligned."""
+        """The whole photo, with a frame around the target and with the reconstruction there; None where not aligned."""
         whole = photo.put_back(made)
         if photo.transform is None or photo.whole is None or whole is None:
             return None

@@ -15,8 +15,7 @@ from ganenc.report.texts import metric_name, metric_text, plain, seconds_text
 
 
 def render(template: str, *, spec: GeneratorSpec | None = None, **data: Any) -> str:
-    """Fill a template of this package; ``spec`` is of the generator of the images (C, H, W) among the data,
-    without which they have 8 bits."""
+    """Fill a template of this package; images (C, H, W) in the data are of the generator of ``spec``, or of 8 bits."""
     return _environment().get_template(template).render(data, picture=partial(picture, spec=spec))
 
 

@@ -30,8 +30,7 @@ class Sink(ABC):
 
     @abstractmethod
     def newest(self, processes: Processes | None = None) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state that can be read, the first process's for all, and what was wrong with those newer than it;
-        rows after it are dropped."""
+        """The newest readable state, the first process's for all, and what was wrong with newer ones; later rows go."""
 
     @abstractmethod
     def save(self, step: int, state: Mapping[str, Any]) -> None:

@@ -22,9 +22,8 @@ class SSIM(Loss):
     SSIM is made for intensities that start at black = 0, so images are moved from ``value_range`` to 0 to 1, with a
     dynamic range of 1 (the published code takes 1 for images from -1 to 1, where greys just below and just above the
     middle count as opposites). Images are pooled to at most 256 pixels first; where one is smaller than the window, the
-    window shrinks to the largest odd size that fits. The values are those of ``kornia.metrics.ssim``, which would
-    convolve the target anew at each step (10% of its time at 64 pixels); here the window is a banded matrix on either
-    side.
+    window shrinks to the largest odd size that fits. The values are those of ``kornia.metrics.ssim``, which convolves
+    the target anew at each step (10% of its time at 64 pixels); here the window is a banded matrix.
     """
 
     pictures_only = True
