@@ -157,7 +157,7 @@ def model() -> ganenc.Model:
 @cache
 def photos() -> Tensor:
     """All photos kept out of training, in the order of their names (N, 3, 64, 64) from -1 to 1."""
-    return images.read_many(images.find(PHOTOS), size=model().generator.spec.size).batch
+    return torch.stack([model().read(photo).target for photo in images.find(PHOTOS)])
 
 
 @cache

@@ -8,10 +8,7 @@ from ganenc.cli import COMMANDS
 
 BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "block": {
-        "adaptive": (
-            "The paper's block: heads, norm, convolutions, bypass (Figure 4)",
-            "encoders.blocks:AdaptiveBlock",
-        ),
+        "adaptive": ("The paper's block: heads, norm, convolutions, bypass (Figure 4)", "encoders.blocks:AdaptiveBlock")
     },
     "attention": {
         "none": ("The whole image alone", "objectives.attentions:NoAttention"),

@@ -57,8 +57,7 @@ def invert(
         bool, typer.Option("--overwrite", help="Invert photos anew that were inverted before; else they are skipped.")
     ] = False,
     retry_failed: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Try photos again that failed before; without PHOTOS, these alone."),
+        bool, typer.Option("--retry-failed", help="Try photos again that failed before; without PHOTOS, these alone.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: options.Json = False,

@@ -20,10 +20,7 @@ from ganenc.files import first_process
 from ganenc.inversion import written_labels
 from ganenc.jobs import execute
 
-Run = Annotated[
-    str,
-    typer.Option("--run", "-r", help=f"A run's YAML or JSON file, or a preset: {', '.join(PRESETS)}."),
-]
+Run = Annotated[str, typer.Option("--run", "-r", help=f"A run's YAML or JSON file, or a preset: {', '.join(PRESETS)}.")]
 Start = Annotated[str | None, typer.Option("--encoder", "-e", help="The encoder to start from.")]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps in all.")]
 

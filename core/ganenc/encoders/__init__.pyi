@@ -17,6 +17,7 @@ from .layers import conv_doubled as conv_doubled
 from .layers import halve as halve
 from .layers import normalise_second_moment as normalise_second_moment
 from .network import EncoderNetwork as EncoderNetwork
+from .pooled import frozen_backbone as frozen_backbone
 from .standardizing import autocasts as autocasts
 from .standardizing import leaky_gradient as leaky_gradient
 from .standardizing import row_parts as row_parts

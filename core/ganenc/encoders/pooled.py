@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganenc.encoders.layers import Linear
+from ganenc.generators import apart, check_weights
 
 IMAGE, MAPS = 16, 2
 """The sides to which the image and a layer's features are averaged."""
 WIDTHS = (32, 64, 128, 256)
 """Channels of the random convolutions."""
-_loaded: dict[tuple[type, str, torch.device], Any] = {}
+_loaded: dict[tuple[type, str, torch.device], Any] = {}  # by class, as a name may come to mean another
 
 
 class PooledFeatures(nn.Module):
@@ -65,13 +66,23 @@ class PooledFeatures(nn.Module):
         return found
 
 
-def frozen_backbone(choice: Choice, device: torch.device) -> Any:
-    """A registered backbone, frozen, the same one each time; the errors are those of
-    `ganenc_registry.components.build`, and `WeightsMissingError` if its weights cannot be had."""
-    kind: Any = component_class("backbone", choice.name, Component)
-    options = read_options("backbone", choice, Component, at="pooled.backbone")
-    key = (kind, options.to_json(), device)
-    if key not in _loaded:
-        with torch.random.fork_rng(devices=[]):
-            _loaded[key] = kind(options, Context(device=str(device))).freeze().to(device)
-    return _loaded[key]
+def frozen_backbone(
+    choice: Choice | str, device: torch.device, *, base: type[Component] = Component, at: str = "pooled.backbone"
+) -> Any:
+    """A registered backbone, a subclass of ``base``, frozen and the same one each time; ``at`` and the errors are those
+    of `ganenc_registry.components.build`, and `WeightsMissingError` if its weights cannot be had; `CheckpointError` if
+    they are not finite."""
+    name = choice if isinstance(choice, str) else choice.name
+    kind: Any = component_class("backbone", name, base)
+    options = read_options("backbone", choice, base, at=at)
+    if device.type != "cpu" and device.index is None:
+        device = torch.empty(0, device=device).device  # With its index, so that ``cuda`` and ``cuda:0`` are one.
+    kept = _loaded.get(key := (kind, options.to_json(), device))
+    if kept is None or any(one.device != device for one in (*kept.parameters(), *kept.buffers())):
+        with apart():
+            kept = kind(options, Context(device=str(device))).freeze().to(device)
+            if device.type in ("cpu", "cuda"):
+                kept = kept.to(memory_format=torch.channels_last)
+            check_weights(kept, f"the backbone {name}")
+            _loaded[key] = kept
+    return kept.freeze()

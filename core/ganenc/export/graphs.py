@@ -16,10 +16,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator, draw_normal
 from ganenc.latents import Latents
 
-NOISES = {
-    "const": "the generator's own noise, fixed inside the graph",
-    "none": "no noise is added",
-}
+NOISES = {"const": "the generator's own noise, fixed inside the graph", "none": "no noise is added"}
 """What may be chosen for noise, in words."""
 
 _SEED = 0x6578706F

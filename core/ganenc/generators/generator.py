@@ -133,12 +133,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         """
 
     def map(
-        self,
-        z: Tensor,
-        *,
-        labels: Tensor | None = None,
-        truncation: float = 1.0,
-        truncation_layers: int | None = None,
+        self, z: Tensor, *, labels: Tensor | None = None, truncation: float = 1.0, truncation_layers: int | None = None
     ) -> Latents:
         """z (N, prior.dim) => latents: by default z in stretches as the layout's vectors, and labels as its condition.
 

@@ -20,10 +20,8 @@ from .ranges import convert_range as convert_range
 from .ranges import shrink as shrink
 from .ranges import to_rgb as to_rgb
 from .ranges import to_uint8 as to_uint8
-from .reading import Photos as Photos
 from .reading import is_array as is_array
 from .reading import read as read
-from .reading import read_many as read_many
 from .writing import png_bytes as png_bytes
 from .writing import to_image as to_image
 from .writing import to_pixels as to_pixels

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,17 +14,6 @@ from torch.nn import functional as F
 
 from ganenc.images.decoding import PICTURES, Fit, PhotoSource, cover_box, decode, flatten, load_values, resize, to_array
 from ganenc.images.ranges import Range, convert_range
-
-
-class Photos(NamedTuple):
-    """What `read_many` gives back."""
-
-    paths: list[Path]
-    """The files that could be read, in the order of ``batch``."""
-    batch: Tensor
-    """(N, C, H, W), float32, in the range asked for; N may be 0."""
-    failures: list[tuple[Path, ImageError]]
-    """The files that could not be read, and why."""
 
 
 def read(
@@ -76,39 +64,6 @@ def read(
     return convert_range(rearrange(pixels, "h w c -> c h w").contiguous(), (0.0, 1.0), value_range)
 
 
-def read_many(
-    paths: Iterable[str | Path],
-    *,
-    size: tuple[int, int] | None = None,
-    channels: int = 3,
-    value_range: Range = (-1.0, 1.0),
-    fit: Fit = "cover",
-    one_hot: bool = False,
-    on_error: Callable[[Path, ImageError], None] | None = None,
-) -> Photos:
-    """Read many photos of one size, or brought to ``size``, as one batch (else as `read`); broken ones are left out,
-    and ``on_error`` is called with the file and the error as soon as one turns out to be broken."""
-    good: list[Path] = []
-    images: list[Tensor] = []
-    failures: list[tuple[Path, ImageError]] = []
-    for path in map(Path, paths):
-        try:
-            image = read(path, size=size, channels=channels, value_range=value_range, fit=fit, one_hot=one_hot)
-            if images and image.shape != images[0].shape:
-                raise ImageError(
-                    f"{path} is {_by(image)} pixels and {good[0]} is {_by(images[0])}; give a size for both."
-                )
-        except ImageError as error:
-            failures.append((path, error))
-            if on_error is not None:
-                on_error(path, error)
-        else:
-            good.append(path)
-            images.append(image)
-    batch = torch.stack(images) if images else torch.empty(0, channels, *(size or (0, 0)))
-    return Photos(good, batch, failures)
-
-
 def is_array(channels: int, size: tuple[int, int] | None = None, *, one_hot: bool = False) -> bool:
     """Whether images are arrays of values, no pictures: of not 1, 3 or 4 channels, one row of pixels, or one-hot."""
     return one_hot or channels not in PICTURES or (size is not None and size[0] == 1)
@@ -155,7 +110,3 @@ def _fitted(values: Tensor, size: tuple[int, int], fit: Fit, *, one_hot: bool) -
         values = F.interpolate(values[None], inner, **how)[0]
     (left, right), (top, bottom) = ((one // 2, one - one // 2) for one in (size[1] - inner[1], size[0] - inner[0]))
     return F.pad(values, (left, right, top, bottom), mode="replicate")
-
-
-def _by(image: Tensor) -> str:
-    return f"{image.shape[-2]}x{image.shape[-1]}"

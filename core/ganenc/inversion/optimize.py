@@ -72,8 +72,7 @@ class Optimize(Inverter):
         )
         draws: PositiveInt = Field(100, description="how many draws the best is of")
         shell: bool = Field(
-            False,
-            description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside",
+            False, description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside"
         )
         starts: PositiveInt | None = STARTS
         poor: float = POOR

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from ganenc_registry.errors import ImageError, SpecError
+from ganenc_registry.errors import GanencError, ImageError, SpecError
 from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import EvaluateSpec
 from torch import Tensor
 
 from ganenc import images
-from ganenc.inversion import folder_labels, read_labels
+from ganenc.inversion import Photo, folder_labels, read_labels
 from ganenc.measures import Evaluation
 from ganenc.model import Model, load
 
@@ -43,39 +44,34 @@ def evaluate_photos(
     if spec.photos:
         if labels is None and classes:
             labels = folder_labels(files, classes)
-        photos, kept = _read(model, spec, files, on_error)
+        options: dict[str, Any] = {"fit": spec.fit, "align": spec.align, "attention": spec.objective.attention}
+        photos, kept = read_photos(files, partial(model.read, **options), spec.photos, on_error)
         labels = None if labels is None else [labels[place] for place in kept]
     choices: Any = spec.metrics or None
     return model.evaluate(
-        photos,
-        samples=spec.samples,
-        method=spec.method,
-        metrics=choices,
-        folds=spec.folds,
-        labels=labels,
-        find=find,
-        candidates=spec.candidates,
-        objective=spec.objective,
-        truncation=spec.truncation,
-        seed=spec.seed,
+        photos, samples=spec.samples, method=spec.method, metrics=choices, folds=spec.folds, labels=labels, find=find,
+        candidates=spec.candidates, objective=spec.objective, truncation=spec.truncation, seed=spec.seed,
         on_step=on_step,
-    )
+    )  # fmt: skip
 
 
-def _read(
-    model: Model, spec: EvaluateSpec, files: list[Path], on_error: Callable[[Path, ImageError], None] | None
+def read_photos(
+    files: list[Path],
+    read: Callable[[Path], Photo],
+    named: Sequence[str],
+    on_error: Callable[[Path, ImageError], None] | None,
+    *,
+    error: type[GanencError] = ImageError,
 ) -> tuple[Tensor, list[int]]:
-    """The photos that can be read (N, C, H, W), and their places."""
+    """The photos that can be read (N, C, H, W), and their places; the ``error`` if of those ``named`` none can."""
     targets, kept = [], []
     for place, file in enumerate(files):
         try:
-            read = model.read(file, fit=spec.fit, align=spec.align, attention=spec.objective.attention)
-        except ImageError as error:
-            if on_error is not None:
-                on_error(file, error)
-        else:
-            targets.append(read.target)
+            targets.append(read(file).target)
             kept.append(place)
+        except ImageError as broken:
+            if on_error is not None:
+                on_error(file, broken)
     if not targets:
-        raise ImageError(f"None of the photos in {', '.join(spec.photos)} could be read.")
+        raise error(f"None of the photos in {', '.join(named)} could be read.")
     return torch.stack(targets), kept

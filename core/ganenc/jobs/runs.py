@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from ganenc_registry.errors import SpecError, TrainingError, WriteError
+from ganenc_registry.errors import ImageError, SpecError, TrainingError, WriteError
 from ganenc_registry.specs import RunSpec
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from ganenc import images
 from ganenc.encoders import Encoder
 from ganenc.files import Processes, check_device, write_text
 from ganenc.generators import Generator
+from ganenc.inversion import read_photo
+from ganenc.jobs.evaluating import read_photos
 from ganenc.models import load_generator, resolve
 from ganenc.report import run_report
 from ganenc.training import OnRow, OnStart, RunFolder, each_label, finetune, pretrain
@@ -27,7 +30,7 @@ def execute(
     *,
     on_step: OnRow | None = None,
     on_start: OnStart | None = None,
-    on_error: Callable[[Path, Exception], None] | None = None,
+    on_error: Callable[[Path, ImageError], None] | None = None,
 ) -> Encoder:
     """Carry out a run whole: load what its spec names, train, and leave everything in the folder.
 
@@ -75,28 +78,16 @@ def _with_encoder(run: RunSpec) -> RunSpec:
 
 
 def _photos(
-    run: RunSpec, generator: Generator, on_error: Callable[[Path, Exception], None]
+    run: RunSpec, generator: Generator, on_error: Callable[[Path, ImageError], None]
 ) -> tuple[Tensor, Tensor | None]:
     """The photos that can be read (M, C, H, W), and their labels (M,) or (1,)."""
     if not run.data.photos:
         raise SpecError("data.photos: a 'finetune' run needs photos; name folders, files or patterns.")
-    spec, paths = generator.spec, images.find(run.data.photos)
-    found = images.read_many(
-        paths,
-        size=spec.size,
-        channels=spec.channels,
-        value_range=spec.value_range,
-        fit=run.data.fit,
-        one_hot=spec.shows == "tiles",
-        on_error=on_error,
-    )
-    if not len(found.batch):
-        raise TrainingError(f"None of the photos in {', '.join(run.data.photos)} could be read.")
+    files = images.find(run.data.photos)
+    read = partial(read_photo, spec=generator.spec, fit=run.data.fit)
+    photos, kept = read_photos(files, read, run.data.photos, on_error, error=TrainingError)
     labels = None if run.data.labels is None else torch.tensor(run.data.labels)
-    if labels is not None and len(labels) != 1:
-        read = set(found.paths)
-        labels = each_label(len(paths), labels)[torch.tensor([path in read for path in paths])]
-    return found.batch, labels
+    return photos, labels if labels is None or len(labels) == 1 else each_label(len(files), labels)[kept]
 
 
 def _warn(path: Path, error: Exception) -> None:

@@ -55,12 +55,7 @@ def compared(target: Tensor, reconstruction: Tensor, spec: GeneratorSpec) -> dic
     if spec.shows != "signals" and len(error) not in (1, 3):
         error = error.mean(0, keepdim=True)
     alike = spec.model_copy(update={"value_range": (0.0, 1.0), "one_hot": False})
-    return {
-        "target": target,
-        "reconstruction": reconstruction,
-        "difference": depict(error, alike),
-        "factor": factor,
-    }
+    return {"target": target, "reconstruction": reconstruction, "difference": depict(error, alike), "factor": factor}
 
 
 def _error(a: Tensor, b: Tensor, value_range: Range) -> Tensor:

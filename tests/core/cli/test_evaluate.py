@@ -11,7 +11,7 @@ import pytest
 import torch
 from ganenc.cli import main
 from ganenc.encoders import build_encoder
-from ganenc.images import read_many
+from ganenc.images import read
 from ganenc.inversion import invert
 from ganenc.measures import Frechet, split_folds
 from ganenc.models import load_encoder, load_generator, save_pretrained
@@ -97,7 +97,7 @@ def evaluate(model: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> A
 def rebuilt(model: Path, photos: Path) -> tuple[Tensor, Tensor]:
     """The photos, and what one pass makes of them."""
     generator = load_generator(model)
-    targets = read_many(sorted(photos.iterdir()), size=(8, 8)).batch
+    targets = torch.stack([read(path, size=(8, 8)) for path in sorted(photos.iterdir())])
     return targets, invert(targets, generator, load_encoder(model / "encoder"), method="encode").reconstructions
 
 

@@ -332,35 +332,6 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         images.read(tmp_path / "bomb.png")
 
 
-def test_read_many_goes_on_without_the_broken_ones(tmp_path: Path, pixels: np.ndarray) -> None:
-    broken = [tmp_path / name for name in broken_files(tmp_path)]
-    for name in ("a.png", "b.png"):
-        Image.fromarray(pixels).save(tmp_path / name)
-    told: list[Path] = []
-    paths = [tmp_path / "a.png", *broken, tmp_path / "b.png"]
-    good, batch, failures = images.read_many(paths, size=(8, 8), on_error=lambda path, error: told.append(path))
-    assert good == [tmp_path / "a.png", tmp_path / "b.png"]
-    assert batch.shape == (2, 3, 8, 8)
-    assert torch.equal(batch[1], images.read(tmp_path / "b.png", size=(8, 8)))
-    assert [path for path, _ in failures] == broken == told
-    assert all(path.name in str(error) for path, error in failures)
-
-
-def test_read_many_of_nothing_good_is_empty(tmp_path: Path) -> None:
-    good, batch, failures = images.read_many([tmp_path / "no.png"], size=(8, 6), channels=1)
-    assert good == []
-    assert batch.shape == (0, 1, 8, 6)
-    assert len(failures) == 1
-
-
-def test_read_many_of_two_sizes_says_so(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    Image.new("RGB", (9, 8)).save(tmp_path / "b.png")
-    good, _, failures = images.read_many([tmp_path / "a.png", tmp_path / "b.png"])
-    assert good == [tmp_path / "a.png"]
-    assert "8x9" in str(failures[0][1])
-
-
 def test_find_expands_folders_and_patterns_in_natural_order(tmp_path: Path) -> None:
     names = ["p10.png", "p2.JPG", "p1.png", "2/a.png", "10/a.png", ".hidden/a.png", "notes.txt"]
     for name in names:

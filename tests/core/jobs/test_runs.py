@@ -80,7 +80,7 @@ saving: {{log_every: 1}}
     assert names < set(found[0])
     assert sum(row["total"] for row in found[-4:]) < 0.95 * sum(row["total"] for row in found[:4])
     # Each pair of steps is one pass over the four photos.
-    batch = images.read_many(images.find(photos), size=(8, 8)).batch
+    batch = torch.stack([images.read(path, size=(8, 8)) for path in images.find(photos)])
     source = Photos(batch, 2, seed=0)
     seen = torch.cat([source.batch(0).images, source.batch(1).images])
     assert sorted(seen.flatten(1).tolist()) == sorted(batch.flatten(1).tolist())

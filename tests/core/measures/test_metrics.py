@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ganenc.images import read, read_many, write_png
+from ganenc.images import read, write_png
 from ganenc.measures import LPIPS, PSNR, SSIM, build_metrics, psnr, score
 from ganenc.objectives import Squeeze
 from ganenc_registry.components import Context
@@ -64,7 +64,8 @@ def test_equal_images(pairs: tuple[Tensor, Tensor], tiny_backbone: Any) -> None:
 def test_lpips_is_that_of_the_library_and_names_its_backbone(shared: Path, torch_home: Path, tmp_path: Path) -> None:
     import lpips
 
-    target = read_many(sorted((shared / "data" / "photos").glob("*.jpg"))[:3], size=(96, 96)).batch
+    photos = sorted((shared / "data" / "photos").glob("*.jpg"))[:3]
+    target = torch.stack([read(photo, size=(96, 96)) for photo in photos])
     view = target + 0.3 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
     write_png(tmp_path / "a.png", view[0])
     published = lpips.LPIPS(net="squeeze", verbose=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ganenc.images import read_many
+from ganenc.images import read
 from ganenc.objectives import COS, LPIPS, MSE, SSIM, Backbone, BackboneOutput, Loss, Squeeze, context_for, pool
 from ganenc_registry.components import Context
 from torch import Tensor, nn
@@ -130,7 +130,7 @@ class TestLpipsOfTheLibrary:
 
     @pytest.fixture
     def photos(self, shared: Path, torch_home: Path) -> tuple[Tensor, Tensor]:
-        batch = read_many(sorted((shared / "data" / "photos").glob("*.jpg"))[:3]).batch
+        batch = torch.stack([read(path) for path in sorted((shared / "data" / "photos").glob("*.jpg"))[:3]])
         return batch, (batch.roll(3, -1) + 0.1 * torch.randn(batch.shape, generator=torch.Generator().manual_seed(1)))
 
     @pytest.fixture

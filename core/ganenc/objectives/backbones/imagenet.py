@@ -38,11 +38,7 @@ class ImageNetBackbone(Backbone):
     """The file of the linear weights in the lpips package."""
 
     def __init__(
-        self,
-        options: Spec | None = None,
-        context: Context | None = None,
-        *,
-        state: Mapping[str, Tensor] | None = None,
+        self, options: Spec | None = None, context: Context | None = None, *, state: Mapping[str, Tensor] | None = None
     ) -> None:
         from lpips import ScalingLayer  # Takes seconds, as torchvision does; other backbones do without.
         from torchvision import models

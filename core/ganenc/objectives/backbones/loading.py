@@ -6,39 +6,25 @@ from functools import partial
 
 import torch
 from ganenc_registry import registry
-from ganenc_registry.components import Context, component_class, read_options
+from ganenc_registry.components import Context, component_class
 from ganenc_registry.errors import GanencError
 from ganenc_registry.specs import Choice, GeneratorSpec
 
-from ganenc.generators import apart, check_weights
+from ganenc.encoders import frozen_backbone
 from ganenc.objectives.backbones.base import Backbone
 
 DEFAULT_BACKBONE = "vgg16"
 """The paper's (section 3.2)."""
 NO_BACKBONE = "none"
 """In place of a name: none is to be used."""
-_loaded: dict[tuple[type[Backbone], str, torch.device], Backbone] = {}  # by class, as a name may come to mean another
 
 
 def load_backbone(choice: str | Choice | Backbone, *, device: str | torch.device = "cpu") -> Backbone:
-    """A registered backbone, frozen and the same one each time, or one at hand, frozen and moved to the device. The
-    errors are those of `ganenc_registry.components.build`, and `WeightsMissingError` if its weights are not on disk and
-    cannot be fetched; `CheckpointError` if they are not finite."""
-    place = _indexed(torch.device(device))
+    """A registered backbone, as `ganenc.encoders.frozen_backbone` gives it, or one at hand, frozen and moved to the
+    device."""
     if isinstance(choice, Backbone):
-        return choice.freeze().to(place)
-    kind = component_class("backbone", choice if isinstance(choice, str) else choice.name, Backbone)
-    options = read_options("backbone", choice, Backbone, at="backbone")
-    key = (kind, options.to_json(), place)
-    kept = _loaded.get(key)
-    if kept is not None and _device_of(kept) in (place, None):
-        return kept.freeze()
-    with apart():
-        backbone = kind(options, Context(device=str(place))).freeze().to(place)
-        if place.type in ("cpu", "cuda"):
-            backbone = backbone.to(memory_format=torch.channels_last)
-        check_weights(backbone, f"the backbone {choice if isinstance(choice, str) else choice.name}")
-        _loaded[key] = backbone
+        return choice.freeze().to(device)
+    backbone: Backbone = frozen_backbone(choice, torch.device(device), base=Backbone, at="backbone")
     return backbone
 
 
@@ -66,14 +52,3 @@ def available_backbones(*, besides: str = "") -> list[str]:
         except GanencError:  # A plugin that cannot be imported offers nothing.
             continue
     return names
-
-
-def _device_of(backbone: Backbone) -> torch.device | None:
-    return next((tensor.device for tensor in [*backbone.parameters(), *backbone.buffers()]), None)
-
-
-def _indexed(device: torch.device) -> torch.device:
-    """The device with its index, so that ``cuda`` and ``cuda:0`` are one."""
-    if device.type == "cpu" or device.index is not None:
-        return device
-    return torch.empty(0, device=device).device

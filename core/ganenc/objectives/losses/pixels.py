@@ -9,33 +9,28 @@ from torch.nn import functional as F
 from ganenc.objectives.losses.base import Loss, precise
 
 
-class MSE(Loss):
-    """Mean square difference of the pixels of a sample (Equation 3)."""
-
+class _Pixels(Loss):
     pixelwise = True
 
     @torch.no_grad()
     def prepare(self, target_view: Tensor) -> Tensor:
         """The target on the scale from -1 to 1."""
         return self.scaled(target_view.detach())
+
+
+class MSE(_Pixels):
+    """Mean square difference of the pixels of a sample (Equation 3)."""
 
     def forward(self, view: Tensor, reference: Tensor) -> Tensor:
         """The mean square, (N,)."""
         return (self.scaled(view) - reference).square().mean((1, 2, 3))
 
 
-class COS(Loss):
+class COS(_Pixels):
     """1 - cosine of the angle between two images taken as vectors, sample by sample (Equation 3).
 
     The published code flattens the whole batch into one vector, which lets the samples weigh on one another.
     """
-
-    pixelwise = True
-
-    @torch.no_grad()
-    def prepare(self, target_view: Tensor) -> Tensor:
-        """The target on the scale from -1 to 1."""
-        return self.scaled(target_view.detach())
 
     def forward(self, view: Tensor, reference: Tensor) -> Tensor:
         """1 - cosine, (N,), from 0 to 2."""
