@@ -184,9 +184,8 @@ class Model(Parts):
         return [load_direction(word, self.source, model=self.hash)]
 
     def direction(self, word: str | Path | Direction, *, space: str | None = None) -> Direction:
-        """A direction from a file, by its name among the model's, or from another tool's file (see
-        `ganenc.editing.read_directions`), of several with its number: ``components.npz:3``; `GanencError` if there is
-        none, or it is another model's."""
+        """A direction from a file, by its name among the model's, or from another tool's file, of several by number, as
+        in ``components.npz:3``; `GanencError` if there is none, or it is another model's."""
         if isinstance(word, Direction):
             return word
         found = self.directions(word, space=space)
@@ -293,8 +292,7 @@ class Model(Parts):
         return found
 
     def _start(self, start: Start) -> tuple[Latents, Tuning, Tensor | None]:
-        """The latents of one sample, the tuning that they go with, and the photo (1, C, H, W) that they are of, if
-        any."""
+        """The latents of one sample, the tuning that they go with, and their photo (1, C, H, W), if any."""
         if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):

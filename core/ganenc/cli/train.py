@@ -71,8 +71,7 @@ def finetune(
 
 
 def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | None) -> RunSpec:
-    """A file or preset, with what options say => the run's spec; `SpecError` if it is neither, a field is wrong, or the
-    run is of the other task."""
+    """A file or preset and options => the run's spec; `SpecError` if it is neither, of the other task, or wrong."""
     file = os.path.isfile(run)
     spec = RunSpec.from_mapping({"task": task, **read_mapping(run)}, where=run) if file else preset(run)
     if spec.task != task:

@@ -70,8 +70,7 @@ def frozen_backbone(
     choice: Choice | str, device: torch.device, *, base: type[Component] = Component, at: str = "pooled.backbone"
 ) -> Any:
     """A registered backbone, a subclass of ``base``, frozen and the same one each time; ``at`` and the errors are those
-    of `ganenc_registry.components.build`, and `WeightsMissingError` if its weights cannot be had; `CheckpointError` if
-    they are not finite."""
+    of `build`, and `WeightsMissingError` if its weights cannot be had; `CheckpointError` if they are not finite."""
     name = choice if isinstance(choice, str) else choice.name
     kind: Any = component_class("backbone", name, base)
     options = read_options("backbone", choice, base, at=at)

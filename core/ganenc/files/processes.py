@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import DeviceError
 from torch import Tensor, distributed
+from torch._utils import _flatten_dense_tensors, _take_tensors, _unflatten_dense_tensors
 
 BUCKET = 25 * 2**20
 """Bytes of gradients that are exchanged at a time."""
@@ -69,31 +69,18 @@ class Processes:
         if self.count == 1:
             return
         sent = []
-        for gradients in _buckets([p.grad for p in parameters if p.grad is not None]):
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        for gradients in _take_tensors([p.grad for p in parameters if p.grad is not None], BUCKET):
+            flat = _flatten_dense_tensors(gradients)
             sent.append((distributed.all_reduce(flat, async_op=True), flat, gradients))
         for message, flat, gradients in sent:
             message.wait()
-            for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients])):
-                gradient.copy_(summed.view_as(gradient))
+            for gradient, summed in zip(gradients, _unflatten_dense_tensors(flat, gradients)):
+                gradient.copy_(summed)
 
 
 def first_process() -> bool:
     """Whether this process is the one that writes and speaks, as far as its environment says."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _buckets(gradients: list[Tensor]) -> list[list[Tensor]]:
-    """Gradients of one type together, `BUCKET` bytes at a time."""
-    buckets: list[list[Tensor]] = []
-    size = 0
-    for gradient in gradients:
-        if not buckets or size > BUCKET or buckets[-1][0].dtype != gradient.dtype:
-            buckets.append([])
-            size = 0
-        buckets[-1].append(gradient)
-        size += gradient.numel() * gradient.element_size()
-    return buckets
 
 
 def take_lock(lock: FileLock) -> bool:

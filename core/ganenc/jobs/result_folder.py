@@ -51,8 +51,7 @@ class ResultFolder:
             warnings.warn(f"{damaged} rows of {self.index.path} are damaged; their photos are not done.", stacklevel=2)
 
     def photo(self, photo: str | Path) -> PhotoFolder:
-        """What one photo, by its path or the name of its folder, left: latents, pictures, facts; an ImageError if it is
-        not in the index, or could not be inverted."""
+        """What one photo left, by its path or the name of its folder; an ImageError if it is not there, or failed."""
         for row in self.rows():
             if row["photo"] == key_of(photo) or row["folder"] == str(photo):
                 if row["status"] == FAILED:
@@ -69,8 +68,7 @@ class ResultFolder:
         return [Path(as_path(row["photo"])) for row in rows], labels if len(labels) == len(rows) else None
 
     def find(self, words: Sequence[str | Path]) -> list[Path]:
-        """The photos that files, folders, patterns and lists stand for (an ImageError if there is none); what lies in
-        this folder is none unless it is named itself."""
+        """The photos that `ganenc.images.find` finds (else an ImageError), none in this folder but by its own name."""
         inside, named = os.path.join(os.path.realpath(self.path), ""), {str(word) for word in words}
         found = [one for one in find(words) if str(one) in named or not os.path.realpath(one).startswith(inside)]
         if not any(map(os.path.exists, found)):

@@ -161,8 +161,7 @@ class Latents:
 
     @classmethod
     def cat(cls, many: Iterable[Latents]) -> Latents:
-        """Stack the samples of several latents of one layout and space; of their info, what all share goes along.
-        `LatentsError` if there are none, or they cannot be combined."""
+        """Stack the samples of latents of one layout and space, with the info that all share; else a `LatentsError`."""
         items = list(many)
         if not items:
             raise LatentsError("There are no latents to stack.")

@@ -128,9 +128,8 @@ def build_metrics(
     """Metrics by the names to report their numbers under: ``psnr``, or with the backbone's ``lpips-vgg16``.
 
     ``choices`` are names; or by a name of one's own what is written in a spec: a name, or ``{name, options}``, where
-    the name may be left out that is its own. Left out are metrics of pictures, where the context's generator makes
-    none, and without a backbone in the context those that need one. The errors are those of
-    `ganenc_registry.components.build`.
+    the name may be left out that is its own. Left out are metrics of pictures, where the generator makes none, and of a
+    backbone, where the context has none. The errors are those of `build`.
     """
     context = context or Context()
     named = choices if isinstance(choices, Mapping) else dict.fromkeys(choices)

@@ -24,8 +24,7 @@ def is_hub_id(text: str) -> bool:
 
 def fetch_model(model_id: str) -> Path:
     """The folder of a repository on the Hub, ``user/name`` or ``user/name@revision`` for a branch, a tag or a commit,
-    fetched to the Hub's own cache (``HF_HOME``) unless it is there; `WeightsMissingError` if the Hub has no such model,
-    or cannot be reached and the model is not in the cache."""
+    fetched to the Hub's own cache (``HF_HOME``) unless it is there; `WeightsMissingError` if it cannot be had."""
     found = _ID.fullmatch(model_id)
     assert found, "is_hub_id said so"
     from huggingface_hub import errors, snapshot_download

@@ -71,8 +71,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
 
 
 def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encoder:
-    """Load a generator or an encoder, whichever is there, as `load_generator` and `load_encoder` do; else a
-    `GanencError`."""
+    """Load what is there, as `load_generator` or `load_encoder` does; else a `GanencError`."""
     found = resolve(source)
     if found.kind == "file":
         check_device(device)

@@ -80,8 +80,7 @@ def clear_release(name: str, release: Release) -> None:
 
 
 def check_release(name: str, release: Release, found: GeneratorSpec) -> None:
-    """Check that a generator is the one that was published by that name; else a `CheckpointError` names what
-    differs."""
+    """Check that a generator is the one published by that name; else a `CheckpointError` names what differs."""
     published = _facts(release.generator)
     for what, given in _facts(found).items():
         if given is not None and published[what] not in (None, given):

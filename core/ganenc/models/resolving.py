@@ -44,8 +44,7 @@ class Resolved:
 
     @property
     def folder(self) -> Path | None:
-        """The model folder, with a config of ours; None for runs, functions, foreign files, and releases that are one
-        or are not here."""
+        """The model folder, with a config of ours; None for runs, functions, foreign files, and their releases."""
         if self.kind == "release":
             folder = release_folder(self.name)
             return folder if has_config(folder) else None
@@ -144,8 +143,7 @@ def has_config(folder: Path) -> bool:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``; `CheckpointError` if there is none of
-    ours."""
+    """The ``config.json`` of a model folder: ``kind``, ``spec``, ``info``; `CheckpointError` if it has none."""
     path = Path(folder) / CONFIG
     config = _read(path)
     if not _is_ours(config):

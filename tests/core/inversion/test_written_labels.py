@@ -24,11 +24,19 @@ def test_names_begin_with_the_class() -> None:
     assert written_labels("names", [Path("7-a.png"), Path("x/10.png"), Path("2 b.png")]) == [7, 10, 2]
 
 
-def test_a_file_names_photos_by_their_file_or_a_longer_path(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('photo,class\n"0/y.jpg",1\nx.jpg,2\ny.jpg,9\n')
-    (tmp_path / "b.json").write_text(json.dumps({"labels": {"x.jpg": 2, "data/0/y.jpg": 1}}))
-    for name in ("a.csv", "b.json"):
-        assert written_labels(str(tmp_path / name), PHOTOS) == [2, 1]
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", 'photo,class\n"0/y.jpg",1\nx.jpg,2\ny.jpg,9\n'),
+        ("b.json", json.dumps({"labels": {"x.jpg": 2, "data/0/y.jpg": 1}})),
+        ("c.json", json.dumps({"x.jpg": 2, "y.jpg": 1})),
+        ("d.json", json.dumps({"labels": [["3/x.jpg", 2], ["0/y.jpg", 1]]})),
+        ("e.txt", "".join(f"{photo.absolute()} {label}\n\n" for photo, label in zip(PHOTOS, (2, 1), strict=True))),
+    ],
+)
+def test_a_file_names_photos_by_their_file_or_a_longer_path(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert written_labels(str(tmp_path / name), PHOTOS) == [2, 1]
 
 
 @pytest.mark.parametrize("way", ["predicted", "searched"])
