@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganenc.encoders import pooled
 from ganenc.files import downloads as download_module
 from ganenc.objectives import (
     Alex,
@@ -42,7 +43,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Registry:
         made.add_value("backbone", name, kind)
     monkeypatch.setattr(backbones.loading, "registry", lambda: made)
     monkeypatch.setattr(components, "registry", lambda: made)
-    monkeypatch.setattr(backbones.loading, "_loaded", {})
+    monkeypatch.setattr(pooled, "_loaded", {})
     return made
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ganenc.encoders import pooled
 from ganenc.latents import Latents
 from ganenc.objectives import (
     COS,
@@ -20,7 +21,6 @@ from ganenc.objectives import (
     NoAttention,
     Objective,
     View,
-    backbones,
     build_objective,
     context_for,
 )
@@ -302,7 +302,7 @@ class TestBuild:
         made.add_value("backbone", "tiny", Tiny, summary="small")
         made.add_value("backbone", "absent", Absent, summary="not here")
         monkeypatch.setattr(components, "registry", lambda: made)
-        monkeypatch.setattr(backbones.loading, "_loaded", {})
+        monkeypatch.setattr(pooled, "_loaded", {})
         return made
 
     @pytest.fixture
