@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ FEW = ((0, 0), (1, 2), (2, 1), (3, 2), (4, 4), (5, 3))
 """The photos of a run on a processor: row and column, counted from 0; always the same."""
 FREEDOMS: dict[str, tuple[str, dict[str, Any]]] = {
     "encode": ("encode", {}),
+    "default": ("finetune+refine", {}),
     "w": ("optimize", {"space": "w", "free": ()}),
     "w+": ("optimize", {"free": ()}),
     "w+, constant": ("optimize", {"free": ("const",)}),
@@ -49,9 +50,16 @@ FREEDOMS: dict[str, tuple[str, dict[str, Any]]] = {
     "weights tuned": ("tune", {"pivot": {"name": "optimize", "options": {"steps": 75, "free": ()}}}),
 }
 """What is sought, by a method and its options."""
+ENCODED = ("encode", "default")
+"""Those that want an encoder."""
 DIRECTIONS = RESULTS.parents[2] / "shared" / "gans" / "directions"
 MOVED = {"age": "age.pt", "smile": "smile.pt", "pose": "pose.pt"}
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
+MEASURED = {
+    "PSNR at 256": 2, "SSIM at 256": 3, "lpips-squeeze at 256": 3, "PSNR at 1024": 2, "SSIM at 1024": 3,
+    "seconds": 0, "megabytes": 0, **dict.fromkeys(MOVED, 2),
+}  # fmt: skip
+"""What is measured, with its decimals."""
 
 
 def cell(grid: Image.Image, side: int, place: tuple[int, int]) -> Image.Image:
@@ -139,23 +147,12 @@ def method_of(freedom: str, steps: int) -> dict[str, Any]:
     return {"name": name, "options": options if name == "encode" else {"steps": steps, **options}}
 
 
-def mean_row(
-    name: str,
-    rows: Sequence[dict[str, float]],
-    facts: Sequence[dict[str, float]] = (),
-    followed: Sequence[dict[str, float]] = (),
-) -> list[object]:
-    """A method's line in the table: means over the photos."""
-    columns = ("PSNR at 256", "SSIM at 256", "lpips-squeeze at 256", "PSNR at 1024", "SSIM at 1024")
+def mean_row(name: str, results: Sequence[Mapping[str, float]]) -> list[object]:
+    """A method's line in the table: means over the photos, of what there is."""
     cells: list[object] = [name]
-    for column in columns:
-        values = [row[column] for row in rows if column in row]
-        cells.append(f"{np.mean(values):.{2 if 'PSNR' in column else 3}f}" if values else "")
-    for fact in ("seconds", "megabytes"):
-        cells.append(f"{np.mean([one[fact] for one in facts]):.0f}" if facts else "")
-    for move in MOVED:
-        values = [one[move] for one in followed if move in one]
-        cells.append(f"{np.mean(values):.2f}" if values else "")
+    for column, decimals in MEASURED.items():
+        values = [one[column] for one in results if column in one]
+        cells.append(f"{np.mean(values):.{decimals}f}" if values else "")
     return cells
 
 
@@ -164,7 +161,7 @@ def main() -> None:
     options = parser("faces", __doc__.splitlines()[0])
     options.add_argument("--steps", type=int, default=150, help="steps a photo")
     options.add_argument("--all", action="store_true", help="all thirty photos, instead of six")
-    options.add_argument("--photos", type=int, help="the first so many of them alone")
+    options.add_argument("--photos", nargs="+", help="these alone, as ROW-COLUMN")
     options.add_argument("--freedoms", nargs="+", choices=FREEDOMS, help="what is optimised; by default all")
     options.add_argument("--encoder", help="of the model, for what needs one")
     options.add_argument("--work", type=Path, default=Path("runs/faces"), help="where results are kept as they come")
@@ -176,39 +173,41 @@ def main() -> None:
     set_threads(chosen.threads)
     place = Place.chosen(chosen)
     places = [(i, j) for i in range(ROWS) for j in range(COLUMNS)] if chosen.all else [*FEW]
-    freedoms = chosen.freedoms or [one for one in FREEDOMS if one != "encode" or chosen.encoder]
+    freedoms = chosen.freedoms or [one for one in FREEDOMS if chosen.encoder or one not in ENCODED]
     steps, freedoms = (2, ["w+"]) if chosen.quick else (chosen.steps, freedoms)
-    places = places[:1] if chosen.quick else places[: chosen.photos]
+    wanted = chosen.photos or [f"{i}-{j}" for i, j in places]
+    places = places[:1] if chosen.quick else [(i, j) for i, j in places if f"{i}-{j}" in wanted]
     real = Image.open(FACES / "real.jpg").convert("RGB")
     photos = {one: cell(real, 1024, one) for one in places}
-    measures, lines, columns = Measures(), [], {"photo": photos}
+    measures = Measures()
+    pictures: dict[str, dict[tuple[int, int], Image.Image]] = {"photo": photos}
+    results: dict[str, dict[tuple[int, int], dict[str, float]]] = {}
     for name, (file, side) in PUBLISHED.items():
         grid = Image.open(FACES / file).convert("RGB")
-        columns[name] = {one: cell(grid, side, one) for one in places}
-        lines.append(mean_row(name, [measures(columns[name][one], photos[one]) for one in places]))
+        pictures[name] = {one: cell(grid, side, one) for one in places}
+        results[name] = {one: measures(pictures[name][one], photos[one]) for one in places}
     model = ganenc.load(MODEL, backbone="squeeze", device=chosen.device, encoder=chosen.encoder)
     moves = Moves(model) if DIRECTIONS.is_dir() else None
     for freedom in freedoms:
-        folders = {one: chosen.work / f"{freedom}-{steps}" / f"{one[0]}-{one[1]}" for one in places}
-        if chosen.report:
-            folders = {one: folder for one, folder in folders.items() if (folder / "facts.json").is_file()}
-        if not folders:
-            continue
-        method = method_of(freedom, steps)
-        made = {one: rebuild(model, photos[one], method, folders[one], place.clock()) for one in folders}
-        facts = [json.loads((folder / "facts.json").read_text(encoding="utf-8")) for folder in folders.values()]
-        if len(made) == len(places):
-            columns[f"ours: {freedom}"] = made
-        followed = [moves(folder) for folder in folders.values()] if moves else []
-        lines.append(
-            mean_row(f"ours: {freedom}", [measures(made[one], photos[one]) for one in places], facts, followed)
-        )
-    header = ["method", "PSNR at 256", "SSIM", "lpips-squeeze", "PSNR at 1024", "SSIM", "seconds a photo", "peak MB"]
-    body = (
-        f"{len(places)} photos: row and column {', '.join(f'{i}-{j}' for i, j in places)}. Ours: {MODEL}, {steps} steps"
-        f" from the mean style.\n\n{table([*header, *MOVED], lines)}"
-    )
+        name, method = f"ours: {freedom}", method_of(freedom, steps)
+        pictures[name], results[name] = {}, {}
+        for one in places:
+            folder = chosen.work / f"{freedom}-{steps}" / f"{one[0]}-{one[1]}"
+            if chosen.report and not (folder / "facts.json").is_file():
+                continue
+            made = pictures[name][one] = rebuild(model, photos[one], method, folder, place.clock())
+            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            results[name][one] = measures(made, photos[one]) | facts | (moves(folder) if moves else {})
+    results = {name: found for name, found in results.items() if found}
+    whole = [name for name, found in results.items() if len(found) == len(places)]
+    common = [one for one in places if all(one in found for found in results.values())]
+    body = f"Ours: {MODEL}, {steps} steps from the mean style. Photos are named by row and column.\n"
+    for names, where in ((whole, places), *([([*results], common)] if len(whole) < len(results) and common else [])):
+        lines = [mean_row(name, [results[name][one] for one in where]) for name in names]
+        named = ", ".join(f"{i}-{j}" for i, j in where)
+        body += f"\n{len(where)} photos: {named}.\n\n{table(['method', *MEASURED], lines)}"
     publish("faces", "The paper's faces", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads, place=place)
+    columns = {name: made for name, made in pictures.items() if name in whole or name == "photo"}
     shown = [[one.resize((256, 256), Image.LANCZOS) for one in column.values()] for column in columns.values()]
     strip = np.concatenate([np.concatenate([*map(np.asarray, column)], 0) for column in shown], 1)
     Image.fromarray(strip).save(chosen.work / "side-by-side.png")
