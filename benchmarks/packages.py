@@ -18,7 +18,7 @@ import torch
 from _common import clock, describe, parser, publish, set_threads, table
 from _memory import Kept
 from _networks import NETWORKS
-from ganenc.encoders import Conv, blocks, standardizing
+from ganenc.encoders import Conv, blocks
 from ganenc.objectives import SSIM, Batch, EncoderStep, attentions
 from ganenc_plugin_stylegan import layers, stylegan2
 from steps import Bench, build
@@ -83,9 +83,6 @@ def crop(image: Tensor, vertical: float, horizontal: float) -> Tensor:
 
 PIECES: dict[str, list[Change]] = {
     "standardize: plain operators": [(blocks, "standardize", standardize)],
-    "rows a few at a time: all at once": [
-        (owner, "row_parts", lambda x, *others: [(x, *others)]) for owner in (standardizing, layers)
-    ],
     "activate: F.leaky_relu": [(blocks, "activate", F.leaky_relu)],
     "halve: F.avg_pool2d": [(blocks, "halve", lambda x: F.avg_pool2d(x, 2))],
     "Conv: the weight scaled": [(Conv, "forward", convolve)],

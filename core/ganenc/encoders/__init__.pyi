@@ -20,5 +20,4 @@ from .network import EncoderNetwork as EncoderNetwork
 from .pooled import frozen_backbone as frozen_backbone
 from .standardizing import autocasts as autocasts
 from .standardizing import leaky_gradient as leaky_gradient
-from .standardizing import row_parts as row_parts
 from .standardizing import standardize as standardize

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from ganenc.encoders import autocasts, leaky_gradient, row_parts
+from ganenc.encoders import autocasts, leaky_gradient
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -193,7 +193,7 @@ def _frozen_layer(
     *,
     fold: bool = False,
 ) -> Tensor:
-    """What :func:`styled_conv` gives, in place on what the convolution gives, a few rows at a time on processors.
+    """What :func:`styled_conv` gives, in place on what the convolution gives.
 
     sqrt(2) goes through the leaky ReLU into demodulation, bias and noise.
 
@@ -206,16 +206,11 @@ def _frozen_layer(
         y = _convolve(x, _modulate(weight, styles, gain), up, bias * SQRT2)
     else:
         y = _convolve(x * rearrange(styles, "n i -> n i 1 1"), weight, up)
-    factor, shift = rearrange(gain, "n o -> n o 1 1"), rearrange(bias * SQRT2, "o -> o 1 1")
-    for rows, *maps in row_parts(y, *_given(noise)):
-        if not fold:
-            rows.mul_(factor).add_(shift)
-        for one in maps:
-            rows.add_(one, alpha=SQRT2)
-        F.leaky_relu_(rows, SLOPE)
-        if clamp is not None:
-            rows.clamp_(-clamp, clamp)
-    return y
+        y.mul_(rearrange(gain, "n o -> n o 1 1")).add_(rearrange(bias * SQRT2, "o -> o 1 1"))
+    if noise is not None:
+        y.add_(noise, alpha=SQRT2)
+    F.leaky_relu_(y, SLOPE)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
 
 
 class _StyledConv(torch.autograd.Function):
@@ -263,36 +258,21 @@ def _before_activation(
 ) -> tuple[Tensor, Tensor]:
     """The gradient before the leaky ReLU, and its product with what the convolution gave there, summed: (N, out).
 
-    ``y`` came out of the layer; the convolution gave what bias and noise leave of it. A few rows at a time on
-    processors, unless the gradient is to have a gradient. The gradient, not the product, is multiplied by the ``gain``
-    (N, out) if there is one.
+    ``y`` came out of the layer; the convolution gave what bias and noise leave of it. The gradient, not the product, is
+    multiplied by the ``gain`` (N, out) if there is one.
     """
-    whole = torch.is_grad_enabled()
-    out = [] if whole else [torch.empty_like(y)]
-    given = (y, grad, *_given(noise), *out)
-    befores, sums = [], []
-    for y_rows, grad_rows, *others in [given] if whole else row_parts(*given):
-        if clamp is not None:
-            grad_rows = torch.ops.aten.hardtanh_backward(grad_rows, y_rows, -clamp, clamp)
-        rows = leaky_gradient(grad_rows, y_rows, SLOPE, others.pop() if out else None)
-        along = (grad_rows * y_rows).sum((2, 3)) - rows.sum((2, 3)) * (bias * SQRT2)
-        for one in others:
-            along = along - (rows.flatten(2) @ one.flatten(2).mT).squeeze(2) * SQRT2
-        sums.append(along)
-        if gain is not None:
-            factor = rearrange(gain, "n o -> n o 1 1")
-            rows = rows * factor if whole else rows.mul_(factor)
-        befores.append(rows)
-    return out[0] if out else befores[0], torch.stack(sums).sum(0)
+    if clamp is not None:
+        grad = torch.ops.aten.hardtanh_backward(grad, y, -clamp, clamp)
+    before = leaky_gradient(grad, y, SLOPE)
+    along = _dot(grad, y) - before.sum((2, 3)) * (bias * SQRT2)
+    if noise is not None:
+        along = along - (before.flatten(2) @ noise.flatten(2).mT).squeeze(2) * SQRT2
+    return before if gain is None else before * rearrange(gain, "n o -> n o 1 1"), along
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of ``a * b`` over height and width, with no product of full size: twice (N, C, H, W) => (N, C)."""
-    return torch.stack([(one * other).sum((2, 3)) for one, other in row_parts(a, b)]).sum(0)
-
-
-def _given(noise: Tensor | None) -> list[Tensor]:
-    return [] if noise is None else [noise]
+    """The sum of ``a * b`` over height and width: twice (N, C, H, W) => (N, C)."""
+    return (a * b).sum((2, 3))
 
 
 def _energy(weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What has its gradient written out gives what autograd gives of the plain formula, in parts or whole."""
+"""What has its gradient written out gives what autograd gives of the plain formula."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from ganenc.encoders import Conv, FixedNoise, activate, halve, standardize, standardizing
+from ganenc.encoders import Conv, FixedNoise, activate, halve, standardize
 from rounding import tolerance
 from torch import Tensor
 from torch.nn import functional as F
 
 SLOPE = 0.3
-
-
-@pytest.fixture(params=["whole", "in parts"])
-def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """All rows at once, and two at a time."""
-    monkeypatch.setattr(standardizing, "SLAB", 1 << 18 if request.param == "whole" else 1)
-    return str(request.param)
 
 
 def features(*shape: int, layout: torch.memory_format = torch.channels_last) -> Tensor:
@@ -43,7 +36,7 @@ PAIRS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], object]]] 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", PAIRS)
-def test_outcome_and_gradient_are_those_of_the_formula(parts: str, name: str, layout: torch.memory_format) -> None:
+def test_outcome_and_gradient_are_those_of_the_formula(name: str, layout: torch.memory_format) -> None:
     x = features(2, 3, 8, 6, layout=layout)
     found, wanted = (torch.utils._pytree.tree_leaves(make(x)) for make in PAIRS[name])
     torch.testing.assert_close(found, wanted)
@@ -75,7 +68,7 @@ def test_half_precision_knows_on_which_side_of_0_values_were(dtype: torch.dtype)
     assert torch.equal(found, wanted)
 
 
-def test_the_deviation_is_exact_where_the_mean_is_far_larger(parts: str) -> None:
+def test_the_deviation_is_exact_where_the_mean_is_far_larger() -> None:
     """In single precision, with a mean that differs from row to row."""
     x = (features(1, 2, 8, 6) + 300 + torch.arange(8.0)[:, None]).detach().float()
     found = standardize(x)

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from ganenc.encoders import standardizing
 from ganenc_plugin_stylegan.layers import (
     FullyConnected,
     fir_kernel,
@@ -177,10 +176,8 @@ def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
     clamp: float | None,
     side: int,
     layout: torch.memory_format,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Frozen, with its weights folded or not, without gradient, and with weights that train; two rows at a time."""
-    monkeypatch.setattr(standardizing, "SLAB", 1)
+    """Frozen, with its weights folded or not, without gradient, and with weights that train."""
     (x, weight, styles, bias), kernel, noise = layer_inputs(samples, side, up)
     x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
     x, styles = x.requires_grad_(), styles.requires_grad_()
