@@ -47,7 +47,7 @@ FREEDOMS: dict[str, tuple[str, dict[str, Any]]] = {
     "w+, noise": ("optimize", {"free": ("noise",)}),
     "w+, constant, noise": ("optimize", {"free": ("const", "noise")}),
     "w+, constant, noise not held": ("optimize", {"free": ("const", "noise"), "noise_weight": 0}),
-    "weights tuned": ("tune", {"pivot": {"name": "optimize", "options": {"steps": 75, "free": ()}}}),
+    "weights tuned": ("tune", {}),
 }
 """What is sought, by a method and its options."""
 ENCODED = ("encode", "default")
@@ -142,9 +142,12 @@ class Moves:
 
 
 def method_of(freedom: str, steps: int) -> dict[str, Any]:
-    """A freedom as a method with its options."""
+    """A freedom as a method with its options; tuning spends half of the steps on its pivot's styles."""
     name, options = FREEDOMS[freedom]
-    return {"name": name, "options": options if name == "encode" else {"steps": steps, **options}}
+    if name == "tune":
+        steps //= 2
+        options = {"pivot": {"name": "optimize", "options": {"steps": max(1, steps), "free": ()}}}
+    return {"name": name, "options": options if name == "encode" else {"steps": max(1, steps), **options}}
 
 
 def mean_row(name: str, results: Sequence[Mapping[str, float]]) -> list[object]:
