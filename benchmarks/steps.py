@@ -14,6 +14,7 @@ A step on the latents themselves is held against the synthesis and its gradient 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
-from _memory import Kept
+from _memory import Kept, Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
@@ -197,14 +198,30 @@ def measure(spec: GeneratorSpec, batch: int, rounds: int, place: Place) -> dict[
     return times
 
 
-def direct(spec: GeneratorSpec, rounds: int, place: Place) -> tuple[str, str]:
-    """A step on the latents of a photo over the synthesis and its gradient: the time, and what is kept for the
-    gradient."""
-    bench = build(spec, 1, place=place)
-    pieces = {"step": bench.optimise, "generator": bench.generate}
-    times = interleaved(pieces, rounds=rounds, clock=place.clock())
-    kept = {name: keeps(bench, piece) for name, piece in pieces.items()}
-    return describe(ratios(*times.values())), f"{kept['step'] / kept['generator']:.3f}"
+def direct(network: str, rounds: int, place: Place) -> tuple[str, ...]:
+    """A step on the latents of a photo over the synthesis and its gradient: the time, the peak memory of a process of
+    its own, and what is kept for the gradient."""
+    bench = build(NETWORKS[network](), 1, place=place)
+    times = interleaved({name: piece(bench) for name, piece in PIECES.items()}, rounds=rounds, clock=place.clock())
+    kept = [keeps(bench, piece(bench)) for piece in PIECES.values()]
+    arguments = ["--memory-of", network, *place.arguments, "--piece"]
+    peaks = [in_fresh_process("steps.py", *arguments, name)["megabytes"] for name in PIECES]
+    return network, describe(ratios(*times.values())), *(f"{mine / alone:.3f}" for mine, alone in (peaks, kept))
+
+
+PIECES: dict[str, Callable[[Bench], Callable[[], object]]] = {
+    "step": lambda bench: bench.optimise,
+    "generator": lambda bench: bench.generate,
+}
+
+
+def memory_of(network: str, piece: str, place: Place) -> None:
+    """A piece, twice, and the memory it took."""
+    bench = build(NETWORKS[network](), 1, place=place)
+    peak, work = Peak(place.device), PIECES[piece](bench)
+    for _ in range(2):
+        work()
+    peak.report()
 
 
 def keeps(bench: Bench, work: Callable[[], object]) -> float:
@@ -224,9 +241,14 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=4, help="images of a pre-training step")
     options.add_argument("--rounds", type=int, default=5, help="rounds that count")
     place_options(options)
+    options.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
+    options.add_argument("--piece", choices=PIECES, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     set_threads(chosen.threads)
     place = Place.chosen(chosen)
+    if chosen.memory_of:
+        memory_of(chosen.memory_of, chosen.piece, place)
+        return
     if chosen.quick:
         chosen.networks, chosen.latents, chosen.batch, chosen.rounds = ["tiny32"], ["tiny32"], 2, 3
     totals, shares = [], []
@@ -244,8 +266,8 @@ def main() -> None:
             table(["network", "step", "seconds", f"over the sum of its parts (target: at most {TARGET})"], totals),
             f"A step on the latents themselves, over the synthesis and its gradient alone (target: at most {DIRECT}).",
             table(
-                ["network", "time", "memory kept for the gradient"],
-                [(network, *direct(NETWORKS[network](), chosen.rounds, place)) for network in chosen.latents],
+                ["network", "time", "peak memory", "memory kept for the gradient"],
+                [direct(network, chosen.rounds, place) for network in chosen.latents],
             ),
             table(["network", "step", "part, measured alone", "share of the step"], shares),
         ]
