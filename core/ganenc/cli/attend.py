@@ -78,14 +78,14 @@ def attend(
             continue
         file = None if out is None else out / f"{name}.png"
         if file is not None:
-            images.write_png(file, sheet([look.pictures]))
+            images.write_png(file, sheet([look.pictures]), sheet=True)
         pictures += [look.pictures] if len(pictures) < MOST_ROWS else []
         came = None if look.label is None else "predicted" if label is None else "given"
         looked.append({"photo": path, **_data(look, came), "file": file})
         if not as_json:
             show(_line(path, look, came))
     if out is not None and pictures:
-        images.write_png(out / SHEET, sheet(pictures))
+        images.write_png(out / SHEET, sheet(pictures), sheet=True)
         if not as_json:
             show(f"Pictures: {out / SHEET}")
     if as_json:

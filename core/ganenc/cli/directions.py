@@ -110,7 +110,7 @@ def directions(
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
         found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
     elif photos is not None:
-        sets = [Latents.cat([one.latents for one in starts([word], loaded, how)]) for word in photos]
+        sets = [_stacked([one.latents for one in starts([word], loaded, how)]) for word in photos]
         found, samples = [between_sets(loaded.generator, *sets, name="photos")], sets[0]
     else:
         found = loaded.directions(boundary or "", space=space)
@@ -130,6 +130,13 @@ def _list(model: str, as_json: bool) -> None:
         _table(found)
     else:
         say(f"No directions lie with {model}; find some with --class, --pca, --between, --photos or --boundary.")
+
+
+def _stacked(found: list[Latents]) -> Latents:
+    """Latents in one, whatever tuned weights each goes with: a way lies in the latents alone."""
+    for one in found:
+        one.info.pop("tuning", None)
+    return Latents.cat(found)
 
 
 def _by_classes(
@@ -155,7 +162,8 @@ def _write(
         path = out / f"{one.name}.safetensors"
         one.save(path)
         if one.space == samples.space or "z" not in (one.space, samples.space):
-            images.write_png(path.with_suffix(".png"), direction_sheet(model.generator, one, samples, strengths))
+            sheet = direction_sheet(model.generator, one, samples, strengths)
+            images.write_png(path.with_suffix(".png"), sheet, sheet=True)
     if as_json:
         emit([{**_facts(one), "file": out / f"{one.name}.safetensors"} for one in found])
         return

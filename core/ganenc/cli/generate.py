@@ -51,7 +51,7 @@ def generate(
                 shown.append(images.depict(drawn.images, spec).cpu())
             bar.update(index + 1)
     Latents.cat(latents).save(out / "latents.safetensors", model=loaded.hash)
-    images.write_png(out / "grid.png", images.grid(torch.cat(shown)))
+    images.write_png(out / "grid.png", images.grid(torch.cat(shown)), sheet=True)
     written = {"images": files, "grid": out / "grid.png", "latents": out / "latents.safetensors"}
     asked = {"n": n, "seed": seed, "truncation": truncation, "labels": given}
     if as_json:

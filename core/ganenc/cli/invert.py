@@ -109,6 +109,8 @@ def read_spec(
     model = told.get("model", spec.model)
     if not model:
         raise SpecError("No model is named; give --model.")
+    if spec.align is None and "options" in told.get("align", ()) and "name" not in told["align"]:
+        raise SpecError("--face, or an option of align, is given, and nothing that aligns; give --align face, too.")
     if spec.method is None and "name" not in told.setdefault("method", {}):
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
         told["method"]["name"] = default_method(encoder is not None)

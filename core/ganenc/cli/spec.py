@@ -42,6 +42,10 @@ def spec(
     if write is not None:
         if not found.taken_as:
             raise SpecError(f"{name} leaves nothing to settle, so there is nothing to --write.")
+        if os.path.lexists(write):
+            raise SpecError(
+                f"{write} is there already, perhaps with corrections; delete it first, or name another file."
+            )
         write_text(write, found.taken_as)
     overrides = read_settings(settings)
     if overrides:

@@ -72,7 +72,7 @@ class Edited:
         tuning if there is one, and give the files by kind."""
         folder, model = Path(folder), model_hash(self.generator)
         written = {"strip": folder / "strip.png", "latents": folder / PhotoFolder.LATENTS}
-        write_png(written["strip"], self.strip)
+        write_png(written["strip"], self.strip, sheet=True)
         if self.tuning:
             written["tuning"] = folder / PhotoFolder.TUNING
             save_tuning(written["tuning"], self.tuning, model=model)

@@ -83,10 +83,10 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def take_lock(lock: FileLock) -> bool:
-    """Take a lock; False where another process holds it. A file system may have no locks, or be full."""
+def take_lock(lock: FileLock, *, wait: bool = False) -> bool:
+    """Take a lock; False where another process holds it, unless to wait. A file system may have none, or be full."""
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=wait)
     except Timeout:
         return False
     except (OSError, NotImplementedError):

@@ -37,11 +37,14 @@ def read_arrays(path: str | Path) -> dict[str, Tensor]:
             raise ValueError("it is far too large")
         else:
             found = _numpy(path)
-        read = {name: torch.tensor(one) if isinstance(one, np.ndarray) else one for name, one in found.items()}
+        read = {
+            name: torch.tensor(one.astype(one.dtype.newbyteorder("="))) if isinstance(one, np.ndarray) else one
+            for name, one in found.items()
+        }
     except GanencError:
         raise
     except Exception as error:  # NumPy raises many kinds on broken files.
-        raise LatentsError(f"{path} cannot be read as arrays of numbers: {error}.") from None
+        raise LatentsError(f"{path} cannot be read as arrays of numbers: {str(error).rstrip('.')}.") from None
     arrays = {name: one.float() for name, one in read.items() if one.is_floating_point() and one.ndim and one.numel()}
     bad = [name for name, one in arrays.items() if not one.isfinite().all()]
     if bad or not arrays:

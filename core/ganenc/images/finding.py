@@ -10,10 +10,11 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ganenc_registry.errors import ImageError, told
-from ganenc_registry.opening import read_text
+from ganenc_registry.opening import open_file, read_text
 from PIL import Image
 
 from ganenc.files import as_path
@@ -21,6 +22,8 @@ from ganenc.images.decoding import ARRAYS, formats
 
 _LISTS = frozenset({".lst", ".txt"})
 """What the files end in that list photos, one a line."""
+SHEET = "several images, side by side"
+"""The title of the pictures that show several; see `write_png`."""
 _NO_PHOTOS = ("text/", "application/")
 """Kinds of files that lie beside photos and are none."""
 
@@ -29,12 +32,12 @@ _NO_PHOTOS = ("text/", "application/")
 def find(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """Expand folders and patterns to the photos in them, in natural order (2 before 10), each once.
 
-    A folder gives the photos in it and below it, hidden files left out, and warns of files that are none of its texts
-    and no photos that can be read either; a pattern, such as ``photos/**/*.png``, what it
-    matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is wrong. One
-    that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order, relative to here or
-    else to the list's folder; blank lines and those that begin with ``#`` say nothing. An ImageError if a folder, a
-    pattern or a list gives no photo, or a list cannot be read.
+    A folder gives the photos in it and below it, hidden files and our own sheets of several images left out, and warns
+    of files that are none of its texts and no photos that can be read either; a pattern, such as ``photos/**/*.png``,
+    what it matches. A file that is named is kept whatever it is, even if it does not exist: reading it says what is
+    wrong. One that ends in ``.txt`` or ``.lst`` lists files, folders and patterns, one a line, in its order, relative
+    to here or else to the list's folder; blank lines and those that begin with ``#`` say nothing. An ImageError if a
+    folder, a pattern or a list gives no photo, or a list cannot be read.
     """
     found: dict[Path, None] = {}
     for given in [paths] if isinstance(paths, str | Path) else paths:
@@ -92,12 +95,19 @@ def _inside(folder: Path) -> tuple[list[Path], str]:
             if name.startswith(".") or not os.path.isfile(file):
                 continue
             if file.suffix.lower() in suffixes:
-                found.append(file)
+                found += [] if _is_sheet(file) else [file]
             elif file.suffix.lower() in known or not (mimetypes.guess_type(name)[0] or "").startswith(_NO_PHOTOS):
                 passed[file.suffix.lower()] += 1
         seen.add(real)
     kinds = ", ".join(f"{count} {suffix or 'without ending'}" for suffix, count in sorted(passed.items()))
     return found, f": {kinds}" if kinds else ""
+
+
+def _is_sheet(file: Path) -> bool:
+    """Whether a picture shows several images, as its start says."""
+    with suppress(OSError), open_file(file) as opened:
+        return SHEET.encode() in opened.read(256)
+    return False
 
 
 def _refuse(error: OSError) -> None:

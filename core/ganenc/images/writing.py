@@ -18,6 +18,7 @@ from torch import Tensor
 from ganenc.files import MARK, write_bytes
 from ganenc.images.decoding import ARRAYS, PICTURES
 from ganenc.images.depicting import depict
+from ganenc.images.finding import SHEET
 from ganenc.images.ranges import Range, to_rgb, to_uint8
 from ganenc.images.reading import is_array
 
@@ -37,18 +38,23 @@ def to_image(image: Tensor, value_range: Range = (-1.0, 1.0)) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def png_bytes(image: Tensor, value_range: Range = (-1.0, 1.0)) -> bytes:
-    """One image as the bytes of a PNG file; see `to_image`."""
+def png_bytes(image: Tensor, value_range: Range = (-1.0, 1.0), *, sheet: bool = False) -> bytes:
+    """One image as the bytes of a PNG file; see `to_image`, and `write_png` for a ``sheet``."""
     buffer = io.BytesIO()
     said = PngInfo()
     said.add_text("Software", MARK)
+    if sheet:
+        said.add_text("Title", SHEET)
     to_image(image, value_range).save(buffer, "PNG", pnginfo=said)
     return buffer.getvalue()
 
 
-def write_png(path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0), replace: bool = False) -> None:
-    """Write one image as a PNG file, atomically, see `to_image`; a GanencError if the file cannot be written."""
-    write_bytes(path, png_bytes(image, value_range), replace=replace)
+def write_png(
+    path: str | Path, image: Tensor, *, value_range: Range = (-1.0, 1.0), replace: bool = False, sheet: bool = False
+) -> None:
+    """Write one image as a PNG file, atomically, see `to_image`; a GanencError if the file cannot be written. A
+    ``sheet`` shows several images, and is no photo that `find` finds in a folder."""
+    write_bytes(path, png_bytes(image, value_range, sheet=sheet), replace=replace)
 
 
 def write_image(path: str | Path, image: Tensor, spec: GeneratorSpec) -> Path:

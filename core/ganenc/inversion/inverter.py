@@ -170,6 +170,11 @@ def able(held: H) -> H:
     return copy.deepcopy(held) if any(tensor.is_inference() for tensor in inner) else held
 
 
+def as_names(given: Any) -> Any:
+    """One name as several, for an option that takes some."""
+    return (given,) if isinstance(given, str) else given
+
+
 def by_size(generator: Generator, pixels: int) -> int:
     """How many images make up so many pixels: 16 at the most, and one at least."""
     height, width = generator.spec.size

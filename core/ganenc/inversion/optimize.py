@@ -18,7 +18,7 @@ from typing_extensions import Self
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
-from ganenc.inversion.inverter import Inversion, Inverter, Task, by_size
+from ganenc.inversion.inverter import Inversion, Inverter, Task, as_names, by_size
 from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult
@@ -77,10 +77,7 @@ class Optimize(Inverter):
         starts: PositiveInt | None = STARTS
         poor: float = POOR
 
-        @field_validator("free", mode="before")
-        @classmethod
-        def _one_name(cls, free: Any) -> Any:
-            return (free,) if isinstance(free, str) else free
+        _one_name = field_validator("free", mode="before")(as_names)
 
     def work(self, task: Task) -> Inversion:
         options = self.options

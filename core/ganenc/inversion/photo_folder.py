@@ -79,7 +79,8 @@ class PhotoFolder:
             write_image(self.path / name, image, spec)
         for name, picture in pictures.items():
             if picture is not None:
-                write_png(self.path / name, picture, value_range=spec.value_range)
+                sheet = name == self.ATTENTION
+                write_png(self.path / name, picture, value_range=spec.value_range, sheet=sheet)
         if page:
             write_text(self.path / self.PAGE, page)
         write_json(self.path / self.FACTS, facts)

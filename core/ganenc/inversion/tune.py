@@ -11,14 +11,14 @@ import torch
 from ganenc_registry.components import Context, build
 from ganenc_registry.errors import SpecError, nearest
 from ganenc_registry.specs import Choice, PositiveInt, Spec
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, need_encoder
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, need_encoder
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, Reference
 
@@ -55,6 +55,8 @@ class Tune(Inverter):
         )
         together: bool = Field(False, description="one tuning for all photos, instead of one each")
         half: bool = Field(False, description="round the tuning to half precision, which halves its file")
+
+        _one_name = field_validator("weights", mode="before")(as_names)
 
         @model_validator(mode="after")
         def _used(self) -> Self:
@@ -113,6 +115,8 @@ class Tune(Inverter):
         self._names(generator)
         choice = self.options.pivot or Choice.of("encode" if encoder is not None else WITHOUT_ENCODER)
         pivot = _built(choice, self.context)
+        if isinstance(pivot, Tune):
+            raise SpecError(f"tune: {choice.name!r} tunes weights itself; take another pivot.")
         if pivot.needs_encoder:
             need_encoder(encoder, choice.name)
         found = pivot.settled(generator, encoder).options.to_mapping()

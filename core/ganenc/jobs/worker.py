@@ -42,8 +42,8 @@ class Worker:
         inverter = model.inverter(self.method)
         if inverter.shares:
             raise SpecError(
-                "method: in a job no photo depends on the others; for an encoder that photos share, fine-tune it with"
-                " `ganenc finetune`, and invert with the method encode and that encoder."
+                "method: in a job no photo depends on the others, and here they would share what is trained: give them"
+                " to `Model.invert` in Python together, or have `ganenc finetune` train an encoder for them."
             )
         self.decides = set(self.method.options) - speed_options(type(inverter.options))
         self.together = self.size = inverter.at_once(model.generator, model.encoder)

@@ -272,7 +272,7 @@ def _check_alike(items: Sequence[Latents]) -> None:
         if item.info.get("tuning") != first.info.get("tuning"):
             raise LatentsError(
                 "Latents that go with differently tuned weights cannot be combined, as no weights give both; invert the"
-                " photos by another method, or tune them together."
+                " photos by another method, or in Python tune them together."
             )
         if item.space != first.space:
             raise LatentsError(f"Latents of the spaces {first.space!r} and {item.space!r} cannot be combined.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,12 +91,19 @@ def resolve(source: str | Path) -> Resolved:
     """
     name, path = str(source), Path(source)
     here = os.path.exists(path)  # Not so in a working folder that cannot be looked into; the path's own would raise.
-    if here and has_config(path):
-        return Resolved(name, "folder", path)
-    if here and (path / RUN).is_file():
-        return Resolved(name, "run", path)
+    kind: Literal["folder", "run"] | None = None
+    if here:
+        kind = "folder" if has_config(path) else "run" if (path / RUN).is_file() else None
     if name in registry().names("model"):
-        return registered(name)
+        if kind is None:
+            return registered(name)
+        warnings.warn(
+            f"{name} is the {'model' if kind == 'folder' else 'run'} in the folder of that name here, and not the"
+            f" installed model; the name ./{name} says so, and from another folder the installed one is taken.",
+            stacklevel=1,  # So that it is said once.
+        )
+    if kind is not None:
+        return Resolved(name, kind, path)
     if path.exists():
         return Resolved(name, "file", path)
     if name in registry().names("generator"):

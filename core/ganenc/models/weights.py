@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganenc.encoders import Encoder
 from ganenc.files import hash_tensors, load_tensors, save_tensors, write_json
 from ganenc.generators import Generator, check_weights, fill, is_family, track_statistics, undrawn
-from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config
+from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config, read_config
 
 M = TypeVar("M", bound="Generator | Encoder")
 _IMPORT_FIRST = (
@@ -49,9 +49,11 @@ def save_pretrained(
 
     ``info`` is plain data to keep in the config, such as where the weights come from; with ``half`` weights are stored
     in half precision, and load into single precision again, rounded. `CheckpointError` if there are no weights to be
-    found, the folder holds another project's config, which would be lost, or a number is too large for half precision.
+    found, the folder holds another project's config, or a generator where this is an encoder (or the other way round),
+    which would be lost, or a number is too large for half precision.
     """
     spec, folder = module.spec, Path(folder)
+    kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
     if isinstance(spec, GeneratorSpec) and not is_family(spec.family):
         warnings.warn(
             f"No generator {spec.family!r} is registered, and none can be built from {folder} until one is; put"
@@ -60,13 +62,14 @@ def save_pretrained(
         )
     if os.path.isfile(folder / CONFIG) and not has_config(folder):
         raise CheckpointError(f"{folder} holds another project's {CONFIG}, which would be lost; name another folder.")
+    if has_config(folder) and (held := read_config(folder).get("kind")) != kind:
+        raise CheckpointError(f"{folder} holds a model of kind {held!r}, which would be lost; name another folder.")
     if not module.state_dict():
         raise CheckpointError(
             f"{type(module).__name__} keeps no weights that can be found, so {folder} would hold none; keep its tensors"
             " as attributes, set in __init__."
         )
     save_weights(module, folder, half=half, replace=has_config(folder))
-    kind = "encoder" if isinstance(spec, EncoderSpec) else "generator"
     write_json(
         folder / CONFIG, {"format": FORMAT, "kind": kind, "spec": spec.to_mapping(), "info": info or {}}, replace=True
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from ganenc_registry.errors import TrainingError
 from ganenc_registry.opening import fixed_path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganenc.encoders import averaged
-from ganenc.files import Processes, check_ours, drop_leftovers, save_tensors
+from ganenc.files import Processes, check_ours, drop_leftovers, save_tensors, take_lock
 from ganenc.generators import Generator
 from ganenc.images import to_uint8
 from ganenc.latents import Latents
@@ -42,13 +44,21 @@ class Cached(Synthesized):
             "model": model_hash(generator), "seed": str(seed), "truncation": str(truncation),
             "size": "x".join(map(str, size)), "range": str(generator.spec.value_range),
         }  # fmt: skip
-        processes = processes or Processes(generator.device.type)
+        self.kept = {name: (one.dtype, one.shape[1:]) for name, one in self._known(*self._draw(1, 0)).items()}
+        self.kept["images"] = torch.uint8, torch.Size((generator.spec.channels, *size))
+        processes, lock = processes or Processes(generator.device.type), FileLock(self.folder / ".lock")
         if processes.first:
+            if not take_lock(lock):
+                warnings.warn(f"Another run fills {folder}, and this one waits for it.", stacklevel=2)
+                take_lock(lock, wait=True)
             drop_leftovers(self.folder)
-        processes.wait()
-        for shard in range(processes.index, -(-samples // SHARD), processes.count):
-            self._fill(shard)
-        processes.wait()
+        try:
+            processes.wait()
+            for shard in range(processes.index, -(-samples // SHARD), processes.count):
+                self._fill(shard)
+            processes.wait()
+        finally:
+            lock.release()
 
     @torch.no_grad()
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
@@ -72,15 +82,22 @@ class Cached(Synthesized):
         if path.exists() and self._held(path) >= wanted:
             return
         check_ours(path)
-        made: list[dict[str, Tensor]] = []
-        for start in range(first, first + wanted, self.size):
-            latents, labels = self._draw(min(self.size, first + wanted - start), start)
-            images = averaged(self.generator.synthesize(latents), self.encoder_size)
-            known = {} if labels is None else {"labels": labels}
-            tensors = {f"latents.{name}": tensor for name, tensor in latents.tensors.items()}
-            made.append({"images": to_uint8(images, self.generator.spec.value_range).cpu(), **known, **tensors})
-        whole = {name: torch.cat([one[name].cpu() for one in made]) for name in made[0]}
+        starts = range(first, first + wanted, self.size)
+        made = [self._make(start, min(self.size, first + wanted - start)) for start in starts]
+        whole = {name: torch.cat([one[name] for one in made]) for name in made[0]}
         save_tensors(path, whole, {"format": FORM, **self.facts}, replace=True)
+
+    def _make(self, first: int, count: int) -> dict[str, Tensor]:
+        """What is kept of some samples."""
+        latents, labels = self._draw(count, first)
+        images = averaged(self.generator.synthesize(latents), self.encoder_size)
+        return {"images": to_uint8(images, self.generator.spec.value_range).cpu(), **self._known(latents, labels)}
+
+    @staticmethod
+    def _known(latents: Latents, labels: Tensor | None) -> dict[str, Tensor]:
+        """What is kept beside the images."""
+        known = {f"latents.{name}": tensor.cpu() for name, tensor in latents.tensors.items()}
+        return known if labels is None else {**known, "labels": labels.cpu()}
 
     def _held(self, path: Path) -> int:
         """How many images a file holds, which has to be of this run."""
@@ -92,7 +109,13 @@ class Cached(Synthesized):
                         f"data.cache: {path} is of another {name} ({known.get(name)!s:.16}, here {value:.16}); name"
                         " another folder."
                     )
-            return int(file.get_slice("images").get_shape()[0])
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if {name: (one.dtype, one.shape[1:]) for name, one in found.items()} != self.kept:
+                raise ValueError("its tensors are not those of such images")
+            if not all(one.isfinite().all() for name, one in found.items() if name != "images"):
+                raise ValueError("it holds NaN or infinity")
+            (count,) = {len(one) for one in found.values()}  # A ValueError where they differ.
+            return count
 
     def _row(self, place: int) -> dict[str, Tensor]:
         """What is kept of one sample."""

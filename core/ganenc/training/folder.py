@@ -141,8 +141,12 @@ class RunFolder(Sink):
         with self._writing(f"what trackers are told of step {step}"):
             if self._trackers is None:
                 self._trackers = start_trackers(self.run.saving.trackers, self.path, step, self.run.to_mapping())
-            for tracker in self._trackers:
-                tracker.log(dict(values), step=step)
+            try:
+                for tracker in self._trackers:
+                    tracker.log(dict(values), step=step)
+            except OSError:
+                self._trackers = None  # They write no more; the next row starts others.
+                raise
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every row of metrics so far, but for one that a run was killed in."""
@@ -159,7 +163,7 @@ class RunFolder(Sink):
         """Write a grid as ``grids/step-0000500.png``, and the attention as ``attention.png``."""
         with self._writing(f"the {name} of step {step}") as may:
             if may:
-                images.write_png(self.path / (ATTENTION if name == "attention" else _grid(step)), image)
+                images.write_png(self.path / (ATTENTION if name == "attention" else _grid(step)), image, sheet=True)
 
     @property
     def grids(self) -> dict[int, Tensor]:

@@ -175,7 +175,8 @@ def _ridge(u: Tensor, s: Tensor, target: Tensor) -> tuple[Tensor, Tensor, float]
         errors.append(((rest - u @ (kept[:, None] * along)) / left_out.clamp_min(1e-9)[:, None]).square().sum())
     best = int(torch.stack(errors).argmin())
     weight = ((s / (s.square() + strengths[best]))[:, None] * along).T
-    return weight, level, float(1 - errors[best] / rest.square().sum().clamp_min(1e-300))
+    of_mean = rest.square().sum() / (1 - 1 / len(target)) ** 2  # Left out in the same way.
+    return weight, level, float(1 - errors[best] / of_mean.clamp_min(1e-300))
 
 
 def _fill(layer: Any, weight: Tensor, bias: Tensor, first: int = 0) -> None:

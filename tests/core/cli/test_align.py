@@ -135,6 +135,11 @@ def test_an_aligned_photo_leaves_its_transform_and_itself_with_the_result_in_pla
     assert "60x120, aligned by attention" in html
 
 
+def test_a_face_and_nothing_that_aligns_is_one_sentence(run: Any) -> None:
+    code, _, err = run(*ENCODE, "--face", 2)
+    assert (code, "give --align face, too" in err) == (2, True), err
+
+
 def test_center_gives_what_no_alignment_gives_and_puts_it_back(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "photo"
     run(*ENCODE)

@@ -354,7 +354,7 @@ def read_boundary(path: Path, generator: Any, **options: Any) -> Direction:
 
 def test_boundaries_are_read_into_the_space_that_fits(tmp_path: Path, generator: ToyGenerator) -> None:
     """The toy's z has 6 numbers, its w 4."""
-    way = read_boundary(boundary(tmp_path, "toy_age_boundary.npy", np.eye(1, 4, 2)), generator, n=300)
+    way = read_boundary(boundary(tmp_path, "toy_age_boundary.npy", np.eye(1, 4, 2, ">f8") * 1e38), generator, n=300)
     assert (way.name, way.space, way.tensors["w"].tolist()) == ("toy_age", "w", [[0.0, 0.0, 1.0, 0.0]])
     assert way.scale == pytest.approx(float(generator.sample(300)["w"][:, 0, 2].std()), rel=1e-4)
     prior = read_boundary(boundary(tmp_path, "b.npy", np.ones(6, dtype=np.float32)), generator, n=300)
@@ -396,6 +396,10 @@ def test_what_is_no_boundary_is_refused_in_a_sentence(tmp_path: Path, generator:
             read_boundary(path, generator)
     with pytest.raises(LatentsError, match=r"has the shape \(1, 5\); toy has 6 in z and 4 in w and 4x4 in w\+"):
         read_boundary(boundary(tmp_path, "five.npy", np.ones((1, 5))), generator)
+    with pytest.raises(LatentsError, match=r"has the shape \(2, 3, 4\)"):
+        read_boundary(tmp_path / "wide.npy", generator)
+    with pytest.raises(LatentsError, match=r"names no model; read it by `model\.direction"):
+        Direction.load(tmp_path / "five.npy")
     with pytest.raises(LatentsError, match="another space than z"):
         read_boundary(boundary(tmp_path, "four.npy", np.ones((1, 4))), generator, space="z")
 

@@ -337,8 +337,10 @@ def test_find_expands_folders_and_patterns_in_natural_order(tmp_path: Path) -> N
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
+    images.write_png(tmp_path / "sheet.png", torch.zeros(3, 4, 4), sheet=True)
     found = [str(path.relative_to(tmp_path)) for path in images.find(tmp_path)]
     assert found == ["2/a.png", "10/a.png", "p1.png", "p2.JPG", "p10.png"]
+    (tmp_path / "sheet.png").unlink()
     assert [path.name for path in images.find(str(tmp_path / "p*.png"))] == ["p1.png", "p10.png"]
     both = images.find([tmp_path / "p10.png", tmp_path / "no.png", tmp_path / "*.png"])
     assert [path.name for path in both] == ["p10.png", "no.png", "p1.png"]

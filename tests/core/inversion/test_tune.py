@@ -162,7 +162,9 @@ def test_what_is_named_is_tuned_alone(toy: Any) -> None:
     wanted = {"convs.1.weight", "convs.1.bias", *(f"affines.{layer}.bias" for layer in range(toy.layers))}
     assert names == wanted
     with pytest.raises(SpecError, match="no weights 'to_imag'"):
-        tuned(toy, weights=["to_imag"])
+        tuned(toy, weights="to_imag")
+    with pytest.raises(SpecError, match="'tune' tunes weights itself"):
+        Tune.of(pivot="tune").settled(toy, None)  # Before anything is tuned.
 
 
 def test_photos_may_share_a_tuning(toy: Any) -> None:

@@ -219,10 +219,17 @@ def test_what_a_name_stands_for_is_told_without_loading_it(folder: Path, family:
     assert (resolve("made").folder, resolve("made").spec, resolve("made").info) == (None, None, {})
 
 
+def test_a_generator_is_not_lost_for_an_encoder(folder: Path, toy_encoder: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"holds a model of kind 'generator', which would be lost"):
+        save_pretrained(toy_encoder, folder)
+
+
 def test_a_folder_here_comes_before_a_name(folder: Path, family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     family.add_value("model", "toy", folder / "elsewhere", summary="Another one")
     monkeypatch.chdir(folder.parent)
-    assert resolve("toy").folder == Path("toy")
+    with pytest.warns(UserWarning, match=r"not the installed model; the name \./toy says so"):
+        assert resolve("toy").folder == Path("toy")
+    assert resolve("./toy").folder == Path("toy")  # In silence.
 
 
 def test_no_config_and_foreign_ones_are_left_to_the_families(folder: Path) -> None:

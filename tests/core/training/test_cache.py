@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from ganenc.encoders import build_encoder
+from ganenc.files import load_tensors, save_tensors
 from ganenc.training import Cached, Memory, Synthesized, pretrain
 from ganenc_registry.errors import SpecError, TrainingError
 from ganenc_registry.specs import RunSpec
@@ -91,11 +95,44 @@ def test_those_of_another_run_are_refused(toy: Any, tmp_path: Path, changed: dic
 
 def test_damage_and_other_peoples_files_are_told(toy: Any, tmp_path: Path) -> None:
     kept = cached(toy, tmp_path, samples=3)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-9])
     for use in (lambda: cached(toy, tmp_path, samples=3), lambda: kept.batch(0)):
         with pytest.raises(TrainingError, match=f"{path.name} is damaged.*made anew"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"latents.w": None}, "tensors"),
+        ({"more": torch.zeros(3)}, "tensors"),
+        ({"images": torch.zeros(3, 3, 4, 4)}, "tensors"),
+        ({"images": torch.zeros(3, 3, 4, 2, dtype=torch.uint8)}, "tensors"),
+        ({"images": torch.zeros(9, 3, 4, 4, dtype=torch.uint8)}, "unpack"),
+        ({"latents.w": torch.full((3, 4, 4), torch.nan)}, "NaN"),
+    ],
+)
+def test_a_file_of_other_tensors_is_told(toy: Any, tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    cached(toy, tmp_path, samples=3)
+    (path,) = tmp_path.glob("*.safetensors")
+    metadata, tensors = load_tensors(path, "images")
+    left = {name: one for name, one in {**tensors, **changed}.items() if one is not None}
+    save_tensors(path, left, metadata)
+    with pytest.raises(TrainingError, match=f"{path.name} is damaged.*{told}.*made anew"):
+        cached(toy, tmp_path, samples=3)
+
+
+def test_a_run_waits_for_another_that_fills_it(toy: Any, tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / ".lock")
+    lock.acquire()
+    with ThreadPoolExecutor(1) as other, warnings.catch_warnings(record=True) as told:
+        done = other.submit(cached, toy, tmp_path, samples=3)
+        assert not wait([done], 0.3).done
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        lock.release()
+        assert len(done.result().batch(0).images) == 8
+    assert "Another run fills" in str(told[0].message)
 
 
 def test_settings_and_labels_are_kept(tmp_path: Path) -> None:

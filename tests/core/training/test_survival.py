@@ -83,14 +83,17 @@ def test_pictures_and_trackers_that_find_no_room_cost_no_run(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    tracker = SimpleNamespace(log=refuse, finish=refuse)
-    monkeypatch.setattr(folder_module, "start_trackers", lambda *_: [tracker])
+    logs = iter([refuse])  # Once.
+    tracker = SimpleNamespace(log=lambda *_, **__: next(logs, lambda: None)(), finish=refuse)
+    started: list[Any] = []
+    monkeypatch.setattr(folder_module, "start_trackers", lambda *_: started.append(tracker) or [tracker])
     full |= {"grids", "attention.png"}
     with pytest.warns(UserWarning, match=r"could not be written \(No space left on device\); the run goes on") as told:
         trained = pretrain(toy, run_spec(), tmp_path, encoder=fresh(toy_encoder))
     assert {str(one.message).split(": ")[1].split(" of ")[0].split(" could")[0] for one in told} == {
         "the grid", "the attention", "what trackers are told", "what trackers were told last"
     }  # fmt: skip
+    assert len(started) == 2
     assert torch.equal(weights(load_encoder(tmp_path / "encoder")), weights(trained))
 
 

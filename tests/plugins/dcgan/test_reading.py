@@ -276,6 +276,8 @@ def test_what_a_file_cannot_tell_is_shown_written_and_settled(run: Any, tmp_path
     code, out, _ = run("spec", file, "--write", yaml)
     assert (code, "Taken by convention" in out, "{kind: activation, name: tanh}  # guess" in out) == (0, True, True)
     text = yaml.read_text()
+    code, _, err = run("spec", file, "--write", yaml)
+    assert (code, "nothing to --write" in err or "is there already, perhaps with corrections" in err) == (2, True)
     assert text.count("# guess") == text.count("name: relu") + text.count("name: tanh") + 4, text
     settled = text.replace("relu", "silu").replace("name: tanh", "name: sigmoid").replace("[-1.0, 1.0]", "[0.0, 1.0]")
     yaml.write_text(settled.replace("prior: normal", "prior: uniform"))

@@ -15,6 +15,7 @@ from ganenc_registry.specs import Map, Noise, Part, Styles, encoded
 from torch import Tensor
 
 from ganenc.files import as_tensor, is_plain_name, load_tensors, save_tensors
+from ganenc.foreign import FILES
 from ganenc.latents import SPACES, Latents, layout_json, read_layout
 
 _STYLED = ("w", "w+")
@@ -59,7 +60,7 @@ class Direction:
                 f"The direction {name!r} has the length {length} and the scale {scale}; both are above 0."
             )
         length = 1.0 if abs(length - 1) < 1e-6 else length  # One that was read back stays as it is.
-        self.tensors = {key: tensor / length for key, tensor in own.items()}
+        self.tensors = {key: (tensor.double() / length).float() for key, tensor in own.items()}
         self.scale = float(scale)
         self.intercept = None if intercept is None else float(intercept) / length
         if not math.isfinite(self.intercept or 0.0):
@@ -180,7 +181,10 @@ class Direction:
     @classmethod
     def load(cls, path: str | Path, *, model: str = "") -> Direction:
         """Read a direction from a file that ``save`` wrote, which belongs to ``model``, a hash, where that is given;
-        `LatentsError` if the file is not there, is no direction's or damaged, or belongs to another model."""
+        `LatentsError` if the file is not there, is no direction's or damaged, or belongs to another model; or is
+        another tool's, which says too little by itself: `ganenc.editing.read_directions` takes the generator, too."""
+        if Path(path).suffix.lower() in FILES:
+            raise LatentsError(f"{path} is another tool's and names no model; read it by `model.direction(path)`.")
         metadata, tensors = load_tensors(path, "direction", form="ganenc-direction", error=LatentsError)
         try:
             facts, info = parse_json(metadata["facts"]), parse_json(metadata["info"])

@@ -82,7 +82,7 @@ def read_directions(
 
 def _stretched(ways: Tensor, part: Styles) -> Tensor:
     """Ways in W+ (N, L, dim) or (N, 1, L, dim), L > 1, with as many layers as a part has; others as they are."""
-    layers = ways.shape[-2] if ways.ndim > 2 and ways.shape[-1] == part.dim else 1
+    layers = ways.shape[-2] if ways.shape[-1] == part.dim and (ways.ndim == 3 or ways.shape[1:-2] == (1,)) else 1
     if layers in (1, part.layers):
         return ways
     taken = [math.floor((layers - 1) * k / max(part.layers - 1, 1) + 0.5) for k in range(part.layers)]
