@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 import typer
@@ -78,10 +78,9 @@ def edit(
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     way = loaded.direction(direction, space=space)
     strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
-    _Leaving(out, gif, webp, as_json).write(
-        (start, loaded.edit(start.what, way, strengths, layers=chosen))
-        for start in starts(inputs, loaded, How(method, settings, labels, align, seed))
-    )
+    found = starts(inputs, loaded, How(method, settings, labels, align, seed))
+    made = ((start, loaded.edit(start.what, way, strengths, layers=chosen)) for start in found)
+    _leave(made, out, gif=gif, webp=webp, as_json=as_json)
 
 
 def mix(
@@ -107,7 +106,7 @@ def mix(
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     a, b = _pair(first, second, loaded, How(method, settings, labels, align, seed))
     mixed = loaded.mix(a.what, b.what, options.layer_numbers(layers) or [])
-    _Leaving(out, as_json=as_json).write([_of_both(a, b, mixed)])
+    _leave([_of_both(a, b, mixed)], out, as_json=as_json)
 
 
 def interpolate(
@@ -132,7 +131,8 @@ def interpolate(
     """Go from one photo to another through their latents."""
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     a, b = _pair(first, second, loaded, How(method, settings, labels, align, seed))
-    _Leaving(out, gif, webp, as_json).write([_of_both(a, b, loaded.interpolate(a.what, b.what, steps))])
+    between = _of_both(a, b, loaded.interpolate(a.what, b.what, steps))
+    _leave([between], out, gif=gif, webp=webp, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -230,23 +230,17 @@ def _ends(text: str) -> tuple[float, float]:
     raise SpecError(f"--strength takes two finite numbers, such as -3..3, or one; got {text!r}.")
 
 
-@dataclass(frozen=True)
-class _Leaving:
-    """Where edits go, and how it is told what they leave."""
-
-    out: Path
-    gif: bool = False
-    webp: bool = False
-    as_json: bool = False
-
-    def write(self, made: Any) -> None:
-        animations = [kind for kind, asked in (("gif", self.gif), ("webp", self.webp)) if asked]
-        told = []
-        for start, edited in made:
-            facts = {**edited.facts, "source": str(start.source), "method": start.method}
-            written = replace(edited, facts=facts).save(self.out / start.name, animations=animations)
-            told.append({**facts, **written})
-            if not self.as_json:
-                show("\n".join(str(path) for path in written.values()))
-        if self.as_json:
-            emit(told)
+def _leave(
+    made: Iterable[tuple[Start, Edited]], out: Path, *, gif: bool = False, webp: bool = False, as_json: bool
+) -> None:
+    """Write edits, each into a folder of its own, and tell what they leave."""
+    animations = [kind for kind, asked in (("gif", gif), ("webp", webp)) if asked]
+    told = []
+    for start, edited in made:
+        facts = {**edited.facts, "source": str(start.source), "method": start.method}
+        written = replace(edited, facts=facts).save(out / start.name, animations=animations)
+        told.append({**facts, **written})
+        if not as_json:
+            show("\n".join(str(path) for path in written.values()))
+    if as_json:
+        emit(told)

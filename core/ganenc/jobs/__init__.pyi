@@ -7,14 +7,14 @@ from .events import PhotoDone as PhotoDone
 from .events import PhotoFailed as PhotoFailed
 from .events import Started as Started
 from .events import Stepped as Stepped
+from .inverting import ahead as ahead
+from .inverting import batches as batches
 from .inverting import invert_folder as invert_folder
 from .job_result import LISTED as LISTED
 from .job_result import WORST as WORST
 from .job_result import JobResult as JobResult
 from .photo_index import INDEX as INDEX
 from .photo_index import PhotoIndex as PhotoIndex
-from .prefetch import ahead as ahead
-from .prefetch import batches as batches
 from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from ganenc_registry.errors import ImageError, SpecError, TrainingError, WriteError
@@ -47,14 +48,13 @@ def execute(
     own = resolve(run.model).info.get("backbone")
     sink, started = RunFolder(folder), time.monotonic()
     resumed = bool(sink.checkpoints())
+    options: dict[str, Any] = {"own_backbone": own, "on_step": on_step, "on_start": on_start}
     if run.task == "pretrain":
-        trained = pretrain(generator, run, sink, own_backbone=own, on_step=on_step, on_start=on_start)
+        trained = pretrain(generator, run, sink, **options)
     else:
         run = _with_encoder(run)
         photos, labels = _photos(run, generator, on_error or _warn)
-        trained = finetune(
-            generator, photos, run, sink, labels=labels, own_backbone=own, on_step=on_step, on_start=on_start
-        )
+        trained = finetune(generator, photos, run, sink, labels=labels, **options)
     if processes.first:
         seconds = None if resumed else time.monotonic() - started
         page = run_report(sink, title=f"{run.task} {sink.path.resolve().name}", seconds=seconds)

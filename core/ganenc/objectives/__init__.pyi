@@ -17,9 +17,9 @@ from .backbones.imagenet import Vgg16 as Vgg16
 from .backbones.loading import DEFAULT_BACKBONE as DEFAULT_BACKBONE
 from .backbones.loading import NO_BACKBONE as NO_BACKBONE
 from .backbones.loading import available_backbones as available_backbones
+from .backbones.loading import checkpoint_path as checkpoint_path
 from .backbones.loading import context_for as context_for
 from .backbones.loading import load_backbone as load_backbone
-from .backbones.weights import checkpoint_path as checkpoint_path
 from .latent_term import LatentTerm as LatentTerm
 from .looking import Look as Look
 from .looking import PhotoLook as PhotoLook

@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -22,7 +22,6 @@ from ganenc.latents import Latents
 from ganenc.objectives import Batch, looks_sheet, make_schedule, restore_adam
 from ganenc.training.data import Ahead, Source
 from ganenc.training.expectation import expect
-from ganenc.training.progress import Progress, Window
 from ganenc.training.recipe import Losses, Recipe
 from ganenc.training.sinks import Sink
 
@@ -30,6 +29,51 @@ OnRow: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 """Called with step, steps and terms at every row of metrics."""
 OnStart: TypeAlias = Callable[[list[str]], None]
 """Called with sentences on what a run will take."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in its checkpoints."""
+
+    step: int = 0
+    """Steps done."""
+    rate_factor: float = 1.0
+    """By what the learning rate was lowered after losses that were not finite."""
+    retries: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    smooth_loss: float = math.nan
+    best_kept: float = math.inf
+    """The smoothed loss of the encoder that is kept as the best one."""
+    micro_batch: int = 0
+    """Images at a time, once that is settled."""
+    stopped: str = ""
+    """Why the run ended early, if it did."""
+
+
+@dataclass
+class Window:
+    """Sums of the terms since the last row of metrics, kept on the device."""
+
+    names: list[str] = field(default_factory=list)
+    total: Tensor | None = None
+    count: int = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Add this process's part of a step's terms."""
+        values = torch.stack(list(terms.values()))
+        if self.total is None or self.names != list(terms):
+            self.names, self.total, self.count = list(terms), values, 1
+        else:
+            self.total, self.count = self.total + values, self.count + 1
+
+    def means(self, processes: Processes) -> dict[str, float]:
+        """The mean of each term, brought to the host; the window starts anew."""
+        if self.total is None:
+            return {}
+        values = (processes.sum(self.total.clone()) / self.count).tolist()
+        self.total = None
+        return dict(zip(self.names, values))
 
 
 class Trainer:

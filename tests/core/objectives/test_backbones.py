@@ -25,7 +25,6 @@ from ganenc.objectives import (
     backbones,
     load_backbone,
 )
-from ganenc.objectives.backbones import weights as weights_module
 from ganenc.testing.examples import ExampleBackbone
 from ganenc_registry import Registry, components
 from ganenc_registry.errors import CheckpointError, PluginError, SpecError, UnknownNameError, WeightsMissingError
@@ -228,14 +227,14 @@ def test_weights_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytes
         site.files[f"/models/{name}"] = data[:-1] + b"?"
         url = f"{site.url}/models/{name}"
         with pytest.raises(WeightsMissingError, match="not the file that was published"):
-            weights_module.fetch(url, "net")
+            backbones.loading.fetch(url, "net")
         folder = tmp_path / "hub" / "checkpoints"
         assert list(folder.glob("net*")) == []
         site.files[f"/models/{name}"] = data
-        path = weights_module.fetch(url, "net")
+        path = backbones.loading.fetch(url, "net")
         assert path.parent == folder
         assert path.read_bytes() == data
-        assert weights_module.fetch(url, "net") == path
+        assert backbones.loading.fetch(url, "net") == path
         assert len(site.asked) == 2
 
 

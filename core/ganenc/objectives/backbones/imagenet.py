@@ -15,7 +15,7 @@ from ganenc_registry.specs import Spec
 from torch import Tensor, nn
 
 from ganenc.objectives.backbones.base import Backbone, BackboneOutput
-from ganenc.objectives.backbones.weights import checkpoint_path, fetch
+from ganenc.objectives.backbones.loading import checkpoint_path, fetch
 
 
 class ImageNetBackbone(Backbone):
