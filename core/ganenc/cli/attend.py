@@ -20,7 +20,7 @@ from ganenc.images import sheet
 from ganenc.inversion import written_labels
 from ganenc.jobs import unique_names
 from ganenc.models import resolve
-from ganenc.objectives import Attention, PhotoLook, build_attention, context_for, look_at
+from ganenc.objectives import PhotoLook, build_attention, context_for, look_at
 
 LONGEST = 256
 """The longest side, in pixels, at which a photo is looked at unless a size is given."""
@@ -64,7 +64,8 @@ def attend(
     found = images.find(photos)
     classes = [None] * len(found) if labels is None else written_labels(labels, found)
     chosen = changed(ObjectiveSpec(attention=attention), options.read_settings(settings))
-    looking = _build(chosen, backbone, model, device)
+    taken = backbone or chosen.backbone or (None if model is None else resolve(model).info.get("backbone"))
+    looking = build_attention(chosen.attention, context_for(taken, device=check_device(device)))
     looked: list[dict[str, Any]] = []
     pictures: list[Any] = []
     failures: list[dict[str, Any]] = []
@@ -94,12 +95,6 @@ def attend(
         lost = ", ".join(str(one["photo"]) for one in failures)
         complain(f"{len(failures)} of {len(found)} photos failed: {lost}.")
         raise typer.Exit(FAILED)
-
-
-def _build(chosen: ObjectiveSpec, backbone: str | None, model: str | None, device: str) -> Attention:
-    """The attention by itself, on the backbone that is named, or else the model's own."""
-    taken = backbone or chosen.backbone or (None if model is None else resolve(model).info.get("backbone"))
-    return build_attention(chosen.attention, context_for(taken, device=check_device(device)))
 
 
 def _data(look: PhotoLook, came: str | None) -> dict[str, Any]:

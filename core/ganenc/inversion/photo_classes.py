@@ -51,11 +51,22 @@ def find_labels(
     default as `default_way` says; ``candidates`` to search among make a search the default. A LatentsError says that
     labels do not fit, or the generator has no classes, a SpecError that they cannot be found in that way.
     """
-    way = _way(generator, encoder, objective, labels, candidates)
-    if way is None:
+    if not generator.spec.classes and labels is None and candidates is None:
         return Found(None, None)
+    generator.need_classes()
+    known, way = get_args(Finding), cast("Source | None", labels)
+    if isinstance(labels, str) and labels not in known:
+        raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
+    if labels is None:
+        way = "searched" if candidates is not None else default_way(generator, encoder, objective)
+    elif not isinstance(labels, str):
+        way = "given"
+    if candidates is not None and way != "searched":
+        raise SpecError(f"Candidates are for labels that are searched; these are {way}. Leave the candidates out.")
     if labels is not None and not isinstance(labels, str):
         return Found(generator.as_labels(labels, len(images)), "given")
+    if way is None:
+        return Found(None, None)
     if objective is None:
         raise SpecError(f"Labels can be {way} only with an objective; give one, or the labels.")
     if way == "predicted":
@@ -179,28 +190,6 @@ def _candidates(
         raise LatentsError(f"Candidates are classes (K,), or (N, K) for {n} images; these are {tuple(tried.shape)}.")
     flat = check_labels(tried.flatten(), classes, of=generator.spec.family, what="Candidates")
     return flat.reshape(tried.shape).to(images.device)
-
-
-def _way(
-    generator: Generator,
-    encoder: Encoder | None,
-    objective: Objective | None,
-    labels: LabelsGiven | str | None,
-    candidates: Sequence[int] | Tensor | None,
-) -> Source | None:
-    """How the labels come: as asked for, or the best way there is."""
-    if not generator.spec.classes and labels is None and candidates is None:
-        return None
-    generator.need_classes()
-    known, way = get_args(Finding), cast("Source | None", labels)
-    if not isinstance(labels, str):
-        way = "searched" if candidates is not None else default_way(generator, encoder, objective)
-        way = way if labels is None else "given"
-    elif labels not in known:
-        raise SpecError(f"Labels are classes, or {' or '.join(known)}; not {labels!r}{nearest(labels, known)}.")
-    if candidates is not None and way != "searched":
-        raise SpecError(f"Candidates are for labels that are searched; these are {way}. Leave the candidates out.")
-    return way
 
 
 def _matching(generator: Generator, objective: Objective) -> Backbone | None:

@@ -56,7 +56,7 @@ CONST = Map(name="const", channels=2, height=4, width=4)
         ((Styles(layers=3, dim=4), CONST), {"tied": True}),
         ((Styles(layers=3, dim=4), CONST), {}),
         ((Map(name="z", channels=6, height=1, width=1),), {"size": (7, 5)}),
-        ((Vector(dim=3),), {"size": (512, 256), "channels": 4}),
+        ((Vector(dim=3),), {"size": (512, 32), "channels": 4}),
     ],
     ids=["grey", "tied styles", "styles apart", "map", "large"],
 )
