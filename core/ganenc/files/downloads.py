@@ -53,13 +53,9 @@ def download(
 
     What has come so far is kept in ``path`` with ``.part`` added. After an interruption the transfer goes on there, in
     this call or a later one, if the site can send the rest of the very same file; otherwise it starts again. Of two
-    processes the second waits, and finds it done. `DownloadError` has the reason, as a clause.
-
-    Args:
-        size: its bytes, if they are known.
-        checksum: the name of a hash, a colon, and the file's digest or the start of it, if they are known.
-        on_progress: called as the bytes come in.
-        on_wait: called once if another process is fetching the same file.
+    processes the second waits, ``on_wait`` being called once, and finds it done. ``size`` is its bytes and ``checksum``
+    the name of a hash, a colon, and the digest or the start of it, where they are known; ``on_progress`` is called as
+    the bytes come in. `DownloadError` has the reason, as a clause.
     """
     try:
         if path.is_file():

@@ -135,17 +135,14 @@ class Generator(nn.Module, metaclass=_Adopting):
     def map(
         self, z: Tensor, *, labels: Tensor | None = None, truncation: float = 1.0, truncation_layers: int | None = None
     ) -> Latents:
-        """z (N, prior.dim) => latents: by default z in stretches as the layout's vectors, and labels as its condition.
+        """z (N, prior.dim), or one draw (prior.dim,), an array or a list, never scaled here, => latents: by default z
+        in stretches as the layout's vectors, and labels as its condition.
 
-        Args:
-            z: draws of the prior; never scaled here. One draw (prior.dim,), arrays and lists do as well.
-            labels: classes (N,) or rows (N, classes), where labels matter, or one for all.
-            truncation: how far styles stay from their mean: 1 leaves them, 0 gives the mean.
-            truncation_layers: how many of the first layers that holds for; all by default.
-
-        Raises:
-            LatentsError: if z has another shape; if labels are missing where they matter, or given where there are no
-                classes; if styles would not be truncated; if there are styles, or the vectors do not take all of z.
+        ``labels`` are classes (N,) or rows (N, classes), where they matter, or one for all. ``truncation`` is how far
+        styles stay from their mean, 1 leaves them and 0 gives the mean, on so many of the first layers
+        (``truncation_layers``), all by default. `LatentsError` if z has another shape; if labels are missing where they
+        matter, or given where there are no classes; if styles would not be truncated; if there are styles, or the
+        vectors do not take all of z.
         """
         spec = self.spec
         for part in spec.layout:

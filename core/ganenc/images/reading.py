@@ -25,23 +25,19 @@ def read(
     fit: Fit = "cover",
     one_hot: bool = False,
 ) -> Tensor:
-    """Read one photo, or what `decode` gives (fastest for several sizes), as float32 (C, H, W) in ``value_range``.
+    """Read one photo, or what `decode` gives (fastest for several sizes), as float32 (C, H, W) in ``value_range``, the
+    values of black and white.
+
+    It is brought to ``size`` (height, width) by Lanczos (down) or bicubic (up) resampling with antialiasing; of another
+    shape, ``fit`` crops the centre (``cover``), keeps all of it on white margins (``contain``) or changes its
+    proportions (``stretch``). ``channels`` are 3 for colour and 1 for grey, what is transparent on white, and 4 for
+    RGBA; others are no pictures, nor are images that are ``one_hot``, whose channels vote on the kind of a pixel, so
+    that pixels are never blended.
 
     What is no picture (see `is_array`) is read from arrays: (H, W, C) or (C, H, W); rows of pixels also (C, W), (W, C)
     or of one channel (W,); one-hot ones also as whole numbers (H, W) or (W,), the channel of each pixel. Floats are
     values as they are, in ``value_range``; of whole numbers 0 is black and the highest of their type white, or 1 where
-    they are one-hot.
-
-    Args:
-        size: height and width to bring it to, by Lanczos (down) or bicubic (up) resampling with antialiasing.
-        channels: 3 for colour and 1 for grey, what is transparent on white; 4 for RGBA; others are no pictures.
-        value_range: the values of black and white in the result.
-        fit: ``cover`` crops the centre to the shape of ``size``; ``contain`` keeps all of it on white margins;
-            ``stretch`` changes its proportions.
-        one_hot: whether the channels of a pixel vote on its kind, so that pixels are never blended.
-
-    Raises:
-        ImageError: as in `decode`, or if it has other channels.
+    they are one-hot. An ImageError as in `decode`, or if it has other channels.
     """
     if fit not in get_args(Fit):
         raise ImageError(

@@ -40,32 +40,23 @@ def invert(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> Inversion:
-    """Images => latents that rebuild them, with the classes that were taken.
+    """Images (N, C, H, W) in ``generator.spec.value_range``, an array or a tensor, => latents that rebuild them, with
+    the classes that were taken. ``invert(images, generator, encoder, **inversion.settings)`` replays it; an objective
+    at hand that no spec describes is to be given again.
 
-    ``invert(images, generator, encoder, **inversion.settings)`` replays it; an objective at hand that no spec describes
-    is to be given again.
+    The generator is frozen here; ``encoder`` is its own, and only ``optimize`` and ``tune`` can do without. ``method``
+    is a registered inverter, ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an encoder),
+    ``optimize`` (the default without one) or ``tune`` (weights, too), or one at hand. ``labels``, for generators with
+    classes, are one each or one for all, ``predicted`` by the objective's backbone, or ``searched``; by default the
+    best there is, see `ganenc.inversion.find_labels`. ``candidates`` are the classes (K,), or (N, K), that a search
+    tries. ``objective`` is what "close" means, or its spec, by default the paper's; ``seed`` is of whatever the method
+    draws; ``on_step`` is called now and then with the terms of the objective. Gradients are switched on, and dtypes
+    meet as `ganenc.generators.Generator` has it.
 
-    Args:
-        images: (N, C, H, W) in ``generator.spec.value_range``, as an array or a tensor; `ganenc.images.read` gives one
-            of them. Gradients are switched on for it, and dtypes meet as `ganenc.generators.Generator` has it.
-        generator: frozen here.
-        encoder: the generator's encoder; only ``optimize`` and ``tune`` can do without.
-        method: a registered inverter: ``encode``, ``finetune`` (the paper's), ``finetune+refine`` (the default with an
-            encoder), ``optimize`` (the default without one) or ``tune`` (weights, too); or one at hand.
-        labels: for generators with classes: one each or one for all; or ``predicted``, by the objective's backbone; or
-            ``searched``. By default the best there is, see `ganenc.inversion.find_labels`.
-        candidates: the classes (K,), or (N, K), that a search tries.
-        objective: what "close" means, or its spec; by default the paper's.
-        seed: of whatever the method draws.
-        on_step: called now and then with the terms of the objective.
-
-    Raises:
-        ImageError: if the images are not of the generator's size, or hold values that are not finite, or
-            far out of its range.
-        LatentsError: if the labels do not fit the images, or the generator.
-        UnknownNameError: if there is no such method.
-        SpecError: if the method has no such option, or needs an encoder, or the encoder is another generator's; or if
-            the classes cannot be found as asked.
+    `ImageError` if the images are not of the generator's size, hold values that are not finite, or are far out of its
+    range; `LatentsError` if labels do not fit the images or the generator; `UnknownNameError` if there is no such
+    method; `SpecError` if it has no such option, or needs an encoder, or that is another generator's, or the classes
+    cannot be found as asked.
     """
     images, seed = able(as_tensor(images, "images", ImageError)), as_count(seed, "seed", -(2**63))
     _check(images, generator, encoder)
