@@ -9,6 +9,7 @@ from .generator import NoiseChoice as NoiseChoice
 from .labels import LabelsGiven as LabelsGiven
 from .labels import check_labels as check_labels
 from .prior import draw_normal as draw_normal
+from .reading import Reading as Reading
 from .tuning import Tuning as Tuning
 from .tuning import load_tuning as load_tuning
 from .tuning import save_tuning as save_tuning

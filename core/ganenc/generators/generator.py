@@ -22,6 +22,7 @@ from ganenc.generators.adopting import adopt, exchange
 from ganenc.generators.contract import check_norms, evaluating, hold, track_statistics
 from ganenc.generators.labels import LabelsGiven, check_labels, need_classes
 from ganenc.generators.prior import draw_class, draw_prior
+from ganenc.generators.reading import Reading, find_readings
 from ganenc.generators.tuning import Tuning, check_tuning, tuning_hash
 from ganenc.generators.undrawn import fill, undrawn
 from ganenc.generators.watching import hooked, trace
@@ -314,6 +315,11 @@ class Generator(nn.Module, metaclass=_Adopting):
         and width of what it gives. By default those that come last in a traced pass, of modules that run once in it;
         images, and parts of them, are not among them."""
         return trace(self)
+
+    def readings(self) -> list[Reading]:
+        """The affine layers that read styles or vectors first, with their matrices. By default modules that one tensor
+        goes into, found in a traced pass; a family that reads latents in another way says so itself."""
+        return find_readings(self)
 
     @contextmanager
     def watch(self, stages: Iterable[str]) -> Iterator[dict[str, Tensor]]:
