@@ -9,8 +9,9 @@ the hand is before or after) and outside it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from _misaligned import MODEL, hand_region
 from _svg import curves
-from ganenc import editing, images
+from ganenc import images
 from ganenc.editing import Direction, find_by_labels, find_by_pca, label_draws, margin
-from ganenc.generators import Generator, Tuning
-from ganenc.latents import Latents
-from ganenc.measures import LPIPS, psnr
+from ganenc.generators import Generator
+from ganenc.measures import Edits, Samples, build_metrics, measure_edits, psnr
 from ganenc.objectives import Backbone, context_for
 from ganenc_plugin_hands.figures import kept_out
 from torch import Tensor
@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 DRAWS, STRENGTHS = 3000, (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 REST = STRENGTHS.index(0.0)
+LPIPS = "lpips-hands"
 METHODS: dict[str, dict[str, Any]] = {
     "encode": {"name": "encode"},
     "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},
@@ -50,24 +51,34 @@ COMPARED = ("encode", PICTURED)
 class Edit:
     """What moving all photos along one direction does."""
 
-    logits: Tensor
-    """(strengths, photos)."""
-    inside: float
-    """LPIPS between the edited and the unedited image within the hand's region, a mean over photos and strengths."""
-    outside: float
-    images: Tensor
-    """(photos, strengths, C, H, W)."""
+    edits: Edits
+    digit: int
 
     @property
     def curve(self) -> list[float]:
-        """The mean logit at each strength."""
-        means: list[float] = self.logits.mean(1).tolist()
-        return means
+        """The mean logit of the digit at each strength."""
+        return self.edits.curve(self.digit)
+
+    @property
+    def inside(self) -> float:
+        """LPIPS between the edited and the unedited image within the hand's region, over photos and strengths."""
+        return _mean(self.edits.changes[LPIPS])
+
+    @property
+    def outside(self) -> float:
+        """The same outside it."""
+        return _mean(self.edits.outside[LPIPS])
+
+    @property
+    def logits(self) -> Tensor:
+        """Of the digit, (strengths, photos)."""
+        assert self.edits.logits is not None
+        return self.edits.logits[..., self.digit]
 
     @property
     def monotone(self) -> bool:
         """Whether the mean logit rises at every step."""
-        return bool((self.logits.mean(1).diff() > 0).all())
+        return all(a < b for a, b in itertools.pairwise(self.curve))
 
     def row(self) -> list[object]:
         """The cells of a table."""
@@ -81,26 +92,18 @@ class Edit:
 CELLS = ("mean logit at -3, 0, 3", "rises at every step", "photos risen", "lpips-hands in the hand", "outside")
 
 
-def measure(
-    generator: Generator, backbone: Backbone, inverted: Sequence[tuple[Latents, Tuning]], way: Direction, digit: int
-) -> Edit:
+def measure(generator: Generator, backbone: Backbone, inverted: Samples, way: Direction, digit: int) -> Edit:
     """Move all photos, latents and the tuning of weights that they go with, along a direction by every strength."""
-    parts = []
-    for latents, tuning in inverted:
-        with generator.tuned(tuning):
-            parts.append([editing.render(generator, way.apply(latents, strength)) for strength in STRENGTHS])
-    made = [torch.cat(some).clamp(-1, 1) for some in zip(*parts)]
-    with torch.inference_mode():
-        logits = [_logits(backbone, some)[:, digit] for some in made]
-    hands = [hand_region(some) for some in made]
-    inside, outside, lpips = [], [], LPIPS(context=context_for(backbone))
-    for some, hand in zip(made, hands):
-        if some is made[REST]:
-            continue
-        region = F.max_pool2d((hand | hands[REST]).float(), 3, 1, 1) > 0
-        inside += lpips(made[REST], some, region=region)
-        outside += lpips(made[REST], some, region=~region)
-    return Edit(torch.stack(logits), _mean(inside), _mean(outside), torch.stack(made, 1))
+    metrics = build_metrics(["lpips"], context_for(backbone, generator.spec))
+    found = measure_edits(
+        generator, inverted, way.apply, STRENGTHS, backbone=backbone, metrics=metrics, region=around_hand
+    )
+    return Edit(found, digit)
+
+
+def around_hand(images: Tensor) -> Tensor:
+    """The hand's region and the pixels beside it."""
+    return F.max_pool2d(hand_region(images).float(), 3, 1, 1) > 0
 
 
 def find(generator: Generator, backbone: Backbone, draws: int, digits: Sequence[int], encoder: Any) -> list[Direction]:
@@ -110,7 +113,7 @@ def find(generator: Generator, backbone: Backbone, draws: int, digits: Sequence[
     return [find_by_labels(generator, latents, score, name=f"class-{d}") for d, score in zip(digits, scores)]
 
 
-def samples(inversion: Any) -> list[tuple[Latents, Tuning]]:
+def samples(inversion: Any) -> Samples:
     """The photos of an inversion for `measure`: all at once where weights are the generator's own."""
     if not any(inversion.tuning):
         return [(inversion.latents.detach(), {})]
@@ -133,7 +136,7 @@ def draw_curves(path: Path, series: Mapping[str, Sequence[float]]) -> None:
 
 def draw_strips(path: Path, photos: Tensor, edits: Sequence[Edit]) -> None:
     """Write the photos and what edits make of them, one edit below the other."""
-    rows = [torch.cat([photos[:, None], edit.images], 1).flatten(0, 1) for edit in edits]
+    rows = [torch.cat([photos[None], edit.edits.images]).transpose(0, 1).flatten(0, 1) for edit in edits]
     images.write_png(path, images.grid(torch.cat(rows), len(STRENGTHS) + 1), replace=True)
     print(f"written to {path}")
 
@@ -171,19 +174,14 @@ def components(generator: Generator, backbone: Backbone, inversion: Any, draws: 
     rows = []
     for way in find_by_pca(generator, 4, n=draws):
         edit = measure(generator, backbone, samples(inversion), way, 0)
-        with torch.inference_mode():
-            gains = (_logits(backbone, edit.images[:, -1]) - _logits(backbone, edit.images[:, 0])).mean(0)
+        logits = edit.edits.logits
+        assert logits is not None
+        gains = (logits[-1] - logits[0]).mean(0)
         most, least = int(gains.argmax()), int(gains.argmin())
         moved = [f"{most} ({gains[most]:+.2f})", f"{least} ({gains[least]:+.2f})"]
         rows.append([way.name, f"{way.info['variance']:.1%}", *moved, f"{edit.inside:.3f}", f"{edit.outside:.3f}"])
     head = ["component", "of the variance of w", "digit that gains most", "that loses most"]
     return table([*head, "lpips-hands in the hand", "outside"], rows)
-
-
-def _logits(backbone: Backbone, pictures: Tensor) -> Tensor:
-    logits = backbone(backbone.fit(pictures)).logits
-    assert logits is not None
-    return logits
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -258,8 +256,8 @@ def report(
 
 
 def _some(edit: Edit, which: Sequence[int]) -> Edit:
-    places = list(which)
-    return Edit(edit.logits[:, places], edit.inside, edit.outside, edit.images[places])
+    """Some of the photos alone, to show."""
+    return replace(edit, edits=replace(edit.edits, images=edit.edits.images[:, list(which)]))
 
 
 if __name__ == "__main__":

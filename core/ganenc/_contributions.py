@@ -46,6 +46,7 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "psnr": ("Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
         "ssim": ("Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),
         "lpips": ("Learned perceptual distance, named with its backbone", "measures.pairs:LPIPS"),
+        "identity": ("Cosine of two images' embeddings, named with its backbone", "measures.pairs:Identity"),
         "fid": ("Frechet distance of two sets on Inception, where its weights are on disk", "measures.frechet:FID"),
         "frechet": ("Frechet distance of two sets, named with its backbone", "measures.frechet:Frechet"),
     },

@@ -42,7 +42,20 @@ from ganenc.inversion import (
     rebuild,
 )
 from ganenc.latents import Latents
-from ganenc.measures import HELD_OUT, Evaluation, Metric, default_metrics, evaluate, split_folds
+from ganenc.measures import (
+    HELD_OUT,
+    Editability,
+    Evaluation,
+    Metric,
+    OwnLatents,
+    Samples,
+    classify,
+    consistency,
+    default_metrics,
+    evaluate,
+    measure_edits,
+    split_folds,
+)
 from ganenc.models import ENCODER, load_encoder, load_generator, resolve, save_pretrained
 from ganenc.objectives import Objective
 from ganenc.report import Inverted
@@ -222,6 +235,55 @@ class Model(Parts):
         (a, tuning, _), (b, *_) = self._start(first), self._start(second)
         return self._told(edit_between(self.generator, a, b, steps), tuning)
 
+    def editability(
+        self,
+        photos: Photos,
+        direction: str | Path | Direction,
+        strengths: Sequence[float] = STRENGTHS,
+        *,
+        label: int | None = None,
+        method: Method | Inverter = "encode",
+        metrics: Iterable[str] | Mapping[str, Any] = ("lpips", "identity", "frechet"),
+        region: Callable[[Tensor], Tensor] | None = None,
+        labels: LabelsGiven | str | None = None,
+        objective: Towards | None = None,
+        seed: int = 0,
+    ) -> Editability:
+        """How well photos, inverted by a method, can be edited along a direction: see `ganenc.measures.Editability`.
+
+        ``label`` is the class of the backbone's that the direction leads to: then its logit is followed, and metrics of
+        sets compare the photos that the backbone takes for this class with the others, moved the farthest. Metrics of
+        pairs compare each photo edited with itself unedited, inside and outside a ``region`` (see
+        `ganenc.measures.measure_edits`). `SpecError` if the backbone knows no such class, else as `invert`.
+        """
+        way, taken, backbone = self.direction(direction), self.metrics(metrics), None
+        if label is not None and ((backbone := self.metric_backbone()) is None or not 0 <= label < backbone.classes):
+            raise SpecError(f"The backbone {self.backbone} knows no class {label}; name one that does.")
+
+        def inverted(some: Photos, classes: LabelsGiven | str | None) -> tuple[Inverted, Samples]:
+            done = self.invert(some, method, labels=classes, objective=objective, seed=seed)
+            alone = any(done.tuning)
+            return done, [done.sample(at) for at in range(len(done))] if alone else [(done.latents.detach(), {})]
+
+        done, samples = inverted(photos, labels)
+        edits = measure_edits(
+            self.generator, samples, way.apply, strengths, backbone=backbone, metrics=taken, region=region
+        )
+        own, found = OwnLatents(self.generator, seed=seed), {}
+        apart = {"mahalanobis": own.mahalanobis(done.latents), "nscd": own.style_distance(done.latents)}
+        if backbone is not None:
+            targets = done.targets.cpu()
+            of_it = classify(self.generator, backbone, targets).argmax(1) == label
+            sets = (targets[of_it], edits.images[-1][~of_it])
+            found = {
+                name: float(one(*sets))  # type: ignore[arg-type]
+                for name, one in taken.items() if one.compares_sets and min(map(len, sets)) >= one.least
+            }  # fmt: skip
+        back = consistency(
+            self.generator, samples, way.apply, edits.strengths[-1], lambda images: inverted(images, done.labels)[1]
+        )
+        return Editability(edits, label, back, {name: row for name, row in apart.items() if row is not None}, found)
+
     def evaluate(
         self,
         photos: Photos | None = None,
@@ -235,6 +297,9 @@ class Model(Parts):
         candidates: Sequence[int] | Tensor | None = None,
         objective: Towards | None = None,
         truncation: float = 1.0,
+        direction: str | Path | Direction | None = None,
+        towards: int | None = None,
+        strengths: Sequence[float] = STRENGTHS,
         seed: int = 0,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Evaluation:
@@ -245,6 +310,7 @@ class Model(Parts):
         `ganenc.measures.split_folds`; ``truncation`` is of samples. ``labels`` are the classes that are known, one each
         or one for all, those of samples by default; ``find`` is how classes are found besides, ``predicted`` or
         ``searched``, by default the best way there is. The numbers of known and found classes are told apart.
+        Where there is a ``direction``, what `editability` finds goes along, with the class ``towards`` which it leads.
         ``on_step`` is called with the images that are rebuilt, and all that are to be. `SpecError` if there are neither
         photos nor samples, or both, a metric cannot be had, or folds are too small.
         """
@@ -269,7 +335,16 @@ class Model(Parts):
                 candidates=candidates, seed=seed, on_step=on_step,
                 objective=lambda: objective if isinstance(objective, Objective) else self.objective(objective),
             )  # fmt: skip
-        return evaluate(targets, made, taken, mean_image=self.mean_image, folds=parts)
+        found = evaluate(targets, made, taken, mean_image=self.mean_image, folds=parts)
+        if direction is None:
+            return found
+        (_, _, classes), *_ = made.values()
+        chosen: dict[str, Any] = {} if metrics is None else {"metrics": metrics}
+        editing = self.editability(
+            [*targets], direction, strengths, label=towards, method=method, labels=classes, objective=objective,
+            seed=seed, **chosen,
+        )  # fmt: skip
+        return replace(found, editing=editing)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write a model folder, the encoder inside it; `load` takes it."""

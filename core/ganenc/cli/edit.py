@@ -73,7 +73,7 @@ def edit(
 
     --set reaches what photos are inverted by, as in --set method.options.steps=200 or --set align.options.face=2.
     """
-    low, high = _ends(strength)
+    low, high = ends_of(strength)
     chosen = options.layer_numbers(layers)
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     way = loaded.direction(direction, space=space)
@@ -220,7 +220,7 @@ def _of_both(a: Start, b: Start, edited: Edited) -> tuple[Start, Edited]:
     return replace(a if a.method else b, name=f"{a.name}-{b.name}", source=a.source), replace(edited, facts=facts)
 
 
-def _ends(text: str) -> tuple[float, float]:
+def ends_of(text: str) -> tuple[float, float]:
     """``-3..3`` => -3 and 3; one number stands for the way from 0 to it."""
     low, dots, high = text.partition("..")
     with suppress(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import torch
 import typer
 from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.fields import changed
@@ -12,6 +13,7 @@ from ganenc_registry.specs import EvaluateSpec
 
 from ganenc.cli import options
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
+from ganenc.cli.edit import DIRECTION, STRENGTH, ends_of
 from ganenc.cli.exits import FAILED
 from ganenc.files import write_json
 from ganenc.jobs import evaluate_photos
@@ -49,6 +51,11 @@ def evaluate(
     labels: options.PhotoLabels = None,
     candidates: options.Candidates = None,
     truncation: Annotated[float | None, typer.Option("--truncation", help="Of synthesized images.")] = None,
+    direction: Annotated[str | None, DIRECTION] = None,
+    towards: Annotated[
+        int | None, typer.Option("--towards", help="The class of the backbone's that the direction leads to.")
+    ] = None,
+    strength: Annotated[str | None, STRENGTH] = None,
     backbone: options.Backbone = None,
     seed: options.Seed[int | None] = None,
     settings: options.Set = None,
@@ -59,15 +66,18 @@ def evaluate(
 
     The Frechet distance compares all images as one set, and so has no deviation but over --folds. Synthesized images
     are drawn where no training draws. With a conditional generator the numbers are told apart for labels that are given
-    (those of photos with --labels, or else by the names of their folders) and that are found. --set reaches every field
-    by its path, as in --set method.options.rate=0.01 or --set metrics.psnr.options..., and --out writes all numbers
-    into OUT/evaluation.json.
+    (those of photos with --labels, or else by the names of their folders) and that are found. With a --direction it
+    measures how well the images can be edited along it, too: latent editing consistency, the effect on the logit of the
+    class --towards, what changes besides, and how far the latents lie from the generator's own. --set reaches every
+    field by its path, as in --set method.options.rate=0.01 or --set metrics.psnr.options..., and --out writes all
+    numbers into OUT/evaluation.json.
     """
     given = {
         "model": model, "encoder": encoder, "photos": photos, "samples": samples, "folds": folds, "labels": labels,
         "candidates": options.integers(candidates, option="--candidates"), "truncation": truncation, "seed": seed,
         "backbone": backbone, "device": device, "method": {"name": method, "options": {"steps": steps}},
-        "metrics": {name: name for name in metric or []},
+        "metrics": {name: name for name in metric or []}, "direction": direction, "towards": towards,
+        "strengths": None if strength is None else torch.linspace(*ends_of(strength), 7).tolist(),
     }  # fmt: skip
     spec = EvaluateSpec() if config is None else EvaluateSpec.from_file(config)
     spec = changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
@@ -91,6 +101,13 @@ def evaluate(
         parts = f" in {spec.folds} folds, nothing trained anew" if spec.folds else ""
         show(f"{facts['images']} images{parts}, {spec.method.name}, {facts['seconds_each']:.2f} s each")
         _show(found)
+        if found.editing is not None:
+            show(f"Edited along {spec.direction}, from {spec.strengths[0]:g} to {spec.strengths[-1]:g} deviations:")
+            rows = [
+                [name, f"{mean:.3f}", "" if std is None else f"{std:.3f}"]
+                for name, (mean, std) in found.editing.table().items()
+            ]
+            show_table(["number", "mean", "± std"], rows, numeric=[1, 2])
     if failures:
         complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
         raise typer.Exit(FAILED)

@@ -50,7 +50,8 @@ def evaluate_photos(
     choices: Any = spec.metrics or None
     return model.evaluate(
         photos, samples=spec.samples, method=spec.method, metrics=choices, folds=spec.folds, labels=labels, find=find,
-        candidates=spec.candidates, objective=spec.objective, truncation=spec.truncation, seed=spec.seed,
+        candidates=spec.candidates, objective=spec.objective, truncation=spec.truncation, direction=spec.direction,
+        towards=spec.towards, strengths=spec.strengths, seed=spec.seed,
         on_step=on_step,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.measures.evaluation import mean_std
+from ganenc.measures.metric import mean_std
 from ganenc.measures.pairs import psnr
 
 WEAK = 2.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ import torch
 from ganenc_registry.errors import ImageError, SpecError
 from torch import Tensor
 
+from ganenc.measures.editability import Editability
 from ganenc.measures.frechet import has_inception
-from ganenc.measures.metric import Metric
+from ganenc.measures.metric import Metric, mean_std
 
 
 def default_metrics() -> list[str]:
@@ -67,6 +67,8 @@ class Evaluation:
     """The same of the generator's mean image in place of every image."""
     settings: Mapping[str, str]
     """How each metric was taken, in words."""
+    editing: Editability | None = None
+    """How well the images, as they were inverted the first way, can be edited; where a direction was given."""
 
     def table(self) -> dict[str, tuple[float, float | None]]:
         """Mean and deviation of every metric, the first way that there is; see `Scores.table`."""
@@ -85,6 +87,7 @@ class Evaluation:
         """All of it as data: the numbers of the first way at the top, and where there are labels those of every way."""
         first, *_ = self.ways.values()
         told = {"metric_settings": dict(self.settings), "seconds_each": first.seconds, **self._numbers(first.scores)}
+        told |= {} if self.editing is None else {"editing": self.editing.to_mapping()}
         if "" in self.ways:
             return told
         told["by_labels"] = {
@@ -180,11 +183,3 @@ def split_folds(count: int, folds: int, *, seed: int = 0, least: int = 1) -> lis
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return [sorted(order[first::folds]) for first in range(folds)]
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (of the sample; 0 for one value) of the finite values."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return (math.inf if values else math.nan), 0.0
-    return statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else 0.0

@@ -15,9 +15,10 @@ from ganenc_registry.errors import CheckpointError, WeightsMissingError
 from torch import Tensor, nn
 
 from ganenc.foreign import read_checkpoint
-from ganenc.images import convert_range, to_rgb
+from ganenc.images import to_rgb
 from ganenc.measures.metric import CHUNK, Metric
-from ganenc.objectives import LARGEST, checkpoint_path, pool
+from ganenc.measures.pairs import embedded, embedding
+from ganenc.objectives import checkpoint_path
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -67,21 +68,11 @@ class Frechet(FID):
     needs_backbone = True
 
     def network(self) -> Callable[[Tensor], Tensor]:
-        backbone = self.context.backbone
-
-        def deepest(images: Tensor) -> Tensor:
-            views = pool(convert_range(images.float(), (0.0, 255.0), (-1.0, 1.0)))
-            found: list[Tensor] = backbone(backbone.fit(views)).features
-            return found[-1].float().mean((2, 3))
-
-        return deepest
+        return functools.partial(embedding, self.context.backbone)
 
     def described(self, images: Tensor) -> tuple[int, str]:
-        backbone, size = self.context.backbone, self._features(images[:1], self.network()).shape[1]
-        return size, (
-            f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most {LARGEST}"
-            f" pixels and enlarged to at least {backbone.smallest}"
-        )
+        backbone = self.context.backbone
+        return self._features(images[:1], self.network()).shape[1], embedded(backbone)
 
 
 def gaussian_distance(x: Tensor, y: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -144,6 +146,14 @@ def build_metrics(
         elif context.load_backbone is not None:
             found[f"{name}-{context.backbone.name}"] = metric
     return found
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (of the sample; 0 for one value) of the finite values."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return (math.inf if values else math.nan), 0.0
+    return statistics.fmean(finite), statistics.stdev(finite) if len(finite) > 1 else 0.0
 
 
 def _told(found: Any) -> str:

@@ -101,6 +101,40 @@ class LPIPS(Metric):
         )
 
 
+class Identity(Metric):
+    """Cosine of two images' embeddings, 1 where they are alike: of faces on a network of faces, whether it is the same.
+
+    The embedding is the deepest features of a backbone, averaged over positions (not in paper).
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    needs_backbone = pictures_only = True
+
+    def measure(self, a: Tensor, b: Tensor, region: Tensor | None) -> list[float]:
+        """Both sides in one batch."""
+        one, other = embedding(self.context.backbone, torch.cat([self.eight_bits(a), self.eight_bits(b)])).chunk(2)
+        values: list[float] = torch.cosine_similarity(one, other).tolist()
+        return values
+
+    def how(self, images: Tensor) -> str:
+        return f"cosine of {embedded(self.context.backbone)}, clamped and rounded to 8 bits"
+
+
+def embedding(backbone: objectives.Backbone, images: Tensor) -> Tensor:
+    """Images uint8 (N, C, H, W) => the deepest features of a backbone, averaged over positions (N, D)."""
+    views = objectives.pool(convert_range(images.float(), (0.0, 255.0), (-1.0, 1.0)))
+    found: list[Tensor] = backbone(backbone.fit(views)).features
+    return found[-1].float().mean((2, 3))
+
+
+def embedded(backbone: objectives.Backbone) -> str:
+    """What `embedding` gives, in words."""
+    return (
+        f"deepest features of {backbone.name}, averaged over positions, of images pooled to at most"
+        f" {objectives.LARGEST} pixels and enlarged to at least {backbone.smallest}"
+    )
+
+
 def psnr(a: Tensor, b: Tensor, *, value_range: Range = (-1.0, 1.0)) -> list[float]:
     """`PSNR` in dB of images (N, C, H, W) in that range, image by image; `ImageError` if their shapes do not fit."""
     found = PSNR(context=Context(value_range=value_range, device=str(a.device)))(a, b)

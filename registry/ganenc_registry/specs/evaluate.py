@@ -25,6 +25,13 @@ class EvaluateSpec(InvertSpec):
         description="metrics by the names to report them under; none for those of the paper's tables",
         json_schema_extra={"kind": "metric"},
     )
+    direction: str | None = Field(None, description="a direction to edit by, by its file or name: how well that goes")
+    towards: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="the class of the backbone's that the direction leads to"
+    )
+    strengths: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=1000)] = (
+        Field([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0], description="how far, in deviations of the model's own latents")
+    )
     folds: Annotated[int, Field(ge=2)] | None = Field(
         None, description="split the images at random into so many, and give the mean and the deviation over these"
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
+from ganenc.editing import find_by_pca
 from ganenc.encoders import build_encoder
 from ganenc.images import read
 from ganenc.inversion import invert
@@ -186,6 +187,25 @@ def test_what_cannot_be_had_is_one_sentence(evaluate: Any, words: tuple[object, 
     assert code in (1, 2)
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_direction_tells_how_well_images_can_be_edited(evaluate: Any, model: Path, tmp_path: Path) -> None:
+    generator = load_generator(model)
+    way = find_by_pca(generator, 1, n=100)[0]
+    way.save(tmp_path / "way.safetensors")
+    words = ("--metric", "mae", "--direction", tmp_path / "way.safetensors", "--strength", "-1..2")
+    code, told, err = evaluate(*words, "--json")
+    assert code == 0, err
+    facts = json.loads(told)["editing"]
+    assert facts["strengths"] == [-1, -0.5, 0, 0.5, 1, 1.5, 2]
+    assert list(facts["numbers"]) == ["change-mae", "consistency", "mahalanobis", "nscd"]
+    assert facts["numbers"]["consistency"]["mean"] > 0
+    code, told, _ = evaluate(*words)
+    assert "from -1 to 2 deviations" in told
+    assert f"{facts['numbers']['mahalanobis']['mean']:.3f}" in told
+    code, _, err = evaluate(*words, "--towards", 1)
+    assert code == 2
+    assert "knows no class 1" in err
 
 
 def test_folds_of_one_image_do_without_the_frechet_distance(evaluate: Any) -> None:

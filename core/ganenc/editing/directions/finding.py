@@ -14,8 +14,8 @@ from torch import Tensor
 from ganenc.editing.directions.direction import Direction
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
-from ganenc.images import convert_range
 from ganenc.latents import Latents
+from ganenc.measures import classify
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone
 
@@ -45,8 +45,6 @@ def label_draws(
     classes of the draws int64 (n,), where they matter, drawn if left out; ``batch`` is how many go at a time;
     ``on_step`` is called with the number of draws done. `SpecError` if the backbone is no classifier.
     """
-    if not backbone.classes:
-        raise SpecError(f"The backbone {backbone.name!r} is no classifier, so it cannot label draws; take another.")
     found, logits = [], []
     for first in range(0, n, batch):
         count = min(batch, n - first)
@@ -54,13 +52,10 @@ def label_draws(
         given = given if labels is None else labels[first : first + count]
         latents = generator.sample(count, seed=seed, first=first, labels=given)
         images = generator.synthesize(latents)
-        views = convert_range(images, generator.spec.value_range, (-1.0, 1.0)).clamp(-1, 1)
-        scores = backbone(backbone.fit(views)).logits
-        assert scores is not None
+        logits.append(classify(generator, backbone, images))
         if encoder is not None:
             latents = generator.complete(encoder.eval()(images, labels=given), labels=given)
         found.append(latents.to("cpu"))
-        logits.append(scores.cpu())
         if on_step:
             on_step(first + count)
     return Latents.cat(found), torch.cat(logits)
