@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ganenc import images as images
     from ganenc import inversion as inversion
     from ganenc.editing import Direction as Direction
+    from ganenc.editing import Finder as Finder
     from ganenc.encoders import Encoder as Encoder
     from ganenc.encoders import EncoderBlock as EncoderBlock
     from ganenc.encoders import EncoderNetwork as EncoderNetwork
@@ -74,7 +75,7 @@ _own, _, _lazy = lazy_loader.attach(
         "training",
     },
     submod_attrs={
-        "editing": ["Direction"],
+        "editing": ["Direction", "Finder"],
         "encoders": ["Encoder", "EncoderBlock", "EncoderNetwork", "build_encoder"],
         "foreign": ["Checkpoint", "read_checkpoint"],
         "generators": ["Generator", "build_generator"],

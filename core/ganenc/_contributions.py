@@ -42,6 +42,10 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "recipe": {
         "encoder": ("The paper's step: one Adam of the encoder alone (Equation 6)", "training.recipe:EncoderRecipe"),
     },
+    "finder": {
+        "pca": ("Principal components of what the prior makes (GANSpace)", "editing.directions.components:PCAFinder"),
+        "classes": ("What a backbone takes for a class (InterFaceGAN)", "editing.directions.finding:ClassFinder"),
+    },
     "metric": {
         "psnr": ("Peak signal-to-noise ratio of 8-bit images, in dB", "measures.pairs:PSNR"),
         "ssim": ("Structural similarity of 8-bit images (scikit-image)", "measures.pairs:SSIM"),

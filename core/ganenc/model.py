@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from ganenc_registry.components import build
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import ObjectiveSpec
+from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
 from ganenc.editing import (
     STRENGTHS,
     Direction,
     Edited,
+    Finder,
+    Search,
     edit_along,
     edit_between,
     edit_by_mixing,
@@ -57,7 +60,7 @@ from ganenc.measures import (
     split_folds,
 )
 from ganenc.models import ENCODER, load_encoder, load_generator, resolve, save_pretrained
-from ganenc.objectives import Objective
+from ganenc.objectives import Backbone, Objective
 from ganenc.report import Inverted
 
 Towards: TypeAlias = Objective | ObjectiveSpec | Mapping[str, Any]
@@ -205,6 +208,31 @@ class Model(Parts):
         if len(found) > 1:
             raise SpecError(f"{word} holds {len(found)} directions; pick one by its number, as in {word}:0.")
         return found[0]
+
+    def find_directions(
+        self,
+        method: Method | Finder,
+        n: int = 2000,
+        *,
+        labels: LabelsGiven | None = None,
+        seed: int = 0,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> list[Direction]:
+        """Directions, found by a registered finder, it and its options, or one at hand, from ``n`` draws where it
+        draws; ``labels`` are classes of the draws, one each or one for all. `GanencError` if there is no such finder,
+        an option is wrong, or it needs a backbone or an encoder and there is none."""
+
+        def backbone() -> Backbone:
+            if (found := self.metric_backbone()) is None:
+                raise SpecError(f"To find directions so takes a backbone, and {self.source} has none; name one.")
+            return found
+
+        n = as_count(n, "n", 1)
+        if not isinstance(method, Finder):
+            context = replace(self.context, load_backbone=backbone)
+            method = build("finder", Choice.of(method, at="method"), Finder, context, at="method")
+        encoder = None if self.encoder is None else self.encoder.eval()
+        return method.find(Search(self.generator, encoder, n, self.labels(labels, n), seed, on_step))
 
     def edit(
         self,

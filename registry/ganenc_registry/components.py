@@ -64,7 +64,7 @@ class NoOptions(Spec):
 
 
 class Component:
-    """What every block, network, attention, loss, backbone, aligner, inverter, recipe, operator and metric is.
+    """What every block, network, attention, loss, backbone, aligner, inverter, recipe, operator, finder and metric is.
 
     A subclass declares what users can choose as a nested pydantic model, with a default and a description each::
 

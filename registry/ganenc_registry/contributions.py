@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal[
     "inverter",
     "recipe",
     "operator",
+    "finder",
     "metric",
     "model",
     "command",

@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from ganenc.editing import Direction, PCAFinder, Search
 from ganenc.inversion import Aligner, CenterAligner, Encode, Inversion, Operator, Optimize, Transform
 from ganenc.measures import PSNR, Metric
 from ganenc.objectives import Batch
 from ganenc.training import EncoderRecipe
+from ganenc_registry.specs import Vector
 from torch import Tensor, nn
 
 __all__ = [
     "BROKEN_ALIGNERS",
     "BROKEN_COMMANDS",
+    "BROKEN_FINDERS",
     "BROKEN_INVERTERS",
     "BROKEN_METRICS",
     "BROKEN_OPERATORS",
@@ -210,6 +213,52 @@ class MixesSamples(EncoderRecipe):
 class RebuildsSmall(EncoderRecipe):
     def rebuild(self, batch: Batch) -> Tensor:
         return super().rebuild(batch)[..., ::2, ::2]
+
+
+class FindsNothing(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        return []
+
+
+class CallsAllAlike(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        return super().find(search)[:1] * 2
+
+
+class ForgetsItsModel(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        (one, *_) = super().find(search)
+        return [Direction(one.name, one.parts, one.tensors, space=one.space)]
+
+
+class LiesInAnotherSpace(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        z, model = Vector(dim=6), super().find(search)[0].model
+        return [Direction("z", [z], {"z": torch.ones(6)}, space="z", model=model)]
+
+
+class FindsAnyWay(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        (one, *_) = super().find(search)
+        return [Direction(one.name, one.parts, {"w": torch.randn(1, 6)}, space="w", model=one.model)]
+
+
+class UnfreezesTheGenerator(PCAFinder):
+    def find(self, search: Search) -> list[Direction]:
+        found = super().find(search)
+        search.generator.requires_grad_(True)
+        return found
+
+
+BROKEN_FINDERS: list[tuple[type, str]] = [
+    (object, "finds-directions"),
+    (FindsNothing, "finds-directions"),
+    (CallsAllAlike, "finds-directions"),
+    (ForgetsItsModel, "directions-know-their-model"),
+    (LiesInAnotherSpace, "directions-move-its-images"),
+    (FindsAnyWay, "same-seed-finds-the-same"),
+    (UnfreezesTheGenerator, "generator-stays-as-it-is"),
+]
 
 
 BROKEN_RECIPES: list[tuple[type, str]] = [

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 import typer
 from ganenc_registry.errors import SpecError
+from ganenc_registry.fields import changed
+from ganenc_registry.specs import Choice
 
 from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show, show_table
-from ganenc.cli.edit import How, Method, starts
+from ganenc.cli.edit import How, starts
 from ganenc.editing import (
     STRENGTHS,
     Direction,
     between_classes,
     between_sets,
     direction_sheet,
-    find_by_classes,
-    find_by_pca,
     of_model,
 )
 from ganenc.latents import Latents
@@ -49,7 +49,10 @@ def directions(
             "--photos", metavar="FROM TO", help="From photos (or latents) to others: two folders or patterns."
         ),
     ] = None,
-    method: Method = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="A way of `ganenc list finder`; with --photos, how they are inverted."),
+    ] = None,
     align: options.Align = None,
     settings: options.Set = None,
     boundary: Annotated[
@@ -81,29 +84,45 @@ def directions(
     """Find directions to edit along, each a file and a picture in OUT; without a way to find them, list the model's.
 
     Ways: --class by what a backbone sees in draws (a linear SVM, as InterFaceGAN), --pca by principal components (as
-    GANSpace), --between the classes of a conditional model, --photos from those of a folder to those of another,
+    GANSpace), --method by any of `ganenc list finder`, with --set method.options..., --between the classes of a
+    conditional model, --photos from those of a folder to those of another (--method says how they are inverted),
     --boundary from files of other tools.
     """
-    ways = sum(way is not None for way in (classes, pca, between, photos, boundary))
+    finders: list[dict[str, Any]] = []
+    if classes is not None:
+        chosen = {"classes": options.integers(classes, option="--class"), "encoded": encoded}
+        finders.append({"name": "classes", "options": chosen})
+    if pca is not None:
+        finders.append({"name": "pca", "options": {"components": pca}})
+    if method is not None and photos is None:
+        finders.append({"name": method})
+    finder = finders[0] if finders else None
+    ways = len(finders) + sum(way is not None for way in (between, photos, boundary))
     if not ways:
         _list(model, as_json)
         return
     if ways > 1 or out is None:
         raise SpecError(
-            "Give one of --class, --pca, --between, --photos and --boundary, and --out for the folder to write to."
+            "Give one of --class, --pca, --method, --between, --photos and --boundary, and --out for the folder to"
+            " write to."
         )
     how = How(method, settings, align=align, seed=seed)
-    if photos is None and how != How(seed=seed):
-        raise SpecError("--method, --align and --set are for --photos, and there are none; leave them out.")
+    if photos is None and align is not None:
+        raise SpecError("--align is for --photos, and there are none; leave it out.")
+    over = options.read_settings(settings)
+    if photos is None and over.keys() - {"method"}:
+        raise SpecError(f"--set {min(over.keys() - {'method'})} has no effect here; it reaches method.")
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     kept = [loaded.direction(word) for word in beside or []]
     given = loaded.labels(options.integers(labels), n)
     shown = None if given is None else given[:SHOWN]
     samples: Latents | None = None
-    if classes is not None:
-        found, samples = _by_classes(loaded, options.integers(classes, option="--class") or [], n, given, seed, encoded)
-    elif pca is not None:
-        found = find_by_pca(loaded.generator, pca, n=n, labels=given, seed=seed)
+    if finder is not None:
+        choice = changed(Choice.of(finder), over.get("method", {}), where="--set method:")
+        with Bar("finding", 100) as bar:
+            found = loaded.find_directions(
+                choice, n, labels=given, seed=seed, on_step=lambda done, total: bar.update(100 * done // total)
+            )
     elif between is not None:
         ends = options.integers(between, option="--between") or []
         if len(ends) != 2:
@@ -129,7 +148,10 @@ def _list(model: str, as_json: bool) -> None:
     elif found:
         _table(found)
     else:
-        say(f"No directions lie with {model}; find some with --class, --pca, --between, --photos or --boundary.")
+        say(
+            f"No directions lie with {model}; find some with --class, --pca, --method, --between, --photos or"
+            " --boundary."
+        )
 
 
 def _stacked(found: list[Latents]) -> Latents:
@@ -137,21 +159,6 @@ def _stacked(found: list[Latents]) -> Latents:
     for one in found:
         one.info.pop("tuning", None)
     return Latents.cat(found)
-
-
-def _by_classes(
-    model: Loaded, classes: Sequence[int], n: int, labels: Any, seed: int, encoded: bool | None
-) -> tuple[list[Direction], Latents]:
-    backbone = model.metric_backbone()
-    if backbone is None:
-        raise SpecError("Directions by class need a backbone that knows classes; name one with --backbone.")
-    if encoded and model.encoder is None:
-        raise SpecError(f"{model.source} has no encoder for --encoded; train one with `ganenc pretrain`.")
-    encoder = None if encoded is False else model.encoder
-    with Bar("labelling draws", n) as bar:
-        return find_by_classes(
-            model.generator, backbone, classes, n, encoder=encoder, labels=labels, seed=seed, on_step=bar.update
-        )
 
 
 def _write(

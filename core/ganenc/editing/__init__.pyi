@@ -1,8 +1,11 @@
+from .directions.components import PCAFinder as PCAFinder
 from .directions.components import find_by_pca as find_by_pca
 from .directions.direction import Direction as Direction
+from .directions.finder import Finder as Finder
+from .directions.finder import Search as Search
+from .directions.finding import ClassFinder as ClassFinder
 from .directions.finding import between_classes as between_classes
 from .directions.finding import between_sets as between_sets
-from .directions.finding import find_by_classes as find_by_classes
 from .directions.finding import find_by_labels as find_by_labels
 from .directions.finding import label_draws as label_draws
 from .directions.finding import margin as margin

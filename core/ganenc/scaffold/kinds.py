@@ -63,6 +63,12 @@ SCAFFOLDS: dict[Kind, Scaffold] = {
         "trains an encoder by it",
         ("pydantic>=2.6", "torch>=2.2"),
     ),
+    "finder": Scaffold(
+        "The way from the mean latents to the draw farthest from them",
+        "ganenc directions --model MODEL --method $called --out found",
+        "finds directions by it",
+        ("pydantic>=2.6", "torch>=2.2"),
+    ),
     "metric": Scaffold(
         "Mean absolute difference of 8-bit images, in levels",
         "ganenc evaluate photos --model MODEL --metric $called",

@@ -16,6 +16,7 @@ from ganenc.testing.subjects import subjects_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ganenc.editing import Finder
     from ganenc.encoders import EncoderBlock
     from ganenc.generators import Generator
     from ganenc.inversion import Aligner, Inverter, Operator
@@ -29,6 +30,7 @@ __all__ = [
     "check_attention",
     "check_backbone",
     "check_block",
+    "check_finder",
     "check_generator",
     "check_inverter",
     "check_loss",
@@ -145,6 +147,13 @@ def check_operator(
 def check_recipe(recipe: type[Recipe], *, only: Sequence[str] = (), on_fail: OnFail = "raise") -> list[Outcome]:
     """Check a recipe: see :func:`check`."""
     return check(recipe, kind="recipe", only=only, on_fail=on_fail)
+
+
+def check_finder(
+    finder: type[Finder] | Finder, *, only: Sequence[str] = (), on_fail: OnFail = "raise"
+) -> list[Outcome]:
+    """Check a finder: see :func:`check`."""
+    return check(finder, kind="finder", only=only, on_fail=on_fail)
 
 
 def check_metric(

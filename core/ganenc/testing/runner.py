@@ -30,6 +30,7 @@ _CASES: dict[Scope, tuple[str, str]] = {
     "inverter": ("inverters", "InverterCase"),
     "operator": ("operators", "OperatorCase"),
     "recipe": ("recipes", "RecipeCase"),
+    "finder": ("finders", "FinderCase"),
     "metric": ("metrics", "MetricCase"),
     "model": ("models", "ModelCase"),
     "command": ("commands", "CommandCase"),

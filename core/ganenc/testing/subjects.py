@@ -41,6 +41,7 @@ BASES: tuple[tuple[Kind, str, str], ...] = (
     ("inverter", "ganenc.inversion", "Inverter"),
     ("operator", "ganenc.inversion", "Operator"),
     ("recipe", "ganenc.training", "Recipe"),
+    ("finder", "ganenc.editing", "Finder"),
     ("metric", "ganenc.measures", "Metric"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),

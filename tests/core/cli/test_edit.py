@@ -262,7 +262,29 @@ def test_from_photos_of_one_folder_to_those_of_another(
     (again,) = told(run, *words[:-1], tmp_path / "tuned", *tuned)
     assert torch.equal(Direction.load(again["file"]).tensors["w"], way.tensors["w"])
     code, _, err = run(*words[:3], "--pca", 2, "--method", "encode", "--out", tmp_path)
-    assert (code, "are for --photos" in err) == (2, True)
+    assert (code, "Give one of" in err) == (2, True)
+    code, _, err = run(*words[:3], "--pca", 2, "--align", "center", "--out", tmp_path)
+    assert (code, "is for --photos" in err) == (2, True)
+
+
+def test_directions_are_found_by_any_way_that_is_registered(
+    run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
+) -> None:
+    words = ("directions", "--model", model, "-n", 200, "--out", tmp_path)
+    found = told(run, *words, "--method", "pca", "--set", "method.options.components=2")
+    assert [facts["name"] for facts in found] == ["pca-0", "pca-1"]
+    again = ganenc.load(model).find_directions({"name": "pca", "options": {"components": 2}}, 200)
+    assert torch.equal(again[1].tensors["w"], Direction.load(found[1]["file"]).tensors["w"])
+    for wrong, said in (
+        (("--method", "pcaa"), "did you mean 'pca'"),
+        (("--method", "pca", "--set", "method.options.component=2"), "did you mean 'components'"),
+        (("--method", "pca", "--set", "fit=cover"), "--set fit has no effect"),
+        (("--method", "classes", "--backbone", "none"), "takes a backbone"),
+        (("--method", "classes", "--set", "method.options.classes=[9]"), "no class 9"),
+    ):
+        code, _, err = run(*words, *wrong)
+        assert code == 2
+        assert said in err
 
 
 def test_a_photo_is_cut_as_told_before_it_is_edited(run: Any, model: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from broken.parts import BROKEN_ATTENTIONS, BROKEN_BACKBONES, BROKEN_BLOCKS, BRO
 from broken.uses import (
     BROKEN_ALIGNERS,
     BROKEN_COMMANDS,
+    BROKEN_FINDERS,
     BROKEN_INVERTERS,
     BROKEN_METRICS,
     BROKEN_OPERATORS,
@@ -28,6 +29,7 @@ TABLES: dict[str, list[tuple[Any, str]]] = {
     "inverter": BROKEN_INVERTERS,
     "operator": BROKEN_OPERATORS,
     "recipe": BROKEN_RECIPES,
+    "finder": BROKEN_FINDERS,
     "metric": BROKEN_METRICS,
     "command": BROKEN_COMMANDS,
 }

@@ -6,18 +6,34 @@ from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError
-from ganenc_registry.specs import Condition, Part, Styles, Vector
+from ganenc_registry.specs import Condition, Part, Spec, Styles, Vector
+from pydantic import Field
 from torch import Tensor
 
 from ganenc.editing.directions.direction import Direction
+from ganenc.editing.directions.finder import Finder, Search
 from ganenc.generators import Generator
-from ganenc.latents import Latents
+from ganenc.latents import Latents, main_part
 from ganenc.models import model_hash
 from ganenc.objectives import pool
 
 BATCH = 32
 SIDE = 16
 """Pixels of the longer side that images are made small to."""
+
+
+class PCAFinder(Finder):
+    """Principal components of what the generator makes of its prior (GANSpace): see `find_by_pca`."""
+
+    class Options(Spec):
+        """What users can choose."""
+
+        components: int | None = Field(None, ge=1, description="how many; by default 10, or as many as there are")
+
+    def find(self, search: Search) -> list[Direction]:
+        """`pca-0` and so on."""
+        count = self.options.components or min(10, main_part(search.generator.spec.layout).dim, search.n - 1)
+        return find_by_pca(search.generator, count, n=search.n, labels=search.labels, seed=search.seed)
 
 
 @torch.no_grad()

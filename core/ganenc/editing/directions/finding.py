@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import Condition, Map, Styles, Vector, encoded
+from ganenc_registry.specs import Condition, Map, Spec, Styles, Vector, encoded
+from pydantic import Field
 from torch import Tensor
 
 from ganenc.editing.directions.direction import Direction
+from ganenc.editing.directions.finder import Finder, Search
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.latents import Latents
@@ -128,24 +130,33 @@ def find_by_labels(
     return found.measured(latents)
 
 
-def find_by_classes(
-    generator: Generator,
-    backbone: Backbone,
-    classes: Sequence[int],
-    n: int = 2000,
-    *,
-    encoder: Encoder | None = None,
-    labels: Tensor | None = None,
-    seed: int = 0,
-    on_step: Callable[[int], None] | None = None,
-) -> tuple[list[Direction], Latents]:
-    """Directions ``class-N`` towards what a backbone takes for some of its classes, and the draws they were found in.
+class ClassFinder(Finder):
+    """Towards what a backbone takes for its classes, by a linear SVM between draws (InterFaceGAN): see `label_draws`
+    and `find_by_labels`."""
 
-    See `label_draws` and `find_by_labels`.
-    """
-    latents, logits = label_draws(generator, backbone, n, encoder=encoder, labels=labels, seed=seed, on_step=on_step)
-    named = [(f"class-{one}", margin(logits, one)) for one in classes]
-    return [find_by_labels(generator, latents, scores, name=name, seed=seed) for name, scores in named], latents
+    class Options(Spec):
+        """What users can choose."""
+
+        classes: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="the backbone's, one or more")
+        encoded: bool | None = Field(
+            None, description="whether to learn from what the encoder finds for the draws' images; where there is one"
+        )
+
+    def find(self, search: Search) -> list[Direction]:
+        """`class-N` for each class."""
+        latents, logits = self.labelled(search, self.options.encoded)
+        named = [(f"class-{one}", margin(logits, one)) for one in self.options.classes]
+        return [find_by_labels(search.generator, latents, it, name=name, seed=search.seed) for name, it in named]
+
+    def labelled(self, search: Search, encoded: bool | None) -> tuple[Latents, Tensor]:
+        """The draws of a search, encoded or not, and the backbone's logits (n, classes); `SpecError` if there is no
+        encoder to encode by."""
+        if encoded and search.encoder is None:
+            raise SpecError("Directions of encoded draws take an encoder; train one with `ganenc pretrain`.")
+        return label_draws(
+            search.generator, self.context.backbone, search.n, encoder=None if encoded is False else search.encoder,
+            labels=search.labels, seed=search.seed, on_step=lambda done: search.tell(done, search.n),
+        )  # fmt: skip
 
 
 def between_classes(generator: Generator, start: int, end: int, *, name: str | None = None) -> Direction:
