@@ -138,6 +138,7 @@ def directions(
     found = found if layers is None else [one.on_layers(options.layer_numbers(layers)) for one in found]
     strengths = STRENGTHS if between is None and photos is None else [step / 6 for step in range(7)]
     _write(loaded, found, drawn.to("cpu"), strengths, out, as_json)
+    how.end()
 
 
 def _list(model: str, as_json: bool) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import torch
 import typer
-from ganenc_registry.errors import SpecError
+from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import InvertSpec
 
 from ganenc import images
 from ganenc.cli import options
-from ganenc.cli.console import Bar, emit, show
+from ganenc.cli.console import Bar, complain, emit, show
+from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
 from ganenc.inversion import EDITABLE, default_method, read_labels
@@ -78,9 +79,11 @@ def edit(
     loaded = load(model, encoder=encoder, device=device, backbone=backbone)
     way = loaded.direction(direction, space=space)
     strengths = torch.linspace(low, high, steps).tolist() if steps > 1 else [high]
-    found = starts(inputs, loaded, How(method, settings, labels, align, seed))
+    how = How(method, settings, labels, align, seed)
+    found = starts(inputs, loaded, how)
     made = ((start, loaded.edit(start.what, way, strengths, layers=chosen)) for start in found)
     _leave(made, out, gif=gif, webp=webp, as_json=as_json)
+    how.end()
 
 
 def mix(
@@ -163,6 +166,14 @@ class How:
     labels: str | None = None
     align: str | None = None
     seed: int = 0
+    skipped: list[Path] = field(default_factory=list, compare=False)
+    """Photos that could not be inverted, as none was found in them, or they are broken."""
+
+    def end(self) -> None:
+        """Fail, if photos were skipped."""
+        if self.skipped:
+            complain(f"{len(self.skipped)} photos were skipped: {', '.join(map(str, self.skipped))}.")
+            raise typer.Exit(FAILED)
 
     def spec(self, model: Loaded) -> InvertSpec:
         """The same as a spec; `SpecError` if a field is wrong, or not of how a photo is inverted."""
@@ -199,11 +210,17 @@ def _inverted(photos: Sequence[Path], model: Loaded, how: How) -> list[Start]:
                 bar.update(100 * before + 100 * step // max(steps, 1))
 
             label = given if given is None or isinstance(given, str) else given[index]
-            done = model.invert(
-                path, spec.method, labels=label, objective=objective, align=spec.align, fit=spec.fit, seed=how.seed,
-                on_step=on_step,
-            )  # fmt: skip
-            found.append(Start(done, path.stem, path))
+            try:
+                done = model.invert(
+                    path, spec.method, labels=label, objective=objective, align=spec.align, fit=spec.fit, seed=how.seed,
+                    on_step=on_step,
+                )  # fmt: skip
+                found.append(Start(done, path.stem, path))
+            except ImageError as error:
+                if len(photos) == 1:
+                    raise
+                bar.note(f"Skipped: {error}")
+                how.skipped.append(path)
             bar.update(100 * (index + 1))
     return found
 
@@ -212,6 +229,8 @@ def _pair(first: str, second: str, model: Loaded, how: How) -> tuple[Start, Star
     found = starts([first, second], model, how)
     if len(found) != 2:
         raise SpecError(f"{first} and {second} hold {len(found)} samples; name two that hold one each.")
+    if model.latents_file(second) and not model.latents_file(first):
+        found.reverse()  # As latents come first.
     return found[0], found[1]
 
 

@@ -123,9 +123,9 @@ class Parts:
     def aligner(self, align: Method | None, attention: Choice | None = None) -> Aligner | None:
         """A registered aligner with its options, built once; None for ``none``; see `read` for the attention. An
         UnknownNameError if there is none of that name, a SpecError naming a wrong option and the nearest right one."""
-        if align is None or align == "none":
+        choice = None if align is None else Choice.of(align, at="align")
+        if choice in (None, Choice(name="none")):
             return None
-        choice = Choice.of(align, at="align")
         key = choice.to_json() + ("" if attention is None else attention.to_json())
         if key not in self._aligners:
             context = replace(self.context, attention=attention)

@@ -93,7 +93,10 @@ def read_photo(
     whole = read(picture, channels=channels, value_range=values)
     coloured = isinstance(picture, Image.Image)
     seen = read(picture) if coloured else to_rgb(convert_range(whole, values, (-1.0, 1.0)))
-    transform = aligner.transform(seen, spec.size, name=file, labels=labels)
+    try:
+        transform = aligner.transform(seen, spec.size, name=file, labels=labels)
+    except ImageError as error:
+        raise ImageError(f"{file or name}: {error}") from None
     return Photo(transform.apply(whole), name, source, transform, picture, values)
 
 

@@ -49,4 +49,4 @@ class InvertSpec(Spec):
     @field_validator("align", mode="before")
     @classmethod
     def _none(cls, value: Any) -> Any:
-        return None if value == "none" else value
+        return None if value in ("none", {"name": "none"}, {"name": "none", "options": {}}) else value

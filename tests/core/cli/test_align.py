@@ -135,6 +135,11 @@ def test_an_aligned_photo_leaves_its_transform_and_itself_with_the_result_in_pla
     assert "60x120, aligned by attention" in html
 
 
+def test_none_aligns_not(run: Any, tmp_path: Path) -> None:
+    assert run(*ENCODE, "--align", "none")[0] == 0
+    assert not (tmp_path / "out/photo/photo.png").exists()
+
+
 def test_a_face_and_nothing_that_aligns_is_one_sentence(run: Any) -> None:
     code, _, err = run(*ENCODE, "--face", 2)
     assert (code, "give --align face, too" in err) == (2, True), err
@@ -221,7 +226,7 @@ def test_what_is_called_wrongly_is_told(run: Any, tmp_path: Path) -> None:
         (("--align", "centre"), "did you mean 'center'"),
         (("--align", "attention", "--set", "align.options.margn=1"), "did you mean 'margin'?"),
         (("--align", "attention", "--set", "margin=1"), "did you mean 'align.options.margin'?"),
-        (("--set", "align.options.margin=1"), "align.name: this field is required"),
+        (("--set", "align.options.margin=1"), "nothing that aligns"),
         (("--align", "center", "--set", "align=1"), "align"),
     ):
         code, _, err = run(*ENCODE, *words)

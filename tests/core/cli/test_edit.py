@@ -196,6 +196,9 @@ def test_mixing_and_interpolating(
     (way,) = told(run, "interpolate", *words, "--steps", 3, "--gif")
     assert torch.allclose(Latents.load(way["latents"])["w"], torch.stack([a, (a + b) / 2, b]), atol=1e-6)
     assert Path(way["gif"]).is_file()
+    images.write_png(tmp_path / "photo.png", torch.zeros(3, 8, 8))
+    (mixed,) = told(run, "mix", tmp_path / "photo.png", *words[1:], "--layers", "0", "--method", "encode")
+    assert (mixed["first"], mixed["second"]) == (str(tmp_path / "photo.png"), str(inverted[1] / "latents.safetensors"))
     code, _, err = run("mix", inverted[0], inverted[2], *words[2:], "--layers", "0")
     assert (code, "hold 4 samples" in err) == (2, True)
 
@@ -261,6 +264,8 @@ def test_from_photos_of_one_folder_to_those_of_another(
     tuned = ("--method", "tune", "--set", "method.options.steps=1", "--set", "objective.losses={mse: 1}")
     (again,) = told(run, *words[:-1], tmp_path / "tuned", *tuned)
     assert torch.equal(Direction.load(again["file"]).tensors["w"], way.tensors["w"])
+    code, _, err = run(*words[:4], words[4], words[4], *words[6:], "--method", "encode")
+    assert (code, "The means of the two sets are the same" in err) == (1, True), err
     code, _, err = run(*words[:3], "--pca", 2, "--method", "encode", "--out", tmp_path)
     assert (code, "Give one of" in err) == (2, True)
     code, _, err = run(*words[:3], "--pca", 2, "--align", "center", "--out", tmp_path)
@@ -302,6 +307,9 @@ def test_a_photo_is_cut_as_told_before_it_is_edited(run: Any, model: Path, tmp_p
     assert same_pixels(strips["center"], 0, aligned)
     assert same_pixels(strips["stretch"], 0, stretched)
     assert not torch.allclose(aligned, stretched, atol=0.1)
+    (tmp_path / "broken.png").write_text("no")
+    code, _, err = run("edit", tmp_path / "broken.png", *words[1:], tmp_path / "b", "--method", "encode")
+    assert (code, "1 photos were skipped: " in err, (tmp_path / "b/wide/strip.png").is_file()) == (1, True, True), err
     code, _, err = run(*words, tmp_path / "c", "--set", "seed=3")
     assert (code, "has no effect here" in err) == (2, True)
 

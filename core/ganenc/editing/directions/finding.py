@@ -179,7 +179,9 @@ def between_sets(
         for part in names if isinstance(part, Styles | Vector | Condition)
     }  # fmt: skip
     moved = [part for part, (first, last) in means.items() if not torch.allclose(first, last, atol=1e-6)]
-    first, last = (torch.cat([means[part][at] for part in moved] or [torch.zeros(1)]) for at in (0, 1))
+    if not moved:
+        raise LatentsError("The means of the two sets are the same, so there is no way from one to the other.")
+    first, last = (torch.cat([means[part][at] for part in moved]) for at in (0, 1))
     way = (last - first).double()
     facts = {"found": "between sets", "samples": [len(one) for one in both]}
     return Direction(
