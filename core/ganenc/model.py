@@ -59,7 +59,7 @@ from ganenc.measures import (
     measure_edits,
     split_folds,
 )
-from ganenc.models import ENCODER, load_encoder, load_generator, resolve, save_pretrained
+from ganenc.models import ENCODER, holds_encoder, load_encoder, load_generator, resolve, save_pretrained
 from ganenc.objectives import Backbone, Objective
 from ganenc.report import Inverted
 
@@ -420,7 +420,7 @@ def load(
     """Load a model: a generator, its encoder where it has one, and what is known of them.
 
     ``source`` is an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub, or what a
-    script registered; ``encoder`` the folder of an encoder or of a run, by default the one inside the model;
+    script registered; ``encoder`` the folder of an encoder or a run, or a file of one, by default the model's own;
     ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if one is missing
     or unfit.
     """
@@ -428,6 +428,8 @@ def load(
     generator = load_generator(source, device=device)
     named = resolve(source)
     place = encoder or named.encoder
+    if place is None and named.kind == "file" and holds_encoder(source):
+        place = source
     found = None if place is None else load_encoder(place, device=device)
     model = Model(generator, found, source=str(source), backbone=backbone, info=named.info)
     if place is not None:

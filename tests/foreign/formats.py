@@ -281,6 +281,43 @@ def encoder_of_the_authors(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "encoder.pth", out)
 
 
+def _encoders() -> Any:
+    return _reference("methods", "encoders_reference")
+
+
+def psp(folder: Path, size: Size = SMALL) -> Path:
+    """pSp's file, without the generator; its settings tell what its options tell."""
+    (folder / "psp.yaml").write_text("family: psp\n")
+    return _save(folder / "psp.pt", _encoders().published(_encoders().pyramid(), "GradualStyleEncoder"))
+
+
+def restyle(folder: Path, size: Size = SMALL) -> Path:
+    """ReStyle's file, with offsets and ResNet-34."""
+    (folder / "restyle.yaml").write_text("family: restyle\noffsets: true\n")
+    encoder = _encoders().backbone(resnet=True)
+    return _save(folder / "restyle.pt", _encoders().published(encoder, "ResNetProgressiveBackboneEncoder"))
+
+
+def e2style(folder: Path, size: Size = SMALL) -> Path:
+    """E2Style's file of two stages."""
+    return _save(folder / "e2style.pt", _encoders().published(_encoders().staged(), None))
+
+
+def in_domain(folder: Path, size: Size = SMALL) -> Path:
+    """The encoder of In-domain GAN inversion."""
+    return _save(folder / "encoder.pth", _encoders().indomain())
+
+
+def alae(folder: Path, size: Size = SMALL) -> Path:
+    """ALAE's file, its averaged encoder alone."""
+    return _save(folder / "model.pth", {"models": {"discriminator_s": _encoders().alae()}})
+
+
+def d2e(folder: Path, size: Size = SMALL) -> Path:
+    """An encoder that was a DCGAN's discriminator."""
+    return _save(folder / "E_model.pth", _encoders().d2e((3, *[4] * 6)))
+
+
 def model_folder(folder: Path, size: Size = SMALL) -> Path:
     """A generator as we save it, with its encoder."""
     channels = {4 << level: width for level, width in enumerate(size.widths)}
@@ -323,6 +360,12 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "fastgan-projected-labels": functools.partial(fastgan_projected, classes=2),
     "lightweight-gan": lightweight_gan,
     "encoder-of-the-authors": encoder_of_the_authors,
+    "psp": psp,
+    "restyle": restyle,
+    "e2style": e2style,
+    "in-domain": in_domain,
+    "alae": alae,
+    "d2e": d2e,
     "model-folder": model_folder,
     "encoder-folder": encoder_folder,
 }

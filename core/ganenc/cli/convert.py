@@ -27,7 +27,8 @@ def convert(
 ) -> None:
     """Make a model folder (config.json, model.safetensors) of a checkpoint; check and time what was written.
 
-    The checkpoint is read as data. It may be of any known GAN, or hold an encoder of the paper's authors.
+    The checkpoint is read as data. It may be of any known GAN, or hold an encoder that
+    was published.
     """
     facts = models.convert(model, out, half=half, to=to)
     if as_json:

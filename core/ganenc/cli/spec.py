@@ -13,6 +13,7 @@ from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec, preset_text
 from ganenc_registry.specs.layout import shape_text
 
+from ganenc import encoders
 from ganenc.cli.console import emit, show, show_table
 from ganenc.cli.options import Json, Set, read_settings
 from ganenc.files import write_text
@@ -53,7 +54,7 @@ def spec(
         if found.generator is None:
             raise SpecError(f"--set changes the encoder of a generator, and {name} names none.")
         encoder = found.mirrored(**overrides)
-        if "block" in overrides:
+        if not overrides.keys().isdisjoint(("block", "network")):
             check_choices(encoder)
         found = replace(found, encoder=encoder)
     if as_json:
@@ -104,13 +105,14 @@ def _release_lines(found: Resolved) -> list[str]:
 
 def _show_encoder(encoder: EncoderSpec) -> None:
     rows = []
-    for row in encoder.rows():
+    known = encoder.rows() or encoders.rows(encoder)
+    for row in known:
         channels = f"{row.convolutions[0][0]} → {row.convolutions[-1][1]}" if row.convolutions else ""
         convolutions = ", ".join(f"{height}x{width}" for *_, (height, width) in row.convolutions)
         heads = ", ".join(f"{inputs} → {outputs}" for inputs, outputs in row.heads)
         size = f"{row.size[0]}x{row.size[1]}"
         rows.append([row.name, size, channels, convolutions, heads, row.downscale, f"{row.parameters:,}"])
-    total = sum(row.parameters for row in encoder.rows())
+    total = sum(row.parameters for row in known)
     columns = ["block", "resolution", "channels", "convolutions", "heads", "downscale", "parameters"]
     show()
     show_table(columns, rows, numeric=[6], last=["encoder", "", "", "", "", "", f"{total:,}"])
@@ -129,7 +131,7 @@ def _as_json(name: str, found: Described) -> dict[str, Any]:
             "here": all((folder / file.name).is_file() for file in release.files),
         }
     if found.encoder is not None:
-        rows = [asdict(row) for row in found.encoder.rows()]
+        rows = [asdict(row) for row in found.encoder.rows() or encoders.rows(found.encoder)]
         data["parameters"] = sum(row["parameters"] for row in rows)
         data["rows"] = [{"block": row.pop("name"), "resolution": row.pop("size"), **row} for row in rows]
     return data

@@ -6,6 +6,7 @@ from .encoder import averaged as averaged
 from .encoder import build_encoder as build_encoder
 from .encoder import check_fits as check_fits
 from .encoder import mirror as mirror
+from .encoder import rows as rows
 from .encoder import sees as sees
 from .layers import Blur as Blur
 from .layers import ConditionalBatchNorm as ConditionalBatchNorm

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from ganenc_registry.components import Context, build
 from ganenc_registry.errors import ImageError, LatentsError, SpecError
-from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Styles, Vector
+from ganenc_registry.specs import Condition, EncoderSpec, GeneratorSpec, Map, Noise, Row, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -278,6 +278,16 @@ def mirror(generator: Generator | GeneratorSpec, **overrides: Any) -> EncoderSpe
         if sum(row.parameters for row in found.rows()) <= limit or max(widths.values()) <= NARROWEST:
             return found
         widths = {resolution: max(1, channels // 2) for resolution, channels in widths.items()}
+
+
+def rows(spec: EncoderSpec) -> tuple[Row, ...]:
+    """An encoder as a table: `EncoderSpec.rows`, or the one row of a network in place of blocks, which is built without
+    values to count it."""
+    if spec.network is None:
+        return spec.rows()
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in Encoder(spec).parameters())
+    return (Row(spec.network.name, spec.size, (), (), "none", parameters),)
 
 
 def sees(size: Sequence[int], images: Sequence[int]) -> bool:

@@ -41,7 +41,9 @@ _BESIDE = re.compile(
     r"|(?:discriminator|encoder|aug|vgg|fixed|img)\w*|\w*(?:optim|sched|loss)\w*|\w*latent_avg|w_avg"
 )
 """What lies beside a generator and has no part in its images."""
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|smooth|Gs|averaged|avg_?g|generator_s|GE)(?=$|[._])", re.IGNORECASE)
+_AVERAGED = re.compile(
+    r"(?:^|[._])(?:ema|smooth|Gs|averaged|avg_?g|(?:generator|discriminator)_s|GE)(?=$|[._])", re.IGNORECASE
+)
 _JSON_REMEDY = "correct it or remove it from the folder"
 _SAVED_ELSEWHERE = {
     b"version https://git-lfs": "is the pointer that Git LFS leaves in place of a file",

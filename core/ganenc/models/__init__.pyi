@@ -5,6 +5,7 @@ from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
 from .hub import is_hub_id as is_hub_id
 from .loading import from_checkpoint as from_checkpoint
+from .loading import holds_encoder as holds_encoder
 from .loading import load_encoder as load_encoder
 from .loading import load_generator as load_generator
 from .loading import load_model as load_model

@@ -15,8 +15,8 @@ from torch import Tensor
 from ganenc.encoders import Encoder
 from ganenc.files import load_tensors, marked_archive, save_tensors, write_bytes
 from ganenc.generators import Generator, draw_normal
-from ganenc.models.loading import load_model
-from ganenc.models.resolving import DIRECTIONS, resolve
+from ganenc.models.loading import holds_encoder, load_encoder, load_model
+from ganenc.models.resolving import DIRECTIONS, ENCODER, resolve
 from ganenc.models.weights import model_hash, save_pretrained
 
 Network: TypeAlias = Generator | Encoder
@@ -29,8 +29,8 @@ ROUNDS = 2
 def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: str | None = None) -> dict[str, Any]:
     """Write a model folder of whatever `load_model` takes, and check that it gives the same images, or latents, as its
     source (else a `CheckpointError`); with ``half`` weights are stored in half precision, and the same rounding is
-    allowed for. Directions that lie with the source go along. ``to`` names a format of other programs, in which the
-    family writes a torch file in place of the folder.
+    allowed for. An encoder in the same file and directions that lie with the source go along. ``to`` names a format of
+    other programs, in which the family writes a torch file in place of the folder.
 
     Returned are the facts: kind, family, size, classes, hash, largest difference, how many times as fast it loads.
     """
@@ -56,6 +56,8 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: s
             " weights and the spec; the folder is not to be used."
         )
     if to is None:
+        if isinstance(network, Generator) and resolve(source).kind == "file" and holds_encoder(source):
+            save_pretrained(load_encoder(source), Path(folder) / ENCODER, info={"source": Path(source).name}, half=half)
         _carry_directions(source, Path(folder), {hashed: model_hash(again)})
     return {
         "source": str(source),

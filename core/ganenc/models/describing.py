@@ -84,8 +84,11 @@ def _model(found: Resolved) -> Described:
     title = TITLES[found.kind].format(found.name)
     generator, taken_as = found.spec, ""
     if generator is None:
-        loaded = models.load_generator(found.name)
-        generator, taken_as = loaded.spec, loaded.taken_as
+        loaded = models.load_model(found.name)
+        generator, taken_as = loaded.spec, getattr(loaded, "taken_as", "")
+        if found.kind == "file" and isinstance(generator, GeneratorSpec) and models.holds_encoder(found.name):
+            own = models.load_encoder(found.name).spec
+            return Described(f"{title}, with its encoder", generator, own, source=found.name, taken_as=taken_as)
     if isinstance(generator, EncoderSpec):
         return Described(f"{title}, an encoder" if found.kind != "run" else title, encoder=generator)
     if found.release is not None or found.encoder is None:

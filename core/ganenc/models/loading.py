@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ganenc_registry import registry
+from ganenc_registry import Kind, registry
 from ganenc_registry.errors import CheckpointError, GanencError, PluginError, UnknownNameError
 
 from ganenc.encoders import Encoder
@@ -57,12 +57,13 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     """Load an encoder, in eval mode; `GanencError` if there is none.
 
     ``source`` is what has one: an installed model, the folder of an encoder, of a generator or of a run, one of the
-    first two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file of the paper's authors.
+    first two on the Hugging Face Hub (``user/name`` or ``user/name@revision``), or a file of the paper's authors, or
+    that a registered network recognises.
     """
     check_device(device)
     found = resolve(source)
     if found.kind == "file":
-        return authors.from_checkpoint(read_checkpoint(source)).to(device)
+        return _encoder(read_checkpoint(source)).to(device)
     folder = found.encoder
     if folder is None:
         raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
@@ -82,26 +83,43 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
 
 @apart()
 def from_checkpoint(checkpoint: Checkpoint) -> Generator | Encoder:
-    """The frozen generator, or the encoder of the paper's authors, that a foreign file holds; `GanencError` if no
-    family recognises the file, or several do, or it is damaged."""
+    """The frozen generator that a foreign file holds, or else its encoder; `GanencError` if no family or network
+    recognises the file, or several do, or it is damaged."""
+    encodes = _encodes(checkpoint) and not _claims(checkpoint, "generator")[0]
+    return _encoder(checkpoint) if encodes else _claimed(checkpoint).freeze()
+
+
+def holds_encoder(source: str | Path) -> bool:
+    """Whether an encoder that is known lies in a foreign file, maybe beside a generator."""
+    return _encodes(read_checkpoint(source))
+
+
+def _encodes(checkpoint: Checkpoint) -> bool:
+    return authors.recognises(checkpoint) or bool(_claims(checkpoint, "encoder")[0])
+
+
+def _encoder(checkpoint: Checkpoint) -> Encoder:
     if authors.recognises(checkpoint):
         return authors.from_checkpoint(checkpoint)
-    return _claimed(checkpoint).freeze()
+    encoder: Encoder = _claimed(checkpoint, "encoder").eval()
+    return encoder
 
 
-def _claimed(checkpoint: Checkpoint) -> Generator:
-    """Ask every family whether the file is one of its own, and let the one that claims it build the generator."""
+def _claims(checkpoint: Checkpoint, kind: Kind) -> tuple[dict[str, Any], list[str]]:
+    """The families, or networks of encoders, that a file is one of, and why others could not be asked."""
     claims: dict[str, Any] = {}
     silent: list[str] = []
     path, settings = checkpoint.settings
     if settings:  # Settled by who holds the file.
+        if settings["family"] in registry().names("encoder" if kind == "generator" else "generator"):
+            return {}, []
         try:
-            claims[settings["family"]] = registry().resolve("generator", settings["family"])
+            return {settings["family"]: registry().resolve(kind, settings["family"])}, []
         except UnknownNameError as error:
             raise UnknownNameError(f"In {path}: family: {error}") from None
-    for name in () if settings else registry().names("generator"):
+    for name in registry().names(kind):
         try:
-            family = registry().resolve("generator", name)
+            family = registry().resolve(kind, name)
             claimed = hasattr(family, "recognises") and family.recognises(checkpoint)
         except PluginError:
             silent.append(f"{name} could not be imported")
@@ -109,24 +127,37 @@ def _claimed(checkpoint: Checkpoint) -> Generator:
             silent.append(f"{name} failed with {type(error).__name__}: {error}")
         else:
             claims.update({name: family} if claimed else {})
+    return claims, silent
+
+
+def _claimed(checkpoint: Checkpoint, kind: Kind = "generator") -> Any:
+    """Ask everyone whether the file is one of theirs, and let the one that claims it build what it holds."""
+    claims, silent = _claims(checkpoint, kind)
     if len(claims) > 1:
-        owners = " and ".join(f"{name} ({registry().owner('generator', name)})" for name in claims)
+        owners = " and ".join(f"{name} ({registry().owner(kind, name)})" for name in claims)
         raise GanencError(f"{checkpoint.path} is claimed by {owners}; uninstall one of them.")
     if not claims:
-        raise _unclaimed(checkpoint, silent)
-    (family,) = claims.values()
-    generator: Generator = family.from_checkpoint(checkpoint)
+        raise _unclaimed(checkpoint, silent, kind)
+    ((name, family),) = claims.items()
+    if not hasattr(family, "from_checkpoint"):
+        raise CheckpointError(f"{checkpoint.path}: {name} reads no files of others; correct its settings.")
+    found = family.from_checkpoint(checkpoint)
     checkpoint.check_all_read()
-    return generator
+    return found
 
 
-def _unclaimed(checkpoint: Checkpoint, silent: list[str]) -> CheckpointError:
-    if authors.recognises(checkpoint):
+def _unclaimed(checkpoint: Checkpoint, silent: list[str], kind: Kind) -> CheckpointError:
+    known = ", ".join(registry().names(kind)) or "none"
+    if kind == "encoder":
         return CheckpointError(
-            f"{checkpoint.path} holds an encoder of the paper's authors, where a generator is needed: name the"
-            " generator that it belongs to, and give this file as its encoder."
+            f"{checkpoint.path} holds no encoder that is known: neither of the paper's authors, nor of an installed"
+            f" network ({known}); give the file of an encoder, or train one with `ganenc pretrain`."
         )
-    known = ", ".join(registry().names("generator")) or "none"
+    if _encodes(checkpoint):
+        return CheckpointError(
+            f"{checkpoint.path} holds an encoder, where a generator is needed: name the generator that it belongs to,"
+            " and give this file as its encoder."
+        )
     failed = f" ({'; '.join(silent)})" if silent else ""
     return CheckpointError(
         f"No installed family recognises {checkpoint.path}; installed are {known}{failed}. If it is another GAN,"

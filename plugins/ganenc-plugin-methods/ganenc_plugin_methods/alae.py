@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator
 
 import torch
-from ganenc.encoders import Blur, Conv, EncoderNetwork, Linear
+from ganenc.encoders import Blur, Conv, Encoder, EncoderNetwork, Linear
+from ganenc.foreign import Checkpoint
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from ganenc_registry.specs.sizes import Width
@@ -15,7 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganenc_plugin_methods import other_formats
 from ganenc_plugin_methods.parts import check_rows, tied, width
+from ganenc_plugin_methods.reading import prefixes
 
 __all__ = ["ALAE"]
 
@@ -55,6 +58,16 @@ class ALAE(EncoderNetwork):
             x, styles = block(x)
             total = total + styles
         return tied(self.spec, total)
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a file holds an encoder of ALAE."""
+        return bool(prefixes(checkpoint, other_formats.ALAE_MARK))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Encoder:
+        """The encoder that a published file holds; `CheckpointError` if it is damaged."""
+        return other_formats.read_alae(checkpoint)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         for block in self.blocks:

@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator
 
 import torch
-from ganenc.encoders import EncoderNetwork
+from ganenc.encoders import Encoder, EncoderNetwork
+from ganenc.foreign import Checkpoint
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from ganenc_registry.specs.sizes import Width
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganenc_plugin_methods import other_formats
 from ganenc_plugin_methods.parts import check_rows, tied, width
 
 __all__ = ["D2E"]
@@ -53,6 +55,16 @@ class D2E(EncoderNetwork):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return tied(self.spec, self.last(self.trunk(images)).flatten(1))
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a file holds an encoder that was a DCGAN's discriminator."""
+        return other_formats.is_d2e(checkpoint)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Encoder:
+        """The encoder that a published file holds; `CheckpointError` if it is damaged."""
+        return other_formats.read_d2e(checkpoint)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.last.parameters()

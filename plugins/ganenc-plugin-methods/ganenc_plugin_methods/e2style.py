@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator
 
 import torch
+from ganenc.encoders import Encoder
+from ganenc.foreign import Checkpoint
 from ganenc_registry.components import Context
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import EncoderSpec, Spec
@@ -14,6 +16,7 @@ from ganenc_registry.specs.sizes import Count, NonNegativeInt
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganenc_plugin_methods import style_formats
 from ganenc_plugin_methods.parts import check_rows, rows_of, split_rows
 from ganenc_plugin_methods.restyle import RefiningNetwork
 from ganenc_plugin_methods.trunks import Trunk, TrunkOptions, make_trunk
@@ -42,6 +45,16 @@ class E2Style(RefiningNetwork):
         self.stages = nn.ModuleList(
             E2StyleStage(self.options, self.spec, 1 + (index > 0)) for index in range(self.options.stages)
         )
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a file holds an encoder of E2Style."""
+        return style_formats.kind_of(checkpoint) == "e2style"
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Encoder:
+        """The encoder that a published file holds, all its stages; `CheckpointError` if it is damaged."""
+        return style_formats.read(checkpoint, "e2style")
 
     @property
     def passes(self) -> int:

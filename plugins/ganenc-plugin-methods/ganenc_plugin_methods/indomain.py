@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from ganenc.encoders import EncoderNetwork
+from ganenc.encoders import Encoder, EncoderNetwork
+from ganenc.foreign import Checkpoint
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from ganenc_registry.specs.sizes import Width
@@ -14,7 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganenc_plugin_methods import other_formats
 from ganenc_plugin_methods.parts import check_rows, rows_of, split_rows
+from ganenc_plugin_methods.reading import prefixes
 
 __all__ = ["InDomain"]
 
@@ -62,6 +65,16 @@ class InDomain(EncoderNetwork):
         for block in self.blocks:
             x = block(F.avg_pool2d(x, 2) if min(x.shape[2:]) > 1 else x)
         return split_rows(self.spec, self.norm(self.last(x.flatten(1)) * self.scale))
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a file holds an encoder of In-domain GAN inversion."""
+        return bool(prefixes(checkpoint, other_formats.INDOMAIN_MARK))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Encoder:
+        """The encoder that a published file holds; `CheckpointError` if it is damaged."""
+        return other_formats.read_indomain(checkpoint)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.last.parameters()

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
-from ganenc.encoders import EncoderNetwork, Linear
+from ganenc.encoders import Encoder, EncoderNetwork, Linear
+from ganenc.foreign import Checkpoint
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from ganenc_registry.specs.sizes import NonNegativeInt
@@ -16,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ganenc_plugin_methods import style_formats
 from ganenc_plugin_methods.parts import check_rows, rows_of, split_rows
 from ganenc_plugin_methods.trunks import TrunkOptions, make_trunk, sides
 
@@ -43,13 +45,15 @@ class StyleNetwork(EncoderNetwork):
 
     inputs: ClassVar[int] = 1
     """How many images it sees, beside one another."""
+    published: ClassVar[str] = ""
+    """What it is registered as."""
 
     class Options(TrunkOptions):
         """What it stands on."""
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
-        check_rows(self.spec, self.spec.network.name if self.spec.network else type(self).__name__)
+        check_rows(self.spec, self.published)
         chosen = self.options
         size = chosen.view or self.spec.size
         self.trunk = make_trunk(chosen, self.inputs * self.spec.channels, size)
@@ -63,6 +67,16 @@ class StyleNetwork(EncoderNetwork):
         self.laterals = nn.ModuleList(nn.Conv2d(chosen.widths[2 - level], deepest, 1) for level in range(levels))
         self.stage = len(self.rows)
         """How many rows give an offset of their own, where there is one w for all; the others follow it."""
+
+    @classmethod
+    def recognises(cls, checkpoint: Checkpoint) -> bool:
+        """Whether a file holds an encoder of this kind, or what is like it and not supported."""
+        return style_formats.kind_of(checkpoint) == cls.published
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Encoder:
+        """The encoder that a published file holds; `CheckpointError` if it is damaged, or does not tell what it is."""
+        return style_formats.read(checkpoint, cls.published)
 
     @property
     def shares(self) -> bool:
@@ -101,6 +115,8 @@ class StyleNetwork(EncoderNetwork):
 class PSP(StyleNetwork):
     """pSp: coarse rows are read from a sixteenth of the resolution, middle ones from an eighth, fine from a quarter."""
 
+    published: ClassVar[str] = "psp"
+
     class Options(TrunkOptions):
         """What it stands on, and which rows are read where."""
 
@@ -115,6 +131,8 @@ class PSP(StyleNetwork):
 class E4E(PSP):
     """e4e: as pSp, with one w for all layers, and an offset from it for each but the first. ``stage`` rows have theirs,
     all of them unless a recipe lets them join one by one."""
+
+    published: ClassVar[str] = "e4e"
 
     @property
     def shares(self) -> bool:

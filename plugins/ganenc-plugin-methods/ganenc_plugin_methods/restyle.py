@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -54,6 +55,7 @@ class ReStyle(StyleNetwork, RefiningNetwork):
     image of the mean latents, which it takes from the generator that it is centred on."""
 
     inputs: ClassVar[int] = 2
+    published: ClassVar[str] = "restyle"
     start: Tensor
 
     class Options(TrunkOptions):
@@ -61,15 +63,11 @@ class ReStyle(StyleNetwork, RefiningNetwork):
 
         offsets: bool = Field(False, description="one w for all layers and an offset for each, as e4e has it")
         passes: int = Field(5, ge=1, le=1000, description="passes that it was trained for")
-        knows_start: bool = Field(
-            True, description="whether the image of the mean latents lies with the weights; else it has to be given"
-        )
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
         shape = (1, self.spec.channels, *self.spec.size)
-        self.register_buffer("start", torch.zeros(shape), persistent=self.options.knows_start)
-        self.knows_start: bool = self.options.knows_start
+        self.register_buffer("start", torch.full(shape, math.nan))  # NaN where it is not known.
 
     @property
     def shares(self) -> bool:
@@ -82,10 +80,10 @@ class ReStyle(StyleNetwork, RefiningNetwork):
         return passes
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        if not self.knows_start:
+        if self.start[0, 0, 0, 0].isnan():
             raise SpecError(
                 "This encoder sees a photo beside its reconstruction, and the image that it starts with is not known:"
-                " take the method 'restyle', or centre the encoder on its generator first (`encoder.network.meet`)."
+                " take the method 'restyle', or call encoder.network.meet(generator, encoder) first."
             )
         return self.first(images, self.start)
 
@@ -96,5 +94,4 @@ class ReStyle(StyleNetwork, RefiningNetwork):
         return self.predict(torch.cat([images, reconstructions], 1))
 
     def meet(self, generator: Generator, encoder: Encoder) -> None:
-        self.start.copy_(start_image(encoder, generator))
-        self.knows_start = True
+        self.start = start_image(encoder, generator)

@@ -9,6 +9,7 @@ from ganenc_registry.specs.invert import InvertSpec
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
+from ganenc_registry.specs.rows import Row
 from ganenc_registry.specs.run import LatentLoss, LossChoice, ObjectiveSpec, OptimiserSpec, RunSpec
 from ganenc_registry.specs.sizes import MANY, MOST, Count, NonNegativeInt, PositiveInt, Seed, Width
 
@@ -40,6 +41,7 @@ __all__ = [
     "Prior",
     "Release",
     "ReleaseFile",
+    "Row",
     "RunSpec",
     "Seed",
     "Setting",

@@ -35,7 +35,7 @@ WRITTEN = [name for name in foreign.FORMATS if name not in OURS]
 NOT_WEIGHTS = ("expected.npz", "about.json")
 NEEDLESS = re.compile(
     r"filter|kernel|blur|avg(?!G)|lod$|noise(?!2)|mean_w|center|buffer|_[uv]$|sv0$|embed|label|bias_2|^(D|G|generator)\."
-    r"|^GAN\.G\.|num_batches|to_128|_256\."
+    r"|^GAN\.G\.|num_batches|to_128|_256\.|\.from_rgb\.[1-9]|stage\w*\.(0\.)?body\.5"
 )
 IMAGES = re.compile(r"output\d|to_?rgb|ToRGB|toRGB")
 LAST_IMAGE_ALONE = ("pggan", "stylegan1")

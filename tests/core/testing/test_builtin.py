@@ -101,7 +101,9 @@ def is_release(item: Contribution) -> bool:
     return isinstance(registry().resolve("model", item.name), Release)
 
 
-PARTS = contributed("block", "attention", "loss", "backbone", "aligner", "inverter", "recipe", "finder", "metric")
+PARTS = contributed(
+    "block", "encoder", "attention", "loss", "backbone", "aligner", "inverter", "recipe", "finder", "metric"
+)
 MODELS = contributed("model")
 SHIPPED = [one for one in MODELS if one.contribution and not is_release(one.contribution)]
 RELEASES = [one for one in MODELS if one not in SHIPPED]
