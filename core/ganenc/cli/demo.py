@@ -42,7 +42,7 @@ def demo(
         raise SpecError(f"{name} brings no photos; name one, as in: ganenc demo PHOTO --model {name}")
     found = images.find(photos or [str(shipped)])[:n]
     given = {"model": name, "device": device, "method": {"name": method, "options": {"steps": steps}}}
-    spec = read_spec(None, merge(info.get("demo_with", {}), options.given_fields(given)), settings)
+    spec = read_spec(None, merge(info.get("demo_with", {}), options.given_fields(given)), settings, quiet=True)
     told = "" if photos else " that no training has seen"
     say(f"{name}: {len(found)} photo{'s' * (len(found) > 1)}{told}, method {spec.method and spec.method.name}.")
     result = carry_out(name, found, out, spec, budget=BUDGET, overwrite=True)

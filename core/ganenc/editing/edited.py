@@ -124,9 +124,18 @@ def edit_along(
 
 def edit_by_mixing(generator: Generator, a: Latents, b: Latents, layers: Sequence[int]) -> Edited:
     """The first sample with the styles of the second on some layers; see `mix`."""
+    a, b = _filled(generator, a, b), _filled(generator, b, a)
     return Edited(generator, mix(a, b, layers), {"layers": list(layers)}, before=Latents.cat([a, b]))
 
 
 def edit_between(generator: Generator, a: Latents, b: Latents, steps: int) -> Edited:
     """The way from one sample to another; see `interpolate`."""
+    a, b = _filled(generator, a, b), _filled(generator, b, a)
     return Edited(generator, interpolate(a, b, steps), {}, frames=interpolate(a, b, max(steps, FRAMES)))
+
+
+def _filled(generator: Generator, one: Latents, other: Latents) -> Latents:
+    """Latents with the generator's own value of what they leave out and others hold, such as noise."""
+    own = {name: generator.default(name) for name in other.tensors if name not in one}
+    kept = {name: value.expand(len(one), *value.shape[1:]) for name, value in own.items() if value is not None}
+    return one.replace(**kept)

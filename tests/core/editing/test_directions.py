@@ -26,7 +26,7 @@ from ganenc.latents import Latents, as_draws
 from ganenc.models import model_hash
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
-from ganenc_registry.specs import Map, Styles, Vector
+from ganenc_registry.specs import Map, Noise, Styles, Vector
 from PIL import Image
 from rounding import close
 from safetensors import safe_open
@@ -500,6 +500,21 @@ def test_vectors_go_along_the_arc() -> None:
     assert torch.allclose(way[1], 3 * torch.tensor([0.5**0.5, 0.5**0.5, 0.0]), atol=1e-6)
     assert torch.allclose(way[[0, 2]], torch.cat([a["z"], b["z"]]), atol=1e-6)
     assert torch.allclose(editing.interpolate(a, a, 3)["z"], a["z"].expand(3, -1), atol=1e-6)
+
+
+def test_what_one_of_two_leaves_out_is_the_generators_own() -> None:
+    class Told(ToyGenerator):
+        def default(self, name: str) -> torch.Tensor | None:
+            return self.get_buffer(name.replace(".", "_")) if name.startswith("noise.") else super().default(name)
+
+    toy = Told().freeze()
+    bare = toy.complete(toy.sample(1))
+    (part,) = [part for part in toy.spec.layout if isinstance(part, Noise)]
+    noisy = bare.replace(**{f"noise.{i}": torch.ones(1, *shape) for i, shape in enumerate(part.shapes)})
+    way = editing.edit_between(toy, bare, noisy, 2).latents["noise.1"]
+    assert torch.equal(way[:1], toy.default("noise.1"))  # type: ignore[arg-type]
+    assert torch.equal(way[1:], noisy["noise.1"])
+    assert torch.equal(editing.edit_by_mixing(toy, noisy, bare, [1]).latents["noise.0"], noisy["noise.0"])
 
 
 @pytest.mark.parametrize(("suffix", "channels"), [("gif", 3), ("webp", 3), ("gif", 1)])
