@@ -20,6 +20,15 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
     "inverter": {
         "restyle": ("Several passes of an encoder that sees the image beside its reconstruction", "passes:Restyle"),
     },
+    "finder": {
+        "sefa": ("SeFa: what changes the first layers most, in closed form", "sefa:SeFa"),
+        "regression": ("Towards what a backbone takes for a class, by regression", "regression:Regression"),
+        "latentclr": ("LatentCLR: what does the same to every image, by contrast", "latentclr:LatentCLR"),
+        "styleclip": ("StyleCLIP: towards a text, by optimiser, mapper or channels", "styleclip:StyleCLIP"),
+    },
+    "backbone": {
+        "open-clip": ("Images and texts in one space, by a model of open_clip from a file", "text_image:OpenCLIP"),
+    },
 }
 
 

@@ -82,6 +82,7 @@ def find_by_labels(
     share: float = 0.1,
     split: float = 0.7,
     softness: float = SOFTNESS,
+    machine: Any = None,
     seed: int = 0,
 ) -> Direction:
     """The normal of the hyperplane that parts latents with a trait from those without (InterFaceGAN, section 3.1).
@@ -95,9 +96,12 @@ def find_by_labels(
     `as_draws` in ``z``. ``labels`` are bool (N,), with the trait or without, or scores (N,), higher for more of it.
     ``parts`` of the layout are those that it moves, by default the styles with the maps that the latents hold, or the
     vector. ``share`` of all samples that score highest, and as many that score lowest, are taken, and ``split`` is the
-    share of these to learn from; ``softness`` is the SVM's C. The direction's ``info`` has the accuracy on what was
-    held out. `LatentsError` if there are not as many labels as latents, they are all alike, or there are too few.
+    share of these to learn from; ``softness`` is the SVM's C. ``machine`` is another linear classifier of scikit-learn
+    in place of the SVM, or a regressor, which learns from all samples. The direction's ``info`` has the accuracy on
+    what was held out, or R^2 (``fit``). `LatentsError` if there are not as many labels as latents, they are all alike,
+    or there are too few.
     """
+    from sklearn.base import is_regressor
     from sklearn.svm import SVC
 
     scores = labels.detach().cpu()
@@ -108,22 +112,25 @@ def find_by_labels(
     tied = _is_tied(latents)
     moved = _parts(latents, parts)
     data = torch.cat([_rows(latents, part, tied) for part in moved], 1).double()
-    chosen, truth = _extremes(scores, share)
+    machine = machine or SVC(kernel="linear", C=softness, class_weight="balanced")
+    regresses = is_regressor(machine)
+    chosen, truth = (torch.arange(len(scores)), scores.double().numpy()) if regresses else _extremes(scores, share)
     order = np.random.default_rng(seed).permutation(len(chosen))
     learnt, held = np.split(order, [round(split * len(order))])
     if not FEWEST <= len(learnt) < len(order) or len(set(truth[learnt].tolist())) < 2:
         raise LatentsError(f"{name}: {len(chosen)} labelled latents, split at {split:g}, are too few; label more.")
     spread = float(data.var(0).sum().sqrt())
     rows = (data[chosen] / spread).numpy()
-    machine: Any = SVC(kernel="linear", C=softness, class_weight="balanced").fit(rows[learnt], truth[learnt])
+    machine.fit(rows[learnt], truth[learnt])
     facts = {"found": "by labels", "samples": len(data), "labelled": len(order), "held_out": len(held)}
-    facts["accuracy"] = round(float(machine.score(rows[held], truth[held])), 4)
+    facts["fit" if regresses else "accuracy"] = round(float(machine.score(rows[held], truth[held])), 4)
+    way = torch.as_tensor(machine.coef_, dtype=torch.float64).flatten() / spread
     found = Direction(
         name,
         moved,
-        _unflatten(torch.tensor(machine.coef_[0]) / spread, moved, tied),
+        _unflatten(way, moved, tied),
         space=_space(latents, tied),
-        intercept=float(machine.intercept_[0]),
+        intercept=float(np.ravel(machine.intercept_)[0]),
         model=model_hash(generator),
         info=facts,
     )
