@@ -10,6 +10,7 @@ GANENC_CONTRACT = (1, 0)
 _ATTENTIONS = (
     ("gradcam", "The image, weighted by its Grad-CAM map, and masked to the map's upper half", "GradCam"),
     ("gradcam-crop", "The image, and two crops around what its Grad-CAM map marks", "GradCamCrop"),
+    ("cam", "As gradcam, with the map of CAM, of a backbone that averages its last features", "ClassActivation"),
     ("gradcam++", "As gradcam, with the map of Grad-CAM++", "GradCamPlusPlus"),
     ("guided", "As gradcam, with the map of guided Grad-CAM", "GuidedGradCam"),
 )

@@ -15,7 +15,7 @@ from ganenc_plugin_gradcam.heatmaps import HeatMaps
 from ganenc_plugin_gradcam.maps import MethodName
 from ganenc_plugin_gradcam.scores import Of
 
-__all__ = ["GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam", "MapAttention"]
+__all__ = ["ClassActivation", "GradCam", "GradCamCrop", "GradCamPlusPlus", "GuidedGradCam", "MapAttention"]
 
 REGION = 0.4
 """The part of the blurred map's peak above which an object's region lies."""
@@ -105,6 +105,15 @@ class GradCamPlusPlus(GradCam):
         """What users can choose."""
 
         method: MethodName = Field("gradcam++", description="the way to the map")
+
+
+class ClassActivation(GradCam):
+    """As `GradCam`, with the map of CAM, for a backbone that averages its last features before one last layer."""
+
+    class Options(GradCam.Options):
+        """What users can choose."""
+
+        method: MethodName = Field("cam", description="the way to the map")
 
 
 class GuidedGradCam(GradCam):

@@ -23,7 +23,14 @@ from ganenc.objectives import (
     context_for,
     pictures,
 )
-from ganenc_plugin_gradcam.attention import REGION, GradCam, GradCamCrop, GradCamPlusPlus, GuidedGradCam
+from ganenc_plugin_gradcam.attention import (
+    REGION,
+    ClassActivation,
+    GradCam,
+    GradCamCrop,
+    GradCamPlusPlus,
+    GuidedGradCam,
+)
 from ganenc_plugin_gradcam.boxes import crop, find_regions
 from ganenc_plugin_gradcam.classifier import Classifier
 from ganenc_registry import registry
@@ -33,7 +40,13 @@ from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor, nn
 from toys import ToyGenerator, make_objective, toy_spec
 
-ATTENTIONS = {"gradcam": GradCam, "gradcam-crop": GradCamCrop, "gradcam++": GradCamPlusPlus, "guided": GuidedGradCam}
+ATTENTIONS = {
+    "gradcam": GradCam,
+    "gradcam-crop": GradCamCrop,
+    "cam": ClassActivation,
+    "gradcam++": GradCamPlusPlus,
+    "guided": GuidedGradCam,
+}
 LOSSES = ("mse", "cos", "lpips", "ssim")
 
 
@@ -167,7 +180,7 @@ def test_one_network_and_one_pass_a_step(tiny_backbone: Any, name: str) -> None:
     target, made = (torch.rand(3, 3, 16, 16) * 2 - 1 for _ in range(2))
     attention = ATTENTIONS[name].of(context_for(tiny_backbone))
     objective = Objective(attention, all_losses(tiny_backbone))
-    own = {"guided": 2}.get(name, 1)
+    own = {"guided": 2, "cam": 2}.get(name, 1)
     reference = objective.prepare(target)
     assert tiny_backbone.passes == own + 1
     for step in range(3):

@@ -12,7 +12,7 @@ import torch
 from captum.attr import LayerGradCam
 from ganenc_plugin_gradcam.cache import MapCache, content_keys
 from ganenc_plugin_gradcam.heatmaps import HeatMaps, enlarged
-from ganenc_plugin_gradcam.maps import METHODS, grad_cam, grad_cam_plus_plus, guided_grad_cam
+from ganenc_plugin_gradcam.maps import METHODS, class_activation, grad_cam, grad_cam_plus_plus, guided_grad_cam
 from ganenc_plugin_gradcam.scores import Scores
 from ganenc_registry.errors import SpecError
 from rounding import close
@@ -36,6 +36,15 @@ class TestByHand:
             wanted = torch.full((8, 8), float(-red - green))
             wanted[RED[1:]], wanted[GREEN[1:]] = red - green, green - red
             assert torch.allclose(found[0, 0], wanted / 64**2, atol=1e-9)
+
+    def test_cam(self, two_colours: Any, paint: Any) -> None:
+        """The class's weights of red and of green, where each shines."""
+        image = paint(RED, GREEN)
+        for label, (red, green) in enumerate([(2, -1), (-1, 4), (-1, -1)]):
+            found = class_activation(Scores(two_colours, "given"), two_colours.last_convolution, image, one_hot(label))
+            wanted = torch.zeros(8, 8)
+            wanted[RED[1:]], wanted[GREEN[1:]] = red, green
+            assert torch.allclose(found[0, 0], wanted, atol=1e-6)
 
     def test_grad_cam_plus_plus(self, two_colours: Any, paint: Any) -> None:
         image = paint(RED, GREEN)
@@ -102,6 +111,32 @@ def test_maps_are_captums_on_any_backbone(tiny_backbone: Any, of: Any) -> None:
     assert torch.allclose(maps, (wanted / wanted.amax((1, 2, 3), keepdim=True)).detach(), atol=1e-5)
     assert (maps.amax((1, 2, 3)) == 1).all()
     assert maps.amin() >= 0
+
+
+@pytest.mark.parametrize("of", ["predicted", "given", "energy"])
+def test_cam_is_found_behind_any_average(tiny_backbone: Any, of: Any) -> None:
+    """The features are cut at 0 after the last module, so that they are known by the backbone's own list alone."""
+    images, rows = torch.rand(3, 3, 16, 16) * 2 - 1, torch.eye(5)[[4, 0, 1]] if of == "given" else None
+    found = class_activation(Scores(tiny_backbone.freeze(), of), tiny_backbone.last_convolution, images, rows)
+    output = tiny_backbone(images)
+    logits = output.logits
+    picked = {"predicted": logits.argmax(1), "given": torch.tensor([4, 0, 1])}.get(of)
+    weights = logits.softmax(1) if picked is None else torch.eye(5)[picked]
+    wanted = torch.einsum("nk,kc,nchw->nhw", weights, tiny_backbone.head.weight, output.features[-1])[:, None]
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["two layers", "all places"])
+def test_without_an_average_before_one_last_layer_there_is_no_cam(tiny_backbone: Any, head: str) -> None:
+    class Other(type(tiny_backbone)):
+        def forward(self, images: Tensor) -> Any:
+            output = super().forward(images)
+            last = output.features[-1]
+            logits = output.logits.tanh() if head == "two layers" else last.flatten(1)[:, :5]
+            return type(output)(output.features, logits)
+
+    with pytest.raises(SpecError, match="'tiny' does not average its last features before one last linear layer"):
+        HeatMaps(Other(), method="cam")(torch.rand(2, 3, 16, 16))
 
 
 def test_a_peak_that_its_neighbours_outweigh_is_no_empty_map() -> None:
