@@ -11,7 +11,6 @@ from ganenc.editing import Direction, Finder, Search
 from ganenc.generators import Generator
 from ganenc.latents import Latents, main_part
 from ganenc.models import model_hash
-from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import Spec, Styles
 from pydantic import Field
 from torch import Tensor, nn
@@ -25,7 +24,8 @@ HALVED = (1000, 5000)
 
 class LatentCLR(Finder):
     """Ways to move latents, trained by contrast: what one changes in the generator's features is alike for all draws,
-    and unlike what the others change. The features are the maps of one of the generator's stages."""
+    and unlike what the others change. The features are the maps of one of the generator's stages, or the
+    images where none are known."""
 
     class Options(Spec):
         """What users can choose."""
@@ -49,10 +49,6 @@ class LatentCLR(Finder):
         styled = isinstance(part, Styles)
         stages = list(generator.stages())
         stage = chosen.stage or (stages[len(stages) // 2] if stages else None)
-        if stage is None:
-            raise LatentsError(
-                f"{generator.spec.family} has no maps inside that are known, so nothing can be compared."
-            )
         drawn = generator.sample(search.n, seed=search.seed, labels=search.labels)
         length = float(_vectors(drawn).double().var(0).sum().sqrt()) * chosen.step
         with torch.random.fork_rng(), torch.inference_mode(False), torch.enable_grad():
@@ -101,16 +97,18 @@ def contrast(changes: Tensor, temperature: float) -> Tensor:
     return (against - own).mean()
 
 
-def _changes(generator: Generator, stage: str, latents: Latents, ways: Callable[[Tensor], list[Tensor]]) -> Tensor:
+def _changes(
+    generator: Generator, stage: str | None, latents: Latents, ways: Callable[[Tensor], list[Tensor]]
+) -> Tensor:
     """What moving latents by each way changes in the maps of a stage, of unit length: (directions, N, F)."""
     part = main_part(latents.layout)
     old = latents[part.name]
     moved = [old + (way[:, None] if isinstance(part, Styles) else way) for way in ways(_vectors(latents))]
     maps = []
     for one in [old, *moved]:
-        with generator.watch([stage]) as seen:
-            generator.synthesize(latents.replace(**{part.name: one}))
-        maps.append(seen[stage].flatten(1))
+        with generator.watch([stage] if stage else []) as seen:
+            images = generator.synthesize(latents.replace(**{part.name: one}))
+        maps.append((seen[stage] if stage else images).flatten(1))
     return F.normalize(torch.stack(maps[1:]) - maps[0], dim=2)
 
 

@@ -124,7 +124,7 @@ def find_by_labels(
     machine.fit(rows[learnt], truth[learnt])
     facts = {"found": "by labels", "samples": len(data), "labelled": len(order), "held_out": len(held)}
     facts["fit" if regresses else "accuracy"] = round(float(machine.score(rows[held], truth[held])), 4)
-    way = torch.as_tensor(machine.coef_, dtype=torch.float64).flatten() / spread
+    way = torch.tensor(machine.coef_, dtype=torch.float64).flatten() / spread
     found = Direction(
         name,
         moved,
