@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import sklearn
 from ganenc.editing import ClassFinder, Direction, Search, find_by_labels, margin
 from pydantic import Field
+from sklearn.linear_model import LogisticRegression, Ridge
 
 __all__ = ["Regression"]
 
@@ -39,9 +41,6 @@ class Regression(ClassFinder):
         return found
 
     def _machine(self) -> Any:
-        import sklearn
-        from sklearn.linear_model import LogisticRegression, Ridge
-
         if self.options.way == "linear":
             return Ridge(alpha=self.options.penalty)
         newer = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)

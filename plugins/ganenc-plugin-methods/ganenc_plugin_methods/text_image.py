@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,7 @@ class TextImage(Backbone):
 class OpenCLIP(TextImage):
     """A model of open_clip, whose weights are read from a file as data; nothing is fetched."""
 
-    name = "open-clip"
+    name, smallest = "open-clip", 1
 
     class Options(Spec):
         """What users can choose."""
@@ -68,12 +71,11 @@ class OpenCLIP(TextImage):
                 f"The weights of the backbone 'open-clip' are not on disk. Put those of {chosen.model} to {there}, or"
                 " give the file by its option `weights`."
             )
-        import open_clip
-
-        made: Any = open_clip
+        made: Any = importlib.import_module("open_clip")
         if chosen.model not in made.list_models():
             raise SpecError(f"open_clip has no model {chosen.model!r}; see open_clip.list_models().")
-        self.network = made.create_model(chosen.model, pretrained=None)
+        with _quiet():
+            self.network = made.create_model(chosen.model, pretrained=None)
         found = read_checkpoint(file)
         try:
             self.network.load_state_dict({name.removeprefix("module."): one for name, one in found.tensors.items()})
@@ -82,7 +84,6 @@ class OpenCLIP(TextImage):
             raise CheckpointError(f"{file} does not fit open_clip's {chosen.model}: {reason}.") from None
         self.tokenise = made.get_tokenizer(chosen.model)
         self.side = int(self.network.visual.image_size[0])
-        self.smallest = self.side
         self.register_buffer("mean", torch.tensor(self.network.visual.image_mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(self.network.visual.image_std).view(1, 3, 1, 1))
 
@@ -104,6 +105,17 @@ class OpenCLIP(TextImage):
         """By its tokeniser."""
         made: Tensor = self.network.encode_text(self.tokenise(list(texts)).to(self.mean.device))
         return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """While it lasts, nothing is logged of a network that has no weights yet."""
+    before = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(before)
 
 
 def _weights(model: str) -> Path | None:

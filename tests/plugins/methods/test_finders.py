@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import ganenc
@@ -19,7 +22,7 @@ from ganenc_plugin_methods.sefa import SeFa
 from ganenc_plugin_methods.styleclip import Mapper, StyleCLIP, towards_text, train_mapper
 from ganenc_plugin_methods.text_image import OpenCLIP, TextImage
 from ganenc_registry.components import Context
-from ganenc_registry.errors import LatentsError, SpecError, WeightsMissingError
+from ganenc_registry.errors import CheckpointError, LatentsError, SpecError, WeightsMissingError
 from ganenc_registry.specs import GeneratorSpec, Prior, Styles, Vector
 from torch import Tensor, nn
 from toys import ToyColours, ToyGenerator, toy_spec
@@ -240,8 +243,63 @@ class TestStyleCLIP:
             StyleCLIP.of(context(Redness()), text="red").find(Search(paint))
 
 
-def test_open_clip_reads_its_weights_from_a_file_alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert not OpenCLIP.available()
-    with pytest.raises(WeightsMissingError, match=r"open_clip_torch; install it|not on disk"):
-        OpenCLIP()
+class Embedder(nn.Module):
+    """What open_clip makes: the mean colour and a corner of what it sees, times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.visual = nn.Identity()
+        self.visual.image_size = (4, 4)
+        self.visual.image_mean, self.visual.image_std = (0.5, 0.5, 0.5), (0.5, 0.25, 0.5)
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        assert images.shape[1:] == (3, 4, 4)
+        return self.weight * torch.cat([images.mean((2, 3)), images[:, :, 0, 0]], 1)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return self.weight * tokens.float()
+
+
+class TestOpenCLIP:
+    @pytest.fixture
+    def package(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+        """A package of that name, and an empty cache of torch's."""
+        package = ModuleType("open_clip")
+        package.__spec__ = ModuleSpec("open_clip", None)
+        package.list_models = lambda: ["ViT-B-32", "small"]
+        package.create_model = lambda name, pretrained: Embedder()
+        package.get_tokenizer = lambda name: lambda texts: torch.tensor([[len(one)] * 6 for one in texts])
+        monkeypatch.setitem(sys.modules, "open_clip", package)
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def test_its_weights_are_read_from_torchs_cache(self, package: None, tmp_path: Any) -> None:
+        assert not OpenCLIP.available()
+        with pytest.raises(WeightsMissingError, match="not on disk"):
+            OpenCLIP()
+        place = tmp_path / "hub" / "checkpoints"
+        place.mkdir(parents=True)
+        torch.save({"weight": torch.tensor([2.0])}, place / "ViT-B-32.pt")
+        assert OpenCLIP.available()
+        backbone = OpenCLIP().freeze()
+        wide = nn.functional.pad(torch.ones(1, 3, 8, 20), (2, 2), value=-1.0)
+        found = backbone.embed_images(backbone.fit(wide))
+        torch.testing.assert_close(found, 2 * torch.tensor([[1.0, 2.0, 1.0] * 2]), msg="(x - mean) / deviation, inside")
+        assert torch.equal(backbone(wide).features[0][:, :, 0, 0], found)
+        assert backbone.embed_texts(["four"]).tolist() == [[8.0] * 6]
+
+    def test_other_weights_and_models_are_told(self, package: None, tmp_path: Any) -> None:
+        torch.save({"other": torch.zeros(3)}, tmp_path / "weights.pt")
+        for options, error, said in (
+            ({"weights": str(tmp_path / "weights.pt")}, CheckpointError, "does not fit open_clip's ViT-B-32"),
+            ({"weights": str(tmp_path / "weights.pt"), "model": "large"}, SpecError, "has no model 'large'"),
+            ({"weights": str(tmp_path / "none.pt")}, WeightsMissingError, "none.pt"),
+        ):
+            with pytest.raises(error, match=said):
+                OpenCLIP.of(**options)
+
+    def test_the_package_has_to_be_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "open_clip", None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(WeightsMissingError, match="takes the package open_clip_torch"):
+            OpenCLIP()

@@ -101,7 +101,6 @@ def find_by_labels(
     what was held out, or R^2 (``fit``). `LatentsError` if there are not as many labels as latents, they are all alike,
     or there are too few.
     """
-    from sklearn.base import is_regressor
     from sklearn.svm import SVC
 
     scores = labels.detach().cpu()
@@ -113,7 +112,7 @@ def find_by_labels(
     moved = _parts(latents, parts)
     data = torch.cat([_rows(latents, part, tied) for part in moved], 1).double()
     machine = machine or SVC(kernel="linear", C=softness, class_weight="balanced")
-    regresses = is_regressor(machine)
+    regresses = not hasattr(machine, "decision_function")
     chosen, truth = (torch.arange(len(scores)), scores.double().numpy()) if regresses else _extremes(scores, share)
     order = np.random.default_rng(seed).permutation(len(chosen))
     learnt, held = np.split(order, [round(split * len(order))])
