@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Any:
     """Run one command in this process: its exit code and what it printed."""

@@ -49,11 +49,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganenc.generators.generator.CENTER_DRAWS", 1000)
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Photos that the generator made, in folders named by their class."""
