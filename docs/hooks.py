@@ -58,8 +58,8 @@ def formats() -> str:
 def public_modules(package: str) -> list[str]:
     """The package and, unless it has a face, every module in it whose name begins with no underscore."""
     names = [package]
-    inner = [] if face(package) else pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")
-    for one in inner:
+    inner = pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")
+    for one in inner if package == "ganenc" or not face(package) else ():
         if not one.name.rpartition(".")[2].startswith("_"):
             names += public_modules(one.name) if one.ispkg else [one.name]
     return names
@@ -76,7 +76,7 @@ def page(module: str) -> str:
     """The page of a module, or of the names of a package that has a face."""
     names, found = face(module), importlib.import_module(module)
     if module == "ganenc":
-        said = [f"- {link(found, name)}" for name in sorted(found.__all__)]
+        said = [f"- {link(found, name)}" for name in sorted(names) if not name.startswith("_")]
     else:
         said = [f"\n::: {module}.{name}" for name in names] or [f"::: {module}"]
     return "\n".join([f"# `{module}`\n", f"{found.__doc__}\n" if names or module == "ganenc" else "", *said]) + "\n"

@@ -1,7 +1,5 @@
 """Packages for plugins to begin with: each installs, passes its tests and works as it is. Imports no torch."""
 
-from ganenc.scaffold.kinds import SCAFFOLDS
-from ganenc.scaffold.names import Names
-from ganenc.scaffold.writing import LICENCES, write_plugin
+import lazy_loader
 
-__all__ = ["LICENCES", "SCAFFOLDS", "Names", "write_plugin"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

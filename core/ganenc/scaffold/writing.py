@@ -15,7 +15,7 @@ from string import Template
 from ganenc_registry import CONTRACT, KINDS, Kind
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError, nearest
 
-from ganenc import __version__
+from ganenc.scaffold.declaring import __version__
 from ganenc.scaffold.kinds import SCAFFOLDS
 from ganenc.scaffold.names import Names
 
