@@ -23,7 +23,7 @@ def start(
     device: options.Device[str] = "cpu",
     as_json: options.Json = False,
 ) -> None:
-    """Build an encoder without training, in a minute or two: linear heads on the features of a frozen network, solved
+    """Build an encoder without training, in minutes: linear heads on the features of a frozen network, solved
     for from images that the generator makes. `ganenc invert --encoder OUT` begins with it, `ganenc pretrain --encoder
     OUT` trains it on.
     """
