@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from ganenc.generators import build_generator
 from ganenc_plugin_biggan.specs import published_blocks
 from ganenc_plugin_pggan.specs import pggan_spec
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from foreign.containers import dumps, tensorflow_network, torch_network
 
@@ -262,6 +263,29 @@ def lightweight_gan(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "model_1.pt", {"GAN": networks, "version": "1.2.1"})
 
 
+def dcgan(folder: Path, size: Size = SMALL, *, normalised: bool = False) -> Path:
+    """A row of transposed convolutions, as PyTorch's example has it; or with spectral norm, and PReLU."""
+    wide = [size.dim, *size.widths, 3]
+    layers: list[nn.Module] = []
+    for place, (inputs, outputs) in enumerate(itertools.pairwise(wide)):
+        layer = nn.ConvTranspose2d(inputs, outputs, 4, 1 + bool(place), int(bool(place)), bias=normalised)
+        layers.append(nn.utils.parametrizations.spectral_norm(layer) if normalised else layer)
+        layers += [nn.BatchNorm2d(outputs), nn.PReLU() if normalised else nn.ReLU()]
+    state = nn.Sequential(*layers[:-2], nn.Tanh()).state_dict()
+    return _save(folder / "netG.pth", {"netG_state_dict": _prefixed("main.", state)})
+
+
+def linear_gan(folder: Path, size: Size = SMALL) -> Path:
+    """A row of linear layers, with a table of classes."""
+    wide = [2 * size.dim, *size.widths, 64]
+    layers = [nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(wide)]
+    norm = nn.BatchNorm1d(wide[-2], 0.8)
+    named = _prefixed("label_emb.", nn.Embedding(2, size.dim).state_dict())
+    for place, module in {0: layers[0], 2: layers[1], 3: norm, 5: layers[2]}.items():
+        named |= _prefixed(f"model.{place}.", module.state_dict())
+    return _save(folder / "generator.pth", named)
+
+
 def encoder_of_the_authors(folder: Path, size: Size = SMALL) -> Path:
     """An encoder file of the paper's authors, with the widths of the generator the other way round."""
     widths = size.widths[::-1]
@@ -359,6 +383,9 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "fastgan-projected": fastgan_projected,
     "fastgan-projected-labels": functools.partial(fastgan_projected, classes=2),
     "lightweight-gan": lightweight_gan,
+    "dcgan": dcgan,
+    "dcgan-normalised": functools.partial(dcgan, normalised=True),
+    "linear-gan": linear_gan,
     "encoder-of-the-authors": encoder_of_the_authors,
     "psp": psp,
     "restyle": restyle,

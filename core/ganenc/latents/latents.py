@@ -112,6 +112,8 @@ class Latents:
 
     def select(self, index: int | slice | Tensor | Sequence[int]) -> Latents:
         """The samples that ``index`` picks, as latents; `LatentsError` if there is no such sample."""
+        if isinstance(index, Latents):  # Torch would take it for a nest of endless depth.
+            raise LatentsError("Samples are picked by numbers, not by latents; a part by its name, as in latents['w'].")
         try:
             picked = [index] if isinstance(index, int) else index
             return self._like({name: tensor[picked] for name, tensor in self.tensors.items()})

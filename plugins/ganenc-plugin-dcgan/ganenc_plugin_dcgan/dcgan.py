@@ -75,5 +75,5 @@ class DCGAN(Generator):
                 generator = cls.from_tensors(*reading.convert(read, told)).eval()
             guessed = told
         generator.taken_as = guessed.text(checkpoint.path.name)
-        reading.check_samples(checkpoint, generator)
+        reading.check_samples(checkpoint, generator, guessed)
         return generator

@@ -16,16 +16,21 @@ from ganenc_registry.specs import GeneratorSpec, NonNegativeInt, Spec
 from ganenc_registry.specs.sizes import MOST, Width
 from pydantic import Field
 
-from ganenc_plugin_dcgan.geometry import geometry
+from ganenc_plugin_dcgan.geometry import COMMON, geometry
 from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Layer, Linear, Norm, Reshape, Upsample, row_spec
 
 __all__ = ["Guessed", "Module", "NotARow", "RowFile", "guess"]
 
 TENSORS = {"weight", "bias", "running_mean", "running_var"}
 _TABLE = re.compile(r"(?i)emb|label|class|cls|cond")
-_USUAL_Z = (512, 256, 128, 100, 64)
+_USUAL_Z = (512, 256, 128, 100, 64, 62)
 _FEW_CLASSES = (*range(2, 13), 26)
 _MOST_GROUPS = 4
+SIGNAL = "a signal, or an image that is not square"
+INSTANCE = "instance, as it keeps no statistics; or group, with its groups"
+OTHER = ", or another activation"
+DROPPED = " before a dropout"
+ANYWHERE = ", here or elsewhere"
 _PYTORCH_GAN = re.compile(r"(?:^|\.)(?:model|conv_blocks)\.\d+$")
 """Whose batch norms have an eps of 0.8."""
 
@@ -60,6 +65,8 @@ class Guessed:
     file: RowFile
     guesses: dict[str, str] = field(default_factory=dict)
     """By field, such as `prior`, or by the layer's place: what is guessed."""
+    doubtful: bool = False
+    """Whether the statistics of its norms are those of something else."""
 
     def text(self, name: str) -> str:
         """As YAML, a layer a line, each guess marked."""
@@ -72,6 +79,26 @@ class Guessed:
             shown = {"kind": layer.kind, **layer.model_dump(mode="json", exclude_defaults=True)}
             lines.append(f"- {yaml_line(shown)}{self._mark(str(place))}")
         return "\n".join(lines) + "\n"
+
+    @property
+    def doubts(self) -> list[str]:
+        """What nothing in the file tells, where it may well be otherwise."""
+        if self.doubtful:
+            return ["all of it, as the statistics of its norms are of something else"]
+        marks = self.guesses.values()
+        names = sorted({mark.split()[0].rstrip(",") for mark in marks if mark.endswith(OTHER)})
+        return [
+            *([f"its activations ({', '.join(names)})"] if names else ()),
+            *(["its norms (instance)"] if INSTANCE in marks else ()),
+            *(["where it is enlarged"] if any(mark.endswith(ANYWHERE) for mark in marks) else ()),
+            *([f"its size ({self.guesses['size']})"] if "size" in self.guesses else ()),
+            *(["its shape (a signal)"] if SIGNAL in marks else ()),
+            *(
+                ["how its labels go in"]
+                if "labels" in self.guesses or ("z" in self.guesses and self.file.labels)
+                else ()
+            ),
+        ]
 
     def _mark(self, key: str) -> str:
         return f"  # guess: {self.guesses[key]}" if key in self.guesses else ""
@@ -93,6 +120,11 @@ class Module:
     @property
     def is_norm(self) -> bool:
         return "running_mean" in self.shapes or (len(self.weight) == 1 and "bias" in self.shapes)
+
+    @property
+    def is_slopes(self) -> bool:
+        """Whether it is a PReLU."""
+        return self.shapes.keys() == {"weight"} and len(self.weight) == 1
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -160,7 +192,7 @@ def _paired(modules: list[Module]) -> Iterator[list[Module]]:
     norms = [one for one in modules if one.is_norm]
 
     def fits(norm: Module, place: int) -> bool:
-        return len(found[place]) == 1 and norm.features[0] in found[place][0].weight[:2]
+        return len(found[place]) == 1 and {*norm.features[:1]} <= {*found[place][0].weight[:2]}
 
     places: list[int] = []
     for norm in norms:
@@ -178,10 +210,13 @@ class _Row:
 
     def __init__(self, modules: list[Module]) -> None:
         self._modules = modules
-        self._kernels = [one for one in modules if not one.is_norm]
+        self._kernels = [one for one in modules if not (one.is_norm or one.is_slopes)]
+        if any(len(one.weight) < 2 for one in self._kernels):
+            raise NotARow
         if len(self._kernels) < 2 or any(one.shapes.keys() - TENSORS or len(one.weight) > 4 for one in modules):
             raise NotARow
         self._maps: dict[str, int] = {}
+        self._line = False
         self._follow()
         known = {one.weight[-1] for one in self._kernels if one.turned}
         for one in self._kernels:
@@ -201,13 +236,16 @@ class _Row:
             if one.is_norm:
                 if one.features != (width,):
                     mapped, width = self._map(one, width, mapped, *one.features)
+            elif one.is_slopes:
+                if one.weight not in ((1,), (width,)):
+                    raise NotARow
             elif len(one.weight) == 2:
                 if mapped or one.weight[1] != width or one.shapes.get("bias", one.weight[:1]) != one.weight[:1]:
                     raise NotARow
                 width = one.weight[0]
             elif len(one.weight) > 2:
                 if not mapped and width not in one.weight[:2]:
-                    mapped, width = self._map(one, width, mapped, *one.weight[:2])
+                    mapped, width = self._map(one, width, mapped, *one.weight[:2], line=len(one.weight) == 3)
                 ways = [turned for turned in (True, False) if width == one.weight[not turned]
                         and one.shapes.get("bias", (one.weight[turned],)) == (one.weight[turned],)]  # fmt: skip
                 if not ways or (one is self._kernels[0] and not ways[0]):
@@ -217,10 +255,12 @@ class _Row:
             else:
                 raise NotARow
 
-    def _map(self, one: Module, width: int, mapped: bool, *channels: int) -> tuple[bool, int]:
-        """Before a module, a vector becomes a square map of so many channels."""
+    def _map(self, one: Module, width: int, mapped: bool, *channels: int, line: bool = False) -> tuple[bool, int]:
+        """Before a module, a vector becomes a square map of so many channels, or a line."""
+        self._line |= line
         for count in channels:
-            if not mapped and count and width % count == 0 and math.isqrt(width // count) ** 2 == width // count:
+            square = count and (line or math.isqrt(width // count) ** 2 == width // count)
+            if not mapped and square and width % count == 0:
                 self._maps[one.name] = count
                 return True, count
         raise NotARow
@@ -236,11 +276,15 @@ class _Row:
             if one.is_norm:
                 fresh = isinstance(self._layers[-1], Reshape)
                 eps = 0.8 if not self._turns and not fresh and _PYTORCH_GAN.search(one.name) else 1e-5
-                kept = "running_mean" in one.shapes
-                norm = Norm(
-                    name="batch" if kept else "instance", eps=eps, affine="weight" in one.shapes, weights=one.name
+                kept, mapped = (
+                    "running_mean" in one.shapes,
+                    any(isinstance(i, Convolution | Reshape) for i in self._layers),
                 )
-                self._add(norm, "eps" if eps > 0.1 else "" if kept else "instance, as it keeps no statistics")
+                name: Any = "batch" if kept else "instance" if mapped else "group"
+                norm = Norm(name=name, eps=eps, affine="weight" in one.shapes, weights=one.name)
+                self._add(norm, "eps" if eps > 0.1 else INSTANCE if name == "instance" else "")
+            elif one.is_slopes:
+                self._add(Activation(name="prelu", weights=one.name))
             elif len(one.weight) == 2:
                 self._add(Linear(outputs=one.weight[0], bias=bias, weights=one.name))
             else:
@@ -256,13 +300,15 @@ class _Row:
         spec = file.spec()
         if spec.channels > 64 or spec.size[0] * spec.size[1] < 64:
             raise NotARow
+        if spec.size[0] == spec.size[1] not in COMMON and SIGNAL not in self._guesses.values():
+            self._guesses["size"] = f"{spec.size[0]}x{spec.size[1]}"
         return Guessed(file, self._guesses)
 
     def _conditions(self, table: Module | None, before: bool) -> tuple[int, Labels | None, int]:
         """Of what goes in: the length of z, how labels go in, and how many classes there are."""
         if table is None:
             self._guesses["z"] = "or z and a one-hot label: `classes: 10` and `labels: {dim: 10}`"
-            usual = next((z for z in _USUAL_Z if self.inputs - z in _FEW_CLASSES), None)
+            usual = next((z for few in ((10,), _FEW_CLASSES) for z in _USUAL_Z if self.inputs - z in few), None)
             if self.inputs in _USUAL_Z or usual is None:
                 return self.inputs, None, 0
             return usual, Labels(dim=self.inputs - usual), self.inputs - usual
@@ -283,8 +329,8 @@ class _Row:
         if one.name in self._maps:
             channels = self._maps.pop(one.name)
             width = next(layer.outputs for layer in reversed(self._layers) if isinstance(layer, Linear))
-            side = math.isqrt(width // channels)
-            self._add(Reshape(shape=(channels, side, side)), "a square map, channel by channel")
+            side = 1 if self._line else math.isqrt(width // channels)
+            self._add(Reshape(shape=(channels, side, width // channels // side)), "a square map, channel by channel")
 
     def _between(self, last: Module | None, one: Module) -> None:
         """What has no weights and lies between two modules: told by the numbers in a common container, or usual. A
@@ -295,17 +341,18 @@ class _Row:
         gap = number - before - 1 if same == container and number is not None and before is not None else None
         kernel = max(i for i, layer in enumerate(self._layers) if isinstance(layer, Linear | Convolution))
         active = any(isinstance(layer, Activation) for layer in self._layers[kernel:])
-        if gap == 0 or (gap is None and (one.is_norm or (active and not self._grows))):
+        if gap == 0 or one.is_slopes or (gap is None and (one.is_norm or (active and not self._grows))):
             return
         fresh = last.is_norm and isinstance(self._layers[-2], Reshape)  # of a map that no convolution has made
         enlarged = self._grows and not one.is_norm and one.weight[-1] > 1
         enlarged &= one is not self._kernels[-1] if gap is None else gap > 1 or fresh or active
         if not active and not (enlarged and gap == 1):
             name: Any = "relu" if self._turns else "leaky_relu"
-            self._add(Activation(name=name), f"{name}, or another activation")
+            dropped = not enlarged and not one.is_norm and gap is not None and gap > 1
+            self._add(Activation(name=name), f"{name}{DROPPED if dropped else ''}{OTHER}")
         if enlarged:
             self._reshape(one)
-            self._add(Upsample(), "enlarged twice")
+            self._add(Upsample(), f"enlarged twice{ANYWHERE if number is None else ''}")
 
     def _finish(self) -> None:
         """A row that ends in a vector becomes an image."""
@@ -317,7 +364,9 @@ class _Row:
             if side >= 8 and side * side * channels == width:
                 self._add(Reshape(shape=(channels, side, side)), "a square image, channel by channel")
                 return
-        raise NotARow
+        if width < 4 * self.inputs:
+            raise NotARow
+        self._add(Reshape(shape=(1, 1, width)), SIGNAL)
 
     def _shape(self) -> None:
         """Strides and padding by the conventions of the field."""
@@ -325,7 +374,7 @@ class _Row:
         if not places:
             return
         reshape = next((one for one in self._layers if isinstance(one, Reshape)), None)
-        start = reshape.shape[1] if reshape else 1
+        start = reshape.shape[2] if reshape else 1
         convs = [self._layers[i] for i in places]
         flat = all(one.kernel[0] == 1 for one in convs) and any(one.kernel[1] > 1 for one in convs)
         chosen = geometry([(one.kernel[1], one.transposed) for one in convs], start, convs[-1].outputs)

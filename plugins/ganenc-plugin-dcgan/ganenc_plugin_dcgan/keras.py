@@ -35,6 +35,7 @@ _FUNCTIONS = {
     "relu": "relu", "elu": "elu", "selu": "selu", "gelu": "gelu", "silu": "silu", "swish": "silu", "tanh": "tanh",
     "softplus": "softplus", "sigmoid": "sigmoid", "softmax": "softmax",
 }  # fmt: skip
+MOST_ARRAYS = 4000
 _OPTIMIZER = r"(?:optimizer|optimizer_weights|_optimizer)/.*"
 _REMEDY = "write an adapter for it (see the how-to on a GAN of your own)"
 
@@ -58,6 +59,8 @@ def holds_layers(checkpoint: Checkpoint) -> bool:
 
 def read_keras(checkpoint: Checkpoint) -> KerasRow:
     """The row of layers in a file of Keras's; `CheckpointError` names the layer that is none of a row."""
+    if len(checkpoint.tensors) > MOST_ARRAYS:
+        checkpoint.fail("it has more arrays than any row of layers", "save its generator alone")
     config = checkpoint.metadata.get("model_config")
     if config is None:
         _, config = checkpoint.beside(f"{checkpoint.path.stem}.json")

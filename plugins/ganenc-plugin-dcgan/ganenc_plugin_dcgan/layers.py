@@ -9,13 +9,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc_plugin_dcgan.specs import Convolution, Labels, Linear, Norm, Pad, Reshape, Shape, Upsample
+from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Linear, Norm, Pad, Reshape, Shape, Upsample
 
 __all__ = ["join", "module_of"]
 
 _FUNCTIONS = {
-    "relu": F.relu, "elu": F.elu, "selu": F.selu, "gelu": F.gelu, "silu": F.silu, "softplus": F.softplus,
-    "tanh": torch.tanh, "sigmoid": torch.sigmoid,
+    "relu": F.relu, "elu": F.elu, "selu": F.selu, "gelu": F.gelu, "silu": F.silu, "mish": F.mish,
+    "softplus": F.softplus, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
 }  # fmt: skip
 
 
@@ -79,8 +79,12 @@ def module_of(layer: Any, shape: Shape) -> nn.Module:
     if isinstance(layer, Convolution):
         return _Convolution(shape[0], layer)
     if isinstance(layer, Norm):
-        one, two = (nn.BatchNorm1d, nn.BatchNorm2d) if layer.name == "batch" else (nn.InstanceNorm1d, nn.InstanceNorm2d)
-        return (one if len(shape) == 1 else two)(shape[0], layer.eps, affine=layer.affine)
+        if layer.name == "group":
+            return nn.GroupNorm(layer.groups, shape[0], layer.eps, layer.affine)
+        make = nn.InstanceNorm2d if layer.name == "instance" else nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+        return make(shape[0], layer.eps, affine=layer.affine)
+    if isinstance(layer, Activation) and layer.name == "prelu":
+        return nn.PReLU(shape[0])
     return _Plain(layer)
 
 

@@ -24,13 +24,19 @@ from torch import Tensor
 
 from ganenc_plugin_dcgan.guessing import Guessed, Module, NotARow, RowFile, guess
 from ganenc_plugin_dcgan.keras import holds_layers, read_keras
-from ganenc_plugin_dcgan.specs import Convolution, Linear, Norm, Shape, inputs_of, shapes_of
+from ganenc_plugin_dcgan.specs import Activation, Convolution, Linear, Norm, Shape, inputs_of, shapes_of
 
 __all__ = ["RowFile", "check_samples", "convert", "find", "recognises"]
 
 _MOST_MODULES = 200
-_OTHER = re.compile(r"(?:net_?D|D|[Dd]isc|[Cc]ritic|[Ee]ncoder|[Oo]ptim)(?![a-z])\w*|[Dd]iscriminator\w*|d(?:_\w*)?")
-"""A network that is no generator, by what its names begin with."""
+_OTHER = re.compile(
+    r"(?:net_?D|D|[Dd]isc|[Cc]ritic|[Ee]ncoder|[Oo]ptim)(?![a-z])\w*|[Dd]iscriminator\w*|d(?:_\w*)?"
+    r"|(?:\w+_)?sc|skip\w*|\w*shortcut\w*|res(?:idual)?_?(?:block|layer)s?_?\d*"
+)
+"""A network that is no generator, or branches, by what its names begin with."""
+_PARAMETRIZED = "parametrizations.weight."
+_NORMALISED = re.compile(r"(.+)\.(?:weight_|parametrizations\.weight\.(?:0\._)?)(orig|u|v|g|original[01]?)")
+"""Tensors of a kernel with spectral or weight normalisation."""
 
 
 def recognises(checkpoint: Checkpoint) -> bool:
@@ -80,15 +86,19 @@ def convert(checkpoint: Checkpoint, guessed: Guessed) -> tuple[GeneratorSpec, di
         tensors |= _fetch(checkpoint, layer, shape, f"layers.{place}")
     checkpoint.spare(r".*num_batches_tracked")
     labels = guessed.file.labels
+    if not labels:  # What it is read as says that they have no part.
+        checkpoint.spare(r".*(?:emb|label|class)[^.]*\.weight")
     if labels and labels.kind == "table":
         tensors["table.weight"] = checkpoint.tensor(f"{labels.weights}.weight", (guessed.file.classes, labels.dim))
     return spec, tensors
 
 
 @torch.no_grad()
-def check_samples(checkpoint: Checkpoint, generator: Generator) -> None:
-    """Say by a warning if samples show that a convention does not hold; `CheckpointError` if they are not finite."""
-    images = generator.synthesize(generator.sample(8, seed=0))
+def check_samples(checkpoint: Checkpoint, generator: Generator, guessed: Guessed) -> None:
+    """Say by a warning what nothing in the file tells, or if samples show that a convention does not hold;
+    `CheckpointError` if they are not finite."""
+    widest = max(map(math.prod, shapes_of(guessed.file.layers, inputs_of(guessed.file.z, guessed.file.labels))))
+    images = generator.synthesize(generator.sample(max(2, min(8, (1 << 25) // widest)), seed=0))
     low, high = generator.spec.value_range
     remedy = f"settle what it is: `ganenc spec {checkpoint.path.name} --write {checkpoint.path.stem}.yaml`"
     if not bool(images.isfinite().all()):
@@ -103,19 +113,23 @@ def check_samples(checkpoint: Checkpoint, generator: Generator) -> None:
     )  # fmt: skip
     if problem:
         warnings.warn(f"{checkpoint.path}: its samples {problem}; {remedy}.", stacklevel=2)
+    elif doubts := guessed.doubts:
+        told = f"taken by convention, as nothing in it tells: {', '.join(doubts)}; if its images are others, {remedy}"
+        warnings.warn(f"{checkpoint.path}: {told}.", stacklevel=2)
 
 
 def _fetch(checkpoint: Checkpoint, layer: Any, shape: Shape, name: str) -> dict[str, Tensor]:
     """The tensors of one layer, which is given this shape, by our names."""
     source, found = layer.weights, {}
     if isinstance(layer, Linear):
-        found[f"{name}.1.weight"] = checkpoint.tensor(f"{source}.weight", (layer.outputs, math.prod(shape)))
+        found[f"{name}.1.weight"] = _weight(checkpoint, source, (layer.outputs, math.prod(shape)))
         if layer.bias:
             found[f"{name}.1.bias"] = checkpoint.tensor(f"{source}.bias", (layer.outputs,))
     elif isinstance(layer, Convolution):
         channels = (shape[0], layer.outputs) if layer.transposed else (layer.outputs, shape[0])
-        flat = len(checkpoint.shape(f"{source}.weight")) == 3 if f"{source}.weight" in checkpoint.tensors else False
-        weight = checkpoint.tensor(f"{source}.weight", (*channels, *layer.kernel[flat:]))
+        stored = _stored(checkpoint, source)
+        flat = stored in checkpoint.tensors and len(checkpoint.shape(stored)) == 3
+        weight = _weight(checkpoint, source, (*channels, *layer.kernel[flat:]), axis=int(layer.transposed))
         found[f"{name}.inner.weight"] = weight[:, :, None] if flat else weight
         if layer.bias:
             found[f"{name}.inner.bias"] = checkpoint.tensor(f"{source}.bias", (layer.outputs,))
@@ -124,6 +138,42 @@ def _fetch(checkpoint: Checkpoint, layer: Any, shape: Shape, name: str) -> dict[
         found |= {f"{name}.{one}": checkpoint.tensor(f"{source}.{one}", shape[:1]) for one in names}
         if layer.name == "batch":
             found[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    elif isinstance(layer, Activation) and layer.name == "prelu":
+        slopes = checkpoint.tensor(f"{source}.weight", (None,))
+        found[f"{name}.weight"] = slopes.expand(shape[0]).clone() if len(slopes) == 1 else slopes
+    return found
+
+
+def _stored(checkpoint: Checkpoint, source: str) -> str:
+    """Where a kernel lies: plain, or as spectral or weight normalisation keep it, by hooks or parametrised."""
+    names = [
+        f"{source}.{one}"
+        for one in ("weight_orig", "weight_v", f"{_PARAMETRIZED}original", f"{_PARAMETRIZED}original1")
+    ]
+    return next((name for name in names if name in checkpoint.tensors), f"{source}.weight")
+
+
+def _weight(checkpoint: Checkpoint, source: str, shape: Shape, axis: int = 0) -> Tensor:
+    """A kernel as it is used; ``axis`` counts what goes out."""
+    stored = _stored(checkpoint, source)
+    found = checkpoint.tensor(stored, shape)
+    if stored == f"{source}.weight":
+        return found
+    checkpoint.spare(re.escape(f"{source}.weight"))  # What was last used in training.
+    start = f"{source}.{_PARAMETRIZED}" if _PARAMETRIZED in stored else f"{source}.weight_"
+    if stored.endswith(("_v", "original1")):
+        gain = checkpoint.tensor(
+            f"{start}{'original0' if _PARAMETRIZED in stored else 'g'}", (shape[0],) + (1,) * (len(shape) - 1)
+        )
+        found = gain * found / found.flatten(1).norm(dim=1).view_as(gain)
+    else:
+        start += "0._" * (_PARAMETRIZED in stored)
+        matrix = found.movedim(axis, 0).flatten(1)
+        found = found / (
+            checkpoint.tensor(f"{start}u", matrix.shape[:1]) @ matrix @ checkpoint.tensor(f"{start}v", matrix.shape[1:])
+        )
+    if not bool(found.isfinite().all()):
+        checkpoint.fail(f"the tensor {stored!r} cannot be normalised")
     return found
 
 
@@ -150,7 +200,13 @@ def _modules(checkpoint: Checkpoint, names: Sequence[str], prefix: str) -> list[
     for name in names:
         if name.startswith(prefix):
             owner, _, tensor = name.rpartition(".")
-            modules.setdefault(owner, Module(owner)).shapes[tensor] = checkpoint.shape(name)
+            if (found := _NORMALISED.fullmatch(name)) is not None:
+                kernel = found[2] in ("orig", "original", "original1") or (
+                    found[2] == "v" and len(checkpoint.shape(name)) > 1
+                )
+                owner, tensor = found[1], "weight" if kernel else ""
+            if tensor:
+                modules.setdefault(owner, Module(owner)).shapes[tensor] = checkpoint.shape(name)
     others = any(_OTHER.fullmatch(part) for owner in modules for part in owner[len(prefix) :].split("."))
     if others or not 2 <= len(modules) <= _MOST_MODULES:
         raise NotARow

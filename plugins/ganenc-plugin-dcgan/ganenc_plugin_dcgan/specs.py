@@ -97,19 +97,29 @@ class Convolution(_Layer):
 
 
 class Norm(_Layer):
-    """A batch norm with its running statistics, or an instance norm."""
+    """A batch norm with its running statistics, an instance norm, or a norm of groups of channels (of 1: all)."""
 
     kind: Literal["norm"] = "norm"
-    name: Literal["batch", "instance"] = "batch"
+    name: Literal["batch", "instance", "group"] = "batch"
+    groups: PositiveInt = 1
     eps: float = Field(1e-5, ge=0, le=10)
     affine: bool = True
 
+    def after(self, shape: Shape) -> Shape:
+        if self.name == "group" and shape[0] % self.groups:
+            raise SpecError(f"{shape[0]} channels are no {self.groups} groups.")
+        if self.name == "instance" and len(shape) == 1:
+            raise SpecError("A vector has no instance norm; a layer norm is `name: group`.")
+        return shape
+
 
 class Activation(_Layer):
-    """A function of each value; softmax is over the channels."""
+    """A function of each value; softmax is over the channels, PReLU has the slopes that lie at ``weights``."""
 
     kind: Literal["activation"] = "activation"
-    name: Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "tanh", "sigmoid", "softmax"]
+    name: Literal[
+        "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh", "sigmoid", "softmax", "prelu"
+    ]
     slope: float = Field(0.2, ge=0, le=1, description="below zero, of a leaky ReLU")
 
 

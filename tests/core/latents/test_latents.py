@@ -59,6 +59,8 @@ def test_samples_are_indexed_in_every_part(index: int | slice | list[int] | torc
 
 
 def test_a_sample_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(LatentsError, match="a part by its name"):
+        make()[make()[0]]  # type: ignore[call-overload]
     with pytest.raises(LatentsError, match="hold 4 samples; 4 asks"):
         make()[4]
 

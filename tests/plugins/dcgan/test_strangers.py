@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -502,6 +504,75 @@ def table_after_z_though_defined_before() -> Stranger:
     return Stranger(net, lambda z, y: net.main(pixel(torch.cat([z, net.label_emb(y) * 1.0], 1))), 32, 10)
 
 
+@stranger
+def pytorch_gan_dcgan_64() -> Stranger:
+    """Its maps are large from the first."""
+    net = nn.Module()
+    net.l1 = nn.Sequential(nn.Linear(20, 8 * 256))
+    net.conv_blocks = nn.Sequential(
+        nn.BatchNorm2d(8), nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8, 0.8),
+        nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(8, 4, 3, 1, 1), nn.BatchNorm2d(4, 0.8),
+        nn.LeakyReLU(0.2), nn.Conv2d(4, 3, 3, 1, 1), nn.Tanh(),
+    )  # fmt: skip
+    return Stranger(net, lambda z: net.conv_blocks(net.l1(z).view(-1, 8, 16, 16)), 20)
+
+
+@stranger
+def uniform_into_a_linear_layer_that_nothing_follows() -> Stranger:
+    net = nn.Module()
+    net.fc = nn.Linear(40, 64 * 4)
+    net.t_conv1 = nn.Sequential(nn.ConvTranspose2d(64, 64, 4, 2, 1, bias=False), nn.BatchNorm2d(64))
+    net.t_conv2 = nn.Sequential(nn.ConvTranspose2d(64, 32, 4, 2, 1, bias=False), nn.BatchNorm2d(32))
+    net.t_conv3 = nn.Sequential(nn.ConvTranspose2d(32, 3, 4, 2, 1, bias=False))
+
+    def make(z: Tensor) -> Tensor:
+        x = F.relu(net.t_conv1(net.fc(z).view(-1, 64, 2, 2)))
+        return torch.tanh(net.t_conv3(F.relu(net.t_conv2(x))))
+
+    return Stranger(net, make, 40, prior="uniform")
+
+
+def _with(active: Callable[[], nn.Module], wrap: Callable[..., nn.Module] = lambda layer: layer) -> Stranger:
+    """The example, with another activation, or its convolutions normalised."""
+    layers = [active() if isinstance(one, nn.ReLU) else wrap(one) if isinstance(one, nn.ConvTranspose2d) else one
+              for one in dcgan(z=48, levels=4, width=16, bias=True)]  # fmt: skip
+    net = nn.Module()
+    net.main = nn.Sequential(*layers, nn.Tanh())
+    return Stranger(net, lambda z: net.main(pixel(z)), 48)
+
+
+for _name, _active in {
+    "gelu": nn.GELU, "selu": nn.SELU, "prelu": nn.PReLU, "leaky_01": lambda: nn.LeakyReLU(0.1),
+}.items():  # fmt: skip
+    STRANGERS[_name] = partial(_with, _active)
+for _name, _wrap in {
+    "spectral_hooks": nn.utils.spectral_norm,
+    "spectral_parametrized": nn.utils.parametrizations.spectral_norm,
+    "weight_parametrized": nn.utils.parametrizations.weight_norm,
+}.items():
+    STRANGERS[_name] = partial(_with, nn.ReLU, _wrap)
+
+
+@stranger
+def kernel_of_5_triples_to_96() -> Stranger:
+    net = nn.Module()
+    net.main = nn.Sequential(*dcgan(levels=4)[:-1], nn.ConvTranspose2d(4, 3, 5, 3, 1, bias=False), nn.Tanh())
+    return Stranger(net, lambda z: net.main(pixel(z)), 20)
+
+
+@stranger
+def wavegan() -> Stranger:
+    net = nn.Module()
+    net.fc1 = nn.Linear(30, 16 * 16)
+    net.tconv1 = nn.ConvTranspose1d(16, 8, 25, 4, 11, output_padding=1)
+    net.tconv2 = nn.ConvTranspose1d(8, 1, 25, 4, 11, output_padding=1)
+
+    def make(z: Tensor) -> Tensor:
+        return torch.tanh(net.tconv2(F.relu(net.tconv1(F.relu(net.fc1(z).view(-1, 16, 16))))))[:, :, None]
+
+    return Stranger(net, make, 30)
+
+
 def check_same(path: Path, stranger: Stranger) -> None:
     generator = load_generator(path)
     spec = generator.spec
@@ -546,6 +617,57 @@ def test_what_statistics_tell_is_no_guess(tmp_path: Path) -> None:
             state[key] = state[key] * 9
     torch.save(state, tmp_path / "averaged.pth")
     assert "relu}  # guess: relu" in load_generator(tmp_path / "averaged.pth").taken_as
+
+
+def _doubtful(norm: Callable[[int], nn.Module]) -> nn.Module:
+    return nn.Sequential(
+        nn.ConvTranspose2d(24, 16, 4, 1, 0), norm(16), nn.ReLU(),
+        nn.ConvTranspose2d(16, 8, 4, 2, 1), norm(8), nn.ReLU(),
+        nn.ConvTranspose2d(8, 3, 4, 2, 1), nn.Tanh(),
+    )  # fmt: skip
+
+
+def _unlike(width: int) -> nn.Module:
+    norm = nn.BatchNorm2d(width)
+    nn.init.constant_(norm.running_var, 9.0)  # type: ignore[arg-type]
+    return norm
+
+
+DOUBTS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "no norms": (lambda: no_norms_at_all().net, r"tells: its activations \(relu\); if"),
+    "groups": (lambda: _doubtful(lambda width: nn.GroupNorm(4, width)), r"\(relu\), its norms \(instance\); if"),
+    "other statistics": (lambda: _doubtful(_unlike), r"all of it, as the statistics"),
+    "a table": (lambda: pytorch_gan_acgan().net, r"tells: how its labels go in; if"),
+    "a signal": (
+        lambda: nn.Sequential(nn.Linear(20, 32), nn.LeakyReLU(0.2), nn.Linear(32, 187)), r"its shape \(a signal\)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DOUBTS)
+def test_what_nothing_tells_is_asked_for_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    build, words = DOUBTS[kind]
+    torch.save(build().state_dict(), tmp_path / "netG.pth")
+    with pytest.warns(UserWarning, match=words) as told:
+        generator = load_generator(tmp_path / "netG.pth")
+    assert "settle what it is: `ganenc spec netG.pth --write netG.yaml`." in str(told[0].message)
+    (tmp_path / "netG.yaml").write_text(generator.taken_as)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_generator(tmp_path / "netG.pth")
+
+
+def test_groups_of_channels_and_a_table_of_no_use_are_settled(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = _doubtful(lambda width: nn.GroupNorm(4, width))
+    torch.save({"label_emb.weight": torch.ones(10, 24), **net.state_dict()}, tmp_path / "netG.pth")
+    with pytest.warns(UserWarning, match="how its labels go in"):
+        text = load_generator(tmp_path / "netG.pth").taken_as
+    kept = [line for line in text.splitlines() if not line.startswith(("labels:", "classes:"))]
+    (tmp_path / "netG.yaml").write_text("\n".join(kept).replace("name: instance", "name: group, groups: 4"))
+    generator, z = load_generator(tmp_path / "netG.pth"), torch.randn(2, 24)
+    with torch.no_grad():
+        assert torch.equal(generator.synthesize(generator.map(z)), net(pixel(z)))
 
 
 def _other(prefix: str = "") -> dict[str, Any]:
