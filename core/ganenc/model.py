@@ -27,7 +27,7 @@ from ganenc.editing import (
     load_direction,
     read_directions,
 )
-from ganenc.files import as_count, check_device
+from ganenc.files import as_count
 from ganenc.foreign import FILES, are_latents, read_latents
 from ganenc.generators import LabelsGiven, Tuning
 from ganenc.images import Fit
@@ -424,7 +424,6 @@ def load(
     ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if one is missing
     or unfit.
     """
-    device = check_device(device)
     generator = load_generator(source, device=device)
     named = resolve(source)
     place = encoder or named.encoder

@@ -15,14 +15,7 @@ from ganenc import images
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show, show_table
 from ganenc.cli.edit import How, starts
-from ganenc.editing import (
-    STRENGTHS,
-    Direction,
-    between_classes,
-    between_sets,
-    direction_sheet,
-    of_model,
-)
+from ganenc.editing import STRENGTHS, Direction, between_classes, between_sets, direction_sheet, of_model
 from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
 from ganenc.model import load

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ganenc import images
 from ganenc.encoders import Encoder
-from ganenc.files import Processes, check_device, write_text
+from ganenc.files import Processes, write_text
 from ganenc.generators import Generator
 from ganenc.inversion import read_photo
 from ganenc.jobs.evaluating import read_photos
@@ -44,7 +44,7 @@ def execute(
     if not run.model:
         raise SpecError("model: this run names none; give a shipped model, a model folder or a checkpoint.")
     processes = Processes(run.device)
-    generator = load_generator(run.model, device=check_device(processes.device))
+    generator = load_generator(run.model, device=processes.device)
     own = resolve(run.model).info.get("backbone")
     sink, started = RunFolder(folder), time.monotonic()
     resumed = bool(sink.checkpoints())
