@@ -1,15 +1,17 @@
 """Makes the pictures of the gallery: ``python docs/gallery.py``, or one of them again: ``--only mixed.png``.
 
 Models and photos are those that come along, and none is chosen by hand: samples are the first of seed 0, photos are
-those kept out of all training, in the order of their names, or every so many of them.
+those kept out of all training, in the order of their names, or every so many of them. GANs of others are tried by
+`benchmarks/others.py`, minutes to an hour each, unless `runs/others` has what they gave.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import ganenc
@@ -19,9 +21,13 @@ from ganenc.files import write_bytes
 from ganenc.images import sheet
 from ganenc.objectives import build_attention, context_for, pictures
 from ganenc_plugin_hands.models import MODELS, PHOTOS
+from PIL import Image
 from skimage import data
 from torch import Tensor
 from torch.nn import functional as F
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import others
 
 FOLDER = Path(__file__).parent / "gallery"
 MODEL = "stylegan2-hands64"
@@ -129,9 +135,14 @@ def faces() -> bytes:
         moved = [editing.render(model.generator, way.apply(latents, far)) for way in ways for far in (-FAR, FAR)]
         row = [first, editing.render(model.generator, latents), *moved]
         rows += [F.interpolate(one, size=(SIDE, SIDE), mode="area") for one in row]
-    made = io.BytesIO()
-    images.to_image(images.grid(torch.cat(rows), 2 + 2 * len(ways))).save(made, "WEBP", quality=88)
-    return made.getvalue()
+    return webp(images.to_image(images.grid(torch.cat(rows), 2 + 2 * len(ways))))
+
+
+def another(name: str) -> bytes:
+    """A GAN that others trained: samples and, on the right, a picture in the public domain; one pass; step by step."""
+    work = others.WORK / f"{name}-{others.STEPS}"
+    print(f"{name}: {others.everything(name, work)}")
+    return webp(others.picture(work))
 
 
 PICTURES: dict[str, Callable[[], bytes]] = {
@@ -144,6 +155,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "interpolated.webp": animated,
     "mixed.png": mixed,
     "faces.webp": faces,
+    **{f"{name.partition('.')[0]}.webp": partial(another, name) for name in others.GANS},
 }
 """What makes each file of the gallery."""
 
@@ -178,6 +190,13 @@ def look(name: str, image: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         seen = pictures(chosen, image, chosen.prepare(image))
     return {f"{name}: {view}": picture[0] for view, picture in seen.items()}
+
+
+def webp(image: Image.Image) -> bytes:
+    """As a WebP file, a little loss allowed."""
+    made = io.BytesIO()
+    image.save(made, "WEBP", quality=88)
+    return made.getvalue()
 
 
 def tiles(made: Tensor, columns: int) -> bytes:
