@@ -31,9 +31,9 @@ DRAWINGS = "renpy-thequestion"
 
 Pictures = Iterator[tuple[str, Image.Image]]
 Box = tuple[int, int, int, int]
-ALIGNED: Mapping[str, Box] = {"faces": (96, 100, 416, 420), "eyes": (152, 201, 232, 281)}
+ALIGNED: Mapping[str, Box] = {"heads": (0, 0, 512, 512), "faces": (96, 100, 416, 420), "eyes": (152, 201, 232, 281)}
 """In photos of 512 pixels that are aligned as FFHQ's are."""
-ASTRONAUT: Mapping[str, Box] = {"faces": (183, 61, 281, 159), "eyes": (191, 89, 217, 115)}
+ASTRONAUT: Mapping[str, Box] = {"heads": (140, 20, 310, 190), "faces": (183, 61, 281, 159), "eyes": (191, 89, 217, 115)}
 
 
 def portraits(kind: str, cache: Path) -> Pictures:
@@ -77,8 +77,7 @@ def drawings(cache: Path) -> Pictures:
 
 
 KINDS: Mapping[str, Callable[[Path], Pictures]] = {
-    "faces": partial(portraits, "faces"),
-    "eyes": partial(portraits, "eyes"),
+    **{kind: partial(portraits, kind) for kind in ALIGNED},
     "cats": cats,
     "digits": digits,
     "drawings": drawings,

