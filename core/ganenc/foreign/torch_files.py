@@ -126,6 +126,8 @@ def _older(data: memoryview, makers: Makers) -> Any:
     source = _Views(data)
     *_, content, keys = (read_pickle(source, makers, persistent=storage) for _ in range(5))
     at = source.tell()
+    if found.keys() != {*keys}:
+        raise PickleDamaged("its tensors cannot be read, so it is truncated or damaged")
     for key in keys:
         one, width = found[key]
         count = int.from_bytes(data[at : at + 8], "little")
