@@ -344,6 +344,8 @@ class Model(Parts):
         """
         if (photos is None) == (samples is None):
             raise SpecError("Give photos, or the number of samples to synthesize; one of the two.")
+        if direction is None and towards is not None:
+            raise SpecError("The class that a direction leads to is told without a direction; name one.")
         if samples is None and truncation != 1.0:
             raise SpecError("Truncation is of samples; leave it out for photos.")
         if samples is not None:

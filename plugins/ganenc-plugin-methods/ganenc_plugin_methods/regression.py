@@ -21,8 +21,10 @@ class Regression(ClassFinder):
         """What users can choose."""
 
         way: Literal["linear", "logistic"] = Field("linear", description="the regression: ridge, or logistic with L1")
-        penalty: float = Field(
-            0.01, gt=0, description="weight of the penalty on the coefficients, of latents that vary by 1 as a whole"
+        penalty: float | None = Field(
+            None,
+            gt=0,
+            description="on coefficients, of latents that vary by 1 in all; 100 by default, or 0.1 (logistic)",
         )
         layers: list[Annotated[int, Field(ge=0)]] | None = Field(
             None, description="the layers of styles that are moved; all by default"
@@ -42,7 +44,7 @@ class Regression(ClassFinder):
 
     def _machine(self) -> Any:
         if self.options.way == "linear":
-            return Ridge(alpha=self.options.penalty)
+            return Ridge(alpha=self.options.penalty or 100.0)
         newer = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
         sparse: dict[str, Any] = {"l1_ratio": 1.0} if newer else {"penalty": "l1"}
-        return LogisticRegression(C=1 / self.options.penalty, solver="liblinear", random_state=0, **sparse)
+        return LogisticRegression(C=1 / (self.options.penalty or 0.1), solver="liblinear", random_state=0, **sparse)

@@ -260,3 +260,5 @@ class TestModel:
         assert list(found.editing.table()) == ["change-psnr", "consistency", "mahalanobis", "nscd"]
         assert found.to_mapping()["editing"]["strengths"] == [-3, -2, -1, 0, 1, 2, 3]
         assert model.evaluate(samples=4, metrics=["psnr"]).editing is None
+        with pytest.raises(SpecError, match="without a direction"):
+            model.evaluate(samples=4, towards=1)

@@ -122,11 +122,16 @@ class TestSeFa:
 class TestRegression:
     @pytest.mark.parametrize("way", ["linear", "logistic"])
     def test_it_finds_what_the_score_is_linear_in(self, paint: Paint, way: str) -> None:
-        (one,) = Regression.of(context(Redness()), way=way, encoded=False, layers=[0]).find(Search(paint, n=400))
+        (one,) = Regression.of(context(Redness()), way=way, penalty=0.01, layers=[0]).find(Search(paint, n=400))
         assert one.name == "regression-0"
         assert one.layers == (0,)
         assert float(one.tensors["w"][0, 0]) > (0.99 if way == "linear" else 0.95)
         assert one.info.get("fit", one.info.get("accuracy")) > 0.95
+
+    def test_a_penalty_that_leaves_nothing_is_told(self, paint: Paint) -> None:
+        finder = Regression.of(context(Redness()), way="logistic", penalty=1000)
+        with pytest.raises(LatentsError, match="regression-0: nothing is left"):
+            finder.find(Search(paint, n=400))
 
     def test_it_is_the_regression_of_least_squares(self, paint: Paint) -> None:
         from sklearn.linear_model import LinearRegression

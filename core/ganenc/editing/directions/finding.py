@@ -124,6 +124,8 @@ def find_by_labels(
     facts = {"found": "by labels", "samples": len(data), "labelled": len(order), "held_out": len(held)}
     facts["fit" if regresses else "accuracy"] = round(float(machine.score(rows[held], truth[held])), 4)
     way = torch.tensor(machine.coef_, dtype=torch.float64).flatten() / spread
+    if not bool(way.any()):
+        raise LatentsError(f"{name}: nothing is left of it under so strong a penalty; take a weaker one.")
     found = Direction(
         name,
         moved,
