@@ -185,5 +185,8 @@ def need_encoder(encoder: Encoder | None, method: str = "") -> Encoder:
     """The encoder, or a SpecError about where to get one."""
     if encoder is None:
         name = f"The method {method!r}" if method else "This method"
-        raise SpecError(f"{name} needs an encoder; train one with `ganenc pretrain`, or use 'optimize'.")
+        raise SpecError(
+            f"{name} needs an encoder; train one with `ganenc pretrain`, solve for one with `ganenc start`, or use"
+            " 'optimize'."
+        )
     return encoder

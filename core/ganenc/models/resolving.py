@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,11 +97,7 @@ def resolve(source: str | Path) -> Resolved:
     if name in registry().names("model"):
         if kind is None:
             return registered(name)
-        warnings.warn(
-            f"{name} is the {'model' if kind == 'folder' else 'run'} in the folder of that name here, and not the"
-            f" installed model; the name ./{name} says so, and from another folder the installed one is taken.",
-            stacklevel=1,  # So that it is said once.
-        )
+        _say_hidden(name, kind)
     if kind is not None:
         return Resolved(name, kind, path)
     if path.exists():
@@ -126,6 +122,16 @@ def resolve(source: str | Path) -> Resolved:
             f"{name} on the Hugging Face Hub is no model of ganenc; a model there is what `save_pretrained` writes."
         )
     return Resolved(name, "hub", folder)
+
+
+@cache
+def _say_hidden(name: str, kind: str) -> None:
+    """Say once that what lies here hides an installed model."""
+    warnings.warn(
+        f"{name} is the {'model' if kind == 'folder' else 'run'} in the folder of that name here, and not the installed"
+        f" model; the name ./{name} says so, and from another folder the installed one is taken.",
+        stacklevel=4,
+    )
 
 
 def registered(name: str) -> Resolved:
