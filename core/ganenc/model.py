@@ -59,7 +59,7 @@ from ganenc.measures import (
     measure_edits,
     split_folds,
 )
-from ganenc.models import ENCODER, holds_encoder, load_encoder, load_generator, resolve, save_pretrained
+from ganenc.models import ENCODER, encoder_of, load_encoder, load_generator, resolve, save_pretrained
 from ganenc.objectives import Backbone, Objective
 from ganenc.report import Inverted
 
@@ -428,9 +428,7 @@ def load(
     """
     generator = load_generator(source, device=device)
     named = resolve(source)
-    place = encoder or named.encoder
-    if place is None and named.kind == "file" and holds_encoder(source):
-        place = source
+    place = encoder or encoder_of(source)
     found = None if place is None else load_encoder(place, device=device)
     model = Model(generator, found, source=str(source), backbone=backbone, info=named.info)
     if place is not None:

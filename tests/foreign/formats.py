@@ -315,6 +315,12 @@ def psp(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "psp.pt", _encoders().published(_encoders().pyramid(), "GradualStyleEncoder"))
 
 
+def last_layer(folder: Path, size: Size = SMALL) -> Path:
+    """The file of an encoder that pSp is compared with."""
+    (folder / "w.yaml").write_text("family: last-layer\nstylegan_size: 32\n")
+    return _save(folder / "w.pt", {"state_dict": _prefixed("encoder.", _encoders().last_layer(pooled=False))})
+
+
 def restyle(folder: Path, size: Size = SMALL) -> Path:
     """ReStyle's file, with offsets and ResNet-34."""
     (folder / "restyle.yaml").write_text("family: restyle\noffsets: true\n")
@@ -388,6 +394,7 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "linear-gan": linear_gan,
     "encoder-of-the-authors": encoder_of_the_authors,
     "psp": psp,
+    "last-layer": last_layer,
     "restyle": restyle,
     "e2style": e2style,
     "in-domain": in_domain,

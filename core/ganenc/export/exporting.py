@@ -22,7 +22,7 @@ from ganenc.encoders import Encoder
 from ganenc.export.graphs import EncoderGraph, GeneratorGraph, Graph, MappingGraph, has_mapping
 from ganenc.files import MARK, atomic_path, check_ours, marked_archive, write_json
 from ganenc.generators import Generator
-from ganenc.models import load_encoder, load_model, model_hash, resolve
+from ganenc.models import encoder_of, load_encoder, load_model, model_hash
 
 onnxscript = lazy.load("onnxscript")
 
@@ -88,7 +88,7 @@ def graphs_of(
             raise SpecError(f"{model} is an encoder alone; name a generator, or take `--what encoder`.")
         yield EncoderGraph(found)
         return
-    place = encoder or resolve(model).encoder
+    place = encoder or encoder_of(model)
     if what in (None, "generator", "both", "all"):
         yield GeneratorGraph(found, noise=noise)
     if what == "mapping" or (what == "all" and has_mapping(found.spec)):

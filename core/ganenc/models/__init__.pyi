@@ -4,6 +4,7 @@ from .describing import describe as describe
 from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
 from .hub import is_hub_id as is_hub_id
+from .loading import encoder_of as encoder_of
 from .loading import from_checkpoint as from_checkpoint
 from .loading import holds_encoder as holds_encoder
 from .loading import load_encoder as load_encoder

@@ -94,6 +94,12 @@ def holds_encoder(source: str | Path) -> bool:
     return _encodes(read_checkpoint(source))
 
 
+def encoder_of(source: str | Path) -> str | Path | None:
+    """What `load_encoder` takes for the encoder that lies with a model; None if there is none."""
+    found = resolve(source)
+    return source if found.kind == "file" and holds_encoder(source) else found.encoder
+
+
 def _encodes(checkpoint: Checkpoint) -> bool:
     return authors.recognises(checkpoint) or bool(_claims(checkpoint, "encoder")[0])
 

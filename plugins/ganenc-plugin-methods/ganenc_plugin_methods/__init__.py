@@ -11,6 +11,7 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
     "encoder": {
         "psp": ("pSp: a feature pyramid, and a small stack of convolutions for each style", "psp:PSP"),
         "e4e": ("e4e: as pSp, one w for all layers and an offset for each", "psp:E4E"),
+        "last-layer": ("pSp's comparisons: one w, or every row, from the last features", "last_layer:LastLayer"),
         "restyle": ("ReStyle: the image beside its reconstruction, in several passes", "restyle:ReStyle"),
         "e2style": ("E2Style: three pooled heads, refined in stages", "e2style:E2Style"),
         "in-domain": ("In-domain: residual blocks with batch norm, and one linear layer", "indomain:InDomain"),

@@ -21,7 +21,7 @@ _D2E_MARK = r"net\.\d{1,3}\.weight_orig"
 def read_indomain(checkpoint: Checkpoint) -> Encoder:
     """The encoder of In-domain GAN inversion; `CheckpointError` if it is damaged or has other options."""
     prefix = checkpoint.averaged(prefixes(checkpoint, INDOMAIN_MARK))
-    blocks = count(checkpoint, f"{prefix}block#.conv2.weight", first=1)
+    blocks = max(0, count(checkpoint, f"{prefix}block") - 2)
     width, channels = shape_of(checkpoint, f"{prefix}block0.conv.weight", 4)[:2]
     inner = (shape_of(checkpoint, f"{prefix}block{block}.conv2.weight", 4)[0] for block in range(1, blocks + 1))
     chosen = [width, *inner]
@@ -62,7 +62,7 @@ def read_alae(checkpoint: Checkpoint) -> Encoder:
     or of another kind."""
     prefix = checkpoint.averaged(prefixes(checkpoint, ALAE_MARK))
     checkpoint.spare(rf"(?!{re.escape(prefix)}).*")
-    blocks = count(checkpoint, f"{prefix}encode_block.#.style_1.weight")
+    blocks = count(checkpoint, f"{prefix}encode_block.")
     channels = shape_of(checkpoint, f"{prefix}from_rgb.0.from_rgb.weight", 4)[1]
     inputs = [shape_of(checkpoint, f"{prefix}encode_block.{block}.conv_1.weight", 4)[0] for block in range(blocks)]
     last = shape_of(checkpoint, f"{prefix}encode_block.{blocks - 1}.conv_2.weight", 4)[0]
@@ -127,8 +127,7 @@ def read_d2e(checkpoint: Checkpoint) -> Encoder:
 
 def _length(checkpoint: Checkpoint, prefix: str) -> int:
     """How many convolutions come before the last."""
-    numbers = [int(name.removeprefix(f"{prefix}net.").split(".")[0]) for name in checkpoint.tensors]
-    return max(numbers) // 2
+    return count(checkpoint, f"{prefix}net.", step=2) - 1
 
 
 def _folded(checkpoint: Checkpoint, name: str) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -28,10 +27,10 @@ def prefixes(checkpoint: Checkpoint, name: str) -> list[str]:
     return [found[1] for found in map(pattern.fullmatch, checkpoint.tensors) if found]
 
 
-def count(checkpoint: Checkpoint, name: str, first: int = 0, step: int = 1) -> int:
-    """How many tensors there are of a name with ``#`` for a number, which goes from the first by a step."""
-    places = itertools.count(first, step)
-    return next(n for n, place in enumerate(places) if name.replace("#", str(place)) not in checkpoint.tensors)
+def count(checkpoint: Checkpoint, before: str, step: int = 1) -> int:
+    """How many numbers, from 0 by a step, stand after a text in the names of tensors, by the largest, below 1,000."""
+    pattern = re.compile(rf"{re.escape(before)}(\d{{1,3}})\.")
+    return max((int(found[1]) // step + 1 for found in map(pattern.match, checkpoint.tensors) if found), default=0)
 
 
 def shape_of(checkpoint: Checkpoint, name: str, axes: int) -> tuple[int, ...]:

@@ -39,15 +39,13 @@ _OTHERS = {
     " the encoder that it starts from, the file that its opts name as w_encoder_checkpoint_path",
     r"(?:mapper_state_dict\.)?layers\.0\.multihead_attn\.in_proj_weight": "RiDDLE's network, which encrypts latents and"
     " encodes no photos; give the e4e file that its opts name as psp_weight_path",
-    r"output_layer_2\.3\.weight": "an encoder of pSp's comparisons, which reads all styles from one layer and is not"
-    " supported; give one of the type GradualStyleEncoder",
 }
 """What is known, and no encoder of these: the tensors that tell it, and what to say."""
 _UNITS = {24: (3, 4, 14, 3), 49: (3, 13, 30, 3), 50: (3, 8, 36, 3), 16: (3, 4, 6, 3)}
 """Units in each group, where widths do not tell."""
 _UNKNOWN = torch.full((), math.nan)
-MOST_DEPTH, MOST_SIDE = 6, 4096
-"""Of what is believed: convolutions of a stack, and pixels."""
+MOST_DEPTH, MOST_SIDE, MOST_ROWS = 6, 4096, 64
+"""Of what is believed: convolutions of a stack, pixels, and styles."""
 SEEN = 256
 """The side of what E2Style sees, by its published transforms."""
 
@@ -58,7 +56,7 @@ def kind_of(checkpoint: Checkpoint) -> str | None:
         return "e2style"
     found = prefixes(checkpoint, _STACKS)
     if not found:
-        return "psp" if _other(checkpoint) else None
+        return "last-layer" if _last_layers(checkpoint) else "psp" if _other(checkpoint) else None
     if f"{found[0]}latlayer1.weight" not in checkpoint.tensors:
         return "restyle"
     return "e4e" if _options(checkpoint, found[0]).get("encoder_type") == "Encoder4Editing" else "psp"
@@ -69,6 +67,8 @@ def read(checkpoint: Checkpoint, name: str) -> Encoder:
     unknown, or not told."""
     if name == "e2style":
         return _read_stages(checkpoint)
+    if name == "last-layer":
+        return _read_last_layer(checkpoint)
     found = prefixes(checkpoint, _STACKS)
     if not found:
         checkpoint.fail(f"it holds {_other(checkpoint) or 'no encoder of pSp, e4e or ReStyle'}")
@@ -76,10 +76,10 @@ def read(checkpoint: Checkpoint, name: str) -> Encoder:
     checkpoint.spare(rf"(?!{re.escape(prefix)}).*")
     options = _options(checkpoint, prefix)
     chosen = _trunk(checkpoint, prefix)
-    rows = count(checkpoint, f"{prefix}styles.#.linear.weight")
+    rows = count(checkpoint, f"{prefix}styles.")
     dim = shape_of(checkpoint, f"{prefix}styles.0.linear.weight", 2)[0]
     layers, side = _generator(checkpoint, prefix, options, rows)
-    depths = [count(checkpoint, f"{prefix}styles.{row}.convs.#.weight", step=2) for row in range(layers)]
+    depths = [count(checkpoint, f"{prefix}styles.{row}.convs.", step=2) for row in range(layers)]
     levels = [depth - depths[0] for depth in depths]
     if levels != sorted(levels) or levels[-1] > 2 or not 1 <= depths[0] <= MOST_DEPTH:
         checkpoint.fail(f"its styles have {depths} convolutions, where those from a finer map have one more")
@@ -90,6 +90,8 @@ def read(checkpoint: Checkpoint, name: str) -> Encoder:
     chosen |= {"offsets": shares} if name == "restyle" else {"coarse": levels.count(0), "middle": levels.count(1)}
     first, rules = _rules(chosen["trunk"])
     channels, odd = divmod(shape_of(checkpoint, prefix + first, 4)[1], 1 + (name == "restyle"))
+    if options.get("label_nc"):
+        checkpoint.fail("it encodes sketches or maps of labels, as its opts.label_nc says, and no photos")
     if odd:
         checkpoint.fail("it sees an odd number of channels, where a photo lies beside its reconstruction")
     fields = _fields(name, chosen, (layers, dim), channels, side, _view(options, 16 << depths[0]))
@@ -111,9 +113,8 @@ def _read_stages(checkpoint: Checkpoint) -> Encoder:
         checkpoint.fail("it holds no encoder of E2Style")
     root = checkpoint.averaged(found)
     prefix = f"{root}encoder_firststage."
-    stages = [prefix]
-    while f"{root}encoder_refinestage_list.{len(stages) - 1}.output_layer_3.3.weight" in checkpoint.tensors:
-        stages.append(f"{root}encoder_refinestage_list.{len(stages) - 1}.")
+    refined = f"{root}encoder_refinestage_list."
+    stages = [prefix, *(f"{refined}{index}." for index in range(count(checkpoint, refined)))]
     own = "|".join(map(re.escape, stages))
     checkpoint.spare(rf"(?!{own}).*")
     chosen = _trunk(checkpoint, prefix)
@@ -140,6 +141,47 @@ def _read_stages(checkpoint: Checkpoint) -> Encoder:
     return build(checkpoint, fields, theirs, offset=_offset(checkpoint, root, options, (layers, dim)))
 
 
+def _last_layers(checkpoint: Checkpoint) -> list[str]:
+    """The prefixes of encoders that have a trunk, and one linear layer after it."""
+    marks = ("body.0.res_layer.1.weight", "body.0.conv1.weight")
+    found = prefixes(checkpoint, r"linear\.weight")
+    return [prefix for prefix in found if any(f"{prefix}{mark}" in checkpoint.tensors for mark in marks)]
+
+
+def _read_last_layer(checkpoint: Checkpoint) -> Encoder:
+    """One linear layer after the mean of a trunk's last features, or after its pooled ones."""
+    found = _last_layers(checkpoint)
+    if not found:
+        checkpoint.fail("it holds no trunk with one linear layer after it")
+    prefix = checkpoint.averaged(found)
+    checkpoint.spare(rf"(?!{re.escape(prefix)}).*")
+    options = _options(checkpoint, prefix)
+    chosen = _trunk(checkpoint, prefix)
+    tied = f"{prefix}output_layer_2.3.weight" not in checkpoint.tensors
+    outputs, dim = shape_of(checkpoint, f"{prefix}linear.weight", 2)
+    known = _mean_name(checkpoint, prefix)
+    rows = checkpoint.shape(known)[0] if known and len(checkpoint.shape(known)) == 2 else 0
+    declared = next((options[key] for key in ("output_size", "stylegan_size") if key in options), None)
+    if isinstance(declared, int) and 4 <= declared <= MOST_SIDE:
+        rows = 2 * declared.bit_length() - 4
+    if tied and not prefixes(checkpoint, r"decoder\.convs\.0\.conv\.weight") and rows < 2:
+        checkpoint.fail(
+            "it gives one w, and how many layers the generator has is not told",
+            "write a file of its name and the suffix .yaml beside it, with family: last-layer and stylegan_size: 1024",
+        )
+    rows, odd = (rows, outputs != dim) if tied else divmod(outputs, dim)
+    if odd:
+        checkpoint.fail(f"its last layer gives {outputs} values, which are no styles of {dim}")
+    layers, side = _generator(checkpoint, prefix, options, rows if rows > 1 else MOST_ROWS)
+    first, rules = _rules(chosen["trunk"])
+    channels = shape_of(checkpoint, prefix + first, 4)[1]
+    view = _view(options, SEEN)
+    fields = _fields("last-layer", {**chosen, "tied": tied}, (layers, dim), channels, side, view)
+    offset = _offset(checkpoint, prefix, options, (layers, dim))
+    pools = [*rules, (r"pool\.", "output_layer_2.")]
+    return build(checkpoint, fields, lambda ours: prefix + renamed(ours, pools), offset=offset)
+
+
 def _other(checkpoint: Checkpoint) -> str:
     """What it is, if it is known and no encoder of these."""
     return next((text for name, text in _OTHERS.items() if prefixes(checkpoint, name)), "")
@@ -152,7 +194,7 @@ def _root(prefix: str) -> str:
 
 def _options(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
     """The program's options, and over them those of the settings beside the file."""
-    known = checkpoint.meta(f"{_root(prefix)}opts", {})
+    known = checkpoint.meta(f"{_root(prefix)}opts") or checkpoint.meta("opts")
     return {**(known if isinstance(known, dict) else {}), **checkpoint.settings[1]}
 
 
@@ -173,13 +215,12 @@ def _shares(checkpoint: Checkpoint, options: dict[str, Any], name: str) -> bool:
 
 def _trunk(checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
     """Options of a network: which trunk it is, how wide, and how many units are in each group."""
-    resnet = f"{prefix}conv1.weight" in checkpoint.tensors
-    branch, bypass = ("conv1", "downsample.0") if resnet else ("res_layer.1", "shortcut_layer.0")
-    total = count(checkpoint, f"{prefix}body.#.{branch}.weight")
-    if not total:
-        checkpoint.tensor(f"{prefix}body.0.{branch}.weight")
-    widths = [shape_of(checkpoint, f"{prefix}body.{unit}.{branch}.weight", 4)[0] for unit in range(total)]
-    starts = [unit for unit in range(1, total) if f"{prefix}body.{unit}.{bypass}.weight" in checkpoint.tensors]
+    total = count(checkpoint, f"{prefix}body.")
+    resnet = f"{prefix}body.0.bn1.weight" in checkpoint.tensors
+    branch = "conv1" if resnet else "res_layer.1"
+    shapes = [shape_of(checkpoint, f"{prefix}body.{unit}.{branch}.weight", 4) for unit in range(max(1, total))]
+    widths = [shape[0] for shape in shapes]
+    starts = [unit for unit, shape in enumerate(shapes) if unit and shape[0] != shape[1]]
     units = tuple(b - a for a, b in itertools.pairwise([0, *starts, total]))
     if len(units) != 4:
         units = _UNITS.get(total, ())
@@ -216,7 +257,7 @@ def _generator(checkpoint: Checkpoint, prefix: str, options: dict[str, Any], row
     styles, of which those for cars leave out the last two of 18."""
     decoders = prefixes(checkpoint, r"decoder\.convs\.0\.conv\.weight")
     if decoders:
-        found = count(checkpoint, f"{decoders[0]}decoder.convs.#.conv.weight")
+        found = count(checkpoint, f"{decoders[0]}decoder.convs.")
         return min(rows, found + 2), 4 << min(found // 2, 10)
     layers = 16 if rows == 18 and _cars(options) else rows
     declared = next((options[key] for key in ("output_size", "stylegan_size") if key in options), None)
@@ -250,8 +291,8 @@ def _fields(
 
 
 def _mean_name(checkpoint: Checkpoint, prefix: str) -> str:
-    name = f"{_root(prefix)}latent_avg"
-    return name if name in checkpoint.tensors else ""
+    names = (f"{_root(prefix)}latent_avg", "latent_avg")
+    return next((name for name in names if name in checkpoint.tensors), "")
 
 
 def _offset(checkpoint: Checkpoint, prefix: str, options: dict[str, Any], styles: tuple[int, int]) -> Tensor | None:

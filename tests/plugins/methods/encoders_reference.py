@@ -96,6 +96,12 @@ def pooled(channels: int = 3, rows: Sequence[int] = (4, 3, 1)) -> dict[str, Tens
     return out
 
 
+def last_layer(*, pooled: bool, rows: int = 8) -> dict[str, Tensor]:
+    """pSp's comparisons: one w, or all styles, of the last features, which are as wide as the styles."""
+    out = trunk() | _linear("linear", 64 * rows if pooled else 64, 64, scaled=True)
+    return out | _norm("output_layer_2.0", 64) | _linear("output_layer_2.3", 64, 64 * 49) if pooled else out
+
+
 def staged() -> dict[str, Tensor]:
     """E2Style's two stages."""
     return _prefixed("encoder_firststage.", pooled()) | _prefixed("encoder_refinestage_list.0.", pooled(6))
@@ -215,6 +221,16 @@ def styles(names: Names, x: Tensor, *, offsets: bool = False) -> Tensor:
     depths = [sum(name.startswith(f"styles.{row}.convs.") for name in names) // 2 for row in range(rows)]
     found = torch.stack([_style(names, row, levels[depths[row] - depths[0]]) for row in range(rows)], 1)
     return torch.cat([found[:, :1], found[:, :1] + found[:, 1:]], 1) if offsets else found
+
+
+def last_codes(names: Names, x: Tensor) -> Tensor:
+    """What pSp's comparisons give: (N, rows, 64)."""
+    x = features(names, x)[3]
+    if "output_layer_2.3.weight" in names:
+        x = F.adaptive_avg_pool2d(_normed(x, names, "output_layer_2.0"), 7).flatten(1)
+        x = F.linear(x, names["output_layer_2.3.weight"], names["output_layer_2.3.bias"])
+    x = x if x.ndim == 2 else x.mean((2, 3))
+    return F.linear(x, names["linear.weight"] / 8, names["linear.bias"]).unflatten(1, (-1, 64))
 
 
 def heads(names: Names, x: Tensor) -> Tensor:

@@ -81,6 +81,23 @@ def test_psp_and_e4e(tmp_path: Path, kind: str, name: str, offsets: bool) -> Non
         expect_close(encoder(x)["w"], reference.styles(tensors, x, offsets=offsets) + content["latent_avg"])
 
 
+@pytest.mark.parametrize("pooled", [False, True], ids=["w", "w+"])
+def test_what_psp_is_compared_with(tmp_path: Path, pooled: bool) -> None:
+    tensors = reference.last_layer(pooled=pooled)
+    content = reference.published(tensors, "BackboneEncoderUsingLastLayerIntoW", output_size=32, learn_in_w=not pooled)
+    content["latent_avg"] = torch.randn(8 if pooled else 1, 64)
+    encoder = ganenc.load_encoder(save(tmp_path / "w.pt", content))
+    assert (encoder.spec.size, encoder.spec.parts[0].shape) == ((32, 32), (8, 64))
+    x = images(encoder)
+    with torch.no_grad():
+        seen = F.interpolate(x, (256, 256), mode="bilinear", antialias=True)
+        expect_close(encoder(x)["w"], (reference.last_codes(tensors, seen) + content["latent_avg"]).expand(2, 8, -1))
+    if not pooled:
+        del content["opts"]["output_size"]
+        with pytest.raises(CheckpointError, match=r"how many layers .* is not told; write .*stylegan_size: 1024"):
+            ganenc.load_encoder(save(tmp_path / "w.pt", content))
+
+
 @pytest.mark.parametrize("resnet", [False, True], ids=["irse50", "resnet34"])
 @pytest.mark.parametrize("offsets", [False, True], ids=["psp", "e4e"])
 def test_restyle_in_three_passes(tmp_path: Path, resnet: bool, offsets: bool) -> None:
@@ -212,10 +229,11 @@ def test_cars_are_seen_in_their_middle(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         ({"state_dict": {"hypernet.a.weight": torch.ones(2, 2)}}, "HyperStyle"),
+        (reference.published(reference.pyramid(channels=1), "GradualStyleEncoder", label_nc=1), "sketches"),
         ({"mapper_state_dict": {"layers.0.multihead_attn.in_proj_weight": torch.ones(2, 2)}}, "encrypts latents"),
         ({"w": torch.ones(3, 3)}, "no encoder that is known"),
     ],
-    ids=["hyperstyle", "riddle", "anything"],
+    ids=["hyperstyle", "sketches", "riddle", "anything"],
 )
 def test_what_is_no_encoder_of_these(tmp_path: Path, content: Any, sentence: str) -> None:
     with pytest.raises(CheckpointError, match=sentence):
