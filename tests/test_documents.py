@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ganenc.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("plugins/*/*.md"), *ROOT.glob("docs/**/*.md")])
@@ -174,10 +177,11 @@ def test_targets_of_make_exist(path: Path) -> None:
 @cache
 def help_of(*command: str) -> str:
     """What the command line says of a command."""
-    code = "import sys; from ganenc.cli import main; sys.argv[0] = 'ganenc'; main()"
-    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"there is no command `ganenc {' '.join(command)}`: {done.stderr}"
-    return done.stdout
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert not ended.value.code, f"there is no command `ganenc {' '.join(command)}`: {said.getvalue()}"
+    return said.getvalue()
 
 
 @each
