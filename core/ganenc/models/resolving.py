@@ -170,7 +170,7 @@ def read_spec(folder: Path, kind: str = "") -> Any:
     ``kind`` that is wanted, ``generator`` or ``encoder``, `SpecError` if it is damaged."""
     config = read_config(folder)
     found = config.get("kind")
-    if found not in _SPECS or kind not in ("", found):
+    if not isinstance(found, str) or found not in _SPECS or kind not in ("", found):
         wanted = kind or "generator or encoder"
         raise CheckpointError(f"{folder} holds a model of kind {found!r}; a {wanted} is wanted here.")
     if not isinstance(config.get("spec"), dict):

@@ -285,9 +285,10 @@ def test_configs_that_hold_something_else_are_refused(folder: Path) -> None:
     change_config(folder, spec={"family": "toy", "sizes": [8, 8]})
     with pytest.raises(SpecError, match=r"config\.json.*sizes: there is no such field .*'size'"):
         load_generator(folder)
-    change_config(folder, kind="painting")
-    with pytest.raises(CheckpointError, match="kind 'painting'"):
-        load_generator(folder)
+    for kind, told in (("painting", "kind 'painting'"), (["generator"], r"kind \['generator'\]")):
+        change_config(folder, kind=kind)
+        with pytest.raises(CheckpointError, match=told):
+            load_generator(folder)
 
 
 def test_a_generator_without_an_encoder_says_how_to_get_one(folder: Path) -> None:
