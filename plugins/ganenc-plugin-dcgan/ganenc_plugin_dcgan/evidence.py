@@ -154,6 +154,8 @@ class _Replay:
             first = same if score(same) <= max(score(usual), CLOSE) else usual
         best = first
         for respect in self._respects(usual, rest[:norm]) if told is None or score(first) > CLOSE else ():
+            if "eps" in respect[0] and score(best) <= CLOSE:
+                continue
             ways = [replace(best, **changes) for changes in respect]
             top = min(ways, key=score)
             way = next(way for way in ways if not likelier(top, way))
@@ -181,7 +183,7 @@ class _Replay:
             if (within or late or one is None) and (one or not late)
         ]  # fmt: skip
         if usual.eps is not None:
-            return [[{"eps": eps, **one} for eps in _EPSILONS for one in active]]
+            return [active, [{"eps": eps, **one} for eps in _EPSILONS for one in active]]
         labels = [usual.labels]
         if usual.labels is None or usual.labels.kind == "one_hot":
             splits = [k for k in _FEW_CLASSES if k + 8 <= self._inputs]

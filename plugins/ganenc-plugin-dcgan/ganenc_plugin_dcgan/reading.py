@@ -29,6 +29,8 @@ from ganenc_plugin_dcgan.specs import Activation, Convolution, Linear, Norm, Sha
 __all__ = ["RowFile", "check_samples", "convert", "find", "recognises"]
 
 _MOST_MODULES = 200
+MOST_WORK = 1 << 34
+"""Multiplications for one image beyond which none is made to look at; a DCGAN of 64 pixels has a fortieth of it."""
 _OTHER = re.compile(
     r"(?:net_?D|D|[Dd]isc|[Cc]ritic|[Ee]ncoder|[Oo]ptim)(?![a-z])\w*|[Dd]iscriminator\w*|d(?:_\w*)?"
     r"|(?:\w+_)?sc|skip\w*|\w*shortcut\w*|res(?:idual)?_?(?:block|layer)s?_?\d*"
@@ -79,7 +81,7 @@ def convert(checkpoint: Checkpoint, guessed: Guessed) -> tuple[GeneratorSpec, di
         spec = guessed.file.spec()
     except SpecError as error:
         why = str(error).rstrip(".")
-        checkpoint.fail(f"as {checkpoint.settings[0]} has it, it cannot be built ({why})", "correct that file")
+        checkpoint.fail(f"its layers cannot be built ({why})")
     tensors: dict[str, Tensor] = {}
     shapes = shapes_of(guessed.file.layers, inputs_of(guessed.file.z, guessed.file.labels))
     for place, (layer, shape) in enumerate(zip(guessed.file.layers, shapes)):
@@ -97,7 +99,10 @@ def convert(checkpoint: Checkpoint, guessed: Guessed) -> tuple[GeneratorSpec, di
 def check_samples(checkpoint: Checkpoint, generator: Generator, guessed: Guessed) -> None:
     """Say by a warning what nothing in the file tells, or if samples show that a convention does not hold;
     `CheckpointError` if they are not finite."""
-    widest = max(map(math.prod, shapes_of(guessed.file.layers, inputs_of(guessed.file.z, guessed.file.labels))))
+    shapes = shapes_of(guessed.file.layers, inputs_of(guessed.file.z, guessed.file.labels))
+    if _work(guessed.file.layers, shapes) > MOST_WORK:
+        return
+    widest = max(map(math.prod, shapes))
     images = generator.synthesize(generator.sample(max(2, min(8, (1 << 25) // widest)), seed=0))
     low, high = generator.spec.value_range
     remedy = f"settle what it is: `ganenc spec {checkpoint.path.name} --write {checkpoint.path.stem}.yaml`"
@@ -116,6 +121,14 @@ def check_samples(checkpoint: Checkpoint, generator: Generator, guessed: Guessed
     elif doubts := guessed.doubts:
         told = f"taken by convention, as nothing in it tells: {', '.join(doubts)}; if its images are others, {remedy}"
         warnings.warn(f"{checkpoint.path}: {told}.", stacklevel=2)
+
+
+def _work(layers: Sequence[Any], shapes: Sequence[Shape]) -> int:
+    """Multiplications of the convolutions, for one image."""
+    return sum(
+        math.prod(layer.kernel) * layer.outputs * before[0] * math.prod((before if layer.transposed else after)[1:])
+        for layer, before, after in zip(layers, shapes, shapes[1:]) if isinstance(layer, Convolution)
+    )  # fmt: skip
 
 
 def _fetch(checkpoint: Checkpoint, layer: Any, shape: Shape, name: str) -> dict[str, Tensor]:
