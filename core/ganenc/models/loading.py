@@ -117,7 +117,7 @@ def _claims(checkpoint: Checkpoint, kind: Kind) -> tuple[dict[str, Any], list[st
     silent: list[str] = []
     path, settings = checkpoint.settings
     if settings:  # Settled by who holds the file.
-        if settings["family"] in registry().names("encoder" if kind == "generator" else "generator"):
+        if (settings["family"] in registry().names("encoder")) != (kind == "encoder"):
             return {}, []
         try:
             return {settings["family"]: registry().resolve(kind, settings["family"])}, []
