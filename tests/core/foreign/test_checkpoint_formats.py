@@ -160,7 +160,7 @@ def test_encoders_are_converted_as_encoders(tmp_path: Path, capsys: pytest.Captu
     code, out, err = run(capsys, "convert", "--model", file, "--out", tmp_path / "model")
     assert code == 0, err
     assert "model: encoder, 8x8, the same latents as" in out
-    with pytest.raises(CheckpointError, match=r"encoder\.pth holds an encoder of the paper's authors, where a gen"):
+    with pytest.raises(CheckpointError, match=r"encoder\.pth holds an encoder, where a gen"):
         load_generator(file)
 
 
