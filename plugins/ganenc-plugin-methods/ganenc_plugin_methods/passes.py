@@ -29,7 +29,7 @@ PASSES = 3
 class Restyle(Inverter):
     """ReStyle's passes (Alaluf et al., 2021) and E2Style's stages: each sees the photos beside what was rebuilt, and
     adds to the latents. An encoder that sees photos alone adds what it says of them beyond what it says of what was
-    rebuilt (not in the paper)."""
+    rebuilt: a half, a third and so on of it, as all of it overshoots (not in the paper)."""
 
     needs_encoder: ClassVar[bool] = True
     needs_objective: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Restyle(Inverter):
                 latents = _plus(latents, network.again(seen, encoder.seen(made), index))
             else:
                 again = encoder(made, labels=task.labels)
-                latents = _plus(latents, {name: alone[name] - again[name] for name in alone.tensors})
+                latents = _plus(latents, {name: (alone[name] - again[name]) / (index + 1) for name in alone.tensors})
         return Inversion(whole, made)
 
 

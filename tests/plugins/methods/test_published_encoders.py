@@ -19,6 +19,7 @@ from ganenc_plugin_methods.passes import Restyle
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError
 from torch import Tensor
 from torch.nn import functional as F
+from toys import ToyGenerator, toy_spec
 
 HERE = Path(__file__).parent
 
@@ -271,6 +272,19 @@ def test_damaged_files(tmp_path: Path, changes: dict[str, Tensor | None], senten
     content["state_dict"] = {name: tensor for name, tensor in state.items() if tensor is not None}
     with pytest.raises(CheckpointError, match=sentence):
         ganenc.load_encoder(save(tmp_path / "encoder.pt", content))
+
+
+def test_passes_of_an_encoder_that_sees_photos_alone() -> None:
+    """The second adds half of what the encoder says of the photo beyond what it says of the reconstruction."""
+    generator = ToyGenerator(toy_spec()).freeze()
+    encoder = ganenc.build_encoder(generator).eval()
+    x = generator.synthesize(generator.sample(2, seed=4))
+    with torch.no_grad():
+        alone = encoder(x)
+        again = encoder(generator.synthesize(generator.complete(alone)))
+    found = Restyle.of(passes=2).invert(x, generator, encoder).latents
+    for name in alone.tensors:
+        torch.testing.assert_close(found[name], alone[name] + (alone[name] - again[name]) / 2)
 
 
 @pytest.mark.slow
