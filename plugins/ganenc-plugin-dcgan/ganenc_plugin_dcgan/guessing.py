@@ -211,7 +211,7 @@ class _Row:
     def __init__(self, modules: list[Module]) -> None:
         self._modules = modules
         self._kernels = [one for one in modules if not (one.is_norm or one.is_slopes)]
-        if any(len(one.weight) < 2 for one in self._kernels):
+        if any(len(one.weight) < 2 for one in self._kernels) or modules[0] not in self._kernels:
             raise NotARow
         if len(self._kernels) < 2 or any(one.shapes.keys() - TENSORS or len(one.weight) > 4 for one in modules):
             raise NotARow
