@@ -62,7 +62,9 @@ class OpenCLIP(TextImage):
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
         if importlib.util.find_spec("open_clip") is None:
-            raise WeightsMissingError("The backbone 'open-clip' takes the package open_clip_torch; install it.")
+            raise WeightsMissingError(
+                "The backbone 'open-clip' takes the package open_clip_torch; install ganenc-plugin-methods[clip]."
+            )
         chosen = self.options
         file = _weights(chosen.model) if chosen.weights is None else Path(chosen.weights)
         if file is None or not file.is_file():
