@@ -188,6 +188,13 @@ def stylegan1_mmgeneration(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "checkpoint.pth", {"meta": {"iter": 7}, "state_dict": _prefixed("generator_ema.", tensors)})
 
 
+def stylegan2_mmgeneration(folder: Path, size: Size = SMALL) -> Path:
+    """mmgeneration's file of a StyleGAN2."""
+    reference, net, tensors = _stylegan2(size)
+    tensors = reference.as_mmgeneration(reference.as_rosinality(net, tensors))
+    return _save(folder / "checkpoint.pth", {"meta": {"iter": 7}, "state_dict": _prefixed("generator_ema.", tensors)})
+
+
 def stylegan1_gan_zoo(folder: Path, size: Size = SMALL) -> Path:
     """pytorch_GAN_zoo's file of a StyleGAN1."""
     reference = _reference("stylegan", "stylegan1_layouts_reference")
@@ -220,6 +227,15 @@ def gs_gm(folder: Path, size: Size = SMALL) -> Path:
     _save(folder / "Gm_dict.pth", mapping)
     _save(folder / "center_tensor.pt", tensors["dlatent_avg"].expand(2 * len(net.widths), -1).contiguous())
     return folder
+
+
+def podgorskiy(folder: Path, size: Size = SMALL) -> Path:
+    """podgorskiy's file, the names of the paper's own in one."""
+    reference, net, tensors = _stylegan1(size)
+    synthesis, mapping = reference.as_gs_gm(net, tensors)
+    mean = {"buff": tensors["dlatent_avg"].expand(2 * len(net.widths), -1).contiguous()}
+    models = {"generator": synthesis, "mapping": mapping, "dlatent_avg": mean}
+    return _save(folder / "checkpoint.pth", {"models": models})
 
 
 def biggan(folder: Path, size: Size = SMALL) -> Path:
@@ -378,6 +394,8 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "pggan-gan-zoo": pggan_gan_zoo,
     "stylegan1-mmgeneration": stylegan1_mmgeneration,
     "stylegan1-gan-zoo": stylegan1_gan_zoo,
+    "stylegan1-podgorskiy": podgorskiy,
+    "stylegan2-mmgeneration": stylegan2_mmgeneration,
     "stylegan2-lucidrains": stylegan2_lucidrains,
     "safetensors": safetensors,
     "gs-gm": gs_gm,

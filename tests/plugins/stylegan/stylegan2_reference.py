@@ -257,6 +257,25 @@ def as_rosinality(net: Net, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def as_mmgeneration(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """rosinality's names => mmgeneration's."""
+    out = {}
+    for name, tensor in tensors.items():
+        leaf = name.rpartition(".")[2]
+        new = name.replace("input.input", "constant_input.input").replace("noises.noise_", "injected_noise_")
+        new = new.replace(".noise.weight", ".noise_injector.weight").replace(
+            ".modulation.bias", ".style_modulation.bias"
+        )
+        if name.endswith("modulation.weight"):
+            new = name.replace("modulation.weight", "style_modulation.linear.weight_orig")
+        elif name.startswith("style."):
+            new = new.replace("style.", "style_mapping.").replace(".weight", ".linear.weight_orig")
+        elif leaf == "weight" and tensor.ndim == 5:
+            new = f"{name}_orig"
+        out[new] = tensor
+    return out
+
+
 def as_genforce(net: Net, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights by genforce's names."""
     out = {"truncation.w_avg": tensors["mapping.w_avg"]}

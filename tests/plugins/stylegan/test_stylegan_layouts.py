@@ -126,25 +126,6 @@ def test_gan_zoos_stylegan1_that_still_grows_is_refused() -> None:
         StyleGAN1.from_checkpoint(checkpoint)
 
 
-def as_mmgeneration(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """rosinality's names => mmgeneration's."""
-    out = {}
-    for name, tensor in tensors.items():
-        leaf = name.rpartition(".")[2]
-        new = name.replace("input.input", "constant_input.input").replace("noises.noise_", "injected_noise_")
-        new = new.replace(".noise.weight", ".noise_injector.weight").replace(
-            ".modulation.bias", ".style_modulation.bias"
-        )
-        if name.endswith("modulation.weight"):
-            new = name.replace("modulation.weight", "style_modulation.linear.weight_orig")
-        elif name.startswith("style."):
-            new = new.replace("style.", "style_mapping.").replace(".weight", ".linear.weight_orig")
-        elif leaf == "weight" and tensor.ndim == 5:
-            new = f"{name}_orig"
-        out[new] = tensor
-    return out
-
-
 @pytest.mark.parametrize("own", [False, True])
 def test_mmgenerations_stylegan2(own: bool) -> None:
     """The same as rosinality's file, unless filters have been changed; they count as they are stored."""
@@ -152,7 +133,7 @@ def test_mmgenerations_stylegan2(own: bool) -> None:
     tensors = stylegan2.as_rosinality(net, stylegan2.weights(net))
     tensors |= {f"to_rgbs.{level}.upsample.kernel": tensors["convs.0.conv.blur.kernel"] for level in (0, 1)}
     generator = opened(Checkpoint(Path("n.pt"), "torch", tensors))
-    named = {f"state_dict.generator_ema.{key}": one for key, one in as_mmgeneration(tensors).items()}
+    named = {f"state_dict.generator_ema.{key}": one for key, one in stylegan2.as_mmgeneration(tensors).items()}
     kernels = [key for key in named if key.endswith("kernel")]
     assert len(kernels) == 4
     if own:
