@@ -155,7 +155,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "interpolated.webp": animated,
     "mixed.png": mixed,
     "faces.webp": faces,
-    **{f"{name.partition('.')[0]}.webp": partial(another, name) for name in others.GANS if name != "dcgan-eyes-128"},
+    **{f"{name.partition('.')[0]}.webp": partial(another, name) for name in others.GANS},
 }
 """What makes each file of the gallery."""
 
