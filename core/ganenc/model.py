@@ -297,19 +297,21 @@ class Model(Parts):
         edits = measure_edits(
             self.generator, samples, way.apply, strengths, backbone=backbone, metrics=taken, region=region
         )
+        moved = edits.images[edits.farthest]
         own, found = OwnLatents(self.generator, seed=seed), {}
         apart = {"mahalanobis": own.mahalanobis(done.latents), "nscd": own.style_distance(done.latents)}
         if backbone is not None:
             targets = done.targets.cpu()
             of_it = classify(self.generator, backbone, targets).argmax(1) == label
-            sets = (targets[of_it], edits.images[-1][~of_it])
+            sets = (targets[of_it], moved[~of_it])
             found = {
                 name: float(one(*sets))  # type: ignore[arg-type]
                 for name, one in taken.items() if one.compares_sets and min(map(len, sets)) >= one.least
             }  # fmt: skip
         back = consistency(
-            self.generator, samples, way.apply, edits.strengths[-1], lambda images: inverted(images, done.labels)[1]
-        )
+            self.generator, samples, moved, way.apply, edits.strengths[edits.farthest],
+            lambda images: inverted(images, done.labels)[1],
+        )  # fmt: skip
         return Editability(edits, label, back, {name: row for name, row in apart.items() if row is not None}, found)
 
     def evaluate(

@@ -80,10 +80,6 @@ class Checkpoint:
         assert isinstance(self.tensors, Tensors)
         return self.tensors.read
 
-    def subset(self, prefix: str) -> dict[str, torch.Tensor]:
-        """The tensors whose names start with ``prefix``, which is cut off."""
-        return {name[len(prefix) :]: self.tensors[name] for name in self.tensors if name.startswith(prefix)}
-
     def meta(self, name: str, default: Any = None) -> Any:
         """The metadata at a dotted name such as ``G_ema.init_kwargs.z_dim``, or ``default``."""
         node: Any = self.metadata

@@ -43,6 +43,11 @@ class Edits:
     outside: Mapping[str, list[float]] = field(default_factory=dict, repr=False)
     """The same outside the region."""
 
+    @property
+    def farthest(self) -> int:
+        """The place of the greatest strength, or of the least where none is above 0."""
+        return len(self.strengths) - 1 if self.strengths[-1] > 0 else 0
+
     def curve(self, label: int) -> list[float]:
         """The mean logit of a class at each strength."""
         means: list[float] = self._of(label).mean(1).tolist()
@@ -115,15 +120,20 @@ def classify(generator: Generator, backbone: Backbone, images: Tensor) -> Tensor
 
 
 def consistency(
-    generator: Generator, samples: Samples, move: Move, strength: float, invert: Callable[[Tensor], Samples]
+    generator: Generator,
+    samples: Samples,
+    edited: Tensor,
+    move: Move,
+    strength: float,
+    invert: Callable[[Tensor], Samples],
 ) -> list[float]:
     """The latent editing consistency of e4e (Tov et al., 2021, section 5.2): move inverted photos, synthesise, invert
     the images again, move back; how far each is then from where it was, in length, over W+ or z. 0 is best.
 
-    ``invert`` takes images (N, C, H, W) on the generator's device.
+    ``edited`` are the images (N, C, H, W) of the samples, moved by the strength; ``invert`` takes such, on the
+    generator's device.
     """
-    edited = [_made(generator, move(latents, strength), tuning) for latents, tuning in samples]
-    again = invert(torch.cat(edited).to(generator.device))
+    again = invert(edited.to(generator.device))
     name = main_part(generator.spec.layout).name
     start, end = (
         torch.cat([latents[name].detach().cpu().double().flatten(1) for latents in some])
@@ -210,7 +220,7 @@ class Editability:
     label: int | None
     """The class that the direction is to lead to."""
     consistency: list[float]
-    """Of each photo, at the greatest strength; see `consistency`."""
+    """Of each photo, moved the farthest; see `consistency`."""
     own: Mapping[str, list[float]]
     """How far the latents of each lie from the generator's own; see `OwnLatents`."""
     sets: Mapping[str, float]

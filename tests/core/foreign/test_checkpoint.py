@@ -218,11 +218,6 @@ def test_what_lies_beside_the_weights(tmp_path: Path, given: str) -> None:
         found.beside("config.json")
 
 
-def test_subset_cuts_the_prefix() -> None:
-    found = Checkpoint(Path("f"), "torch", {"g.a": torch.ones(1), "d.a": torch.zeros(1)})
-    assert {name: tensor.item() for name, tensor in found.subset("g.").items()} == {"a": 1.0}
-
-
 def test_tensors_asked_for_are_there_of_their_shape_and_finite() -> None:
     found = Checkpoint(
         Path("file.pt"), "torch", {"g.weight": torch.ones(2, 3).half(), "g.bad": torch.tensor([1.0, float("nan")])}

@@ -103,7 +103,9 @@ def test_consistency_is_0_of_an_encoder_that_inverts_and_else_how_far_it_is_off(
     sheet: Sheet, samples: Samples, shrunk: float
 ) -> None:
     encoder = Reader(shrunk)
-    again = consistency(sheet, samples, along(scale=0.5).apply, 3.0, lambda images: [(encoder(images), {})])
+    move = along(scale=0.5).apply
+    edited = measure_edits(sheet, samples, move, [3.0]).images[-1]
+    again = consistency(sheet, samples, edited, move, 3.0, lambda images: [(encoder(images), {})])
     start = torch.cat([latents["w"] for latents, _ in samples]).double().numpy()
     step = 1.5 * WAY.double().numpy()
     wanted = np.linalg.norm(((start + step) * shrunk - step - start).reshape(3, -1), axis=1)
@@ -253,6 +255,16 @@ class TestModel:
         assert found.to_mapping()["curve"] == found.edits.curve(1)
         with pytest.raises(SpecError, match="knows no class 2"):
             model.editability(photos, along(), label=2)
+
+    @pytest.mark.parametrize(("strengths", "farthest"), [([-1], -1), ([-3, -2], -3), ([-3, 1], 1)])
+    def test_photos_count_as_moved_the_farthest(self, sheet: Sheet, strengths: list[float], farthest: float) -> None:
+        """An encoder that halves latents is off by the more, the farther photos were moved."""
+        model = ganenc.Model(sheet, Reader(0.5))
+        photos = (torch.randint(-4, 4, (2, 1, 4, 3)) / 16).repeat_interleave(2, 2).repeat_interleave(4, 3)
+        found, alone = (model.editability(photos, along(), some, metrics=()) for some in (strengths, [farthest]))
+        assert found.edits.strengths[found.edits.farthest] == farthest
+        assert found.consistency == alone.consistency
+        assert min(found.consistency) > 0.1
 
     def test_it_goes_along_with_an_evaluation(self, model: ganenc.Model) -> None:
         found = model.evaluate(samples=4, metrics=["psnr"], direction=along(model=model_hash(model.generator)))

@@ -307,17 +307,21 @@ def kernels_of_2_to_32() -> Stranger:
     return Stranger(net, make, 128)
 
 
+def pytorch_gan_dcgan(z: int, side: int, wide: int, thin: int, colours: int) -> Stranger:
+    """Enlarging and convolving, from maps of a side."""
+    net = nn.Module()
+    net.l1 = nn.Sequential(nn.Linear(z, wide * side * side))
+    net.conv_blocks = nn.Sequential(
+        nn.BatchNorm2d(wide), nn.Upsample(scale_factor=2), nn.Conv2d(wide, wide, 3, 1, 1), nn.BatchNorm2d(wide, 0.8),
+        nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(wide, thin, 3, 1, 1), nn.BatchNorm2d(thin, 0.8),
+        nn.LeakyReLU(0.2), nn.Conv2d(thin, colours, 3, 1, 1), nn.Tanh(),
+    )  # fmt: skip
+    return Stranger(net, lambda drawn: net.conv_blocks(net.l1(drawn).view(-1, wide, side, side)), z)
+
+
 @stranger
 def pytorch_gan_dcgan_32() -> Stranger:
-    """Enlarging and convolving."""
-    net = nn.Module()
-    net.l1 = nn.Sequential(nn.Linear(100, 16 * 64))
-    net.conv_blocks = nn.Sequential(
-        nn.BatchNorm2d(16), nn.Upsample(scale_factor=2), nn.Conv2d(16, 16, 3, 1, 1), nn.BatchNorm2d(16, 0.8),
-        nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 3, 1, 1), nn.BatchNorm2d(8, 0.8),
-        nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3, 1, 1), nn.Tanh(),
-    )  # fmt: skip
-    return Stranger(net, lambda z: net.conv_blocks(net.l1(z).view(-1, 16, 8, 8)), 100)
+    return pytorch_gan_dcgan(100, 8, 16, 8, 1)
 
 
 @stranger
@@ -507,14 +511,7 @@ def table_after_z_though_defined_before() -> Stranger:
 @stranger
 def pytorch_gan_dcgan_64() -> Stranger:
     """Its maps are large from the first."""
-    net = nn.Module()
-    net.l1 = nn.Sequential(nn.Linear(20, 8 * 256))
-    net.conv_blocks = nn.Sequential(
-        nn.BatchNorm2d(8), nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8, 0.8),
-        nn.LeakyReLU(0.2), nn.Upsample(scale_factor=2), nn.Conv2d(8, 4, 3, 1, 1), nn.BatchNorm2d(4, 0.8),
-        nn.LeakyReLU(0.2), nn.Conv2d(4, 3, 3, 1, 1), nn.Tanh(),
-    )  # fmt: skip
-    return Stranger(net, lambda z: net.conv_blocks(net.l1(z).view(-1, 8, 16, 16)), 20)
+    return pytorch_gan_dcgan(20, 16, 8, 4, 3)
 
 
 @stranger
