@@ -64,6 +64,16 @@ class Processes:
             distributed.all_reduce(values)
         return values
 
+    def gathered(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """The rows of all processes, in the processes' order, and which of them are this one's."""
+        if self.count == 1:
+            return rows, slice(len(rows))
+        counts = self.sum(rows.new_tensor([len(rows) * (self.index == one) for one in range(self.count)])).long()
+        ends = counts.cumsum(0).tolist()
+        whole, own = rows.new_zeros(ends[-1], *rows.shape[1:]), slice(ends[self.index] - len(rows), ends[self.index])
+        whole[own] = rows
+        return self.sum(whole), own
+
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Sum the gradients over the processes, many in one message, the messages on their way together."""
         if self.count == 1:

@@ -4,11 +4,13 @@ learns."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from ganenc_registry.components import component_class
-from ganenc_registry.specs import EncoderSpec
+from ganenc_registry.specs import Choice, EncoderSpec
 from torch import Tensor
 
 from ganenc.encoders import Encoder, EncoderNetwork, build_encoder
@@ -27,7 +29,7 @@ from ganenc.testing.examples import ExampleGenerator, styled_spec
 from ganenc.testing.learning import expect_learning
 from ganenc.testing.subjects import Subject
 
-__all__ = ["CHECKS", "NetworkCase"]
+__all__ = ["CHECKS", "NetworkCase", "small_network"]
 
 
 class NetworkCase:
@@ -57,11 +59,17 @@ class NetworkCase:
 
     def built(self) -> Encoder:
         """The encoder, as it is built for a generator; as small as its options' ``small`` in ``json_schema_extra``."""
-        fields = component_class("encoder", self.name, EncoderNetwork).Options.model_fields
-        extras = {name: field.json_schema_extra for name, field in fields.items()}
-        small = {name: extra["small"] for name, extra in extras.items() if isinstance(extra, dict) and "small" in extra}
         with seeded():
-            return build_encoder(ExampleGenerator(styled_spec()), network={"name": self.name, "options": small})
+            return build_encoder(ExampleGenerator(styled_spec()), network=small_network(self.name))
+
+
+def small_network(choice: str | Mapping[str, Any]) -> Choice:
+    """The choice of a network, as small as its options' ``small`` in ``json_schema_extra``; given ones stay."""
+    chosen = Choice.of(choice)
+    fields = component_class("encoder", chosen.name, EncoderNetwork).Options.model_fields
+    extras = {name: field.json_schema_extra for name, field in fields.items()}
+    small = {name: extra["small"] for name, extra in extras.items() if isinstance(extra, dict) and "small" in extra}
+    return Choice(name=chosen.name, options={**small, **chosen.options})
 
 
 def builds_by_its_options(case: NetworkCase) -> None:

@@ -41,15 +41,20 @@ class Synthesized:
     @torch.no_grad()
     def batch(self, step: int, part: Part = WHOLE) -> Batch:
         """The batch of a step."""
-        generator, own = self.generator, mine(self.size, part)
+        latents, labels = self.draws(step, part)
+        return Batch(self.generator.synthesize(latents), labels, latents, self.size)
+
+    @torch.no_grad()
+    def draws(self, step: int, part: Part = WHOLE) -> tuple[Latents, Tensor | None]:
+        """The latents and labels of a step's batch."""
+        own = mine(self.size, part)
         if self.samples:
             places = places_of(self.samples, self.size, step, self.seed)[own].tolist()
             draws = [self._draw(1, place) for place in places]
             latents = Latents.cat([one for one, _ in draws])
             labels = None if draws[0][1] is None else torch.cat([label for _, label in draws if label is not None])
-        else:
-            latents, labels = self._draw(own.stop - own.start, step * self.size + own.start)
-        return Batch(generator.synthesize(latents), labels, latents, self.size)
+            return latents, labels
+        return self._draw(own.stop - own.start, step * self.size + own.start)
 
     def _draw(self, n: int, first: int) -> tuple[Latents, Tensor | None]:
         labels = self.generator.draw_labels(n, seed=self.seed, first=first)

@@ -94,7 +94,9 @@ def _source(
     return made if photos is None else Mixture(photos, made, data.photo_share)
 
 
-def _recipe(run: RunSpec, generator: Generator, encoder: Encoder, own_backbone: str | None) -> Recipe:
+def _recipe(
+    run: RunSpec, generator: Generator, encoder: Encoder, own_backbone: str | None, processes: Processes
+) -> Recipe:
     choice = run.objective
     if not (choice.image_gradient or choice.log_images):  # Images are never compared, so no backbone is loaded.
         choice = ObjectiveSpec(losses={"mse": 1.0}, attention="none", latent=choice.latent)
@@ -106,6 +108,7 @@ def _recipe(run: RunSpec, generator: Generator, encoder: Encoder, own_backbone: 
         encoder=encoder,
         objective=build_objective(choice, generator, own_backbone=own_backbone),
         run=run,
+        processes=processes,
     )
     return build("recipe", run.recipe, Recipe, context, at="recipe")
 
@@ -127,10 +130,10 @@ def _train(
     if run.speed.channels_last:
         encoder.to(memory_format=torch.channels_last)
     examine(generator.freeze(), channels_last=run.speed.channels_last)
-    recipe = _recipe(run, generator, encoder, own_backbone)
+    processes = Processes(run.device)
+    recipe = _recipe(run, generator, encoder, own_backbone, processes)
     if sink is None or not isinstance(sink, Sink):
         sink = Memory() if sink is None else RunFolder(sink)
-    processes = Processes(run.device)
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
     if run.data.cache and on_start is not None and processes.first:

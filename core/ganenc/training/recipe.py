@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -13,6 +13,7 @@ from ganenc_registry.specs import RunSpec, Spec
 from torch import Tensor, nn
 
 from ganenc.encoders import Encoder, averaged
+from ganenc.files import Processes
 from ganenc.generators import Generator
 from ganenc.objectives import Batch, EncoderStep, Look, Objective, looks, make_adam
 
@@ -34,6 +35,8 @@ class RecipeContext(Context):
     encoder: Encoder
     objective: Objective
     run: RunSpec
+    processes: Processes = field(default_factory=Processes)
+    """Those that share each step; what `Recipe.state` holds has to be the same in all."""
 
 
 class Recipe(Component, ABC):
@@ -42,6 +45,9 @@ class Recipe(Component, ABC):
     that it wants to move, and changes nothing else of what it owns but what `state` holds."""
 
     context: RecipeContext
+    encoder_fields: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the spec of an encoder that it trains, where the mirror of a generator is none; `ganenc check` builds
+    that one."""
     averaged: ClassVar[tuple[str, ...]] = ("encoder",)
     """The modules of whose weights an averaged copy is kept, where the run asks for one."""
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ganenc
 import pytest
 import torch
 from ganenc.cli import main
+from ganenc.encoders import EncoderNetwork
 from ganenc.generators import build_from
 from ganenc.measures import PSNR
 from ganenc.models import release_folder, save_pretrained
@@ -27,6 +28,7 @@ from ganenc.testing import (
     check_loss,
     check_metric,
     check_model,
+    check_recipe,
     find_subjects,
     known_checks,
     parametrize_with_checks,
@@ -34,9 +36,11 @@ from ganenc.testing import (
     subject_of,
 )
 from ganenc.testing.examples import ExampleBackbone, ExampleGenerator, conditional_spec, vector_spec
+from ganenc.training import EncoderRecipe
 from ganenc_registry import registry
 from ganenc_registry.errors import PluginError, SpecError, UnknownNameError
-from ganenc_registry.specs import Release
+from ganenc_registry.specs import Release, Spec
+from pydantic import Field
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = '''
@@ -239,6 +243,34 @@ class TestRunning:
         ganenc.register("loss", "kit-abstract", summary="Half a loss")(type("Half", (ganenc.Loss,), {}))
         (outcome,) = check("kit-abstract", only=["target-is-of-its-kind"], on_fail="return")
         assert outcome.sentence == "loss:kit-abstract does not implement forward, prepare; write it."
+
+    def test_a_recipe_is_checked_with_the_encoder_that_it_asks_for(self) -> None:
+        class Wide(EncoderRecipe):
+            encoder_fields: ClassVar[dict[str, Any]] = {"network": {"name": "kit-network"}}
+
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                assert isinstance(self.encoder.network, Network)
+                assert self.encoder.network.options.width == 2
+
+        class Network(EncoderNetwork):
+            class Options(Spec):
+                width: int = Field(99, json_schema_extra={"small": 2})
+
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                self.norm = torch.nn.BatchNorm2d(3)
+                self.rows = torch.nn.Linear(3 * 8 * 8, 4 * 6)
+
+            def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+                (part,) = self.spec.parts
+                rows = self.rows(self.norm(images).flatten(1))
+                return {part.name: rows.reshape(-1, *part.shape)}
+
+        ganenc.register("encoder", "kit-network", summary="One linear layer")(Network)
+        results = {one.check.name: one.result for one in check_recipe(Wide)}
+        assert results.pop("batches-go-in-parts") == "skipped"
+        assert set(results.values()) == {"passed"}
 
     def test_an_unknown_check_is_told_the_nearest(self) -> None:
         with pytest.raises(UnknownNameError, match="did you mean 'one-number-a-sample'"):

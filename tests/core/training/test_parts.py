@@ -22,8 +22,9 @@ from servers import serving
 from torch import Tensor
 
 TOGETHER = """
-import sys, torch
-from ganenc.models import load_generator
+import json, sys, torch
+from pathlib import Path
+from ganenc.files import Processes
 from ganenc.training import pretrain
 from ganenc_registry.specs import RunSpec
 import toys
@@ -31,6 +32,11 @@ spec, folder = sys.argv[1:]
 run = RunSpec.from_file(spec)
 torch.manual_seed(0)
 pretrain(toys.ToyGenerator(toys.toy_spec((8, 8), dim=4)).freeze(), run, folder)
+processes = Processes()
+rows, own = processes.gathered(torch.full((1 + processes.index, 2), float(processes.index)))
+assert torch.equal(rows[own], torch.full((1 + processes.index, 2), float(processes.index)))
+if processes.first:
+    Path(folder, "rows.json").write_text(json.dumps(rows.tolist()))
 """
 
 
@@ -58,6 +64,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert [row["step"] for row in two] == [1, 2, 3, 4]
     for alone, together in zip(one, two, strict=True):
         assert together == pytest.approx(alone, rel=2e-5, abs=1e-6)
+    assert json.loads((tmp_path / "two" / "rows.json").read_text()) == [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
     states = [load_state(tmp_path / name / "checkpoints" / "step-0000004.safetensors") for name in ("one", "two")]
     for name, weight in states[0]["modules"]["encoder"].items():
         torch.testing.assert_close(states[1]["modules"]["encoder"][name], weight, rtol=1e-4, atol=1e-5)
