@@ -6,6 +6,7 @@ from .defaults import EDITABLE as EDITABLE
 from .defaults import default_method as default_method
 from .descent import Best as Best
 from .descent import History as History
+from .descent import descend as descend
 from .encode import Encode as Encode
 from .entry import Method as Method
 from .entry import build_inverter as build_inverter
@@ -23,6 +24,7 @@ from .noise import noise_correlation as noise_correlation
 from .noise import standardise_noise_ as standardise_noise_
 from .operators import Operator as Operator
 from .optimize import Optimize as Optimize
+from .optimize import of_prior as of_prior
 from .parts import Parts as Parts
 from .photo import Photo as Photo
 from .photo import Readable as Readable

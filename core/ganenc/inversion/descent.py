@@ -85,12 +85,14 @@ def descend(
     before: int = 0,
     after: int = 0,
     settle: Callable[[], None] = lambda: None,
+    until: Callable[[ObjectiveResult], bool] = lambda _: False,
 ) -> tuple[Best, History]:
     """Adam on ``parameters`` => the latents whose own image loss was lowest, and the history.
 
     ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
     rate at its height, see `make_schedule`. ``before`` steps went before and ``after`` follow, for the task, which is
-    told of every tenth step and of the last. ``settle`` brings parameters back to where they may be, after each step.
+    told of every tenth step and of the last. ``settle`` brings parameters back to where they may be, after each step;
+    ``until`` says of a step's result that it is enough, and no further step is taken.
     """
     adam = make_adam(parameters, rate, betas)
     falls = schedule == "cosine"
@@ -101,6 +103,8 @@ def descend(
         latents, result, loss = take()
         best.offer(latents, result.image)
         history.add(result)
+        if until(result):
+            break
         loss.backward()
         adam.step()
         settle()

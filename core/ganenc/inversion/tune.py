@@ -6,6 +6,7 @@ import copy
 import itertools
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from ganenc_registry.components import Context, build
@@ -100,11 +101,17 @@ class Tune(Inverter):
             result = objective(tuned.synthesize(pivots), reference)
             return pivots, replace(result, terms={**result.terms, **held}), result.total
 
-        _, history = descend(task, weights.values(), take, steps=options.steps, rate=options.rate, before=before)
+        _, history = descend(
+            task, weights.values(), take, steps=options.steps, rate=options.rate, before=before, **self.going_down()
+        )
         rows = [[{**row, "step": row["step"] + before} for row in one] for one in history.per_sample()]
         found = {name: one.detach() - own[name] for name, one in weights.items()}
         found = {name: one.half() if options.half else one for name, one in found.items() if one.any()}
         return (found if all(one.isfinite().all() for one in found.values()) else {}), rows
+
+    def going_down(self) -> dict[str, Any]:
+        """What `descend` is told besides."""
+        return {}
 
     @property
     def shares(self) -> bool:

@@ -20,6 +20,13 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
     },
     "inverter": {
         "restyle": ("Several passes of an encoder that sees the image beside its reconstruction", "passes:Restyle"),
+        "image2stylegan": ("Image2StyleGAN: latents by gradient from their mean", "image2stylegan:Image2StyleGAN"),
+        "in-domain": ("In-domain: the encoder's latents, held to its domain", "indomain_inverter:InDomainInverter"),
+        "rfm": ("The paper's reference 11: fine-tune the encoder, with short latents", "rfm:RFM"),
+        "pti": ("PTI as published: one w with noise, then the generator's weights", "pti:PTI"),
+    },
+    "loss": {
+        "features": ("Mean square difference of a backbone's features, as they are", "perceptual:Features"),
     },
     "finder": {
         "sefa": ("SeFa: what changes the first layers most, in closed form", "sefa:SeFa"),

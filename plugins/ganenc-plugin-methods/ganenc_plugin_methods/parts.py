@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import EncoderSpec, Map, Styles
+from ganenc_registry.specs import EncoderSpec, Layout, Map, Styles, Vector
 from torch import Tensor
 
-__all__ = ["check_rows", "rows_of", "split_rows", "tied", "width"]
+__all__ = ["check_rows", "rows_of", "sought", "split_rows", "tied", "width"]
 
 
 def check_rows(spec: EncoderSpec, name: str) -> None:
@@ -35,6 +35,11 @@ def split_rows(spec: EncoderSpec, values: Tensor) -> dict[str, Tensor]:
 def width(spec: EncoderSpec) -> int:
     """How long one row of every part is, together."""
     return sum(dim for place, dim in rows_of(spec) if not place)
+
+
+def sought(layout: Layout) -> list[str]:
+    """The names of styles and vectors, which other methods seek."""
+    return [part.name for part in layout if isinstance(part, Styles | Vector)]
 
 
 def tied(spec: EncoderSpec, values: Tensor) -> dict[str, Tensor]:
