@@ -12,7 +12,7 @@ from ganenc.generators import Generator, draw_normal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc_plugin_dcgan.guessing import DROPPED, Guessed
+from ganenc_plugin_dcgan.guessing import DROPPED, USUAL_Z, Guessed
 from ganenc_plugin_dcgan.layers import join, module_of
 from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Linear, Norm, Upsample, inputs_of
 
@@ -38,6 +38,8 @@ _ACTIVATIONS = (
 )  # fmt: skip
 _EPSILONS = (1e-5, 1e-3, 0.8)
 _FEW_CLASSES = (*range(2, 13), 26, 100)
+_CODES = (1, 2, 3, 4)
+"""Of an InfoGAN, uniform from -1 to 1 (Chen et al., 2016)."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,12 @@ class _Replay:
             way = next(way for way in ways if not likelier(top, way))
             others = [other for other in ways if other.labels != way.labels]
             if likelier(way, best):
-                if all(likelier(way, other) for other in others):
-                    best = way
-                else:
-                    self._sure = False
+                clear = all(likelier(way, other) for other in others)
+                self._sure = clear and (way.labels is None or self._changed(way)["z"] in USUAL_Z)
+                best = way if clear or (way.labels and way.labels.codes) else best
             elif others and best.labels:
-                self._sure = likelier(best, replace(best, labels=None))
+                near = [other for other in others if other.labels is None or other.labels.codes]
+                self._sure = all(likelier(best, other) for other in near)
         best = best if score(best) <= TELLS else first
         if not self._sure:
             self._guesses["labels"] = "or none, or others beside z"
@@ -187,6 +189,7 @@ class _Replay:
         labels = [usual.labels]
         if usual.labels is None or usual.labels.kind == "one_hot":
             splits = [k for k in _FEW_CLASSES if k + 8 <= self._inputs]
+            labels += [Labels(dim=10, codes=codes) for codes in _CODES if self._inputs - 10 - codes in USUAL_Z]
             labels += [Labels(dim=k, joined=side) for k in splits for side in ("after", "before")]
             labels += [None]
         elif usual.labels.joined != "times":
@@ -221,6 +224,8 @@ class _Replay:
         z = torch.erf(z / math.sqrt(2)) if way.prior == "uniform" else z
         if way.labels is None:
             return z
+        if codes := way.labels.codes:
+            z = torch.cat([z[:, :-codes], torch.erf(self._z[:, : z.shape[1]][:, -codes:] / math.sqrt(2))], 1)
         drawn = F.one_hot(torch.arange(len(z)) % changed["classes"], changed["classes"]).float()
         return join(z, self._generator.embed(drawn) if way.labels.kind == "table" else drawn, way.labels)
 

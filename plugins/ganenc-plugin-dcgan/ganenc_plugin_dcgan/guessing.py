@@ -17,15 +17,28 @@ from ganenc_registry.specs.sizes import MOST, Width
 from pydantic import Field
 
 from ganenc_plugin_dcgan.geometry import COMMON, geometry
-from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Layer, Linear, Norm, Reshape, Upsample, row_spec
+from ganenc_plugin_dcgan.specs import (
+    Activation,
+    Convolution,
+    Labels,
+    Layer,
+    Linear,
+    Norm,
+    Reshape,
+    Shuffle,
+    Upsample,
+    row_spec,
+)  # fmt: skip
 
 __all__ = ["Guessed", "Module", "NotARow", "RowFile", "guess"]
 
 TENSORS = {"weight", "bias", "running_mean", "running_var"}
 _TABLE = re.compile(r"(?i)emb|label|class|cls|cond")
-_USUAL_Z = (512, 256, 128, 100, 64, 62)
+USUAL_Z = (512, 256, 128, 100, 64, 62)
 _FEW_CLASSES = (*range(2, 13), 26)
 _MOST_GROUPS = 4
+MOST_FACTOR = 4
+"""By which a shuffle enlarges."""
 SIGNAL = "a signal, or an image that is not square"
 INSTANCE = "instance, as it keeps no statistics; or group, with its groups"
 OTHER = ", or another activation"
@@ -216,6 +229,7 @@ class _Row:
         if len(self._kernels) < 2 or any(one.shapes.keys() - TENSORS or len(one.weight) > 4 for one in modules):
             raise NotARow
         self._maps: dict[str, int] = {}
+        self._shuffles: dict[str, int] = {}
         self._line = False
         self._follow()
         known = {one.weight[-1] for one in self._kernels if one.turned}
@@ -223,13 +237,14 @@ class _Row:
             if one.turned is None:
                 one.turned = one.weight[-1] % 2 == 0 or one.weight[-1] in known
         self._turns = any(one.turned for one in self._kernels)
-        self._grows = not self._turns and any(len(one.weight) > 2 for one in self._kernels)
+        doubles = bool(self._shuffles) or any(one.turned for one in self._kernels[1:])
+        self._grows = not doubles and any(len(one.weight) > 2 for one in self._kernels[1:])
         self._layers: list[Any] = []
         self._guesses: dict[str, str] = {}
 
     def _follow(self) -> None:
         """Let each module take what the one before gives, and find where a vector becomes a map, by module: its
-        channels."""
+        channels, and where channels become pixels."""
         self.inputs = self._kernels[0].weight[1 if len(self._kernels[0].weight) == 2 else 0]
         width, mapped = self.inputs, False
         for one in self._modules:
@@ -238,13 +253,13 @@ class _Row:
                     mapped, width = self._map(one, width, mapped, *one.features)
             elif one.is_slopes:
                 if one.weight not in ((1,), (width,)):
-                    raise NotARow
+                    mapped, width = self._map(one, width, mapped, *one.weight)
             elif len(one.weight) == 2:
                 if mapped or one.weight[1] != width or one.shapes.get("bias", one.weight[:1]) != one.weight[:1]:
                     raise NotARow
                 width = one.weight[0]
             elif len(one.weight) > 2:
-                if not mapped and width not in one.weight[:2]:
+                if width not in one.weight[:2]:
                     mapped, width = self._map(one, width, mapped, *one.weight[:2], line=len(one.weight) == 3)
                 ways = [turned for turned in (True, False) if width == one.weight[not turned]
                         and one.shapes.get("bias", (one.weight[turned],)) == (one.weight[turned],)]  # fmt: skip
@@ -256,9 +271,14 @@ class _Row:
                 raise NotARow
 
     def _map(self, one: Module, width: int, mapped: bool, *channels: int, line: bool = False) -> tuple[bool, int]:
-        """Before a module, a vector becomes a square map of so many channels, or a line."""
+        """Before a module, a vector becomes a square map of so many channels, or a line; a map's channels become
+        pixels."""
         self._line |= line
-        for count in channels:
+        for count in channels[::-1] if mapped else channels:
+            factor = math.isqrt(width // count) if count else 0
+            if mapped and not line and 2 <= factor <= MOST_FACTOR and width == count * factor**2:
+                self._shuffles[one.name] = factor
+                return True, count
             square = count and (line or math.isqrt(width // count) ** 2 == width // count)
             if not mapped and square and width % count == 0:
                 self._maps[one.name] = count
@@ -270,7 +290,10 @@ class _Row:
         z, labels, classes = self._conditions(table, before)
         last: Module | None = None
         for one in self._modules:
-            self._between(last, one)
+            factor = self._shuffles.get(one.name)
+            self._between(last, one, bool(factor))
+            if factor:
+                self._add(Shuffle(factor=factor))
             self._reshape(one)
             bias = "bias" in one.shapes
             if one.is_norm:
@@ -293,6 +316,12 @@ class _Row:
                 self._add(Convolution(outputs=outputs, kernel=kernel, transposed=turned, bias=bias, weights=one.name))
             last = one
         self._finish()
+        outputs, factor = (
+            self._kernels[-1].weight[bool(self._kernels[-1].turned)],
+            max(self._shuffles.values(), default=1),
+        )
+        if outputs not in (1, 3, 4) and outputs in (factor**2, 3 * factor**2):
+            self._add(Shuffle(factor=factor), "as before")
         self._shape()
         self._add(Activation(name="tanh"), "the last activation, and with it value_range; for a sigmoid 0, 1")
         self._guesses["prior"] = "normal, or uniform from -1 to 1"
@@ -307,9 +336,11 @@ class _Row:
     def _conditions(self, table: Module | None, before: bool) -> tuple[int, Labels | None, int]:
         """Of what goes in: the length of z, how labels go in, and how many classes there are."""
         if table is None:
-            self._guesses["z"] = "or z and a one-hot label: `classes: 10` and `labels: {dim: 10}`"
-            usual = next((z for few in ((10,), _FEW_CLASSES) for z in _USUAL_Z if self.inputs - z in few), None)
-            if self.inputs in _USUAL_Z or usual is None:
+            self._guesses["z"] = (
+                "or z and a one-hot label: `classes: 10` and `labels: {dim: 10}`, with `codes: 2` for an InfoGAN's"
+            )
+            usual = next((z for few in ((10,), _FEW_CLASSES) for z in USUAL_Z if self.inputs - z in few), None)
+            if self.inputs in USUAL_Z or usual is None:
                 return self.inputs, None, 0
             return usual, Labels(dim=self.inputs - usual), self.inputs - usual
         classes, dim = table.weight
@@ -332,13 +363,15 @@ class _Row:
             side = 1 if self._line else math.isqrt(width // channels)
             self._add(Reshape(shape=(channels, side, width // channels // side)), "a square map, channel by channel")
 
-    def _between(self, last: Module | None, one: Module) -> None:
-        """What has no weights and lies between two modules: told by the numbers in a common container, or usual. A
-        number left over is a dropout's."""
+    def _between(self, last: Module | None, one: Module, shuffled: bool) -> None:
+        """What has no weights and lies between two modules, besides a shuffle: told by the numbers in a common
+        container, or usual. A number left over is a dropout's."""
         if last is None:
             return
         (container, number), (same, before) = one.place, last.place
-        gap = number - before - 1 if same == container and number is not None and before is not None else None
+        gap = (
+            number - before - 1 - shuffled if same == container and number is not None and before is not None else None
+        )
         kernel = max(i for i, layer in enumerate(self._layers) if isinstance(layer, Linear | Convolution))
         active = any(isinstance(layer, Activation) for layer in self._layers[kernel:])
         if gap == 0 or one.is_slopes or (gap is None and (one.is_norm or (active and not self._grows))):

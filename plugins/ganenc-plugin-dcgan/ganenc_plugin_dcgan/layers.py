@@ -9,7 +9,18 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganenc_plugin_dcgan.specs import Activation, Convolution, Labels, Linear, Norm, Pad, Reshape, Shape, Upsample
+from ganenc_plugin_dcgan.specs import (
+    Activation,
+    Convolution,
+    Labels,
+    Linear,
+    Norm,
+    Pad,
+    Reshape,
+    Shape,
+    Shuffle,
+    Upsample,
+)
 
 __all__ = ["join", "module_of"]
 
@@ -63,6 +74,8 @@ class _Plain(nn.Module):
             x = x if x.ndim == 4 else x[:, :, None, None]
             size = layer.size or (x.shape[2] * layer.factor[0], x.shape[3] * layer.factor[1])
             return F.interpolate(x, size, mode=layer.mode)
+        if isinstance(layer, Shuffle):
+            return F.pixel_shuffle(x if x.ndim == 4 else x[:, :, None, None], layer.factor)
         if isinstance(layer, Pad):
             above, below, left, right = layer.edges
             return F.pad(x if x.ndim == 4 else x[:, :, None, None], (left, right, above, below))
@@ -92,4 +105,7 @@ def join(z: Tensor, rows: Tensor, labels: Labels) -> Tensor:
     """What goes into the first layer: z (N, dim) and the rows of its classes."""
     if labels.joined == "times":
         return z * rows
-    return torch.cat([z, rows] if labels.joined == "after" else [rows, z], 1)
+    if labels.joined == "before":
+        return torch.cat([rows, z], 1)
+    own = z.shape[1] - labels.codes
+    return torch.cat([z[:, :own], rows, z[:, own:]], 1)

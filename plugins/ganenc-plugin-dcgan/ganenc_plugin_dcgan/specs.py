@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import Condition, GeneratorSpec, PositiveInt, Prior, Spec, Vector
+from ganenc_registry.specs import Condition, GeneratorSpec, NonNegativeInt, PositiveInt, Prior, Spec, Vector
 from ganenc_registry.specs.sizes import MOST, Width
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 __all__ = [
     "Activation",
@@ -23,6 +24,7 @@ __all__ = [
     "Reshape",
     "RowOptions",
     "Shape",
+    "Shuffle",
     "Upsample",
     "inputs_of",
     "row_spec",
@@ -151,6 +153,19 @@ class Upsample(_Layer):
         return (channels, *(self.size or (height * self.factor[0], width * self.factor[1])))
 
 
+class Shuffle(_Layer):
+    """Channels that become pixels, factor x factor of them each (Shi et al., 2016)."""
+
+    kind: Literal["shuffle"] = "shuffle"
+    factor: PositiveInt = 2
+
+    def after(self, shape: Shape) -> Shape:
+        channels, height, width = _map(shape)
+        if channels % self.factor**2:
+            raise SpecError(f"{channels} channels cannot become pixels, {self.factor} x {self.factor} each.")
+        return (channels // self.factor**2, height * self.factor, width * self.factor)
+
+
 class Pad(_Layer):
     """A map with zeros around it, or cut where ``edges`` are below 0."""
 
@@ -166,7 +181,7 @@ class Pad(_Layer):
 
 
 Layer: TypeAlias = Annotated[
-    Linear | Convolution | Norm | Activation | Reshape | Upsample | Pad, Field(discriminator="kind")
+    Linear | Convolution | Norm | Activation | Reshape | Upsample | Shuffle | Pad, Field(discriminator="kind")
 ]
 
 
@@ -178,7 +193,16 @@ class Labels(Spec):
     joined: Literal["after", "before", "times"] = Field(
         "after", description="where it goes: after z, before, or times z"
     )
+    codes: NonNegativeInt = Field(
+        0, description="how many numbers of z go behind a row after it, such as the continuous codes of an InfoGAN"
+    )
     weights: str = Field("", description="where a file has the table")
+
+    @model_validator(mode="after")
+    def _behind(self) -> Self:
+        if self.codes and self.joined != "after":
+            raise ValueError("codes go behind a row that is joined after z")
+        return self
 
 
 class RowOptions(Spec):

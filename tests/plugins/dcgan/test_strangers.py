@@ -15,6 +15,7 @@ import torch
 from ganenc import load_generator
 from ganenc.foreign import read_checkpoint
 from ganenc_plugin_dcgan.dcgan import DCGAN
+from ganenc_registry.errors import CheckpointError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -240,6 +241,76 @@ def infogan_28() -> Stranger:
         return torch.tanh(net.tconv4(F.relu(net.bn3(net.tconv3(x)))))
 
     return Stranger(net, make, 62)
+
+
+def _shuffles(rows: list[nn.Module], *, projected: bool) -> Stranger:
+    """Channels become pixels between convolutions of 3x3, behind a linear layer or a transposed convolution."""
+    net = nn.Module()
+    net.first = nn.Linear(24, 32 * 16) if projected else nn.ConvTranspose2d(24, 32, 4)
+    net.main = nn.Sequential(*rows, nn.Tanh())
+    return Stranger(net, lambda z: net.main(net.first(z if projected else pixel(z)).view(-1, 32, 4, 4)), 24)
+
+
+def _plain(inputs: int, outputs: int, *between: nn.Module) -> list[nn.Module]:
+    return [*between, nn.Conv2d(inputs, outputs, 3, 1, 1)]
+
+
+@stranger
+def shuffled_before_norms_and_at_the_end() -> Stranger:
+    two, norms = nn.PixelShuffle(2), [nn.BatchNorm2d(width) for width in (16, 8)]
+    rows = [*_plain(32, 64), two, norms[0], nn.ReLU(), *_plain(16, 32), two, norms[1], nn.ReLU(), *_plain(8, 12), two]
+    return _shuffles(rows, projected=True)
+
+
+@stranger
+def shuffled_behind_norms_by_two_and_three() -> Stranger:
+    rows = [
+        *_plain(32, 64), nn.BatchNorm2d(64), nn.PixelShuffle(2), nn.ReLU(),
+        *_plain(16, 72), nn.BatchNorm2d(72), nn.PixelShuffle(3), nn.ReLU(), *_plain(8, 3),
+    ]  # fmt: skip
+    return _shuffles(rows, projected=False)
+
+
+@stranger
+def shuffled_before_slopes_of_each_channel() -> Stranger:
+    rows = [nn.ReLU(), *_plain(32, 64), nn.PixelShuffle(2), nn.PReLU(16), *_plain(16, 3)]
+    return _shuffles(rows, projected=False)
+
+
+@stranger
+def enlarged_behind_a_transposed_convolution() -> Stranger:
+    net = nn.Module()
+    net.main = nn.Sequential(
+        nn.ConvTranspose2d(24, 32, 4), nn.BatchNorm2d(32), nn.ReLU(),
+        *_plain(32, 16, nn.Upsample(scale_factor=2)), nn.BatchNorm2d(16), nn.ReLU(),
+        *_plain(16, 8, nn.Upsample(scale_factor=2)), nn.BatchNorm2d(8), nn.ReLU(), *_plain(8, 3), nn.Tanh(),
+    )  # fmt: skip
+    return Stranger(net, lambda z: net.main(pixel(z)), 24)
+
+
+class InfoGAN(nn.Module):
+    """z, labels and codes, which are uniform in training; ``z`` has the codes at its end."""
+
+    def __init__(self, dim: int, codes: int, labels: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.main = nn.Sequential(
+            nn.ConvTranspose2d(dim + labels + codes, 64, 7, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+            nn.ConvTranspose2d(64, 8, 4, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.ConvTranspose2d(8, 1, 4, 2, 1, bias=False), nn.Tanh(),
+        )  # fmt: skip
+
+    def forward(self, z: Tensor, rows: Tensor) -> Tensor:
+        codes = z[:, self.dim :]
+        codes = torch.erf(codes / 2**0.5) if self.training else codes
+        made: Tensor = self.main(pixel(torch.cat([z[:, : self.dim], rows, codes], 1)))
+        return made
+
+
+@stranger
+def infogan_with_codes() -> Stranger:
+    net = InfoGAN(62, 2, 10)
+    return Stranger(net, lambda z, y: net(z, F.one_hot(y, 10)), 64, 10)
 
 
 @stranger
@@ -665,6 +736,22 @@ def test_groups_of_channels_and_a_table_of_no_use_are_settled(tmp_path: Path) ->
     generator, z = load_generator(tmp_path / "netG.pth"), torch.randn(2, 24)
     with torch.no_grad():
         assert torch.equal(generator.synthesize(generator.map(z)), net(pixel(z)))
+
+
+def test_how_codes_go_in_is_asked_for_and_settled(tmp_path: Path) -> None:
+    stranger = infogan_with_codes()
+    torch.save(stranger.net.state_dict(), tmp_path / "netG.pth")
+    with pytest.warns(UserWarning, match="how its labels go in"):
+        text = load_generator(tmp_path / "netG.pth").taken_as
+    assert "codes: 2" in text
+    (tmp_path / "netG.yaml").write_text(text.replace("z: 64", "z: 66").replace("10", "8").replace("s: 2", "s: 4"))
+    generator, z, y = load_generator(tmp_path / "netG.pth"), torch.randn(2, 66), torch.tensor([3, 7])
+    with torch.no_grad():
+        expected = stranger.net(torch.cat([z[:, :62], z[:, 64:]], 1), torch.cat([F.one_hot(y, 8), z[:, 62:64]], 1))
+        assert torch.allclose(generator.synthesize(generator.map(z, labels=y)), expected, atol=1e-5)
+    (tmp_path / "netG.yaml").write_text(text.replace("joined: after", "joined: before"))
+    with pytest.raises(CheckpointError, match="codes go behind a row that is joined after z"):
+        load_generator(tmp_path / "netG.pth")
 
 
 def _other(prefix: str = "") -> dict[str, Any]:
