@@ -64,7 +64,8 @@ def invert(
 ) -> None:
     """Find the latents that rebuild photos. Each photo leaves a folder in OUT with latents, images, numbers, a report,
     and a line in OUT/index.jsonl. Latents, saved (.safetensors) or of other
-    tools (.npy, .npz, .pt), in place of photos give their images.
+    tools (.npy, .npz, .pt), in place of photos give their images, under other settings where
+    --set method.options.settings.NAME gives some.
 
     --set reaches every field of the spec by its path, as in --set method.options.rate=0.01, --set
     objective.attention.name=none or --set align.options.margin=0.3. A broken photo is named and skipped; the rest go
@@ -86,7 +87,8 @@ def invert(
     if any(PhotoFolder.latents_file(word) for word in words if not os.path.isdir(word)):
         loaded = load(spec.model, device=spec.device)
         if any(map(loaded.latents_file, words)):
-            _rebuild([loaded.latents_file(word) or Path(word) for word in words], loaded, out, as_json)
+            held = dict(spec.method.options.get("settings", {})) if spec.method else {}
+            _rebuild([loaded.latents_file(word) or Path(word) for word in words], loaded, out, held, as_json)
             return
     result = carry_out(
         spec.model, words, out, spec, report=report is not False, pages=report, overwrite=overwrite,
@@ -130,16 +132,17 @@ def read_samples(files: Iterable[Path], model: Model) -> list[tuple[Path, int, L
     return found
 
 
-def _rebuild(files: list[Path], model: Model, out: Path, as_json: bool) -> None:
-    """Saved latents => the same pixels again, a picture of each sample."""
+def _rebuild(files: list[Path], model: Model, out: Path, settings: dict[str, Any], as_json: bool) -> None:
+    """Saved latents => the same pixels again, or those under other settings, a picture of each sample."""
     generator = model.generator
     samples = read_samples(files, model)
     names = unique_names([Path(f"{name}.png") for *_, name in samples])
     written = []
     with Bar("rebuilding", len(samples)) as bar:
         for (file, at, one, _), name in zip(samples, names, strict=True):
-            with torch.no_grad(), generator.tuned(model.tuning(one)):
-                made = generator.synthesize(one.to(generator.dtype))[0]
+            kept = one.only(*(part for part in one.tensors if part not in settings))
+            with torch.no_grad(), generator.tuned(model.tuning(one)), generator.using(**settings):
+                made = generator.synthesize(kept.to(generator.dtype))[0]
             path = images.write_image(out / f"{name}.png", made, generator.spec)
             written.append({"latents": file, "sample": at, "image": path})
             bar.update(len(written))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 import torch
+from ganenc.cli import main
 from ganenc.encoders import build_encoder
 from ganenc.export import GeneratorGraph, export
+from ganenc.images import read
 from ganenc.inversion import invert
 from ganenc.latents import Latents
+from ganenc.models import save_pretrained
 from ganenc.objectives import Batch, EncoderStep
 from ganenc_plugin_stylegan3 import filters
 from ganenc_plugin_stylegan3.filters import Axis, design, filtered_lrelu
@@ -266,6 +270,31 @@ def test_a_turned_and_shifted_image_is_found_with_the_transform_set_or_sought(ge
     upright = {name: torch.zeros(1) for name in turn}
     made, own = (generator.synthesize(one.replace(**upright)) for one in (at, latents))
     assert psnr(made, own) > psnr(made, image)
+
+
+@pytest.mark.parametrize("config", ["t", "r"])
+def test_a_tilt_is_found_from_the_image_alone_and_undone(config: Any, tmp_path: Any, capsys: Any) -> None:
+    """From 0 and unknown styles, to what moves the image's corners by less than half a pixel; upright by a command."""
+    torch.manual_seed(2)
+    generator = StyleGAN3(stylegan3_spec(16, config=config, **SMALL)).freeze()
+    own = generator.complete(generator.sample(1, seed=5))
+    image = generator.synthesize(own.replace(rotation=torch.full((1,), 20.0)))
+    options = {"steps": 50, "space": "w", "start": "draws", "free": ["rotation", "shift_x", "shift_y"]}
+    method = {"name": "optimize", "options": options}
+    done = invert(image, generator, None, method, objective=make_objective({"mse": 5.0}))
+    assert abs(done.latents["rotation"].item() - 20) < math.degrees(math.atan(0.5 / math.hypot(8, 8)))
+
+    save_pretrained(generator, tmp_path / "model")
+    done.latents.save(tmp_path / "tilted.safetensors")
+    words = ["invert", str(tmp_path / "tilted.safetensors"), "--model", str(tmp_path / "model"), "--out"]
+    turned = [str(tmp_path / "upright"), *(f"--set=method.options.settings.{name}=0" for name in options["free"])]
+    for further in ([str(tmp_path / "same")], turned):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *further])
+        assert ended.value.code == 0, capsys.readouterr()
+    same, upright = (read(tmp_path / name / "tilted.png") for name in ("same", "upright"))
+    assert psnr(same, image) > 40
+    assert psnr(upright, generator.synthesize(own)) > psnr(same, generator.synthesize(own)) + 6
 
 
 def test_what_cannot_be_built_is_refused() -> None:
