@@ -18,6 +18,16 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
         "alae": ("ALAE: one w, summed over blocks of (mean, deviation)", "alae:ALAE"),
         "d2e": ("D2E: the discriminator of a DCGAN, its last layer giving z", "d2e:D2E"),
     },
+    "recipe": {
+        "e4e": ("e4e: offsets that join one by one, and a discriminator of styles", "e4e_recipe:E4ERecipe"),
+        "in-domain": ("In-domain: rebuilt images against a discriminator", "indomain_recipe:InDomainRecipe"),
+        "bigbigan": (
+            "BigBiGAN: images with their latents against a joint discriminator",
+            "bigbigan_recipe:BigBiGANRecipe",
+        ),
+        "alae": ("ALAE: the generator's own latents by regression", "alae_recipe:ALAERecipe"),
+        "d2e": ("D2E: from a discriminator's weights, its latents spread as the generator's", "d2e_recipe:D2ERecipe"),
+    },
     "inverter": {
         "restyle": ("Several passes of an encoder that sees the image beside its reconstruction", "passes:Restyle"),
         "image2stylegan": ("Image2StyleGAN: latents by gradient from their mean", "image2stylegan:Image2StyleGAN"),

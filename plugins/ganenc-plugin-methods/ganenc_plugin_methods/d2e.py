@@ -38,6 +38,9 @@ class D2E(EncoderNetwork):
             " to 1024, until the maps are 4x4",
             json_schema_extra={"small": [8, 16]},
         )
+        bias: bool = Field(
+            False, description="convolutions have biases, as those that a discriminator's batch norm is folded into"
+        )
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
@@ -45,7 +48,9 @@ class D2E(EncoderNetwork):
         height, across = self.spec.size
         count = max(1, math.floor(math.log2(max(1, min(height, across) / 4))))
         widths = [self.spec.channels, *(self.options.widths or [min(BASE << index, MOST) for index in range(count)])]
-        pairs = [(nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)) for a, b in itertools.pairwise(widths)]
+        pairs = [
+            (nn.Conv2d(a, b, 4, 2, 1, bias=self.options.bias), nn.LeakyReLU(0.2)) for a, b in itertools.pairwise(widths)
+        ]
         self.trunk = nn.Sequential(*(layer for pair in pairs for layer in pair))
         left = (max(1, height >> len(pairs)), max(1, across >> len(pairs)))
         self.last = nn.Conv2d(widths[-1], width(self.spec), left)

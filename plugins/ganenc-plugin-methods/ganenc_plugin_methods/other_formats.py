@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ganenc_plugin_methods.reading import Rule, build, count, prefixes, renamed, shape_of
 
-__all__ = ["ALAE_MARK", "INDOMAIN_MARK", "is_d2e", "read_alae", "read_d2e", "read_indomain"]
+__all__ = ["ALAE_MARK", "INDOMAIN_MARK", "folded", "is_d2e", "read_alae", "read_d2e", "read_indomain"]
 
 INDOMAIN_MARK, ALAE_MARK = r"block0\.bn\.bn\.weight", r"encode_block\.0\.style_1\.weight"
+_NORMALISED = re.compile(r"(.+)_orig|(.+)\.original")
 _D2E_MARK = r"net\.\d{1,3}\.weight_orig"
 
 
@@ -120,7 +121,7 @@ def read_d2e(checkpoint: Checkpoint) -> Encoder:
 
     def theirs(ours: str) -> str | Tensor:
         name = prefix + renamed(ours, [("trunk", "net"), ("last", f"net.{2 * length}")])
-        return name if ours.startswith("last") else _folded(checkpoint, name)
+        return name if ours.startswith("last") else folded(checkpoint, f"{name}_orig")
 
     return build(checkpoint, fields, theirs)
 
@@ -130,11 +131,15 @@ def _length(checkpoint: Checkpoint, prefix: str) -> int:
     return count(checkpoint, f"{prefix}net.", step=2) - 1
 
 
-def _folded(checkpoint: Checkpoint, name: str) -> Tensor:
-    """A weight divided by its spectral norm, as its stored vectors give it."""
-    weight = checkpoint.tensor(f"{name}_orig", (None, None, None, None))
+def folded(checkpoint: Checkpoint, name: str) -> Tensor:
+    """A kernel; where spectral norm was taken, divided by it, as its stored vectors give it."""
+    weight = checkpoint.tensor(name, (None, None, None, None))
+    normalised = _NORMALISED.fullmatch(name)
+    if normalised is None:
+        return weight
+    before = f"{normalised[1]}_" if normalised[1] else f"{normalised[2]}.0._"
     matrix = weight.flatten(1)
-    left, right = (checkpoint.tensor(f"{name}_{which}", (size,)) for which, size in zip("uv", matrix.shape))
+    left, right = (checkpoint.tensor(f"{before}{which}", (size,)) for which, size in zip("uv", matrix.shape))
     norm = left @ (matrix @ right)
     if not norm:
         checkpoint.fail(f"the spectral norm of {name!r} is 0")
