@@ -7,9 +7,19 @@ from dataclasses import replace
 
 import torch
 from ganenc.objectives import Batch
+from pydantic import Field
 from torch import Tensor, nn
 
-from ganenc_plugin_methods.adversary import MLP, AdversarialRecipe, ImageFeatures, Shown, Standard, hinge, r1
+from ganenc_plugin_methods.adversary import (
+    MLP,
+    AdversarialOptions,
+    AdversarialRecipe,
+    ImageFeatures,
+    Shown,
+    Standard,
+    hinge,
+    r1,
+)
 
 __all__ = ["BigBiGANRecipe"]
 
@@ -18,7 +28,13 @@ class BigBiGANRecipe(AdversarialRecipe):
     """A discriminator tells images with the latents that the encoder gives them from latents that were drawn with the
     images that the generator makes of them: by images, by latents, and by both. The encoder learns from what it says
     alone (Equations 1 to 4), and not from the run's objective. For any encoder of any generator. R1 takes the place of
-    the paper's spectral norm."""
+    the paper's spectral norm, at the generator's pairs."""
+
+    class Options(AdversarialOptions):
+        """What can be chosen of the discriminator."""
+
+        rate: float = Field(2e-4, gt=0, description="learning rate of the discriminator; it follows the run's schedule")
+        r1: float = Field(0.1, ge=0, description="weight of half the squared gradient at what is real (R1)")
 
     def discriminating(self) -> nn.Module:
         network, spec = self.context.network, self.encoder.spec
@@ -36,17 +52,20 @@ class BigBiGANRecipe(AdversarialRecipe):
         return replace(super().shown(batch), latents=self.true_latents(batch))
 
     def telling(self, shown: Shown) -> Tensor:
+        encoded = self.discriminator(self.encoder.seen(shown.images), shown.made)
+        return hinge(encoded, self.discriminator(*self._drawn(shown))).sum(1)
+
+    def penalty(self, shown: Shown) -> Tensor:
+        return r1(self.discriminator, *self._drawn(shown))
+
+    @torch.no_grad()
+    def _drawn(self, shown: Shown) -> tuple[Tensor, Tensor]:
+        """The generator's pairs: images as the encoder sees them, and latents in deviations."""
         images, latents = shown.images, shown.latents
         assert latents is not None
         if self.on_photos:
-            with torch.no_grad():
-                images = self.context.network.synthesize(latents)
-        encoded = self.discriminator(self.encoder.seen(shown.images), shown.made)
-        drawn = self.discriminator(self.encoder.seen(images), self.discriminator.standard(latents))
-        return hinge(encoded, drawn).sum(1)
-
-    def penalty(self, shown: Shown) -> Tensor:
-        return r1(self.discriminator, self.encoder.seen(shown.images), shown.made)
+            images = self.context.network.synthesize(latents)
+        return self.encoder.seen(images), self.discriminator.standard(latents)
 
 
 class JointDiscriminator(nn.Module):

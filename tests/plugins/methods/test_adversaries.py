@@ -449,6 +449,29 @@ def test_latents_that_are_spread_as_the_generators_cost_nothing(toy: ToyGenerato
     torch.testing.assert_close(terms["total"], plain.result.per_sample + 3 * wanted)
 
 
+@pytest.mark.slow
+def test_a_joint_discriminator_alone_teaches_latents() -> None:
+    generator = Grey(8, 8)
+    with torch.no_grad():
+        generator.paint.weight.mul_(4)
+    generator.freeze()
+    torch.manual_seed(0)
+    encoder, part = build_encoder(generator), Synthesized(generator, 128, seed=99).batch(0)
+    run = run_spec(
+        steps=400,
+        data={"batch": 32},
+        recipe={"name": "bigbigan", "options": {"rate": 0.002}},
+        optimiser={"rate": 0.001},
+        saving={"log_every": 100, "grid_every": 400, "checkpoint_every": 400},
+    )
+    pretrain(generator, run, Memory(), encoder=encoder)
+    with torch.no_grad():
+        found = encoder(part.images)["z"]
+    assert part.latents is not None
+    both = torch.stack([found.flatten(), part.latents["z"].flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.5, "measured: 0.72"
+
+
 def test_alae_learns_the_latents_and_nothing_else(toy: ToyGenerator) -> None:
     recipe, part = made("alae", toy), Synthesized(toy, 2).batch(0)
     recipe.encoder.eval()
