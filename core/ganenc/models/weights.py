@@ -19,7 +19,7 @@ from ganenc.files import hash_tensors, load_tensors, save_tensors, write_json
 from ganenc.generators import Generator, check_weights, fill, is_family, track_statistics, undrawn
 from ganenc.models.resolving import CONFIG, FORMAT, WEIGHTS, has_config, read_config
 
-M = TypeVar("M", bound="Generator | Encoder")
+M = TypeVar("M", bound=nn.Module)
 _IMPORT_FIRST = (
     " What a script of yours registers is known once it is imported; on the command line: `ganenc --import SCRIPT`."
 )

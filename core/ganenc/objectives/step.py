@@ -83,7 +83,7 @@ class EncoderStep:
             return self._latent_only(batch, latents, truth, reference)
         if reference is None:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
-        reconstruction = averaged(self._synthesized(self.completed(latents, batch)), batch.images.shape[2:])
+        reconstruction = averaged(self.synthesized(self.completed(latents, batch)), batch.images.shape[2:])
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
             truth = self._encoded(reconstruction, batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
@@ -95,7 +95,8 @@ class EncoderStep:
             return encoded
         return cast(Latents, checkpoint(self.encoder, images, labels=labels, use_reentrant=False))
 
-    def _synthesized(self, latents: Latents) -> Tensor:
+    def synthesized(self, latents: Latents) -> Tensor:
+        """The generator's images (N, C, H, W), computed anew for the gradient if asked for."""
         if not self.checkpointing:
             return self.generator.synthesize(latents)
         return checkpoint(self.generator.synthesize, latents, use_reentrant=False)

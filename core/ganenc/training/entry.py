@@ -147,5 +147,7 @@ def _train(
             del generator.synthesize  # The class's own method again.
     done = trainer.progress
     sink.finish(trained, {"generator": model_hash(generator), "steps": done.step, "stopped": done.stopped})
+    if isinstance(sink, RunFolder) and processes.first:
+        recipe.leave(sink.path)
     processes.wait()
     return trained

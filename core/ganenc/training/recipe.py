@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import torch
@@ -77,6 +78,9 @@ class Recipe(Component, ABC):
         encoder, network = self.encoder.eval(), self.context.network
         latents = network.complete(encoder(batch.images, labels=batch.labels), labels=batch.labels)
         return averaged(network.synthesize(latents), batch.images.shape[2:])
+
+    def leave(self, folder: Path) -> None:
+        """Write what a run that is done leaves besides its encoder into its folder: by default nothing."""
 
     def looks(self, batch: Batch, made: Tensor) -> list[Look]:
         """Where the attention looks in the first targets; empty where images are not compared."""

@@ -27,6 +27,14 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
         ),
         "alae": ("ALAE: the generator's own latents by regression", "alae_recipe:ALAERecipe"),
         "d2e": ("D2E: from a discriminator's weights, its latents spread as the generator's", "d2e_recipe:D2ERecipe"),
+        "psp": ("pSp: the step of one encoder, its latents held near the mean", "recipes:PSPRecipe"),
+        "restyle": ("ReStyle: several passes a step, each beside the last reconstruction", "recipes:ReStyleRecipe"),
+        "e2style": ("E2Style: three stages, one after another, earlier ones frozen", "recipes:E2StyleRecipe"),
+        "riddle": ("RiDDLE: latents encrypted by a password, and decrypted", "riddle_recipe:Riddle"),
+    },
+    "command": {
+        "encrypt": ("Hide what latents or photos show, by a password", "encrypting:encrypt"),
+        "decrypt": ("Find by the password what was hidden", "encrypting:decrypt"),
     },
     "inverter": {
         "restyle": ("Several passes of an encoder that sees the image beside its reconstruction", "passes:Restyle"),
@@ -37,6 +45,7 @@ _OURS: dict[Kind, dict[str, tuple[str, str]]] = {
     },
     "loss": {
         "features": ("Mean square difference of a backbone's features, as they are", "perceptual:Features"),
+        "identity": ("1 - cosine of a backbone's embeddings, as of identities of faces", "perceptual:Identity"),
     },
     "finder": {
         "sefa": ("SeFa: what changes the first layers most, in closed form", "sefa:SeFa"),

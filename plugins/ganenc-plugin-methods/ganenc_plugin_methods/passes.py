@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion import Inversion, Inverter, Task, by_size, need_encoder
-from ganenc.latents import Latents
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Spec
 from pydantic import Field
-from torch import Tensor
 from typing_extensions import Self
 
-from ganenc_plugin_methods.restyle import RefiningNetwork, start_image
+from ganenc_plugin_methods.restyle import RefiningNetwork, plus, start_image
 
 __all__ = ["Restyle"]
 
@@ -60,7 +57,7 @@ class Restyle(Inverter):
         if isinstance(encoder.network, RefiningNetwork):
             network, seen = encoder.network, encoder.seen(task.images)
             start = encoder.start.to(generator.device)
-            latents = _plus(start.expand(len(seen)), network.first(seen, start_image(encoder, generator)))
+            latents = plus(start.expand(len(seen)), network.first(seen, start_image(encoder, generator)))
         else:
             alone = latents = encoder(task.images, labels=task.labels)
         for index in range(1, passes + 1):
@@ -70,12 +67,8 @@ class Restyle(Inverter):
             if index == passes:
                 break
             if isinstance(encoder.network, RefiningNetwork):
-                latents = _plus(latents, network.again(seen, encoder.seen(made), index))
+                latents = plus(latents, network.again(seen, encoder.seen(made), index))
             else:
                 again = encoder(made, labels=task.labels)
-                latents = _plus(latents, {name: (alone[name] - again[name]) / (index + 1) for name in alone.tensors})
+                latents = plus(latents, {name: (alone[name] - again[name]) / (index + 1) for name in alone.tensors})
         return Inversion(whole, made)
-
-
-def _plus(latents: Latents, added: Mapping[str, Tensor]) -> Latents:
-    return latents.replace(**{name: latents[name] + value for name, value in added.items()})

@@ -1,13 +1,15 @@
-"""The loss ``features``: how far a backbone's features of two images are apart, as they are (Johnson et al., 2016)."""
+"""The losses ``features``, how far a backbone's features of two images are apart (Johnson et al., 2016), and
+``identity``, which pSp, e4e, E2Style and RiDDLE take on a network of faces."""
 
 from __future__ import annotations
 
+import torch
 from ganenc.objectives import Backbone, Loss, pool, precise
 from ganenc_registry.components import Context
 from ganenc_registry.specs import Spec
 from torch import Tensor
 
-__all__ = ["Features"]
+__all__ = ["Features", "Identity"]
 
 
 class Features(Loss):
@@ -32,3 +34,19 @@ class Features(Loss):
     def _features(self, images: Tensor) -> list[Tensor]:
         scaled = pool(self.scaled(images))
         return [precise(one) for one in self.backbone(self.backbone.fit(scaled)).features]
+
+
+class Identity(Features):
+    """1 - cosine of a backbone's deepest features, averaged over positions: of faces on a network of faces, whether it
+    is the same, and on any other what that takes for the same."""
+
+    @torch.no_grad()
+    def prepare(self, target_view: Tensor) -> Tensor:  # type: ignore[override]
+        """The target's embedding (N, D)."""
+        return self._embedded(target_view)
+
+    def forward(self, view: Tensor, reference: Tensor) -> Tensor:  # type: ignore[override]
+        return 1 - torch.cosine_similarity(self._embedded(view), reference)
+
+    def _embedded(self, images: Tensor) -> Tensor:
+        return self._features(images)[-1].mean((2, 3))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from ganenc.encoders import Encoder, EncoderNetwork
 from ganenc.generators import Generator
+from ganenc.latents import Latents
 from ganenc_registry.components import Context
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Spec
@@ -18,7 +20,12 @@ from torch import Tensor
 from ganenc_plugin_methods.psp import StyleNetwork
 from ganenc_plugin_methods.trunks import TrunkOptions
 
-__all__ = ["ReStyle", "RefiningNetwork", "start_image"]
+__all__ = ["ReStyle", "RefiningNetwork", "plus", "start_image"]
+
+
+def plus(latents: Latents, added: Mapping[str, Tensor]) -> Latents:
+    """Latents, and what is added to some of their parts."""
+    return latents.replace(**{name: latents[name] + value for name, value in added.items()})
 
 
 def start_image(encoder: Encoder, generator: Generator) -> Tensor:

@@ -38,7 +38,7 @@ _OTHERS = {
     r"hypernet\..*": "HyperStyle's network, which predicts changes of a generator's weights and is not supported; give"
     " the encoder that it starts from, the file that its opts name as w_encoder_checkpoint_path",
     r"(?:mapper_state_dict\.)?layers\.0\.multihead_attn\.in_proj_weight": "RiDDLE's network, which encrypts latents and"
-    " encodes no photos; give the e4e file that its opts name as psp_weight_path",
+    " encodes no photos; give it as --encryptor, and as encoder the e4e file that its opts name as psp_weight_path",
 }
 """What is known, and no encoder of these: the tensors that tell it, and what to say."""
 _UNITS = {24: (3, 4, 14, 3), 49: (3, 13, 30, 3), 50: (3, 8, 36, 3), 16: (3, 4, 6, 3)}
