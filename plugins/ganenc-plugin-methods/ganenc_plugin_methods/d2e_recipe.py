@@ -129,4 +129,4 @@ def _values(checkpoint: Checkpoint, name: str, count: int, default: float) -> Te
 
 def _in_order(name: str) -> list[tuple[int, str]]:
     """Sorts names by the numbers in them."""
-    return [(int(one), "") if one.isdecimal() else (-1, one) for one in name.split(".")]
+    return [(len(one) if one.isdecimal() else 0, one) for one in name.split(".")]

@@ -25,6 +25,7 @@ from ganenc_registry.components import build
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from runs import run_spec, same
+from safetensors.torch import save_file
 from servers import serving
 from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, toy_spec
@@ -408,6 +409,17 @@ def test_the_encoder_starts_as_the_discriminator(normed: str, prefix: str, tmp_p
     torch.testing.assert_close(network.get_submodule("trunk")(images), theirs[:-1](images))
 
 
+def test_layers_of_safetensors_go_by_their_numbers(tmp_path: Path) -> None:
+    theirs = discriminator()
+    order = {"0": "0", "2": "9", "3": "10", "5": "12"}
+    state = {f"{order[key.split('.')[0]]}.{key.split('.')[1]}": value for key, value in theirs.state_dict().items()}
+    save_file({key: value for key, value in state.items() if value.ndim}, tmp_path / "D.safetensors")
+    images = torch.rand(2, 3, 16, 16)
+    network = start_of(tmp_path / "D.safetensors").network
+    assert network is not None
+    torch.testing.assert_close(network.get_submodule("trunk")(images), theirs[:-1](images))
+
+
 def test_layers_with_names_go_in_the_order_of_the_file(tmp_path: Path) -> None:
     first, norm, second = (theirs := discriminator())[0], theirs[3], theirs[2]
     named = nn.Sequential(OrderedDict(conv_b=first, conv_a=second, bn=norm))
@@ -427,7 +439,7 @@ def test_layers_with_names_go_in_the_order_of_the_file(tmp_path: Path) -> None:
         (lambda state: {**state, "3.running_mean": torch.zeros(3)}, {}, r"shape \(3,\) where \(6\) is needed"),
         (lambda state: {key: value for key, value in state.items() if "running" not in key}, {}, "no batch norm"),
         (lambda state: {f"{of}.{key}": one for of in "ab" for key, one in state.items()}, {}, "several networks"),
-        (lambda state: {"weight": torch.zeros(3)}, {}, "no row of 4x4 convolutions"),
+        (lambda state: {"weight": torch.zeros(3), f"{'9' * 5000}.weight": torch.zeros(1)}, {}, "no row of 4x4 conv"),
     ],
 )
 def test_a_file_that_will_not_do_is_told_in_one_sentence(
