@@ -50,7 +50,6 @@ from ganenc.measures import (
     Editability,
     Evaluation,
     Metric,
-    OwnLatents,
     Samples,
     classify,
     consistency,
@@ -298,7 +297,7 @@ class Model(Parts):
             self.generator, samples, way.apply, strengths, backbone=backbone, metrics=taken, region=region
         )
         moved = edits.images[edits.farthest]
-        own, found = OwnLatents(self.generator, seed=seed), {}
+        own, found = self.own_latents(seed), {}
         apart = {"mahalanobis": own.mahalanobis(done.latents), "nscd": own.style_distance(done.latents)}
         if backbone is not None:
             targets = done.targets.cpu()

@@ -55,6 +55,7 @@ COMMANDS = (
     *_for(
         "Measure",
         ("evaluate", "evaluate:evaluate", "Measure how well images are rebuilt", "photos/ --model M --out measured"),
+        ("benchmark", "benchmark:benchmark", "Compare methods", "photos/ --model M --method encode --out compared"),
     ),
     *_for(
         "Extend",

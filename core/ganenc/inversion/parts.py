@@ -26,7 +26,7 @@ from ganenc.inversion.judging import Judge
 from ganenc.inversion.photo import Photo, Readable, read_photo
 from ganenc.inversion.photo_classes import must_find
 from ganenc.inversion.photo_folder import PhotoFolder
-from ganenc.measures import Metric, build_metrics
+from ganenc.measures import Metric, OwnLatents, build_metrics
 from ganenc.models import model_hash
 from ganenc.objectives import (
     DEFAULT_BACKBONE,
@@ -66,6 +66,7 @@ class Parts:
             registry().get("backbone", self.backbone)
         self._aligners: dict[str, Aligner] = {}
         self._judges: dict[int, Judge] = {}
+        self._own_latents: dict[int, OwnLatents] = {}
         self._metrics: dict[tuple[str, ...], dict[str, Metric]] = {}
         self._lacks_backbone = False
         self._tuned: dict[str, PhotoFolder] = {}
@@ -198,6 +199,12 @@ class Parts:
         """A method with its options, by default the best there is; an UnknownNameError if there is no such method, a
         SpecError naming a wrong option and the nearest right one."""
         return build_inverter(method or default_method(self.encoder is not None), self.generator)
+
+    def own_latents(self, seed: int = 0) -> OwnLatents:
+        """How the generator's own latents lie, learnt once."""
+        if seed not in self._own_latents:
+            self._own_latents[seed] = OwnLatents(self.generator, seed=seed)
+        return self._own_latents[seed]
 
     def judge(self, seed: int = 0) -> Judge | None:
         """What tells whether a photo is like what the generator makes; None where there is no encoder."""

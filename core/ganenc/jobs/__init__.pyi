@@ -1,3 +1,5 @@
+from .benchmarking import Benchmarked as Benchmarked
+from .benchmarking import benchmark as benchmark
 from .evaluating import evaluate_photos as evaluate_photos
 from .events import BatchBegun as BatchBegun
 from .events import Event as Event
@@ -13,6 +15,7 @@ from .inverting import invert_folder as invert_folder
 from .job_result import LISTED as LISTED
 from .job_result import WORST as WORST
 from .job_result import JobResult as JobResult
+from .kept import Kept as Kept
 from .photo_index import INDEX as INDEX
 from .photo_index import PhotoIndex as PhotoIndex
 from .record import Record as Record

@@ -36,6 +36,18 @@ def evaluate_photos(
     if bool(spec.photos) == bool(spec.samples):
         raise SpecError("Name photos, or samples for synthesized images; one of the two.")
     model = model or load(spec.model, device=spec.device, encoder=spec.encoder, backbone=spec.backbone)
+    choices: Any = spec.metrics or None
+    return model.evaluate(
+        **read_targets(spec, model, on_error), method=spec.method, metrics=choices, folds=spec.folds,
+        candidates=spec.candidates, objective=spec.objective, truncation=spec.truncation, direction=spec.direction,
+        towards=spec.towards, strengths=spec.strengths, seed=spec.seed, on_step=on_step,
+    )  # fmt: skip
+
+
+def read_targets(
+    spec: EvaluateSpec, model: Model, on_error: Callable[[Path, ImageError], None] | None = None
+) -> dict[str, Any]:
+    """What `Model.evaluate` takes of the photos or samples of a spec: these, their labels, and how others are found."""
     files = images.find(spec.photos) if spec.photos else [Path(str(place)) for place in range(spec.samples or 0)]
     classes = model.generator.spec.classes
     said = None if spec.labels is None else read_labels(spec.labels, files, classes=classes)
@@ -47,13 +59,7 @@ def evaluate_photos(
         options: dict[str, Any] = {"fit": spec.fit, "align": spec.align, "attention": spec.objective.attention}
         photos, kept = read_photos(files, partial(model.read, **options), spec.photos, on_error)
         labels = None if labels is None else [labels[place] for place in kept]
-    choices: Any = spec.metrics or None
-    return model.evaluate(
-        photos, samples=spec.samples, method=spec.method, metrics=choices, folds=spec.folds, labels=labels, find=find,
-        candidates=spec.candidates, objective=spec.objective, truncation=spec.truncation, direction=spec.direction,
-        towards=spec.towards, strengths=spec.strengths, seed=spec.seed,
-        on_step=on_step,
-    )  # fmt: skip
+    return {"photos": photos, "samples": spec.samples, "labels": labels, "find": find}
 
 
 def read_photos(

@@ -144,10 +144,11 @@ def consistency(
 
 
 def trimmed_mean(values: Sequence[float], share: float = TRIMMED) -> float:
-    """The mean of the values but those beyond the quantiles ``share`` and 1 - ``share``, as e4e takes it."""
+    """The mean of the values but those beyond the quantiles ``share`` and 1 - ``share``, as e4e takes it, or of all."""
     rows = torch.tensor(values, dtype=torch.float64)
     low, high = rows.quantile(share), rows.quantile(1 - share)
-    return float(rows[(rows >= low) & (rows <= high)].mean())
+    kept = rows[(rows >= low) & (rows <= high)]
+    return float((kept if len(kept) else rows).mean())
 
 
 class OwnLatents:

@@ -2,11 +2,15 @@ from .chart import MOST_POINTS as MOST_POINTS
 from .chart import chart as chart
 from .chart import curves_of as curves_of
 from .chart import panels as panels
+from .chart import plane as plane
+from .compared import Compared as Compared
+from .compared import benchmark_page as benchmark_page
 from .inverted import Inverted as Inverted
 from .pages import render as render
 from .pictures import amplification as amplification
 from .pictures import difference as difference
 from .run import run_report as run_report
+from .texts import duration as duration
 from .texts import metric_name as metric_name
 from .texts import metric_text as metric_text
 from .texts import seconds_text as seconds_text

@@ -52,6 +52,32 @@ class Panel(NamedTuple):
     legend: list[tuple[int, str]]
 
 
+class Spot(NamedTuple):
+    """A point with a name."""
+
+    colour: int
+    x: float
+    y: float
+    text: str
+    hint: str
+
+
+class Plane(NamedTuple):
+    """Named points between two axes, those of one series joined."""
+
+    label: str
+    across: str
+    up: str
+    rules: list[Mark]
+    steps: list[Mark]
+    lines: list[Line]
+    spots: list[Spot]
+    width: int = 2 * WIDTH
+    height: int = 2 * HEIGHT
+    left: int = LEFT
+    right: int = 2 * WIDTH - RIGHT
+
+
 def curves_of(history: Sequence[Mapping[str, float]], *, ignore: Sequence[str] = ("step",)) -> dict[str, Curve]:
     """Rows of named numbers => one curve a name. The step is ``step``, or the row's place where there is none."""
     curves: dict[str, list[tuple[float, float]]] = {}
@@ -88,6 +114,32 @@ def chart(title: str, series: Mapping[str, Curve]) -> Panel:
         [_draw(title, fit, "log paired"), _draw(title, thin, "linear")] if enough else [_draw(title, thin, "only")]
     )
     return Panel(title, drawings, [(i % COLOURS, name) for i, name in enumerate(thin) if name != title])
+
+
+def plane(series: Mapping[str, Sequence[tuple[float, float, str]]], across: str, up: str) -> Plane:
+    """Points (x, y, text) of each series, and what goes across and up."""
+    points = [point for row in series.values() for point in row]
+    wide, high = _linear_axis([a for a, _, _ in points]), _linear_axis([b for _, b, _ in points])
+
+    def at(value: float, axis: tuple[float, float, list[float]], start: float, end: float) -> float:
+        low, top, _ = axis
+        return round(start + (0.04 + 0.92 * (value - low) / (top - low)) * (end - start), 1)
+
+    def x(value: float) -> float:
+        return at(value, wide, LEFT, 2 * WIDTH - RIGHT)
+
+    def y(value: float) -> float:
+        return at(value, high, 2 * (HEIGHT - BOTTOM), 3 * TOP)
+
+    lines, spots = [], []
+    for index, (name, row) in enumerate(series.items()):
+        colour = index % COLOURS
+        lines.append(Line(colour, "M" + "L".join(f"{x(a)} {y(b)}" for a, b, _ in row), name))
+        for place, (a, b, text) in enumerate(row):
+            told = text if place else f"{name} {text}".rstrip()
+            spots.append(Spot(colour, x(a), y(b), told, f"{name} {text}: {a:.4g}, {b:.4g}"))
+    rules, steps = [(y(mark), f"{mark:g}") for mark in high[2]], [(x(mark), f"{mark:g}") for mark in wide[2]]
+    return Plane(f"{up} over {across}", across, up, rules, steps, lines, spots)
 
 
 def _draw(title: str, series: Mapping[str, Curve], kind: str) -> Drawing:

@@ -1,6 +1,7 @@
 """Specs: generators, encoders, releases, runs and jobs as data, in JSON and YAML."""
 
 from ganenc_registry.specs.base import Spec, read_mapping
+from ganenc_registry.specs.benchmark import BenchmarkSpec, Entrant
 from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec, PooledSpec
 from ganenc_registry.specs.evaluate import EvaluateSpec
@@ -18,12 +19,14 @@ __all__ = [
     "MANY",
     "MOST",
     "PRESETS",
+    "BenchmarkSpec",
     "BlockShape",
     "BlockSpec",
     "Choice",
     "Condition",
     "Count",
     "EncoderSpec",
+    "Entrant",
     "EvaluateSpec",
     "GeneratorSpec",
     "InvertSpec",

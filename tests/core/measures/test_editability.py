@@ -120,6 +120,7 @@ def test_the_trimmed_mean_is_numpys() -> None:
     assert len(kept) < 250
     assert trimmed_mean(values.tolist()) == pytest.approx(kept.mean(), rel=1e-12)
     assert trimmed_mean([4.0]) == 4.0
+    assert trimmed_mean([4.0, 6.0]) == 5.0
 
 
 def moved_blocks(images: Tensor) -> Tensor:
