@@ -71,11 +71,9 @@ def main() -> None:
         chosen.networks, chosen.images, chosen.steps = ["tiny-t16"], 2, 10
     found = [row for name in chosen.networks for row in rows(name, chosen.images, chosen.tilt, chosen.steps)]
     header = ["network", "way", "degrees", "PSNR, tilted", "PSNR, upright"]
-    told = (
-        f"Random weights, images tilted by {chosen.tilt:g} degrees, sought from 0 by {chosen.steps} steps of `optimize`"
-    )
-    body = f"{told}. Of angles the median, smallest and largest.\n\n{table(header, found)}"
-    publish("tilted", "Tilted images", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    told = f"Random weights, images tilted by {chosen.tilt:g} degrees, sought from 0."
+    body = f"{told} Of angles the median, smallest and largest.\n\n{table(header, found)}"
+    publish("tilted", "Tilted images, upright", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
 
 
 if __name__ == "__main__":
