@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # where 
 
 import foreign
 
-OURS = ("model-folder", "encoder-folder")
+LEFT_OUT = ("model-folder", "encoder-folder", "keras", "keras-h5")
+"""Our own formats, and those whose files are recorded at one small size."""
 
 
 def loading(source: Path) -> Callable[[], None]:
@@ -57,7 +58,7 @@ def compared(name: str, folder: Path, size: foreign.Size, rounds: int, clock: Ca
 def main() -> None:
     """Time the formats and print the ratios."""
     options = parser("loading", __doc__.splitlines()[0])
-    names = [name for name in foreign.FORMATS if name not in OURS]
+    names = [name for name in foreign.FORMATS if name not in LEFT_OUT]
     options.add_argument("--formats", nargs="+", choices=names, default=names, help="formats to measure")
     options.add_argument("--rounds", type=int, default=5, help="rounds that count")
     chosen = options.parse_args()

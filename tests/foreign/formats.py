@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from foreign.containers import dumps, tensorflow_network, torch_network
 __all__ = ["FORMATS", "REAL", "SMALL", "Size", "encoder_of_the_authors", "rosinality", "sources"]
 
 TESTS = Path(__file__).resolve().parents[1]
+KERAS = importlib.util.find_spec("h5py") is not None
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,9 @@ def stylegan1_gan_zoo(folder: Path, size: Size = SMALL) -> Path:
     return _save(folder / "checkpoint.pth", {"config": {"alpha": 0, "leakyReluLeak": 0.2}, "avgG": tensors})
 
 
-def stylegan2_lucidrains(folder: Path, size: Size = SMALL) -> Path:
+def stylegan2_lucidrains(folder: Path, size: Size = SMALL, **options: Any) -> Path:
     """stylegan2-pytorch's file, the averaged networks alone, and the settings in its folder."""
-    tensors = _reference("stylegan", "lucidrains_reference").weights(size.widths)
+    tensors = _reference("stylegan", "lucidrains_reference").weights(size.widths, **options)
     tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(("GE.", "SE."))}
     (folder / ".config.json").write_text(json.dumps({"lr_mlp": 0.1}))
     _save(folder / "model_1.pt", {"GAN": tensors, "version": "1.9.0"})
@@ -289,6 +291,11 @@ def dcgan(folder: Path, size: Size = SMALL, *, normalised: bool = False) -> Path
         layers += [nn.BatchNorm2d(outputs), nn.PReLU() if normalised else nn.ReLU()]
     state = nn.Sequential(*layers[:-2], nn.Tanh()).state_dict()
     return _save(folder / "netG.pth", {"netG_state_dict": _prefixed("main.", state)})
+
+
+def keras(folder: Path, size: Size = SMALL, *, name: str = "nested.keras") -> Path:
+    """A generator of Keras's, as it was written there."""
+    return Path(shutil.copy(TESTS / "plugins" / "dcgan" / "keras_files" / name, folder))
 
 
 def linear_gan(folder: Path, size: Size = SMALL) -> Path:
@@ -397,6 +404,7 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "stylegan1-podgorskiy": podgorskiy,
     "stylegan2-mmgeneration": stylegan2_mmgeneration,
     "stylegan2-lucidrains": stylegan2_lucidrains,
+    "stylegan2-lucidrains-attention": functools.partial(stylegan2_lucidrains, attention=(0,), const=False),
     "safetensors": safetensors,
     "gs-gm": gs_gm,
     "biggan": biggan,
@@ -410,6 +418,7 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "dcgan": dcgan,
     "dcgan-normalised": functools.partial(dcgan, normalised=True),
     "linear-gan": linear_gan,
+    **({"keras": keras, "keras-h5": functools.partial(keras, name="functional.h5")} if KERAS else {}),
     "encoder-of-the-authors": encoder_of_the_authors,
     "psp": psp,
     "last-layer": last_layer,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import torch
+from einops import rearrange
 from ganenc.foreign import Checkpoint
 from ganenc.generators import NoiseChoice
 from ganenc.latents import Latents
@@ -29,6 +31,15 @@ __all__ = ["LucidrainsStyleGAN2"]
 
 SLOPE = 0.2
 NOISE_SEED = 0x6E6F6973
+HEADS, ATTENTION_WIDTH = 8, 512
+"""Of the published attention, which has no options."""
+_ATTENTION = {
+    "gain": "0.fn.norm.g", "shift": "0.fn.norm.b", "last_gain": "1.fn.norm.g", "last_shift": "1.fn.norm.b",
+    "query.weight": "0.fn.fn.to_q.weight", "place.weight": "0.fn.fn.to_kv.net.0.weight",
+    "both.weight": "0.fn.fn.to_kv.net.1.weight",
+    **{f"{own}.{leaf}": f"{theirs}.{leaf}" for leaf in ("weight", "bias")
+       for own, theirs in (("out", "0.fn.fn.to_out"), ("wide", "1.fn.fn.0"), ("narrow", "1.fn.fn.2"))},
+}  # fmt: skip
 _PATTERN = re.compile(r"(|.*\.)(GE?)\.blocks\.\d+\.to_style[12]\.(?:weight|bias)")
 
 
@@ -107,22 +118,52 @@ class Block(nn.Module):
         return x, self.to_rgb(x, w, below)
 
 
+class Attention(nn.Module):
+    """Attention over all places, in linear time, and two layers for each place; both see normalised channels, and are
+    added to what they are given."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain, self.last_gain = (nn.Parameter(torch.ones(1, channels, 1, 1)) for _ in range(2))
+        self.shift, self.last_shift = (nn.Parameter(torch.zeros(1, channels, 1, 1)) for _ in range(2))
+        self.query = nn.Conv2d(channels, ATTENTION_WIDTH, 1, bias=False)
+        self.place = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.both = nn.Conv2d(channels, 2 * ATTENTION_WIDTH, 1, bias=False)
+        self.out = nn.Conv2d(ATTENTION_WIDTH, channels, 1)
+        self.wide, self.narrow = nn.Conv2d(channels, 2 * channels, 1), nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) => (N, C, H, W)."""
+        seen = _normalised(x, self.gain, self.shift)
+        keys, values = self.both(self.place(seen)).chunk(2, dim=1)
+        queries, keys, values = (
+            rearrange(one, "n (heads c) h w -> n heads c (h w)", heads=HEADS)
+            for one in (self.query(seen), keys, values)
+        )
+        found = values @ keys.softmax(-1).mT @ (queries.softmax(-2) * (ATTENTION_WIDTH // HEADS) ** -0.5)
+        x = x + self.out(F.gelu(rearrange(found, "n heads c (h w) -> n (heads c) h w", h=x.shape[2])))
+        seen = _normalised(x, self.last_gain, self.last_shift)
+        return x + self.narrow(F.leaky_relu(self.wide(seen), SLOPE))
+
+
 class LucidrainsStyleGAN2(StyleBased):
     """lucidrains' generator: ``map`` is the style network, ``synthesize`` the network of the images, from 0 to 1.
 
-    Latents: ``w`` (N, blocks, dim) in W+, ``const`` (N, C, 4, 4), and one map of noise of the images' size, uniform
-    from 0 to 1, of which each level takes the corner. ``none`` is noise of zeros.
+    Latents: ``w`` (N, blocks, dim) in W+, ``const`` (N, C, 4, 4) where it is learned, and one map of noise of the
+    images' size, uniform from 0 to 1, of which each level takes the corner. ``none`` is noise of zeros.
     """
 
     noise_const: Tensor
 
     def __init__(self, spec: GeneratorSpec) -> None:
         options = LucidrainsOptions.from_mapping(spec.options, where="the options of a stylegan2-lucidrains")
-        super().__init__(spec, options, lucidrains_spec)
+        super().__init__(spec, options, partial(lucidrains_spec, options=options), learned=options.learned_const)
         w_dim, widths = self._styles.dim, self._widths
         if spec.prior.dim != w_dim or spec.classes or spec.size[0] != spec.size[1]:
             raise SpecError("A stylegan2-lucidrains has square images, no classes, and z as long as w.")
         self.mapping = Vectorizer(w_dim, options.mapping_layers, options.mapping_lr_multiplier)
+        if not options.learned_const:
+            self.to_const = nn.ConvTranspose2d(w_dim, widths[0], 4, bias=False)
         self.initial_conv = nn.Conv2d(widths[0], widths[0], 3, padding=1) if options.initial_conv else nn.Identity()
         blocks = []
         for level, (inputs, outputs) in enumerate(zip([widths[0], *widths], widths)):
@@ -130,6 +171,8 @@ class LucidrainsStyleGAN2(StyleBased):
             to_rgb = ToRGB(outputs, spec.channels, w_dim, up=not last, blur=options.blur)
             blocks.append(Block(inputs, outputs, w_dim, up=level > 0, to_rgb=to_rgb))
         self.blocks = nn.ModuleList(blocks)
+        before = [widths[0], *widths]
+        self.attention = nn.ModuleDict({str(level): Attention(before[level]) for level in options.attention})
         self.register_buffer("noise_const", torch.rand(spec.size))
         self.register_buffer("w_avg", torch.full((w_dim,), math.nan))
 
@@ -140,8 +183,10 @@ class LucidrainsStyleGAN2(StyleBased):
             assert given is not None
             given = (torch.erf(given / math.sqrt(2)) + 1) / 2 if latents.noise() is None else given  # uniform
         maps = torch.zeros_like(self.noise_const)[None, None] if given is None else given
-        x, image = self.initial_conv(self._start(latents)), None
+        start = self.to_const(w.mean(1)[:, :, None, None]) if "to_const" in self._modules else self._start(latents)
+        x, image = self.initial_conv(start), None
         for level, block in enumerate(self.blocks):
+            x = self.attention[str(level)](x) if str(level) in self.attention else x
             x, image = block(x, w[:, level], maps, image)
         assert image is not None
         return image
@@ -178,9 +223,11 @@ class _File:
 
     def read(self, family: type[LucidrainsStyleGAN2]) -> tuple[GeneratorSpec, dict[str, Tensor]]:
         """The spec and the weights by our names."""
-        for name, what in (("attns.", "attention"), ("to_initial_block.", "first block that is made of the style")):
-            if self._holds(self.network + name):
-                self.checkpoint.fail(f"its StyleGAN2 has {what}, which is not supported", "use a network without it")
+        if any(not self._holds(f"{self.network}attns.{level}.0.fn.fn.to_kv.net.") for level in self._levels("attns")):
+            self.checkpoint.fail(
+                "its attention is that of an older version, which is not read",
+                "train it with a newer stylegan2-pytorch",
+            )
         try:
             spec = self._spec()
             with torch.device("meta"):
@@ -190,9 +237,7 @@ class _File:
         return spec, {name: self._find(name, tuple(like.shape)) for name, like in wanted.items()}
 
     def _spec(self) -> GeneratorSpec:
-        found = re.compile(rf"{re.escape(self.network)}blocks\.(\d{{1,2}})\.")
-        numbers = [int(match.group(1)) for match in map(found.match, self.checkpoint.tensors) if match]
-        levels = max(numbers, default=0) + 1
+        levels = max(self._levels("blocks"), default=0) + 1
         found = re.compile(rf"{re.escape(self.styles)}net\.(\d{{1,3}})\.")
         layers = [int(match.group(1)) for match in map(found.match, self.checkpoint.tensors) if match]
         width = self._shape("blocks.0.to_style1.weight", 2)[1]
@@ -203,6 +248,8 @@ class _File:
             blur=any(
                 name.startswith(self.network) and name.endswith("upsample.1.f") for name in self.checkpoint.tensors
             ),
+            learned_const=not self._holds(f"{self.network}to_initial_block."),
+            attention=tuple(self._levels("attns")),
         )
         return lucidrains_spec(
             (4 << (levels - 1),) * 2,
@@ -239,13 +286,27 @@ class _File:
         if name.startswith("mapping.layers."):
             _, _, index, leaf = name.split(".")
             return self.checkpoint.tensor(f"{self.styles}net.{2 * int(index)}.{leaf}", shape).clone()
-        return self.checkpoint.tensor(self.network + name.replace("to_rgb.f", "to_rgb.upsample.1.f"), shape).clone()
+        if name.startswith("attention."):
+            _, level, part = name.split(".", 2)
+            return self.checkpoint.tensor(f"{self.network}attns.{level}.{_ATTENTION[part]}", shape).clone()
+        theirs = name.replace("to_rgb.f", "to_rgb.upsample.1.f").replace("to_const", "to_initial_block")
+        return self.checkpoint.tensor(self.network + theirs, shape).clone()
+
+    def _levels(self, container: str) -> list[int]:
+        found = re.compile(rf"{re.escape(self.network)}{container}\.(\d{{1,2}})\.")
+        return sorted({int(match.group(1)) for match in map(found.match, self.checkpoint.tensors) if match})
 
     def _holds(self, start: str) -> bool:
         return any(name.startswith(start) for name in self.checkpoint.tensors)
 
     def _shape(self, name: str, axes: int) -> tuple[int, ...]:
         return tuple(self.checkpoint.tensor(self.network + name, (None,) * axes).shape)
+
+
+def _normalised(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """Each place's channels."""
+    var, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
+    return (x - mean) / (var + 1e-5).sqrt() * gain + shift
 
 
 def _enlarged(x: Tensor) -> Tensor:

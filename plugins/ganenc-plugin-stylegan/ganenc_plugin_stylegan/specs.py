@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import Count, GeneratorSpec, Map, Noise, Prior, Spec, Styles, Width
+from ganenc_registry.specs import Count, GeneratorSpec, Map, Noise, NonNegativeInt, Prior, Spec, Styles, Width
 from pydantic import Field
 
 __all__ = [
@@ -69,6 +69,10 @@ class LucidrainsOptions(MappingOptions):
     mapping_lr_multiplier: float = Field(0.1, gt=0, description="learning rate of the mapping network, relative")
     initial_conv: bool = Field(True, description="whether a convolution stands before the first block")
     blur: bool = Field(True, description="whether images are blurred where they are enlarged")
+    learned_const: bool = Field(True, description="whether it begins with a learned constant, or with the mean style")
+    attention: tuple[NonNegativeInt, ...] = Field(
+        (), max_length=16, description="blocks, from 0, before which attention stands"
+    )
 
 
 def lucidrains_spec(
@@ -92,7 +96,11 @@ def lucidrains_spec(
         "stylegan2-lucidrains", 0, size, channels, z_dim, w_dim, base, image_channels, classes, chosen, licence
     )
     styles = Styles(layers=count_levels(size, base), dim=w_dim)
-    layout = (styles, made.layout[1], Noise(shapes=((1, *size),)))
+    if chosen.attention and max(chosen.attention) >= styles.layers:
+        raise SpecError(
+            f"There are {styles.layers} blocks; there is no attention before number {max(chosen.attention)}."
+        )
+    layout = (styles, *made.layout[1:2][: chosen.learned_const], Noise(shapes=((1, *size),)))
     return made.model_copy(update={"layout": layout, "value_range": (0.0, 1.0)})
 
 

@@ -56,6 +56,7 @@ class StyleBased(Generator):
         options: those of the spec, read.
         make: makes the spec of such a network from its size and channels.
         features: height and width of the last features, where they are not those of the images.
+        learned: whether it begins with a learned constant.
 
     Raises:
         SpecError: if the layout is another than that of such a network, or there are no channels per resolution.
@@ -71,21 +72,23 @@ class StyleBased(Generator):
         make: Callable[..., GeneratorSpec],
         *,
         features: tuple[int, int] | None = None,
+        learned: bool = True,
     ) -> None:
         super().__init__(spec)
-        styles, const = spec.part("w"), spec.part("const")
-        if not isinstance(styles, Styles) or not isinstance(const, Map) or not spec.resolution_channels:
+        styles, const = spec.part("w"), spec.part("const") if learned else None
+        if not isinstance(styles, Styles) or not isinstance(const, Map | None) or not spec.resolution_channels:
             raise SpecError(
                 f"A {spec.family} has styles `w`, a map `const` and `resolution_channels`; see {spec.family}_spec()."
             )
-        base = (const.height, const.width)
+        base = (const.height, const.width) if const else (4, 4)
         if spec.layout != make(spec.size, spec.resolution_channels, w_dim=styles.dim, base=base).layout:
             raise SpecError(f"The layout is not that of a {spec.family} of this size; see {spec.family}_spec().")
         self._styles = styles
         self._sizes = [(base[0] << i, base[1] << i) for i in range(count_levels(features or spec.size, base))]
         self._widths = [spec.resolution_channels[min(size)] for size in self._sizes]
         self.mapping: nn.Module = Mapping(spec, options, styles.dim)
-        self.const = nn.Parameter(torch.randn(const.channels, *base))
+        if const:
+            self.const = nn.Parameter(torch.randn(const.channels, *base))
 
     @abstractmethod
     def noise_maps(self) -> list[Tensor]:

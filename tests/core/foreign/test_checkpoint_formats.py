@@ -32,7 +32,8 @@ CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
 PUBLISHED = [folder.name for folder in known.folders(CHECKPOINTS) if folder.name in known.ALIKE]
 OURS = ("model-folder", "encoder-folder")
 ROWS = ("dcgan", "dcgan-normalised", "linear-gan")  # Without a bias, or a norm, they are other rows of layers.
-WRITTEN = [name for name in foreign.FORMATS if name not in (*OURS, *ROWS)]
+KERAS = ("keras", "keras-h5")  # Their tensors mean nothing outside of their own files.
+WRITTEN = [name for name in foreign.FORMATS if name not in (*OURS, *ROWS, *KERAS)]
 NOT_WEIGHTS = ("expected.npz", "about.json")
 NEEDLESS = re.compile(
     r"filter|kernel|blur|avg(?!G)|lod$|noise(?!2)|mean_w|center|buffer|_[uv]$|sv0$|embed|label|bias_2|^(D|G|generator)\."

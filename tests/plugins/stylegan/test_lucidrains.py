@@ -75,6 +75,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "older": {"initial": False, "blur": False},
     "another size": {"widths": (5, 5, 5, 4), "layers": 1},
     "one block": {"widths": (4,)},
+    "attention": {"attention": (0, 2)},
+    "no constant": {"const": False},
 }
 
 
@@ -131,7 +133,7 @@ def test_settings_that_are_missing_or_wrong_are_asked_for(tmp_path: Path, config
         ("GE.blocks.1.conv2.weight", None, r"GE\.blocks\.1\.conv2\.weight' is missing"),
         ("SE.net.2.bias", torch.ones(5), r"SE\.net\.2\.bias' has shape"),
         ("GE.initial_block", torch.full((1, 8, 4, 4), torch.nan), "initial_block' holds NaN"),
-        ("GE.attns.0.0.fn.g", torch.ones(1), "attention, which is not supported"),
+        ("GE.attns.0.0.fn.g", torch.ones(1), "attention is that of an older version, which is not read"),
         ("GE.blocks.0.more.weight", torch.ones(2, 2), "left over when its network is read"),
     ],
 )
