@@ -40,8 +40,8 @@ ONE_PASS = "one pass"
 def main() -> None:
     """Train, or go on; encrypt and decrypt; measure; publish."""
     options = parser("encryption", __doc__ or "")
-    options.add_argument("--steps", type=int, default=400, help="of training")
-    options.add_argument("--batch", type=int, default=8, help="images a step")
+    options.add_argument("--steps", type=int, default=300, help="of training")
+    options.add_argument("--batch", type=int, default=4, help="images a step")
     options.add_argument("--work", type=Path, default=Path("runs/encryption"), help="where the training is kept")
     chosen = options.parse_args()
     set_threads(chosen.threads)

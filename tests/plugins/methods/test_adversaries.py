@@ -36,6 +36,8 @@ NETWORKS: dict[str, Any] = {
     "bigbigan": None,
     "alae": {"name": "alae", "options": {"widths": [4, 8]}},
     "d2e": {"name": "d2e", "options": {"widths": [4]}},
+    "restyle": {"name": "restyle", "options": {"trunk": "blocks", "widths": [4, 4, 8, 8]}},
+    "riddle": None,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "e4e": {"first": 0.25, "every": 0.25, "pool": 3, "r1_every": 3, "rate": 0.01},
@@ -338,18 +340,22 @@ for spec in sorted(folder.glob("*.yaml")):
 """
 
 
+SHARED = ("e4e", "bigbigan", "in-domain", "restyle", "riddle")
+"""Recipes that two processes are to train as one does."""
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path, toy: ToyGenerator) -> None:
     with serving():  # Skips where a machine cannot reach itself.
         pass
     save_pretrained(toy.float(), tmp_path / "generator")
     torch.save(Synthesized(toy, 7, seed=3).batch(0).images.double(), tmp_path / "photos.pt")
-    for name in ("e4e", "bigbigan", "in-domain"):
+    for name in SHARED:
         run = run_spec(
             task="finetune",
             data={"batch": 5},
             steps=6,
-            recipe={"name": name, "options": OPTIONS[name]},
+            recipe={"name": name, "options": OPTIONS.get(name, {})},
             saving={"log_every": 1},
         )
         (tmp_path / f"{name}.yaml").write_text(run.to_yaml())
@@ -364,7 +370,7 @@ def test_two_processes_train_as_one(tmp_path: Path, toy: ToyGenerator) -> None:
             [*start, script, tmp_path, tmp_path / where], env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
-    for name in ("e4e", "bigbigan", "in-domain"):
+    for name in SHARED:
         one, two = (
             load_state(tmp_path / where / name / "checkpoints" / "step-0000006.safetensors") for where in ("one", "two")
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import ganenc
 import pytest
 import torch
@@ -128,6 +130,26 @@ def test_damaged_files(tmp_path: Path, change: Any, sentence: str) -> None:
     torch.save(content, tmp_path / "riddle.pt")
     with pytest.raises(CheckpointError, match=sentence):
         Encryptor.load(tmp_path / "riddle.pt", styled(6, 8))
+
+
+def test_files_that_are_damaged_at_random(tmp_path: Path) -> None:
+    """An encryptor or one of our errors, and nothing is executed."""
+    torch.save(published(6, 8, (1, 2, 3)), tmp_path / "riddle.pt")
+    generator, came = styled(6, 8), set()
+    for number in range(40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        payloads = fuzzing.Payloads(folder / "executed")
+        done, path = fuzzing.mutate(random.Random(number), {"riddle": tmp_path / "riddle.pt"}, folder, payloads)
+        try:
+            Encryptor.load(path, generator)
+            said = "read"
+        except GanencError as error:
+            said = str(error)
+        came.add(said == "read")
+        assert "\n" not in said, done
+        assert not payloads.sentinel.exists(), done
+    assert came == {True, False}
 
 
 def test_what_the_published_network_gives(shared: Path, tmp_path: Path) -> None:
