@@ -24,7 +24,7 @@ from ganenc_plugin_methods.riddle import KIND, Encryptor, EncryptorNetwork, Encr
 
 __all__ = ["Riddle"]
 
-SAMPLES, CHUNK = 256, 8
+SAMPLES, CHUNK = 64, 4
 """Images that the deviations of latents and the distance of random images are measured on, and so many at a time."""
 RIGHT, WRONG = 0, 1
 
