@@ -123,14 +123,15 @@ def _seconds(text: str | None) -> list[float] | None:
 
 def _show(name: str, rows: list[Compared]) -> None:
     metrics = rows[0].sets[name].metrics
-    edited = rows[0].sets[name].editing is not None
-    numbers = ["effect", "consistency"] if edited else []
-    table = []
-    for row in rows:
-        found = row.sets[name]
-        cells = [metric_text(mean, metrics[metric]) for metric, (mean, _) in found.table().items()]
-        editing = {} if found.editing is None else found.editing.table()
-        cells += [f"{editing[one][0]:.3f}" if one in editing else "" for one in numbers]
-        table.append([row.method, row.schedule, f"{row.seconds:.2f}", *cells])
+    edited = [{} if one is None else one.table() for one in (row.sets[name].editing for row in rows)]
+    numbers = [one for one in ("effect", "consistency") if any(one in row for row in edited)]
+    table = [
+        [
+            row.method, row.schedule, f"{row.seconds:.2f}",
+            *(metric_text(mean, metrics[metric]) for metric, (mean, _) in row.sets[name].table().items()),
+            *(f"{editing[one][0]:.3f}" for one in numbers),
+        ]
+        for row, editing in zip(rows, edited, strict=True)
+    ]  # fmt: skip
     header = [name, "schedule", "seconds", *map(metric_name, metrics), *numbers]
     show_table(header, table, numeric=range(2, len(header)))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 from ganenc_registry import registry
+from ganenc_registry.components import component_class
 from ganenc_registry.errors import CheckpointError, ImageError, LatentsError, SpecError
 from ganenc_registry.fields import changed, check_choices
 from ganenc_registry.specs import BenchmarkSpec, Choice, Entrant, ObjectiveSpec, RunSpec, preset
@@ -32,7 +33,7 @@ from ganenc.measures import HELD_OUT, Evaluation
 from ganenc.model import Model, load
 from ganenc.models import load_encoder, model_hash
 from ganenc.report import Compared, Inverted, benchmark_page, duration
-from ganenc.training import pretrain
+from ganenc.training import Recipe, pretrain
 
 FACTS, PAGE, SETTINGS, COST = "benchmark.json", "index.html", "settings.json", "cost.json"
 OWN = "own"
@@ -240,7 +241,8 @@ class _Study:
                  for name, given in self.sets.items()}  # fmt: skip
         again = 0 if self.direction is None else count[self.edited]  # For the consistency of edits.
         seconds = sum(budget or 0.0 for _, budget in self.plan) * (sum(count.values()) + again)
-        self.note(f"The times a photo add up to {duration(seconds)}; own schedules come on top.")
+        if seconds:
+            self.note(f"The times a photo add up to {duration(seconds)}; own schedules come on top.")
 
     def _model(self, label: str, chosen: Entrant) -> Model:
         """The model with the encoder that a method takes."""
@@ -261,7 +263,8 @@ class _Study:
             raise SpecError(f"methods.{label}: the encoder {named!r} is to be trained; say for how long, as train=600.")
         given: dict[str, Any] = {"model": self.spec.model, "device": self.spec.device, "seed": self.spec.seed}
         if named in registry().names("recipe"):
-            given["recipe"] = {"name": named}
+            fields = component_class("recipe", str(named), Recipe).encoder_fields
+            given |= {"recipe": {"name": named}, "encoder": {"overrides": dict(fields)}}
         elif named is not None:
             given["encoder"] = {"overrides": {"network": {"name": named}}}
         run, folder = changed(preset("pretrain"), given), self.out / "encoders" / (named or "blocks")
