@@ -32,13 +32,14 @@ from ganenc.jobs.runs import execute
 from ganenc.measures import HELD_OUT, Evaluation
 from ganenc.model import Model, load
 from ganenc.models import load_encoder, model_hash
+from ganenc.objectives import NO_BACKBONE
 from ganenc.report import Compared, Inverted, benchmark_page, duration
 from ganenc.training import Recipe, pretrain
 
 FACTS, PAGE, SETTINGS, COST = "benchmark.json", "index.html", "settings.json", "cost.json"
 OWN = "own"
-FEW = (2, 6)
-"""Steps from which it is learnt what one costs."""
+FEW = 2
+"""Steps of a method at least, which all methods with steps take."""
 TRIAL = 6
 """Steps from which it is learnt what one of a training costs."""
 DRAWS = 2000
@@ -262,6 +263,8 @@ class _Study:
         if not self.spec.train:
             raise SpecError(f"methods.{label}: the encoder {named!r} is to be trained; say for how long, as train=600.")
         given: dict[str, Any] = {"model": self.spec.model, "device": self.spec.device, "seed": self.spec.seed}
+        if self.spec.backbone not in (None, NO_BACKBONE):
+            given["objective"] = {"backbone": {"name": self.spec.backbone}}
         if named in registry().names("recipe"):
             fields = component_class("recipe", str(named), Recipe).encoder_fields
             given |= {"recipe": {"name": named}, "encoder": {"overrides": dict(fields)}}
@@ -308,10 +311,13 @@ class _Study:
         path = self.out / label / COST
         if not path.is_file():
             self.note(f"{label}: what its steps cost is measured.")
-            few, many = (min(self._spent(label, steps) for _ in range(2)) for steps in FEW)
-            step = max(many - few, 1e-6) / (FEW[1] - FEW[0])
-            write_json(path, {"step": step, "around": max(0.0, few - FEW[0] * step)})
-        return max(FEW[0], int((budget - _number(path, "around")) / _number(path, "step")))
+            self._spent(label, FEW)  # What is loaded on first use does not count.
+            few, count = self._spent(label, FEW), 3 * FEW
+            while (many := self._spent(label, count)) < 1.5 * few and many < budget:
+                count *= 4  # What goes on around the steps hides what they cost.
+            step = (many - few) / (count - FEW) if many > few else many / count
+            write_json(path, {"step": step, "around": max(0.0, few - FEW * step)})
+        return max(FEW, int((budget - _number(path, "around")) / max(_number(path, "step"), 1e-9)))
 
     def _spent(self, label: str, steps: int) -> float:
         """The seconds of so many steps on the first photo."""

@@ -18,11 +18,12 @@ from ganenc.jobs import Kept, benchmark
 from ganenc.jobs import benchmarking as module
 from ganenc.jobs import kept as kept_module
 from ganenc.models import load_encoder, model_hash, save_pretrained
+from ganenc.training import EncoderRecipe
 from ganenc_registry.errors import CheckpointError, SpecError
 from ganenc_registry.specs import BenchmarkSpec, PositiveInt, Spec
 from pages import Page
 from pydantic import Field
-from toys import ToyGenerator
+from toys import ToyConditional, ToyGenerator, small_encoder
 
 MSE = {"losses": {"mse": 1.0}, "attention": "none"}
 BRIEF = {"optimize": {"options": {"steps": 3, "rate": 0.05}}, "encode": {}}
@@ -34,14 +35,14 @@ class Slow(Inverter):
     """Takes time by a clock of its own, and gives a mixture of the mean latents and the encoder's."""
 
     needs_encoder, needs_objective = True, False
-    now = 0.0
+    now, around = 0.0, AROUND
     done: ClassVar[list[int]] = []
 
     class Options(Spec):
         steps: PositiveInt = Field(4, description="steps")
 
     def work(self, task: Task) -> Inversion:
-        Slow.now += AROUND + STEP * self.options.steps
+        Slow.now += self.around + STEP * self.options.steps
         self.done.append(self.options.steps)
         with torch.no_grad():
             center = task.generator.complete(task.generator.center().expand(len(task.images)))
@@ -146,10 +147,18 @@ def test_steps_fill_the_time(model: Path, photos: Path, tmp_path: Path) -> None:
     assert [(row.method, row.budget) for row in without.rows] == [("encode", None), ("slow", 1.0)]
 
 
+def test_steps_that_are_hidden_by_what_goes_on_around_them(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "around", 8.0)
+    spec = spec_of(model, photos, seconds=[20.0, 5.0], own=False, methods={"slow": {}})
+    assert [row.steps for row in benchmark(spec, tmp_path / "out").rows] == [96, 2]
+
+
 def test_it_goes_on_where_it_was(model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, out = spec_of(model, photos, seconds=[1.0], samples=1, methods={"slow": {}}), tmp_path / "out"
     whole = benchmark(spec, tmp_path / "whole")
-    assert len(Slow.done) == 4 + 2 * 5  # What steps cost, then on each schedule both photos, both edited, and a sample.
+    assert len(Slow.done) == 3 + 2 * 5  # What steps cost, then on each schedule both photos, both edited, and a sample.
     work, calls = Slow.work, 0
     for most in (1, 6, 5, 99):
         Slow.done.clear()
@@ -163,7 +172,7 @@ def test_it_goes_on_where_it_was(model: Path, photos: Path, tmp_path: Path, monk
         with nullcontext() if most == 99 else pytest.raises(KeyboardInterrupt):
             again = benchmark(spec, out)
         calls += len(Slow.done)
-    assert calls == 2 + 4 + 2 * 5  # What steps cost is learnt from the start where that was cut short.
+    assert calls == 2 + 3 + 2 * 5  # What steps cost is learnt from the start where that was cut short.
     assert numbers(again.facts) == numbers(whole.facts)
     Slow.done.clear()
     more = benchmark(spec_of(model, photos, seconds=[1.0, 2.0], samples=1, methods={"slow": {}, "encode": {}}), out)
@@ -230,6 +239,35 @@ def test_an_encoder_that_is_missing_is_trained_once(toy: Any, photos: Path, tmp_
     assert found.facts["encoders"] == {"encode": trained, "slow": trained}
     again = benchmark(spec_of(tmp_path / "bare", photos, train=9.0, **fields), out)
     assert numbers(again.facts["rows"]) == numbers(found.facts["rows"])
+
+
+class Narrow(EncoderRecipe):
+    """Trains an encoder of its own kind."""
+
+    encoder_fields: ClassVar[dict[str, Any]] = {"hidden": 5}
+
+
+def test_a_recipe_trains_the_encoder_that_it_asks_for(
+    model: Path, photos: Path, tmp_path: Path, installed: Any
+) -> None:
+    installed.add_value("recipe", "narrow", Narrow, summary="Narrow")
+    methods = {"narrow": {"name": "encode", "encoder": "narrow"}}
+    found = benchmark(spec_of(model, photos, train=0.1, methods=methods), tmp_path / "out")
+    trained = load_encoder(tmp_path / "out" / "encoders" / "narrow")
+    assert trained.spec.hidden == 5
+    assert found.facts["encoders"] == {"narrow": model_hash(trained)}
+
+
+def test_a_generator_with_classes(photos: Path, tmp_path: Path, installed: Any) -> None:
+    """Photos of classes that are given, samples of drawn ones; both also as they are found."""
+    installed.add_value("generator", "toy-conditional", ToyConditional)
+    toy = ToyConditional().freeze()
+    save_pretrained(toy, tmp_path / "classes", info={"backbone": "none"})
+    save_pretrained(small_encoder(toy), tmp_path / "classes" / "encoder")
+    spec = spec_of(tmp_path / "classes", photos, samples=2, labels=[1, 2], truncation=0.5)
+    for row in benchmark(spec, tmp_path / "out").rows:
+        assert row.sets["photos"].ways["given"].labels == [1, 2]
+        assert set(row.sets["samples"].ways) == {"given", "searched"}
 
 
 def test_encoders_and_objectives_of_their_own(
