@@ -61,6 +61,10 @@ class _Reader(Network):
 
     def spec(self) -> GeneratorSpec:
         """What the names and shapes say."""
+        if self.holds("layers.0.0.1.weight"):
+            self.checkpoint.fail(
+                "its lightweight-gan is of a version before 0.20, which is not read", "train it with a newer version"
+            )
         found = self.levels(r"layers\.(\d{1,3})\.0\.2\.")
         if found != list(range(len(found))) or len(found) > MOST_LEVELS:
             self.checkpoint.fail(f"it has the levels {found}, where 1 to {MOST_LEVELS} in a row are needed")

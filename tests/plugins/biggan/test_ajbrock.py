@@ -63,6 +63,24 @@ def test_other_options(name: str, prefix: str) -> None:
     assert float((found - expected).abs().max()) <= 1e-5 * float(expected.std())
 
 
+def test_several_singular_values_and_norms_that_count_are_read_alike() -> None:
+    """``--num_G_SVs 2`` and ``--mybn``: more vectors, and statistics one level further down."""
+    found = {}
+    for name, tensor in reference.weights(NETS["chunks"]).items():
+        owner, _, leaf = name.rpartition(".")
+        if leaf.startswith("stored_"):
+            found |= {f"{owner}.bn.{leaf}": tensor, f"{owner}.bn.accumulation_counter": torch.zeros(1)}
+        elif leaf in ("u0", "sv0"):
+            found |= {name: tensor, f"{owner}.{leaf[:-1]}1": torch.randn(tensor.shape)}
+        else:
+            found[name] = tensor
+    file, plain = checkpoint(found), BigGAN.from_checkpoint(checkpoint(reference.weights(NETS["chunks"])))
+    same = BigGAN.from_checkpoint(file)
+    file.check_all_read()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, same.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("name", ["biggan_ajbrock", "biggan_ajbrock_deep", "biggan_ajbrock_cifar"])
 def test_published_outputs(shared: Path, name: str) -> None:
     folder = shared / "checkpoints" / name

@@ -157,6 +157,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str, Any, str]] = {
     "a level too far": (Fast, "feat_4096.1.weight_orig", torch.ones(2, 2, 3, 3), "has levels of .* 4096"),
     "another width": (Fast, "to_big.weight_orig", torch.ones(3, 9, 3, 3), "takes 9 channels, which no last level"),
     "older attention": (Light, "layers.1.2.fn.to_q.weight", torch.ones(512, 4, 1, 1), "of a version before 0.21.2"),
+    "an older version": (Light, "layers.0.0.1.weight", torch.ones(2, 2, 3, 3), "of a version before 0.20"),
     "no level": (Light, "layers.7.0.2.weight", torch.ones(2, 2, 3, 3), r"the levels \[0, 1, 2, 7\]"),
     "left over": (Light, "layers.1.1.net.0.weight", torch.ones(2, 5, 1, 1), "left over"),
 }
