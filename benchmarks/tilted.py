@@ -17,18 +17,20 @@ from ganenc_registry.specs import GeneratorSpec, ObjectiveSpec
 from torch import Tensor
 
 NETWORKS: dict[str, Callable[[], GeneratorSpec]] = {
+    "t16": partial(stylegan3_spec, 16, channel_base=128, channel_max=8, layers=3, z_dim=8, w_dim=8),
+    "r16": partial(stylegan3_spec, 16, config="r", channel_base=128, channel_max=8, layers=3, z_dim=8, w_dim=8),
     "t32": partial(stylegan3_spec, 32, channel_base=512, channel_max=32, layers=8, z_dim=32, w_dim=32),
     "r32": partial(stylegan3_spec, 32, config="r", channel_base=1024, channel_max=64, layers=8, z_dim=32, w_dim=32),
-    "tiny-t16": partial(stylegan3_spec, 16, channel_base=128, channel_max=8, layers=3, z_dim=8, w_dim=8),
 }
 FREE = ("rotation", "shift_x", "shift_y")
 WAYS: dict[str, dict[str, Any]] = {
-    "held, w": {"space": "w", "start": "draws"},
+    "held at 0, w": {"space": "w", "start": "draws"},
+    "set, w": {"space": "w", "start": "draws", "settings": {}},
     "sought, w": {"space": "w", "start": "draws", "free": FREE},
     "sought, w from the centre": {"space": "w", "free": FREE},
     "sought, w+": {"space": "w+", "start": "draws", "free": FREE},
 }
-"""How each image is inverted, from a transform of 0."""
+"""How each image is inverted: with a transform of 0, with that which it has, or with one that is sought from 0."""
 
 
 def psnr(a: Tensor, b: Tensor) -> list[float]:
@@ -49,7 +51,8 @@ def rows(network: str, images: int, tilt: float, steps: int) -> list[list[object
     found = []
     for name, options in WAYS.items():
         with torch.enable_grad():
-            method = {"name": "optimize", "options": {**options, "steps": steps}}
+            told = {"settings": {"rotation": tilt}} if "settings" in options else {}
+            method = {"name": "optimize", "options": {**options, **told, "steps": steps}}
             done = invert(tilted, generator, None, method, objective=objective)
         made = generator.synthesize(done.latents.only("w"))
         angles = done.latents["rotation"].tolist()
@@ -61,14 +64,14 @@ def rows(network: str, images: int, tilt: float, steps: int) -> list[list[object
 def main() -> None:
     """Tilt images of each network, find them, and print the table."""
     options = parser("tilted", __doc__)
-    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["t32", "r32"], help="StyleGAN3s")
+    options.add_argument("--networks", nargs="+", choices=NETWORKS, default=["t16", "r16"], help="StyleGAN3s")
     options.add_argument("--images", type=int, default=4, help="images of each")
     options.add_argument("--tilt", type=float, default=20.0, help="degrees")
     options.add_argument("--steps", type=int, default=150, help="of optimize")
     chosen = options.parse_args()
     set_threads(chosen.threads)
     if chosen.quick:
-        chosen.networks, chosen.images, chosen.steps = ["tiny-t16"], 2, 10
+        chosen.networks, chosen.images, chosen.steps = ["t16"], 2, 10
     found = [row for name in chosen.networks for row in rows(name, chosen.images, chosen.tilt, chosen.steps)]
     header = ["network", "way", "degrees", "PSNR, tilted", "PSNR, upright"]
     told = f"Random weights, images tilted by {chosen.tilt:g} degrees, sought from 0."
