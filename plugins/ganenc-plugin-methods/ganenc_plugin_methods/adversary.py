@@ -106,15 +106,20 @@ class ResidualUnit(nn.Module):
 
 
 class Standard(nn.Module):
-    """The parts of an encoder's latents, in the deviations of the generator's own from their mean."""
+    """The parts of an encoder's latents, in the deviations of the generator's own from their mean; without those that
+    are the same for all draws, such as StyleGAN's constant."""
 
     def __init__(self, generator: Generator, spec: EncoderSpec) -> None:
         super().__init__()
-        self.names = [part.name for part in spec.parts]
         with torch.no_grad():
             drawn = generator.complete(generator.sample(DRAWS))
-        for place, name in enumerate(self.names):
-            deviation, mean = torch.std_mean(drawn[name], 0)
+        known = {part.name: torch.std_mean(drawn[part.name], 0) for part in spec.parts}
+        self.shapes = {
+            name: mean.shape for name, (_, mean) in known.items() if not (drawn[name] == drawn[name][:1]).all()
+        }
+        self.width = sum(map(math.prod, self.shapes.values()))
+        for place, name in enumerate(self.shapes):
+            deviation, mean = known[name]
             self.register_buffer(f"mean_{place}", mean)
             self.register_buffer(f"deviation_{place}", deviation.where(deviation > 0, 1.0))
 
@@ -122,9 +127,14 @@ class Standard(nn.Module):
         """Latents of N samples => all parts, one after the other (N, F)."""
         apart = [
             (latents[name] - self.get_buffer(f"mean_{place}")) / self.get_buffer(f"deviation_{place}")
-            for place, name in enumerate(self.names)
+            for place, name in enumerate(self.shapes)
         ]
         return torch.cat([one.flatten(1) for one in apart], 1)
+
+    def split(self, rows: Tensor) -> dict[str, Tensor]:
+        """What `forward` gave => by part."""
+        pieces = rows.split([math.prod(shape) for shape in self.shapes.values()], 1)
+        return {name: one.reshape(-1, *self.shapes[name]) for name, one in zip(self.shapes, pieces, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -38,8 +37,7 @@ class BigBiGANRecipe(AdversarialRecipe):
 
     def discriminating(self) -> nn.Module:
         network, spec = self.context.network, self.encoder.spec
-        features, latents = ImageFeatures(network, spec.size), sum(math.prod(part.shape) for part in spec.parts)
-        return JointDiscriminator(features, Standard(network, spec), latents)
+        return JointDiscriminator(ImageFeatures(network, spec.size), Standard(network, spec))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         latents = self.discriminator.standard(self.encoder(batch.images, labels=batch.labels))
@@ -72,11 +70,11 @@ class JointDiscriminator(nn.Module):
     """Images as the encoder sees them, and latents in deviations (N, F) => scores (N, 3) of images, of latents and of
     both: high for the encoder's pairs, low for the generator's."""
 
-    def __init__(self, features: ImageFeatures, standard: Standard, latents: int) -> None:
+    def __init__(self, features: ImageFeatures, standard: Standard) -> None:
         super().__init__()
         width = features.width
         self.features, self.standard = features, standard
-        self.latents = nn.Sequential(MLP(latents, width, width, width), nn.LeakyReLU(0.2))
+        self.latents = nn.Sequential(MLP(standard.width, width, width, width), nn.LeakyReLU(0.2))
         self.scores = nn.ModuleList([MLP(width, 1), MLP(width, 1), MLP(2 * width, width, width, 1)])
 
     def forward(self, images: Tensor, latents: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from ganenc_plugin_methods.adversary import (
     r1,
     told,
 )
-from ganenc_plugin_methods.parts import rows_of, split_rows
+from ganenc_plugin_methods.parts import rows_of
 from ganenc_plugin_methods.psp import E4E
 
 __all__ = ["E4ERecipe"]
@@ -53,8 +52,8 @@ class E4ERecipe(AdversarialRecipe):
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
-        spec, self.random = self.encoder.spec, torch.Generator().manual_seed(self.context.run.seed)
-        self.pool = next(self.encoder.parameters()).new_zeros(0, sum(math.prod(part.shape) for part in spec.parts))
+        self.random = torch.Generator().manual_seed(self.context.run.seed)
+        self.pool = next(self.encoder.parameters()).new_zeros(0, self.discriminator.standard.width)
         self._take_stage()
         for (place, _), stack in zip(self.network.rows, self.network.stacks, strict=True):
             if place >= self.network.stage:  # What has not joined adds nothing, in what is saved meanwhile, too.
@@ -143,11 +142,11 @@ class StyleDiscriminator(nn.Module):
 
     def __init__(self, standard: Standard, spec: EncoderSpec) -> None:
         super().__init__()
-        self.standard, self.spec = standard, spec
+        self.standard = standard
         self.styles = [part for part in spec.parts if isinstance(part, Styles)]
         self.scores = nn.ModuleList(MLP(*[part.dim] * 4, 1) for part in self.styles)
 
     def forward(self, rows: Tensor, stage: int) -> Tensor:
-        parts = split_rows(self.spec, rows)
+        parts = self.standard.split(rows)
         read = zip(self.scores, self.styles, strict=True)
         return torch.cat([score(parts[part.name][:, :stage])[:, :, 0] for score, part in read], 1)
