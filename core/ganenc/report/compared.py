@@ -56,7 +56,7 @@ class Compared:
 
 Numbers: TypeAlias = Mapping[str, tuple[float, float | None]]
 """Means and deviations by name."""
-BETTER = {"effect": True, "consistency": False, "mahalanobis": False, "nscd": False}
+BETTER = {"effect": True, "consistency": False, "nscd": False}
 """Of numbers of editing that are better high or low, whether high."""
 
 
