@@ -32,16 +32,17 @@ from ganenc.foreign import FILES, are_latents, read_latents
 from ganenc.generators import LabelsGiven, Tuning
 from ganenc.images import Fit
 from ganenc.inversion import (
-    EDITABLE,
     Inverter,
     Method,
     OnStep,
     Parts,
     Photo,
     PhotoFolder,
+    Purpose,
     Readable,
     default_method,
     invert,
+    plan,
     rebuild,
 )
 from ganenc.latents import Latents
@@ -146,6 +147,22 @@ class Model(Parts):
         done = replace(done, settings={**done.settings, **read[0].read_with})
         compared = objective if inverter.needs_objective else None
         return Inverted(**vars(done), photos=tuple(read), model=self, objective=compared, one_pass=inverter.one_pass)
+
+    def plan(
+        self,
+        purpose: Purpose = "both",
+        *,
+        seconds: float | None = None,
+        method: Method | None = None,
+        objective: Towards | None = None,
+    ) -> Choice:
+        """The method that `invert` takes by default, to ``rebuild`` photos, to ``edit`` them, or for both; with
+        ``seconds``, it (or a ``method`` that is given) with as many steps as fill them for each photo on this machine,
+        which takes as long as ten steps. SpecError if it takes no steps."""
+        if seconds is not None and not isinstance(objective, Objective):
+            objective = self.objective(_spec_of(objective))
+        known = objective if isinstance(objective, Objective) else None
+        return plan(self.generator, self.encoder, method, purpose=purpose, seconds=seconds, objective=known)
 
     def encode(self, photos: Photos, *, labels: LabelsGiven | str | None = None) -> Latents:
         """One pass of the encoder: the latents of photos, complete; `SpecError` if there is no encoder."""
@@ -402,7 +419,7 @@ class Model(Parts):
         if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
-            start = self.invert(start, EDITABLE if self.encoder is not None else None)
+            start = self.invert(start)
         target = start.targets.cpu() if isinstance(start, Inverted) else None
         latents = start.latents if isinstance(start, Inverted) else start
         if len(latents) != 1:

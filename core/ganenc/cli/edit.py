@@ -21,7 +21,7 @@ from ganenc.cli.console import Bar, complain, emit, show
 from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
-from ganenc.inversion import EDITABLE, default_method, read_labels
+from ganenc.inversion import default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
@@ -177,12 +177,14 @@ class How:
 
     def spec(self, model: Loaded) -> InvertSpec:
         """The same as a spec; `SpecError` if a field is wrong, or not of how a photo is inverted."""
-        gently = EDITABLE if model.encoder is not None else {"name": default_method(has_encoder=False)}
         method, align = ({"name": name} if name else None for name in (self.method, self.align))
         over = options.read_settings(self.settings)
         if unknown := sorted({*over} - {"method", "objective", "align", "fit"}):
             raise SpecError(f"--set {unknown[0]} has no effect here; it reaches method, objective, align and fit.")
-        return changed(InvertSpec.from_mapping({"method": method or gently, "align": align}), over)
+        return changed(
+            InvertSpec.from_mapping({"method": method or default_method(model.encoder is not None), "align": align}),
+            over,
+        )
 
 
 def starts(words: Sequence[str], model: Loaded, how: How) -> list[Start]:

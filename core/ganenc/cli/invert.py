@@ -17,7 +17,7 @@ from ganenc import images, load
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show
 from ganenc.cli.outcome import carry_out, show_result
-from ganenc.inversion import PhotoFolder, default_method
+from ganenc.inversion import PhotoFolder, Purpose, default_method
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model
@@ -39,6 +39,12 @@ def invert(
     config: options.Config = None,
     encoder: options.Encoder = None,
     method: options.Method = None,
+    purpose: Annotated[
+        Purpose | None, typer.Option("--for", help="rebuild (as near as can be), edit (moved far), or both (default).")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, help="A photo; as many steps as fill them on this machine.")
+    ] = None,
     steps: options.Steps = None,
     space: options.Space = None,
     labels: options.PhotoLabels = None,
@@ -76,7 +82,8 @@ def invert(
     """
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
-        "candidates": options.integers(candidates, option="--candidates"), "fit": fit,
+        "candidates": options.integers(candidates, option="--candidates"), "fit": fit, "purpose": purpose,
+        "seconds": seconds,
         "align": {"name": align, "options": {"face": face}},
         "method": {"name": method, "options": {"steps": steps, "space": space}},
     }  # fmt: skip
@@ -113,9 +120,16 @@ def read_spec(
         raise SpecError("No model is named; give --model.")
     if spec.align is None and "options" in told.get("align", ()) and "name" not in told["align"]:
         raise SpecError("--face, or an option of align, is given, and nothing that aligns; give --align face, too.")
-    if spec.method is None and "name" not in told.setdefault("method", {}):
+    purpose, method = told.get("purpose", spec.purpose), told.pop("method", {})
+    if spec.method is not None or "name" in method:
+        told["method"] = method
+        if purpose != "both":
+            raise SpecError(f"A method and what it is for ({purpose}) are given; leave one out.")
+    else:
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
-        told["method"]["name"] = default_method(encoder is not None)
+        if method.get("options"):
+            chosen = default_method(encoder is not None, purpose)
+            told["method"] = {**chosen, "options": {**chosen["options"], **method["options"]}}
         if encoder is None and not quiet:
             say(f"{model} has no encoder; `ganenc start -m {model} -o DIR` builds one in minutes, for --encoder DIR.")
     return changed(spec, told)

@@ -2,7 +2,7 @@ from .alignment import Aligner as Aligner
 from .alignment import AttentionAligner as AttentionAligner
 from .alignment import CenterAligner as CenterAligner
 from .alignment import Transform as Transform
-from .defaults import EDITABLE as EDITABLE
+from .defaults import Purpose as Purpose
 from .defaults import default_method as default_method
 from .descent import Best as Best
 from .descent import History as History
@@ -20,6 +20,8 @@ from .inverter import Task as Task
 from .inverter import by_size as by_size
 from .inverter import need_encoder as need_encoder
 from .judging import Judge as Judge
+from .moves import Moves as Moves
+from .moves import carried as carried
 from .noise import noise_correlation as noise_correlation
 from .noise import standardise_noise_ as standardise_noise_
 from .operators import Operator as Operator
@@ -38,6 +40,7 @@ from .photo_classes import must_find as must_find
 from .photo_classes import predict_labels as predict_labels
 from .photo_classes import search_labels as search_labels
 from .photo_folder import PhotoFolder as PhotoFolder
+from .planning import plan as plan
 from .rebuilding import rebuild as rebuild
 from .stacked import StackedEncoder as StackedEncoder
 from .tune import Tune as Tune

@@ -1,10 +1,18 @@
-"""What is taken where a user does not choose. Imports nothing."""
+"""What is taken where a user does not choose."""
 
-EDITABLE = {"name": "optimize", "options": {"steps": 100, "rate": 0.05}}
-"""How photos are inverted to be edited where there is an encoder: as close as others, and edits still take
-(benchmarks/results/editing.md)."""
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+Purpose: TypeAlias = Literal["both", "rebuild", "edit"]
+"""What an inversion is for."""
 
 
-def default_method(has_encoder: bool) -> str:
-    """The inverter: the best at 20 seconds a photo (benchmarks/results/inversion.md); the only one without encoder."""
-    return "finetune+refine" if has_encoder else "optimize"
+def default_method(has_encoder: bool, purpose: Purpose = "both") -> dict[str, Any]:
+    """The inverter and its options: `tune` keeps edits, all else rebuilds (benchmarks/results/editing.md); without an
+    encoder, latents alone are sought unless it is to edit."""
+    if purpose == "edit":
+        return {"name": "tune", "options": {"edits": 1.0}}
+    if not has_encoder:
+        return {"name": "optimize", "options": {}}
+    return {"name": "tune" if purpose == "both" else "finetune+refine", "options": {}}

@@ -6,6 +6,7 @@ import copy
 import itertools
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, need_encoder
+from ganenc.inversion.moves import Moves
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, Reference
 
@@ -34,9 +36,9 @@ class Tune(Inverter):
     """
 
     class Options(Spec):
-        steps: PositiveInt = Field(350, description="steps on the weights, after those of the pivot")
+        steps: PositiveInt = Field(200, description="steps on the weights, after those of the pivot")
         rate: PositiveFloat = Field(
-            3e-4, description="learning rate at its height; it rises over the first twentieth, and falls along a cosine"
+            1e-3, description="learning rate at its height; it rises over the first twentieth, and falls along a cosine"
         )
         pivot: Choice | None = Field(
             None,
@@ -47,8 +49,13 @@ class Tune(Inverter):
         weights: tuple[str, ...] | None = Field(
             None, description="those that are tuned: names of parameters or of modules, or patterns (*); by default all"
         )
+        edits: NonNegativeFloat = Field(
+            0.3,
+            description="how strongly images of moved latents are held to what the untuned generator makes of them,"
+            " with what the photo has beyond the pivot's image where moving changes nothing (not in the paper of PTI)",
+        )
         locality: NonNegativeFloat = Field(
-            0.1, description="how strongly images of other latents are held to what the untuned generator makes"
+            0.0, description="how strongly images of other latents are held to what the untuned generator makes"
         )
         samples: PositiveInt = Field(1, description="how many such images a step makes")
         alpha: PositiveFloat = Field(
@@ -90,14 +97,18 @@ class Tune(Inverter):
         tuned = tuned.to(torch.promote_types(tuned.dtype, torch.float32))  # Half would lose Adam's steps.
         names = self._names(tuned)
         weights = {name: one.requires_grad_() for name, one in tuned.named_parameters() if name in names}
-        steps = itertools.count()
+        steps, holds = itertools.count(), {"locality": partial(self._around, task, pivots)} if options.locality else {}
+        if options.edits:
+            holds["edits"] = Moves(task, pivots)
 
         def take() -> tuple[Latents, ObjectiveResult, Tensor]:
             held: dict[str, Tensor] = {}
-            if options.locality:
-                apart = self._locality(task, tuned, pivots, next(steps))
+            step = next(steps)
+            for name, hold in holds.items():
+                latents, known = hold(step)
+                apart = getattr(options, name) * objective(tuned.synthesize(latents), known).total
                 apart.backward()  # By itself, so that one graph at a time takes memory.
-                held["locality"] = apart.detach().expand(len(pivots))
+                held[name] = apart.detach().expand(len(pivots))
             result = objective(tuned.synthesize(pivots), reference)
             return pivots, replace(result, terms={**result.terms, **held}), result.total
 
@@ -156,18 +167,17 @@ class Tune(Inverter):
             chosen |= found
         return chosen
 
-    def _locality(self, task: Task, tuned: Generator, pivots: Latents, step: int) -> Tensor:
-        """The weighed regulariser of section 3.3: how far images around a pivot (each in turn) are from the untuned."""
+    @torch.no_grad()
+    def _around(self, task: Task, pivots: Latents, step: int) -> tuple[Latents, Reference]:
+        """The regulariser of section 3.3: latents around a pivot (each in turn), and their untuned images to compare
+        with."""
         options, generator, objective = self.options, task.generator, task.objective
         assert objective is not None
         at, count = step % len(pivots), options.samples
         labels = None if task.labels is None else task.labels[[at] * count]
         z = generator.draw(count, seed=task.seed, first=step * count)
         around = between(pivots[at].expand(count), generator.map(z, labels=labels), options.alpha)
-        with torch.no_grad():
-            reference = objective.prepare(generator.synthesize(around), labels=labels)
-        apart: Tensor = options.locality * objective(tuned.synthesize(around), reference).total
-        return apart
+        return around, objective.prepare(generator.synthesize(around), labels=labels)
 
 
 @torch.no_grad()

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import torch
 from ganenc_registry.components import speed_options
 from ganenc_registry.errors import ImageError, SpecError
-from ganenc_registry.specs import Choice, InvertSpec
+from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo, default_method
+from ganenc.inversion import Photo
 from ganenc.jobs.record import Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -38,7 +38,8 @@ class Worker:
     def __init__(self, model: Model, spec: InvertSpec, *, labels: Sequence[int] | str | None, pages: bool) -> None:
         self.model, self.spec, self.labels, self.pages = model, spec, labels, pages
         self.given = labels is not None and not isinstance(labels, str)
-        self.method = spec.method or Choice(name=default_method(model.encoder is not None))
+        self.objective = model.objective(spec.objective) if spec.seconds else None
+        self.method = model.plan(spec.purpose, seconds=spec.seconds, method=spec.method, objective=self.objective)
         inverter = model.inverter(self.method)
         if inverter.shares:
             raise SpecError(
@@ -54,6 +55,8 @@ class Worker:
         """All that a photo's result depends on besides the photo and its label, as data."""
         model, method = self.model, self.method.to_mapping()
         options = {name: value for name, value in method["options"].items() if name in self.decides}
+        if self.spec.seconds:  # As many steps as they are found to be; each photo's settings have them.
+            options["steps"] = f"{self.spec.seconds:g} seconds"
         return {
             "model": model.hash,
             "encoder": None if model.encoder is None else model_hash(model.encoder),

@@ -55,7 +55,8 @@ class PTI(Inverter):
             "free": [part.name for part in layout if isinstance(part, Noise)],
         }  # fmt: skip
         return _Weights.of(
-            self.context, steps=options.steps - first, rate=options.rate, locality=options.locality, half=options.half,
+            self.context, steps=options.steps - first, rate=options.rate, locality=options.locality, edits=0,
+            half=options.half,
             pivot={"name": "optimize", "options": pivot}, enough=options.enough,
         ).settled(generator, None)  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
@@ -25,8 +25,16 @@ class InvertSpec(Spec):
     photos: tuple[str, ...] = Field((), description="files, folders, patterns, or .txt files with one on each line")
     method: Choice | None = Field(
         None,
-        description="the inverter; by default finetune+refine, or optimize where there is no encoder",
+        description="the inverter; by default what the purpose takes",
         json_schema_extra={"kind": "inverter"},
+    )
+    purpose: Literal["both", "rebuild", "edit"] = Field(
+        "both",
+        description="what photos are inverted for: both takes tune, rebuild takes finetune+refine, either optimize"
+        " where there is no encoder; edit takes tune, and holds edits more",
+    )
+    seconds: PositiveFloat | None = Field(
+        None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"
     )
     objective: ObjectiveSpec = ObjectiveSpec()
     labels: tuple[NonNegativeInt, ...] | str | None = Field(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ganenc.generators import Generator, NoiseChoice
-from ganenc.inversion import Inversion, Tune, between, invert
+from ganenc.inversion import Inversion, Moves, Task, Tune, between, carried, invert
 from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
@@ -54,7 +54,7 @@ def test_steps_are_those_of_the_formulas(alpha: float) -> None:
     """Adam, written out, on the gradient of |Wz - y|^2 / 4 + locality |Wr - W0 r|^2 / 4."""
     generator, steps, rate, locality, seed = Linear(), 4, 0.05, 0.7, 5
     target = torch.tensor([[0.4, -0.2], [0.1, 0.9]], dtype=torch.float64)[None, None]
-    given = {"alpha": alpha, "locality": locality, "samples": 2}
+    given = {"alpha": alpha, "locality": locality, "samples": 2, "edits": 0}
     method = Tune.of(steps=steps, rate=rate, pivot=PIVOT, **given)
     found = method.invert(target, generator, None, objective=MSE, seed=seed)
     start, z, y = generator.weight.detach(), found.latents["z"], target.reshape(1, 4)
@@ -77,6 +77,22 @@ def test_steps_are_those_of_the_formulas(alpha: float) -> None:
     torch.testing.assert_close(found.reconstructions.reshape(1, 4), again, rtol=1e-9, atol=1e-12)
 
 
+def test_edits_are_held_by_the_gradient_of_the_formula() -> None:
+    """The first step of Adam, which goes by the gradient's signs, on |Wz - y|^2 / 4 + edits |Wm - t|^2 / 4."""
+    generator, rate = Linear(), 0.05
+    target = torch.tensor([[0.4, -0.2], [0.1, 0.9]], dtype=torch.float64)[None, None]
+    for edits in (0.01, 10.0, 1000.0):
+        method = Tune.of(steps=1, rate=rate, pivot=PIVOT, edits=edits)
+        found = method.invert(target, generator, None, objective=MSE)
+        pivot, start = Latents(found.latents.layout, {"z": found.latents["z"]}), generator.weight.detach()
+        moved, _ = Moves(Task(target, generator, None, objective=MSE), pivot)(0)
+        before, after = (one["z"] @ start.T for one in (pivot, moved))
+        wanted = carried(*(one.reshape(1, 1, 2, 2) for one in (target, before, after)), width=2.0).reshape(1, 4)
+        gradient = (before - target.reshape(1, 4)).T @ pivot["z"] + edits * (after - wanted).T @ moved["z"]
+        torch.testing.assert_close(found.tuning[0]["weight"], -rate / 2 * gradient.sign(), rtol=1e-4, atol=0)
+        assert found.history[0][-1]["edits"] == pytest.approx(edits * float((after - wanted).square().mean()))
+
+
 def test_others_are_as_far_from_the_pivot_as_alpha_says(toy: Any) -> None:
     start, drawn = toy.complete(toy.sample(3, seed=1)), toy.sample(3, seed=2)
     near, far = between(start, drawn, 0.25), between(start, drawn, 1e6)
@@ -93,7 +109,7 @@ def test_locality_holds_other_images(toy: Any) -> None:
         wanted = toy.synthesize(others)
         moved = []
         for locality in (0.0, 30.0):
-            done = tuned(toy, steps=12, locality=locality)
+            done = tuned(toy, steps=12, locality=locality, edits=0)
             with toy.tuned(done.tuning[0]):
                 moved.append(float((toy.synthesize(others) - wanted).square().mean()))
     assert 0 < moved[1] < 0.7 * moved[0]

@@ -1,0 +1,65 @@
+"""As many steps as there is time for."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from ganenc_registry.errors import SpecError
+from ganenc_registry.specs import Choice
+
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion.defaults import Purpose, default_method
+from ganenc.inversion.entry import Method, build_inverter, invert
+from ganenc.objectives import Objective
+
+TRIED = (2, 6)
+"""Steps whose time is taken; the first also starts everything up."""
+
+
+def plan(
+    generator: Generator,
+    encoder: Encoder | None = None,
+    method: Method | None = None,
+    *,
+    purpose: Purpose = "both",
+    seconds: float | None = None,
+    objective: Objective | None = None,
+) -> Choice:
+    """The method for a purpose, or one that is given, with as many steps as fill ``seconds`` a photo on this machine,
+    by the time that a few of them take on a generated image.
+
+    Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, rebuilding is by ``optimize``, which starts
+    at the encoder's latents too. SpecError if the method takes no
+    steps.
+    """
+    choice = Choice.of(method if method is not None else default_method(encoder is not None, purpose))
+    if seconds is None:
+        return choice
+    filled = _filled(choice, seconds, generator, encoder, objective)
+    usual = type(build_inverter(choice, generator).options).model_fields["steps"].default
+    if choice.name == "finetune+refine" and method is None and filled.options["steps"] < usual:
+        return _filled(Choice.of("optimize"), seconds, generator, encoder, objective)
+    return filled
+
+
+def _filled(
+    choice: Choice, seconds: float, generator: Generator, encoder: Encoder | None, objective: Objective | None
+) -> Choice:
+    if "steps" not in type(build_inverter(choice, generator).options).model_fields:
+        raise SpecError(f"{choice.name!r} takes no steps that could fill {seconds:g} seconds; leave the seconds out.")
+    latents = generator.sample(1, seed=0)
+    with torch.no_grad():
+        image = generator.synthesize(latents)
+    labels = generator.draw_labels(1, seed=0)
+    took = []
+    for steps in (TRIED[0], *TRIED):
+        given: dict[str, Any] = {"name": choice.name, "options": {**choice.options, "steps": steps}}
+        started = time.perf_counter()
+        invert(image, generator, encoder, given, labels=labels, objective=objective)
+        took.append(time.perf_counter() - started)
+    each = max(1e-6, (took[2] - took[1]) / (TRIED[1] - TRIED[0]))
+    steps = max(1, TRIED[0] + int((seconds - took[1]) / each))
+    return choice.model_copy(update={"options": {**choice.options, "steps": steps}})
