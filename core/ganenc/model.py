@@ -32,6 +32,7 @@ from ganenc.foreign import FILES, are_latents, read_latents
 from ganenc.generators import LabelsGiven, Tuning
 from ganenc.images import Fit
 from ganenc.inversion import (
+    MIXABLE,
     Inverter,
     Method,
     OnStep,
@@ -270,13 +271,13 @@ class Model(Parts):
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
         """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;
         `LatentsError` if there are several samples, no such layers of styles, or weights were tuned differently."""
-        (a, tuning, _), (b, *_) = self._start(first), self._start(second)
+        (a, tuning, _), (b, *_) = (self._start(one, mixed=True) for one in (first, second))
         return self._told(edit_by_mixing(self.generator, a, b, layers), tuning)
 
     def interpolate(self, first: Start, second: Start, steps: int = 9) -> Edited:
         """Go from one sample to another, both ends among the steps; `LatentsError` if there are several samples, or
         fewer than two steps, or their weights were tuned differently."""
-        (a, tuning, _), (b, *_) = self._start(first), self._start(second)
+        (a, tuning, _), (b, *_) = (self._start(one, mixed=True) for one in (first, second))
         return self._told(edit_between(self.generator, a, b, steps), tuning)
 
     def editability(
@@ -414,12 +415,12 @@ class Model(Parts):
             warnings.warn(f"{name} is left out: it takes {found.pop(name).least} images or more.", stacklevel=3)
         return found
 
-    def _start(self, start: Start) -> tuple[Latents, Tuning, Tensor | None]:
+    def _start(self, start: Start, *, mixed: bool = False) -> tuple[Latents, Tuning, Tensor | None]:
         """The latents of one sample, the tuning that they go with, and their photo (1, C, H, W), if any."""
         if isinstance(start, str | Path) and (file := self.latents_file(start)) is not None:
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
-            start = self.invert(start)
+            start = self.invert(start, MIXABLE if mixed and self.encoder is not None else None)
         target = start.targets.cpu() if isinstance(start, Inverted) else None
         latents = start.latents if isinstance(start, Inverted) else start
         if len(latents) != 1:

@@ -122,7 +122,7 @@ def directions(
             raise SpecError(f"--between takes two classes, such as 3,5; got {between!r}.")
         found, shown = [between_classes(loaded.generator, *ends)], loaded.labels(ends[:1], SHOWN)
     elif photos is not None:
-        sets = [_stacked([one.latents for one in starts([word], loaded, how)]) for word in photos]
+        sets = [_stacked([one.latents for one in starts([word], loaded, how, mixed=True)]) for word in photos]
         found, samples = [between_sets(loaded.generator, *sets, name="photos")], sets[0]
     else:
         found = loaded.directions(boundary or "", space=space)

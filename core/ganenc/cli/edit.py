@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import typer
@@ -21,7 +21,7 @@ from ganenc.cli.console import Bar, complain, emit, show
 from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
 from ganenc.editing import Edited
-from ganenc.inversion import default_method, read_labels
+from ganenc.inversion import MIXABLE, default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model as Loaded
@@ -34,8 +34,8 @@ Inputs = Annotated[
 One = Annotated[str, typer.Argument(help="Latents, a folder that `ganenc invert` left, or a photo to invert first.")]
 METHOD = typer.Option(
     "--method",
-    help="How photos are inverted: optimize from the encoder (default, 100 steps), encode, finetune, finetune+refine,"
-    " tune, or a plugin's. The closer, the less an edit takes.",
+    help="How photos are inverted: tune from the encoder's latents (default, optimize for photos that are mixed or"
+    " interpolated), encode, finetune, finetune+refine, optimize, or a plugin's.",
 )
 Method: TypeAlias = Annotated[str | None, METHOD]
 DIRECTION = typer.Option(
@@ -175,33 +175,33 @@ class How:
             complain(f"{len(self.skipped)} photos were skipped: {', '.join(map(str, self.skipped))}.")
             raise typer.Exit(FAILED)
 
-    def spec(self, model: Loaded) -> InvertSpec:
-        """The same as a spec; `SpecError` if a field is wrong, or not of how a photo is inverted."""
+    def spec(self, model: Loaded, usual: Mapping[str, Any]) -> InvertSpec:
+        """The same as a spec, by the ``usual`` method if none was said; `SpecError` if a field is wrong, or not of how
+        a photo is inverted."""
         method, align = ({"name": name} if name else None for name in (self.method, self.align))
         over = options.read_settings(self.settings)
         if unknown := sorted({*over} - {"method", "objective", "align", "fit"}):
             raise SpecError(f"--set {unknown[0]} has no effect here; it reaches method, objective, align and fit.")
-        return changed(
-            InvertSpec.from_mapping({"method": method or default_method(model.encoder is not None), "align": align}),
-            over,
-        )
+        return changed(InvertSpec.from_mapping({"method": method or usual, "align": align}), over)
 
 
-def starts(words: Sequence[str], model: Loaded, how: How) -> list[Start]:
+def starts(words: Sequence[str], model: Loaded, how: How, *, mixed: bool = False) -> list[Start]:
     """The samples that words stand for: those of latents files, and photos (also folders and patterns of them), which
-    are inverted; a SpecError if there are none to invert as told."""
+    are inverted, by one generator's weights if they are to be ``mixed``; a SpecError if there are none to invert as
+    told."""
     files = {word: model.latents_file(word) for word in words}
     found = [Start(one, name, file) for file, _, one, name in read_samples(filter(None, files.values()), model)]
     photos = [word for word, file in files.items() if file is None]
     if not photos and replace(how, seed=0) != How():
         raise SpecError("--method, --set, --labels and --align are for photos, and these are latents; leave them out.")
-    found += _inverted(images.find(photos), model, how) if photos else []
+    found += _inverted(images.find(photos), model, how, mixed=mixed) if photos else []
     names = unique_names([Path(f"{one.name}.png") for one in found])
     return [replace(one, name=name) for one, name in zip(found, names, strict=True)]
 
 
-def _inverted(photos: Sequence[Path], model: Loaded, how: How) -> list[Start]:
-    spec = how.spec(model)
+def _inverted(photos: Sequence[Path], model: Loaded, how: How, *, mixed: bool) -> list[Start]:
+    has_encoder = model.encoder is not None
+    spec = how.spec(model, MIXABLE if mixed and has_encoder else default_method(has_encoder))
     given = None if how.labels is None else read_labels(how.labels, photos, classes=model.generator.spec.classes)
     objective = model.objective(spec.objective) if model.needs_objective(spec.method, given) else None
     found = []
@@ -228,7 +228,7 @@ def _inverted(photos: Sequence[Path], model: Loaded, how: How) -> list[Start]:
 
 
 def _pair(first: str, second: str, model: Loaded, how: How) -> tuple[Start, Start]:
-    found = starts([first, second], model, how)
+    found = starts([first, second], model, how, mixed=True)
     if len(found) != 2:
         raise SpecError(f"{first} and {second} hold {len(found)} samples; name two that hold one each.")
     if model.latents_file(second) and not model.latents_file(first):

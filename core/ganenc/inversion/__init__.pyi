@@ -2,6 +2,7 @@ from .alignment import Aligner as Aligner
 from .alignment import AttentionAligner as AttentionAligner
 from .alignment import CenterAligner as CenterAligner
 from .alignment import Transform as Transform
+from .defaults import MIXABLE as MIXABLE
 from .defaults import Purpose as Purpose
 from .defaults import default_method as default_method
 from .descent import Best as Best

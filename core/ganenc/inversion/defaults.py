@@ -6,6 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 Purpose: TypeAlias = Literal["both", "rebuild", "edit"]
 """What an inversion is for."""
+MIXABLE = {"name": "optimize", "options": {"steps": 100, "rate": 0.05}}
+"""How photos are inverted to be mixed or interpolated where there is an encoder: the generator's weights stay as they
+are, which tuning does not leave them."""
 
 
 def default_method(has_encoder: bool, purpose: Purpose = "both") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -97,7 +98,10 @@ class Tune(Inverter):
         tuned = tuned.to(torch.promote_types(tuned.dtype, torch.float32))  # Half would lose Adam's steps.
         names = self._names(tuned)
         weights = {name: one.requires_grad_() for name, one in tuned.named_parameters() if name in names}
-        steps, holds = itertools.count(), {"locality": partial(self._around, task, pivots)} if options.locality else {}
+        steps = itertools.count()
+        holds: dict[str, Callable[[int], tuple[Latents, Reference]]] = {}
+        if options.locality:
+            holds["locality"] = partial(self._around, task, pivots)
         if options.edits:
             holds["edits"] = Moves(task, pivots)
 

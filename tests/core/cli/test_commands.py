@@ -378,6 +378,26 @@ class TestInvert:
         (image,) = ran.json()["images"]
         assert np.array_equal(pixels(Path(image["image"])), pixels(out / "one" / "reconstruction.png"))
 
+    def test_what_photos_are_for_and_the_time_that_there_is_choose_the_method(
+        self, run: Any, model: Path, photos: Path, tmp_path: Path
+    ) -> None:
+        words = ("invert", photos / "one.png", "--model", model, "--out")
+        ran = run(*words, tmp_path / "both", "--for", "edit", "--method", "encode")
+        assert ran.code == 2
+        assert "A method and what it is for (edit) are given; leave one out." in ran.err
+        for purpose, name, edits in (("edit", "tune", 1.0), ("rebuild", "finetune+refine", None)):
+            assert run(*words, tmp_path / purpose, "--for", purpose, "--steps", 4).code == 0
+            facts = json.loads((tmp_path / purpose / "one" / "inversion.json").read_text())
+            assert facts["settings"]["method"]["name"] == name
+            assert facts["settings"]["method"]["options"].get("edits") == edits
+        timed = (*words, tmp_path / "timed", "--seconds", 0.2, "--json")
+        first, again = run(*timed), run(*timed)  # Another number of steps may fit now, and the photo is done.
+        assert (first.code, again.code) == (0, 0), first.err + again.err
+        facts = json.loads((tmp_path / "timed" / "one" / "inversion.json").read_text())
+        assert facts["settings"]["method"]["options"]["steps"] >= 1
+        (told,) = ResultFolder(tmp_path / "timed").settings().values()
+        assert told["method"]["options"]["steps"] == "0.2 seconds"
+
     def test_the_objective_can_be_chosen(self, run: Any, model: Path, photos: Path, tmp_path: Path) -> None:
         words = ("invert", photos / "one.png", "--model", model, "--steps", 2, "--out")
         assert run(*words, tmp_path / "a").code == 0
@@ -389,7 +409,7 @@ class TestInvert:
         )
         (told,) = ResultFolder(tmp_path / "b").settings().values()
         assert told["objective"]["attention"] == {"name": "none", "options": {}}
-        assert told["method"] == {"name": "finetune+refine", "options": {"steps": 2, "rate": 0.02}}
+        assert told["method"] == {"name": "tune", "options": {"steps": 2, "rate": 0.02}}
         views = "Views of the attention"
         assert views in (tmp_path / "a" / "one" / "report.html").read_text()
         assert views not in (tmp_path / "b" / "one" / "report.html").read_text()
