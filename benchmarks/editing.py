@@ -37,11 +37,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},
     "optimize, 100 steps": {"name": "optimize", "options": {"steps": 100, "rate": 0.05}},
     "finetune+refine, 100 steps": {"name": "finetune+refine", "options": {"steps": 100}},
-    "tune, 100 steps": {"name": "tune", "options": {"steps": 100}},
+    "tune, edits not held": {"name": "tune", "options": {"edits": 0}},
+    "tune": {"name": "tune"},
 }
 ENCODED, DRAWN = "encoded draws, in w+", "draws, in w"
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "edit.png"
-PICTURED, SHOWN = "optimize, 100 steps", (5, 1, 0)
+PICTURED, SHOWN = "tune", (5, 1, 0)
 """The method of the picture of strips, and its digits."""
 COMPARED = ("encode", PICTURED)
 """The methods that directions in w are measured with too."""

@@ -40,14 +40,14 @@ FEW = ((0, 0), (1, 2), (2, 1), (3, 2), (4, 4), (5, 3))
 """The photos of a run on a processor: row and column, counted from 0; always the same."""
 FREEDOMS: dict[str, tuple[str, dict[str, Any]]] = {
     "encode": ("encode", {}),
-    "default": ("finetune+refine", {}),
+    "default": ("tune", {"pivot": "encode"}),
     "w": ("optimize", {"space": "w", "free": ()}),
     "w+": ("optimize", {"free": ()}),
     "w+, constant": ("optimize", {"free": ("const",)}),
     "w+, noise": ("optimize", {"free": ("noise",)}),
     "w+, constant, noise": ("optimize", {"free": ("const", "noise")}),
     "w+, constant, noise not held": ("optimize", {"free": ("const", "noise"), "noise_weight": 0}),
-    "weights tuned": ("tune", {}),
+    "weights tuned": ("tune", {"edits": 0, "locality": 0.1, "rate": 3e-4}),
 }
 """What is sought, by a method and its options."""
 ENCODED = ("encode", "default")
@@ -144,9 +144,9 @@ class Moves:
 def method_of(freedom: str, steps: int) -> dict[str, Any]:
     """A freedom as a method with its options; tuning spends half of the steps on its pivot's styles."""
     name, options = FREEDOMS[freedom]
-    if name == "tune":
+    if name == "tune" and "pivot" not in options:
         steps //= 2
-        options = {"pivot": {"name": "optimize", "options": {"steps": max(1, steps), "free": ()}}}
+        options = options | {"pivot": {"name": "optimize", "options": {"steps": max(1, steps), "free": ()}}}
     return {"name": name, "options": options if name == "encode" else {"steps": max(1, steps), **options}}
 
 

@@ -67,7 +67,9 @@ def test_what_is_no_picture_goes_through_all_commands(known: Any, run: Any, tmp_
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["total"] < rows[0]["total"]
     encoder = ("--model", model, "--encoder", tmp_path / "run")
-    (photo,) = told("invert", files[0], *encoder, "--out", inverted, "--steps", 40, "--report")["photos"]
+    (photo,) = told("invert", files[0], *encoder, "--out", inverted, "--for", "rebuild", "--steps", 40, "--report")[
+        "photos"
+    ]
     assert f"rows makes {shows}, so what is made for pictures is left out: ssim, lpips" in heard
     assert set(photo["metrics"]) == {"psnr"}
     folder = Path(photo["folder"])
