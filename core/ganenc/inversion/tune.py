@@ -39,7 +39,8 @@ class Tune(Inverter):
     class Options(Spec):
         steps: PositiveInt = Field(200, description="steps on the weights, after those of the pivot")
         rate: PositiveFloat = Field(
-            1e-3, description="learning rate at its height; it rises over the first twentieth, and falls along a cosine"
+            1.5e-3,
+            description="learning rate at its height; it rises over the first twentieth, and falls along a cosine",
         )
         pivot: Choice | None = Field(
             None,
@@ -51,7 +52,7 @@ class Tune(Inverter):
             None, description="those that are tuned: names of parameters or of modules, or patterns (*); by default all"
         )
         edits: NonNegativeFloat = Field(
-            0.3,
+            0.5,
             description="how strongly images of moved latents are held to what the untuned generator makes of them,"
             " with what the photo has beyond the pivot's image where moving changes nothing (not in the paper of PTI)",
         )
