@@ -41,7 +41,9 @@ from .photo_classes import must_find as must_find
 from .photo_classes import predict_labels as predict_labels
 from .photo_classes import search_labels as search_labels
 from .photo_folder import PhotoFolder as PhotoFolder
+from .planning import FEW as FEW
 from .planning import plan as plan
+from .planning import step_cost as step_cost
 from .rebuilding import rebuild as rebuild
 from .stacked import StackedEncoder as StackedEncoder
 from .tune import Tune as Tune

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +16,21 @@ from ganenc.inversion.defaults import Purpose, default_method
 from ganenc.inversion.entry import Method, build_inverter, invert
 from ganenc.objectives import Objective
 
-TRIED = (2, 6)
-"""Steps whose time is taken; the first also starts everything up."""
+FEW = 2
+"""Steps of a method at least, which all methods with steps take."""
+SEEN = 1.5
+"""By so much more steps have to take longer than `FEW`, for what goes on around them not to hide what they cost."""
+
+
+def step_cost(spent: Callable[[int], float], seconds: float) -> tuple[float, float, bool]:
+    """What a step costs and what goes on around them, of what takes ``spent(steps)`` seconds; and whether that was
+    seen, or only that ``seconds`` are over before it could be."""
+    spent(FEW)  # What is loaded on first use does not count.
+    few, count = spent(FEW), 3 * FEW
+    while (many := spent(count)) < SEEN * few and many < seconds:
+        count *= 4
+    step = (many - few) / (count - FEW) if many > few else many / count
+    return step, max(0.0, few - FEW * step), many >= SEEN * few
 
 
 def plan(
@@ -54,12 +68,13 @@ def _filled(
     with torch.no_grad():
         image = generator.synthesize(latents)
     labels = generator.draw_labels(1, seed=0)
-    took = []
-    for steps in (TRIED[0], *TRIED):
+
+    def spent(steps: int) -> float:
         given: dict[str, Any] = {"name": choice.name, "options": {**choice.options, "steps": steps}}
         started = time.perf_counter()
         invert(image, generator, encoder, given, labels=labels, objective=objective)
-        took.append(time.perf_counter() - started)
-    each = max(1e-6, (took[2] - took[1]) / (TRIED[1] - TRIED[0]))
-    steps = max(1, TRIED[0] + int((seconds - took[1]) / each))
+        return time.perf_counter() - started
+
+    step, around, _ = step_cost(spent, seconds)
+    steps = max(1, int((seconds - around) / max(step, 1e-9)))
     return choice.model_copy(update={"options": {**choice.options, "steps": steps}})

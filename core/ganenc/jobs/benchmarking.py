@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ganenc.editing import Direction
 from ganenc.encoders import Encoder
 from ganenc.files import check_ours, is_plain_name, read_json, take_lock, write_json, write_text
 from ganenc.images import depict, sheet
-from ganenc.inversion import need_encoder
+from ganenc.inversion import FEW, need_encoder, step_cost
 from ganenc.jobs.evaluating import read_targets
 from ganenc.jobs.kept import DIGITS, Kept
 from ganenc.jobs.record import LOCK
@@ -37,16 +38,17 @@ from ganenc.report import Compared, Inverted, benchmark_page, duration
 from ganenc.training import Recipe, pretrain
 
 FACTS, PAGE, SETTINGS, COST = "benchmark.json", "index.html", "settings.json", "cost.json"
+WAY, ENCODERS = "direction.safetensors", "encoders"
 OWN = "own"
-FEW = 2
-"""Steps of a method at least, which all methods with steps take."""
 TRIAL = 6
 """Steps from which it is learnt what one of a training costs."""
 DRAWS = 2000
 """From which a direction is found where none is named."""
 SHOWN = 3
 """Photos of which there are strips."""
+TAKEN = (FACTS, PAGE, SETTINGS, WAY, ENCODERS)
 REMEDY = "delete it, or give another folder"
+OWN_LOCK = f"{LOCK}-0"
 FREE = ("methods", "seconds", "own", "train", "device")
 """Settings that a benchmark may go on with changed."""
 
@@ -88,7 +90,7 @@ def benchmark(
     if not (spec.photos or spec.samples):
         raise SpecError("Name photos, or samples for synthesized images, or both.")
     for label, entrant in spec.methods.items():
-        if not is_plain_name(label):
+        if not is_plain_name(label) or label.lower() in TAKEN:
             raise SpecError(f"methods.{label}: no folder can be called so; give the method another name.")
         if entrant.objective is not None:
             check_choices(entrant.objective, at=f"methods.{label}.objective.")
@@ -110,17 +112,22 @@ def benchmark(
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
     """Keep others out of a folder, which is new, empty or a benchmark's."""
-    if out.is_dir() and any(out.iterdir()) and not (out / SETTINGS).is_file():
+    if _kept_in(out) and not (out / SETTINGS).is_file():
         raise SpecError(f"{out} holds what is no benchmark; give another folder.")
     check_ours(out / FACTS, out / PAGE, out / SETTINGS)
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / f"{LOCK}-0")
+    lock = FileLock(out / OWN_LOCK)
     if not take_lock(lock):
         raise SpecError(f"Another command works in {out}; wait for it or end it, or give another folder.")
     try:
         yield
     finally:
         lock.release()
+
+
+def _kept_in(out: Path) -> bool:
+    """Whether a folder holds more than a benchmark leaves that failed before anything was done."""
+    return out.is_dir() and any(one.name not in (OWN_LOCK, SETTINGS) for one in out.iterdir())
 
 
 class _Study:
@@ -150,6 +157,8 @@ class _Study:
             if self._takes(label, budget)
         ]
         """Methods and the seconds that they are to fill, None for their own schedules."""
+        if not self.plan:
+            raise SpecError("There is no time to compare the methods at; give seconds, or let own schedules be taken.")
         self._foretell()
         self.strips: list[list[dict[str, Tensor]]] = [[] for _ in self.targets]
 
@@ -158,9 +167,8 @@ class _Study:
         spec, model = self.spec, self.models[label]
         steps = None if budget is None else self._steps(label, budget)
         inverter = model.inverter(self._choice(label, steps))
-        schedule = OWN if budget is None else f"{budget:g}s"
         origin = "none" if model.encoder is None else model_hash(model.encoder)[:DIGITS]
-        kept = Kept(inverter, self.out / label / schedule / origin, model.hash)
+        kept = Kept(inverter, self.out / label / _schedule(budget) / origin, model.hash)
         self.note(f"{label}: {'its own schedule' if steps is None else f'{budget:g} s a photo, {steps:,} steps'}.")
         found: dict[str, Evaluation] = {}
         choices: Any = spec.metrics or None
@@ -208,6 +216,7 @@ class _Study:
             known = held.get("benchmark") if isinstance(held, dict) else None
             if not isinstance(known, dict):
                 raise SpecError(f"{self.out} holds what is no benchmark; give another folder.")
+            known = known if _kept_in(self.out) else now
             for name, value in now.items():
                 if known.get(name, None if name not in methods else value) != value:
                     raise SpecError(f"{self.out} holds a benchmark with another {name}; give another folder.")
@@ -270,7 +279,7 @@ class _Study:
             given |= {"recipe": {"name": named}, "encoder": {"overrides": dict(fields)}}
         elif named is not None:
             given["encoder"] = {"overrides": {"network": {"name": named}}}
-        run, folder = changed(preset("pretrain"), given), self.out / "encoders" / (named or "blocks")
+        run, folder = changed(preset("pretrain"), given), self.out / ENCODERS / (named or "blocks")
         plan = folder.with_suffix(".json")
         if not plan.is_file():
             write_json(plan, {"steps": max(1, int(self.spec.train / self._step_of(run)))})
@@ -290,7 +299,7 @@ class _Study:
 
     def _direction(self) -> Direction | None:
         """What photos are edited along; None where no latents can be."""
-        spec, path = self.spec, self.out / "direction.safetensors"
+        spec, path = self.spec, self.out / WAY
         if spec.direction is not None:
             return self.model.direction(spec.direction)
         if not path.is_file():
@@ -308,15 +317,13 @@ class _Study:
 
     def _steps(self, label: str, budget: float) -> int:
         """How many steps of a method fill a time, from what some cost on the first photo."""
-        path = self.out / label / COST
+        known, own = self.out / label / COST, self.out / label / _schedule(budget) / COST
+        path = own if own.is_file() else known
         if not path.is_file():
             self.note(f"{label}: what its steps cost is measured.")
-            self._spent(label, FEW)  # What is loaded on first use does not count.
-            few, count = self._spent(label, FEW), 3 * FEW
-            while (many := self._spent(label, count)) < 1.5 * few and many < budget:
-                count *= 4  # What goes on around the steps hides what they cost.
-            step = (many - few) / (count - FEW) if many > few else many / count
-            write_json(path, {"step": step, "around": max(0.0, few - FEW * step)})
+            step, around, seen = step_cost(partial(self._spent, label), budget)
+            path = known if seen else own  # What a short time hides is of no use to a longer one.
+            write_json(path, {"step": step, "around": around})
         return max(FEW, int((budget - _number(path, "around")) / max(_number(path, "step"), 1e-9)))
 
     def _spent(self, label: str, steps: int) -> float:
@@ -348,6 +355,11 @@ class _Study:
             steps = zip(editing.edits.strengths, editing.edits.images[:, place], strict=True)
             made |= {f"{strength:+g}" if strength else "0": image for strength, image in steps}
         return {name: depict(image.cpu(), self.model.generator.spec) for name, image in made.items()}
+
+
+def _schedule(budget: float | None) -> str:
+    """The folder of a schedule."""
+    return OWN if budget is None else f"{budget:g}s"
 
 
 def _number(path: Path, name: str) -> float:

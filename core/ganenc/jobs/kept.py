@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ganenc_registry.errors import CheckpointError
 
 from ganenc.files import hash_tensors
 from ganenc.inversion import Inversion, Inverter, Photo, PhotoFolder, Task
@@ -60,7 +61,10 @@ class Kept(Inverter):
         latents = place.latents(model=self.model).to(device)
         tuning = place.tuning(latents, model=self.model)
         latents.info.pop("tuning", None)  # Which goes along by itself.
-        self.facts.append(place.facts())
+        facts = place.facts()
+        if not isinstance(facts.get("seconds"), int | float) or not isinstance(facts.get("megabytes"), float | None):
+            raise CheckpointError(f"{place.path / place.FACTS} is damaged; delete {place.path}.")
+        self.facts.append(facts)
         with torch.no_grad(), generator.tuned(tuning):
             return Inversion(latents, generator.synthesize(latents), tuning=[tuning])
 

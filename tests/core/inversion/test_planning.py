@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ganenc.inversion import default_method, plan
+from ganenc.inversion import default_method, plan, step_cost
 from ganenc_registry.errors import SpecError
 from toys import make_objective, small_encoder
 
@@ -48,6 +48,14 @@ def test_steps_fill_the_time(toy: Any, seconds: float, steps: int) -> None:
 @pytest.mark.parametrize(("seconds", "name"), [(5.0, "optimize"), (55.0, "optimize"), (60.0, "finetune+refine")])
 def test_rebuilding_takes_what_is_ahead_at_its_steps(toy: Any, seconds: float, name: str) -> None:
     assert plan(toy, small_encoder(toy), purpose="rebuild", seconds=seconds).name == name
+
+
+def test_steps_that_are_hidden_by_what_goes_on_around_them() -> None:
+    noise = iter([0.0, 0.5, 0.0, 0.2, 0.0, 0.3, 0.0])
+    step, around, seen = step_cost(lambda steps: 8.0 + 0.125 * steps + next(noise), 60.0)
+    assert seen
+    assert step == pytest.approx(0.125, rel=0.1)
+    assert around == pytest.approx(8.5, rel=0.1)
 
 
 def test_what_takes_no_steps_fills_no_time(toy: Any) -> None:

@@ -19,7 +19,8 @@ from ganenc.jobs import benchmarking as module
 from ganenc.jobs import kept as kept_module
 from ganenc.models import load_encoder, model_hash, save_pretrained
 from ganenc.training import EncoderRecipe
-from ganenc_registry.errors import CheckpointError, SpecError
+from ganenc_registry.errors import CheckpointError, GanencError, SpecError
+from ganenc_registry.fields import changed
 from ganenc_registry.specs import BenchmarkSpec, PositiveInt, Spec
 from pages import Page
 from pydantic import Field
@@ -155,6 +156,32 @@ def test_steps_that_are_hidden_by_what_goes_on_around_them(
     assert [row.steps for row in benchmark(spec, tmp_path / "out").rows] == [96, 2]
 
 
+def test_what_a_short_time_hides_is_measured_anew_for_a_longer_one(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "around", 8.0)
+    spec = spec_of(model, photos, own=False, methods={"slow": {}})
+    ticks = iter([0.0, 0.5, 0.0])
+    work = Slow.work
+
+    def uneven(self: Slow, task: Task) -> Inversion:
+        Slow.now += next(ticks, 0.0)  # What went on around the fewer steps took as long as the others.
+        return work(self, task)
+
+    monkeypatch.setattr(Slow, "work", uneven)
+    for seconds, steps in (([1.0], [2]), ([1.0, 20.0], [2, 96])):
+        found = benchmark(changed(spec, {"seconds": seconds}), tmp_path / "out")
+        assert [row.steps for row in found.rows] == steps
+
+
+def test_a_folder_in_which_nothing_was_done_is_free(model: Path, photos: Path, tmp_path: Path) -> None:
+    methods = {"optimize": {"options": {"steps": 2}}}
+    for wrong in ({"model": "none-such"}, {"direction": "none-such"}, {"photos": [str(tmp_path / "none")]}):
+        with pytest.raises(GanencError):
+            benchmark(spec_of(model, photos, methods=methods, **wrong), tmp_path / "out")
+    assert benchmark(spec_of(model, photos, methods=methods), tmp_path / "out").rows
+
+
 def test_it_goes_on_where_it_was(model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, out = spec_of(model, photos, seconds=[1.0], samples=1, methods={"slow": {}}), tmp_path / "out"
     whole = benchmark(spec, tmp_path / "whole")
@@ -199,6 +226,10 @@ def test_another_benchmarks_folder_is_refused(model: Path, photos: Path, tmp_pat
     for other in ("mine", "job"):
         with pytest.raises(SpecError, match="holds what is no benchmark; give another folder"):
             benchmark(spec_of(model, photos), tmp_path / other)
+    for facts in out.rglob("inversion.json"):
+        facts.write_text('{"written_by": "ganenc", "seconds": "much"}')
+    with pytest.raises(CheckpointError, match=r"inversion\.json is damaged; delete"):
+        benchmark(spec_of(model, photos, methods={"slow": {}}), out)
     (out / "slow" / "cost.json").write_text('{"written_by": "ganenc", "step": "much", "around": 0}')
     with pytest.raises(CheckpointError, match=r"cost\.json is damaged; delete it"):
         benchmark(spec_of(model, photos, methods={"slow": {}}, seconds=[1.0]), out)
@@ -209,7 +240,9 @@ def test_another_benchmarks_folder_is_refused(model: Path, photos: Path, tmp_pat
     [
         ({"methods": {}}, "Name the methods"),
         ({"photos": []}, "Name photos, or samples"),
+        ({"own": False, "methods": {"optimize": {}}}, "There is no time to compare"),
         ({"methods": {"a/b": "encode"}}, "no folder can be called so"),
+        ({"methods": {"index.html": "encode"}}, "no folder can be called so"),
         ({"methods": {"encode": {"encoder": "e-network"}}}, r"encode: the encoder 'e-network' is to be trained"),
         ({"methods": {"optimize": {"objective": {"losses": {"mse": {"options": {"a": 1}}}}}}},
          r"methods\.optimize\.objective\.losses\.mse"),
