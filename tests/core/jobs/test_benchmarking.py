@@ -226,13 +226,13 @@ def test_another_benchmarks_folder_is_refused(model: Path, photos: Path, tmp_pat
     for other in ("mine", "job"):
         with pytest.raises(SpecError, match="holds what is no benchmark; give another folder"):
             benchmark(spec_of(model, photos), tmp_path / other)
+    (out / "slow" / "cost.json").write_text('{"written_by": "ganenc", "step": "much", "around": 0}')
+    with pytest.raises(CheckpointError, match=r"cost\.json is damaged; delete it"):
+        benchmark(spec_of(model, photos, methods={"slow": {}}, seconds=[1.0]), out)
     for facts in out.rglob("inversion.json"):
         facts.write_text('{"written_by": "ganenc", "seconds": "much"}')
     with pytest.raises(CheckpointError, match=r"inversion\.json is damaged; delete"):
         benchmark(spec_of(model, photos, methods={"slow": {}}), out)
-    (out / "slow" / "cost.json").write_text('{"written_by": "ganenc", "step": "much", "around": 0}')
-    with pytest.raises(CheckpointError, match=r"cost\.json is damaged; delete it"):
-        benchmark(spec_of(model, photos, methods={"slow": {}}, seconds=[1.0]), out)
 
 
 @pytest.mark.parametrize(
