@@ -46,8 +46,7 @@ def plan(
     by the time that a few of them take on a generated image.
 
     Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, rebuilding is by ``optimize``, which starts
-    at the encoder's latents too. SpecError if the method takes no
-    steps.
+    at the encoder's latents too. SpecError if the method takes no steps.
     """
     choice = Choice.of(method if method is not None else default_method(encoder is not None, purpose))
     if seconds is None:
@@ -76,5 +75,5 @@ def _filled(
         return time.perf_counter() - started
 
     step, around, _ = step_cost(spent, seconds)
-    steps = max(1, int((seconds - around) / max(step, 1e-9)))
+    steps = max(FEW, int((seconds - around) / max(step, 1e-9)))
     return choice.model_copy(update={"options": {**choice.options, "steps": steps}})

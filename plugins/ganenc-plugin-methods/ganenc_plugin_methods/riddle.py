@@ -179,7 +179,7 @@ class Encryptor:
         if not password:
             raise LatentsError("The password is empty; give a text.")
         if "tuning" in latents.info:
-            raise LatentsError("These latents go with tuned weights, which would not be encrypted; invert otherwise.")
+            raise LatentsError("These latents go with tuned weights, which are not encrypted; invert --for rebuild.")
         latents = generator.complete(latents.to(generator.device, generator.dtype))
         row = row_of(generator.sample(1, seed=seed_of(password))).expand(len(latents), -1)
         done = network.values(network(network.deviations(latents), row))
@@ -189,7 +189,7 @@ class Encryptor:
 
 def seed_of(password: str) -> int:
     """A password => the seed of the draw that stands for it."""
-    return int.from_bytes(hashlib.sha256(password.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(password.encode("utf-8", "surrogateescape")).digest()[:8], "big") >> 1
 
 
 def row_of(latents: Latents) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from ganenc_registry.specs.choice import Choice
-from ganenc_registry.specs.invert import InvertSpec
+from ganenc_registry.specs.invert import PhotosSpec
 from ganenc_registry.specs.sizes import PositiveInt
 
 __all__ = ["EvaluateSpec"]
 
 
-class EvaluateSpec(InvertSpec):
+class EvaluateSpec(PhotosSpec):
     """How photos, or images that the generator makes, are rebuilt, and what is measured of them, whole."""
 
     samples: PositiveInt | None = Field(None, description="so many synthesized images in place of photos")

@@ -11,11 +11,11 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.run import ObjectiveSpec
 from ganenc_registry.specs.sizes import NonNegativeInt, Seed
 
-__all__ = ["InvertSpec"]
+__all__ = ["InvertSpec", "PhotosSpec"]
 
 
-class InvertSpec(Spec):
-    """How photos are inverted, whole."""
+class PhotosSpec(Spec):
+    """What is inverted, and how but for the method."""
 
     model: str = Field("", description="a shipped model, a model folder, a checkpoint or user/name on the Hub")
     encoder: str | None = Field(None, description="the folder of an encoder or of a run; by default the model's own")
@@ -23,19 +23,6 @@ class InvertSpec(Spec):
         None, description="the network behind LPIPS, or none for none; by default the model's own, else vgg16"
     )
     photos: tuple[str, ...] = Field((), description="files, folders, patterns, or .txt files with one on each line")
-    method: Choice | None = Field(
-        None,
-        description="the inverter; by default what the purpose takes",
-        json_schema_extra={"kind": "inverter"},
-    )
-    purpose: Literal["both", "rebuild", "edit"] = Field(
-        "both",
-        description="what photos are inverted for: both takes tune, rebuild takes finetune+refine, either optimize"
-        " where there is no encoder; edit takes tune, and holds edits more",
-    )
-    seconds: PositiveFloat | None = Field(
-        None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"
-    )
     objective: ObjectiveSpec = ObjectiveSpec()
     labels: tuple[NonNegativeInt, ...] | str | None = Field(
         None,
@@ -58,3 +45,21 @@ class InvertSpec(Spec):
     @classmethod
     def _none(cls, value: Any) -> Any:
         return None if value in ("none", {"name": "none"}, {"name": "none", "options": {}}) else value
+
+
+class InvertSpec(PhotosSpec):
+    """How photos are inverted, whole."""
+
+    method: Choice | None = Field(
+        None,
+        description="the inverter; by default what the purpose takes",
+        json_schema_extra={"kind": "inverter"},
+    )
+    purpose: Literal["both", "rebuild", "edit"] = Field(
+        "both",
+        description="what photos are inverted for: both takes tune, rebuild takes finetune+refine, either optimize"
+        " where there is no encoder; edit takes tune, and holds edits more",
+    )
+    seconds: PositiveFloat | None = Field(
+        None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"
+    )

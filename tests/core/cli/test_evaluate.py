@@ -18,6 +18,7 @@ from ganenc.measures import Frechet, split_folds
 from ganenc.models import load_encoder, load_generator, save_pretrained
 from ganenc.objectives import Backbone, BackboneOutput
 from ganenc_registry.components import Context
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import EvaluateSpec
 from PIL import Image
 from torch import Tensor
@@ -253,6 +254,8 @@ def test_it_is_written_where_it_is_told_to_and_its_spec_gives_it_again(
     assert written["metrics"] == json.loads(told)["metrics"]
     spec = EvaluateSpec.from_mapping(written["spec"])
     assert (spec.model, spec.photos) == (str(model), (str(photos),))
+    with pytest.raises(SpecError, match="seconds: there is no such field"):  # The method that is measured is said.
+        EvaluateSpec.from_mapping({"seconds": 5})
     (tmp_path / "evaluate.yaml").write_text(spec.to_yaml())
     with pytest.raises(SystemExit):
         main(["evaluate", "--config", str(tmp_path / "evaluate.yaml"), "--json"])

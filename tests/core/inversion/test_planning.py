@@ -37,7 +37,7 @@ def test_without_a_time_it_is_the_default_for_the_purpose(toy: Any) -> None:
 
 
 @pytest.mark.usefixtures("_clock")
-@pytest.mark.parametrize(("seconds", "steps"), [(0.1, 1), (0.75, 2), (20, 156), (60.0, 476)])
+@pytest.mark.parametrize(("seconds", "steps"), [(0.1, 2), (0.75, 2), (20, 156), (60.0, 476)])
 def test_steps_fill_the_time(toy: Any, seconds: float, steps: int) -> None:
     """As many as end before: (seconds - 0.5) / 0.125."""
     found = plan(toy, None, {"name": "optimize", "options": {"rate": 0.2}}, seconds=seconds)

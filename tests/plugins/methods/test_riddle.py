@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import math
@@ -223,8 +224,9 @@ def test_what_is_encrypted_and_what_is_left_out(toy: ToyGenerator) -> None:
 
 
 def test_a_password_is_a_seed() -> None:
-    """The first 63 bits of the text's SHA-256."""
+    """The first 63 bits of the text's SHA-256; an environment's bytes that are no UTF-8 are a text, too."""
     assert seed_of("a") == 0xCA978112CA1BBDCA >> 1
+    assert seed_of("\udcff") == int(hashlib.sha256(b"\xff").hexdigest()[:16], 16) >> 1
 
 
 def test_a_folder_keeps_it(toy: ToyGenerator, tmp_path: Path) -> None:
