@@ -175,9 +175,15 @@ class Latents:
 
     def save(self, path: str | Path, *, model: str = "") -> None:
         """Write a safetensors file atomically, with layout, space and the model's hash (by default, the known one); for
-        other tools an array of the styles or else the vector (``.npy``), or of all parts by name (``.npz``)."""
+        other tools an array of the styles or else the vector (``.npy``), or of all parts by name (``.npz``).
+        `LatentsError` if these would lose the tuned weights that latents go with."""
         kind, buffer = Path(path).suffix.lower(), io.BytesIO()
         if kind in (".npy", ".npz"):
+            if "tuning" in self.info:
+                raise LatentsError(
+                    f"{path} cannot hold the tuned weights that these latents go with, without which they make another"
+                    " image; invert by another method, as --for rebuild does."
+                )
             arrays: dict[str, Any] = {name: one.detach().cpu().float().numpy() for name, one in self.tensors.items()}
             if kind == ".npz":
                 np.savez(buffer, **arrays)

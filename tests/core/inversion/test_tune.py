@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_locality_holds_other_images(toy: Any) -> None:
     assert 0 < moved[1] < 0.7 * moved[0]
 
 
-def test_the_generator_stays_and_its_tuning_gives_the_same_pixels(toy: Any) -> None:
+def test_the_generator_stays_and_its_tuning_gives_the_same_pixels(toy: Any, tmp_path: Path) -> None:
     before = {name: (tensor.clone(), tensor.data_ptr()) for name, tensor in toy.state_dict().items()}
     known, pivot = model_hash(toy), invert(images(toy), toy, None, PIVOT, objective=MSE)
     done = tuned(toy)
@@ -138,6 +139,9 @@ def test_the_generator_stays_and_its_tuning_gives_the_same_pixels(toy: Any) -> N
             toy.synthesize(latents)
     with pytest.raises(LatentsError, match="tuned"):
         toy.synthesize(done.latents)
+    for latents in (done.latents, done.sample(0)[0]):
+        with pytest.raises(LatentsError, match="cannot hold the tuned weights"):
+            latents.save(tmp_path / "w.npz")
     with pytest.raises(LatentsError, match="differently tuned"):
         done.sample(0)[0].lerp(done.sample(1)[0], 0.5)
     alone = Tune.of(steps=4, rate=0.003, pivot=PIVOT).invert(images(toy)[1:], toy, None, objective=MSE)
