@@ -12,8 +12,8 @@ from ganenc.inversion.inverter import Task
 from ganenc.latents import Latents
 from ganenc.objectives import Reference
 
-COUNT = 64
-"""So many moves are made of all pivots, over and over."""
+COUNT, PIXELS = 64, 1 << 24
+"""So many moves are made of all pivots, over and over, or as many as have so many pixels, as they are kept."""
 STILL = 0.05
 """The change of a pixel, in widths of the value range, at which 1/e of a photo's own detail is kept."""
 AROUND = 64
@@ -26,7 +26,8 @@ class Moves:
 
     def __init__(self, task: Task, pivots: Latents) -> None:
         self._task, self._pivots = task, pivots
-        self._count = max(COUNT, len(pivots))
+        height, width = task.generator.spec.size
+        self._count = max(len(pivots), 8, min(COUNT, PIXELS // (height * width)))
         self._made: list[tuple[Latents, Reference]] = []
         with torch.no_grad():
             self._before = task.generator.synthesize(pivots)

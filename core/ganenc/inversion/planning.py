@@ -20,6 +20,8 @@ FEW = 2
 """Steps of a method at least, which all methods with steps take."""
 SEEN = 1.5
 """By so much more steps have to take longer than `FEW`, for what goes on around them not to hide what they cost."""
+SHORT = 40
+"""Steps from which tuning a generator gains."""
 
 
 def step_cost(spent: Callable[[int], float], seconds: float) -> tuple[float, float, bool]:
@@ -45,15 +47,16 @@ def plan(
     """The method for a purpose, or one that is given, with as many steps as fill ``seconds`` a photo on this machine,
     by the time that a few of them take on a generated image.
 
-    Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, rebuilding is by ``optimize``, which starts
-    at the encoder's latents too. SpecError if the method takes no steps.
+    Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, or than ``tune`` needs to gain anything, it
+    is ``optimize``, which starts at the encoder's latents too. SpecError if the method takes no steps.
     """
     choice = Choice.of(method if method is not None else default_method(encoder is not None, purpose))
     if seconds is None:
         return choice
     filled = _filled(choice, seconds, generator, encoder, objective)
     usual = type(build_inverter(choice, generator).options).model_fields["steps"].default
-    if choice.name == "finetune+refine" and method is None and filled.options["steps"] < usual:
+    needed = {"finetune+refine": usual, "tune": SHORT}.get(choice.name, 0)
+    if method is None and purpose != "edit" and filled.options["steps"] < needed:
         return _filled(Choice.of("optimize"), seconds, generator, encoder, objective)
     return filled
 

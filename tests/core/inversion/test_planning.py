@@ -67,3 +67,10 @@ def test_the_clock_of_the_machine_plans_some_steps(toy: Any) -> None:
     found = plan(toy, small_encoder(toy), seconds=0.5, objective=make_objective({"mse": 1.0}))
     assert found.name == "tune"
     assert found.options["steps"] >= 1
+
+
+@pytest.mark.usefixtures("_clock")
+@pytest.mark.parametrize(("seconds", "name"), [(4.0, "optimize"), (20.0, "tune")])
+def test_tuning_takes_as_many_steps_as_gain(toy: Any, seconds: float, name: str) -> None:
+    assert plan(toy, small_encoder(toy), seconds=seconds).name == name
+    assert plan(toy, small_encoder(toy), purpose="edit", seconds=seconds).name == "tune"
