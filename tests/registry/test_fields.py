@@ -104,8 +104,8 @@ def test_paths_name_the_options_of_what_is_chosen_or_else_of_all_that_could_be()
     assert {"method.options.pace", "method.options.stops", "objective.losses.mse"} <= set(field_paths(STROLL))
     assert "method.options.pace" in field_paths(InvertSpec())
     assert [(path, kind) for path, kind, _ in choices(InvertSpec()) if "." not in path] == [
-        ("method", "inverter"),
         ("align", "aligner"),
+        ("method", "inverter"),
     ]
 
 

@@ -64,7 +64,7 @@ def test_what_takes_no_steps_fills_no_time(toy: Any) -> None:
 
 
 def test_the_clock_of_the_machine_plans_some_steps(toy: Any) -> None:
-    found = plan(toy, small_encoder(toy), seconds=0.5, objective=make_objective({"mse": 1.0}))
+    found = plan(toy, small_encoder(toy), purpose="edit", seconds=0.5, objective=make_objective({"mse": 1.0}))
     assert found.name == "tune"
     assert found.options["steps"] >= 1
 
