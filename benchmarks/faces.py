@@ -208,7 +208,7 @@ def main() -> None:
     for names, where in ((whole, places), *([([*results], common)] if len(whole) < len(results) and common else [])):
         lines = [mean_row(name, [results[name][one] for one in where]) for name in names]
         named = ", ".join(f"{i}-{j}" for i, j in where)
-        body += f"\n{len(where)} photos: {named}.\n\n{table(['method', *MEASURED], lines)}"
+        body += f"\n\nPhotos {named}:\n\n{table(['method', *MEASURED], lines)}"
     publish("faces", "The paper's faces", body, out=chosen.out, quick=chosen.quick, threads=chosen.threads, place=place)
     columns = {name: made for name, made in pictures.items() if name in whole or name == "photo"}
     shown = [[one.resize((256, 256), Image.LANCZOS) for one in column.values()] for column in columns.values()]
