@@ -159,7 +159,7 @@ class Model(Parts):
     ) -> Choice:
         """The method that `invert` takes by default, to ``rebuild`` photos, to ``edit`` them, or for both; with
         ``seconds``, it (or a ``method`` that is given) with as many steps as fill them for each photo on this machine,
-        which takes as long as ten steps. SpecError if it takes no steps."""
+        by the time that some take. SpecError if it takes no steps."""
         if seconds is not None and not isinstance(objective, Objective):
             objective = self.objective(_spec_of(objective))
         known = objective if isinstance(objective, Objective) else None

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ganenc_registry.errors import ImageError, SpecError
-from ganenc_registry.fields import changed
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import BenchmarkSpec
 
 from ganenc.cli import options
-from ganenc.cli.console import Bar, complain, emit, say, show, show_table
+from ganenc.cli.console import Bar, emit, say, show, show_table
 from ganenc.cli.edit import DIRECTION
-from ganenc.cli.evaluate import Folds, Metrics
-from ganenc.cli.exits import FAILED, INTERRUPTED
+from ganenc.cli.evaluate import Failures, Folds, Metrics, read_spec
+from ganenc.cli.exits import INTERRUPTED
 from ganenc.jobs import benchmark as carry_out
 from ganenc.report import Compared, metric_name, metric_text
 
@@ -73,21 +72,13 @@ def benchmark(
         "device": device, "metrics": {name: name for name in metric or []}, "direction": direction, "towards": towards,
         "methods": _methods(method or []), "seconds": _seconds(seconds), "own": own, "train": train, "threads": threads,
     }  # fmt: skip
-    spec = BenchmarkSpec() if config is None else BenchmarkSpec.from_file(config)
-    spec = changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
-    if not spec.model:
-        raise SpecError("No model is named; give --model.")
-    failures: list[tuple[Path, str]] = []
-
-    def skip(path: Path, error: ImageError) -> None:
-        failures.append((path, str(error)))
-        say(f"Skipped: {error}")
-
+    spec, failures = read_spec(BenchmarkSpec, config, given, settings), Failures()
     try:
         with Bar("comparing", 100) as bar:
             found = carry_out(
-                spec, out, on_note=bar.note, on_step=lambda done, total: bar.update(100 * done // total), on_error=skip
-            )
+                spec, out, on_note=bar.note, on_step=lambda done, total: bar.update(100 * done // total),
+                on_error=failures.add,
+            )  # fmt: skip
     except KeyboardInterrupt:
         say(f"Interrupted; what was done is kept, and the same command goes on from there: {out}.")
         raise typer.Exit(INTERRUPTED) from None
@@ -97,9 +88,7 @@ def benchmark(
         for name in found.rows[0].sets:
             _show(name, found.rows)
         show(f"Page: {found.page}")
-    if failures:
-        complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
-        raise typer.Exit(FAILED)
+    failures.end()
 
 
 def _methods(words: list[str]) -> dict[str, Any]:

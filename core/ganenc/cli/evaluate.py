@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import torch
 import typer
@@ -20,6 +20,7 @@ from ganenc.jobs import evaluate_photos
 from ganenc.measures import Evaluation
 from ganenc.report import metric_text
 
+E = TypeVar("E", bound=EvaluateSpec)
 RESULT = "evaluation.json"
 METRIC = typer.Option(
     "--metric",
@@ -79,20 +80,13 @@ def evaluate(
         "metrics": {name: name for name in metric or []}, "direction": direction, "towards": towards,
         "strengths": None if strength is None else torch.linspace(*ends_of(strength), 7).tolist(),
     }  # fmt: skip
-    spec = EvaluateSpec() if config is None else EvaluateSpec.from_file(config)
-    spec = changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
-    if not spec.model:
-        raise SpecError("No model is named; give --model.")
-    failures: list[tuple[Path, str]] = []
-
-    def skip(path: Path, error: ImageError) -> None:
-        failures.append((path, str(error)))
-        say(f"Skipped: {error}")
-
+    spec, failures = read_spec(EvaluateSpec, config, given, settings), Failures()
     with Bar("evaluating", 100) as bar:
-        found = evaluate_photos(spec, on_step=lambda done, total: bar.update(100 * done // total), on_error=skip)
+        found = evaluate_photos(
+            spec, on_step=lambda done, total: bar.update(100 * done // total), on_error=failures.add
+        )
     facts = {"spec": spec.to_mapping(), "images": len(found.mean_image.rows), **found.to_mapping()}
-    facts["failures"] = [{"photo": str(path), "error": reason} for path, reason in failures]
+    facts["failures"] = [{"photo": str(path), "error": reason} for path, reason in failures.found]
     if out is not None:
         write_json(out / RESULT, facts)
     if as_json:
@@ -108,9 +102,35 @@ def evaluate(
                 for name, (mean, std) in found.editing.table().items()
             ]
             show_table(["number", "mean", "± std"], rows, numeric=[1, 2])
-    if failures:
-        complain(f"{len(failures)} photos could not be read: {', '.join(str(path) for path, _ in failures)}.")
-        raise typer.Exit(FAILED)
+    failures.end()
+
+
+def read_spec(kind: type[E], config: Path | None, given: dict[str, Any], settings: list[str] | None) -> E:
+    """The spec that a file, options of the command line and ``--set`` make together; `SpecError` if a field is wrong,
+    or no model is named."""
+    spec = kind() if config is None else kind.from_file(config)
+    spec = changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
+    if not spec.model:
+        raise SpecError("No model is named; give --model.")
+    return spec
+
+
+class Failures:
+    """Photos that could not be read, and why."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Path, str]] = []
+
+    def add(self, path: Path, error: ImageError) -> None:
+        """Note one, and tell of it."""
+        self.found.append((path, str(error)))
+        say(f"Skipped: {error}")
+
+    def end(self) -> None:
+        """Fail, if there were any."""
+        if self.found:
+            complain(f"{len(self.found)} photos could not be read: {', '.join(str(path) for path, _ in self.found)}.")
+            raise typer.Exit(FAILED)
 
 
 def _show(found: Evaluation) -> None:

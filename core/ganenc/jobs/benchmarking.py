@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import time
@@ -285,14 +286,15 @@ class _Study:
             write_json(plan, {"steps": max(1, int(self.spec.train / self._step_of(run)))})
         steps = int(_number(plan, "steps"))
         self.note(f"{label}: its encoder is trained in {steps:,} steps.")
-        return execute(changed(run, {"steps": steps}), folder)
+        execute(changed(run, {"steps": steps}), folder)
+        return load_encoder(folder, device=str(self.model.generator.device))  # Laid out as in a run that goes on.
 
     def _step_of(self, run: RunSpec) -> float:
         """What a step of a training costs, in seconds."""
         times: list[float] = []
         trial = changed(run, {"steps": TRIAL, "saving.log_every": 1})
-        pretrain(
-            self.model.generator, trial, own_backbone=self.model.backbone,
+        pretrain(  # Of a copy, as training lays the weights out anew, which changes how images are rounded.
+            copy.deepcopy(self.model.generator), trial, own_backbone=self.model.backbone,
             on_step=lambda *_: times.append(time.perf_counter()),
         )  # fmt: skip
         return (times[-1] - times[1]) / (TRIAL - 2)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from ganenc_registry.specs.choice import Choice
-from ganenc_registry.specs.evaluate import EvaluateSpec
+from ganenc_registry.specs.evaluate import EvaluateSpec, by_name
 from ganenc_registry.specs.run import ObjectiveSpec
 from ganenc_registry.specs.sizes import PositiveInt
 
@@ -42,13 +41,7 @@ class BenchmarkSpec(EvaluateSpec):
     train: float = Field(0.0, ge=0, description="seconds for which each encoder that is missing is trained")
     threads: PositiveInt | None = Field(None, description="threads that torch may use; by default as many as it does")
 
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _by_name(cls, methods: Any) -> Any:
-        if not isinstance(methods, Mapping):
-            return {name: name for name in methods} if isinstance(methods, list | tuple) else methods
-        given = {name: {} if each is None else each for name, each in methods.items()}
-        return {name: {"name": name, **each} if isinstance(each, Mapping) else each for name, each in given.items()}
+    _methods_by_name = field_validator("methods", mode="before")(by_name)
 
     @model_validator(mode="after")
     def _compares(self) -> Self:

@@ -14,6 +14,14 @@ from ganenc_registry.specs.sizes import PositiveInt
 __all__ = ["EvaluateSpec"]
 
 
+def by_name(choices: Any) -> Any:
+    """Choices by the names to report them under, from these or from names alone."""
+    if not isinstance(choices, Mapping):
+        return {name: name for name in choices} if isinstance(choices, list | tuple) else choices
+    given = {name: {} if each is None else each for name, each in choices.items()}
+    return {name: {"name": name, **each} if isinstance(each, Mapping) else each for name, each in given.items()}
+
+
 class EvaluateSpec(PhotosSpec):
     """How photos, or images that the generator makes, are rebuilt, and what is measured of them, whole."""
 
@@ -36,10 +44,4 @@ class EvaluateSpec(PhotosSpec):
         None, description="split the images at random into so many, and give the mean and the deviation over these"
     )
 
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _by_key(cls, metrics: Any) -> Any:
-        if not isinstance(metrics, Mapping):
-            return {name: name for name in metrics} if isinstance(metrics, list | tuple) else metrics
-        given = {name: {} if each is None else each for name, each in metrics.items()}
-        return {name: {"name": name, **each} if isinstance(each, Mapping) else each for name, each in given.items()}
+    _metrics_by_name = field_validator("metrics", mode="before")(by_name)
