@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from ganenc_registry.components import build
@@ -18,9 +18,14 @@ from torch import Tensor
 from ganenc.editing import (
     STRENGTHS,
     Direction,
+    Dragged,
+    DragStep,
     Edited,
     Finder,
+    Mask,
     Search,
+    drag,
+    drag_points,
     edit_along,
     edit_between,
     edit_by_mixing,
@@ -64,6 +69,7 @@ from ganenc.models import ENCODER, encoder_of, load_encoder, load_generator, res
 from ganenc.objectives import Backbone, Objective
 from ganenc.report import Inverted
 
+E = TypeVar("E", bound=Edited)
 Towards: TypeAlias = Objective | ObjectiveSpec | Mapping[str, Any]
 """An objective, or its spec."""
 Photos: TypeAlias = "Readable | Photo | Sequence[Readable | Photo]"
@@ -268,6 +274,25 @@ class Model(Parts):
         way = self.direction(direction)
         return self._told(edit_along(self.generator, latents, way, strengths, layers=layers, target=target), tuning)
 
+    def drag(
+        self,
+        start: Start,
+        points: Any,
+        targets: Any,
+        mask: Mask | None = None,
+        *,
+        on_step: Callable[[DragStep], object] | None = None,
+        **options: Any,
+    ) -> Dragged:
+        """Move points of one sample to targets, in pixels of the generator's images, and hold what is black in a mask:
+        latents, an inversion, or a photo, which is inverted so that edits take. Its arguments, options and errors are
+        those of `ganenc.editing.drag`; ``model.drag(start, **dragged.settings)`` does it again."""
+        wanted = drag_points(points, targets, mask, self.generator.spec.size)
+        latents, tuning, target = self._start(start)
+        with self.generator.tuned(tuning):
+            dragged = drag(self.generator, latents, *wanted, on_step=on_step, **options)
+        return self._told(replace(dragged, target=target), tuning)
+
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
         """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;
         `LatentsError` if there are several samples, no such layers of styles, or weights were tuned differently."""
@@ -430,7 +455,7 @@ class Model(Parts):
         tuning = start.sample(0)[1] if isinstance(start, Inverted) else self.tuning(latents)
         return self.generator.complete(latents), tuning, target
 
-    def _told(self, edited: Edited, tuning: Tuning) -> Edited:
+    def _told(self, edited: E, tuning: Tuning) -> E:
         """The same, with the tuning of its weights, and its facts with the model that it is of."""
         return replace(edited, facts={**edited.facts, "model": self.source, "model_hash": self.hash}, tuning=tuning)
 

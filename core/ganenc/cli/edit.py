@@ -1,4 +1,5 @@
-"""``ganenc edit``, ``mix`` and ``interpolate``: inverted photos along a direction, in one another, and between."""
+"""``ganenc edit``, ``drag``, ``mix`` and ``interpolate``: inverted photos along a direction or by their points, in one
+another, and between."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from ganenc.cli import options
 from ganenc.cli.console import Bar, complain, emit, show
 from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
-from ganenc.editing import Edited
+from ganenc.editing import STEPS, Edited, drag_points
 from ganenc.inversion import MIXABLE, default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
@@ -44,6 +45,9 @@ DIRECTION = typer.Option(
     " InterFaceGAN, GANSpace or another tool (.npy, .npz, .pt; FILE:3 for one of several).",
 )
 STRENGTH = typer.Option("--strength", metavar="LOW..HIGH", help="How far, in deviations of the model's own latents.")
+FROM = (
+    "A point, in pixels of the generator's images (such as target.png) from the left and the top; may be given again."
+)
 Gif = Annotated[bool, typer.Option("--gif", help="Also an animated GIF.")]
 Webp = Annotated[bool, typer.Option("--webp", help="Also an animated WebP.")]
 
@@ -82,6 +86,53 @@ def edit(
     how = How(method, settings, labels, align, seed)
     found = starts(inputs, loaded, how)
     made = ((start, loaded.edit(start.what, way, strengths, layers=chosen)) for start in found)
+    _leave(made, out, gif=gif, webp=webp, as_json=as_json)
+    how.end()
+
+
+def drag(
+    inputs: Inputs,
+    *,
+    model: options.Model[str],
+    points: Annotated[list[str], typer.Option("--from", metavar="X,Y", help=FROM)],
+    targets: Annotated[list[str], typer.Option("--to", metavar="X,Y", help="Where it goes, one for each --from.")],
+    out: options.Out[Path],
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="A picture of that size: what is white may move, what is black stays.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="At most.")] = STEPS,
+    layers: options.Layers = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="The map inside the generator to look at.")] = None,
+    gif: Gif = False,
+    webp: Webp = False,
+    method: Method = None,
+    settings: options.Set = None,
+    labels: options.PhotoLabels = None,
+    align: options.Align = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Move points of photos to where they are wanted. Each leaves a folder in OUT with before and after, the latents
+    and what was done.
+    """
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    places, goals = ([_point(word) for word in words] for words in (points, targets))
+    wanted = drag_points(places, goals, mask, loaded.generator.spec.size)
+    chosen = options.layer_numbers(layers)
+    how = How(method, settings, labels, align, seed)
+    found = starts(inputs, loaded, how)
+    with Bar("dragging", steps * len(found)) as bar:
+
+        def dragged(before: int, start: Start) -> Edited:
+            return loaded.drag(
+                start.what, *wanted, steps=steps, layers=chosen, stage=stage,
+                on_step=lambda now: bar.update(before + now.step, f"{float(now.distances.max()):.1f} pixels to go"),
+            )  # fmt: skip
+
+        made = [(start, dragged(steps * place, start)) for place, start in enumerate(found)]
     _leave(made, out, gif=gif, webp=webp, as_json=as_json)
     how.end()
 
@@ -136,6 +187,14 @@ def interpolate(
     a, b = _pair(first, second, loaded, How(method, settings, labels, align, seed))
     between = _of_both(a, b, loaded.interpolate(a.what, b.what, steps))
     _leave([between], out, gif=gif, webp=webp, as_json=as_json)
+
+
+def _point(word: str) -> list[float]:
+    """``12,30.5`` => 12 and 30.5."""
+    with suppress(ValueError):
+        x, y = map(float, word.split(","))
+        return [x, y]
+    raise SpecError(f"A point is X,Y in pixels of the generator's images, such as 12,30; got {word!r}.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is done to latents: directions, mixing, interpolation, animations."""
+"""What is done to latents: directions, dragging, mixing, interpolation, animations."""
 
 import lazy_loader
 

@@ -12,6 +12,15 @@ from .directions.finding import margin as margin
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
 from .directions.reading import read_directions as read_directions
+from .dragging import STEPS as STEPS
+from .dragging import Dragged as Dragged
+from .dragging import DragStep as DragStep
+from .dragging import Mask as Mask
+from .dragging import drag as drag
+from .dragging import drag_points as drag_points
+from .dragging import features_at as features_at
+from .dragging import motion_loss as motion_loss
+from .dragging import track_points as track_points
 from .edited import STRENGTHS as STRENGTHS
 from .edited import Edited as Edited
 from .edited import direction_sheet as direction_sheet

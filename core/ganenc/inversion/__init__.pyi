@@ -18,6 +18,7 @@ from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
 from .inverter import Task as Task
+from .inverter import able as able
 from .inverter import by_size as by_size
 from .inverter import need_encoder as need_encoder
 from .judging import Judge as Judge

@@ -100,6 +100,34 @@ def test_a_direction_is_found_by_class_and_edits(
     assert json.loads((tmp_path / "edited/one/edit.json").read_text())["layers"] == [0, 1]
 
 
+def test_points_are_dragged(
+    run: Any, model: Path, inverted: list[Path], tuned: Path, toy: ToyGenerator, tmp_path: Path
+) -> None:
+    mask = torch.ones(1, 8, 8)
+    mask[:, :, 6:] = 0
+    images.write_png(tmp_path / "mask.png", mask, value_range=(0.0, 1.0))
+    points = ("--from", "2,3", "--to", "4,3", "--from", "1.5,6", "--to", "1.5,5", "--mask", tmp_path / "mask.png")
+    words = ("drag", inverted[0], tuned, "--model", model, *points, "--steps", 4, "--out", tmp_path / "out")
+    facts, of_tuned = told(run, *words, "--gif")
+    assert (facts["points"], facts["targets"]) == ([[2.0, 3.0], [1.5, 6.0]], [[4.0, 3.0], [1.5, 5.0]])
+    assert (facts["masked"], facts["layers"], 0 < facts["steps"] <= 4) == (True, [0, 1], True)
+    loaded = ganenc.load(model)
+    again = loaded.drag(inverted[0], facts["points"], facts["targets"], facts["mask"], steps=facts["steps"])
+    saved = Latents.load(facts["latents"], model=model_hash(toy))
+    assert torch.equal(saved["w"], again.latents["w"])
+    assert same_pixels(Path(facts["strip"]), 1, toy.synthesize(saved)[0])
+    assert Path(facts["gif"]).is_file()
+    assert Path(of_tuned["tuning"]).is_file()
+    for wrong, said in (
+        (("--from", "2,3,4", "--to", "1,1"), "A point is X,Y in pixels of the generator's images"),
+        (("--from", "2,3", "--to", "8,1"), "The point 8,1 is not in the image"),
+        (("--from", "7,3", "--to", "1,1", "--mask", tmp_path / "mask.png"), "lies where the mask is black"),
+        (("--from", "2,3", "--to", "1,1", "--mask", tmp_path / "none.png"), "no such file"),
+    ):
+        code, _, err = run("drag", inverted[0], "--model", model, "--out", tmp_path / "bad", *wrong)
+        assert (code, said in err, err.count("\n")) == (1 if "none" in str(wrong) else 2, True, 1), err
+
+
 def test_a_direction_found_among_draws_is_in_w_and_raises_the_brightness(
     run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
 ) -> None:
