@@ -39,6 +39,14 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "optimize": ("Latents by gradient, in z, w or w+, the constant free or not", "inversion.optimize:Optimize"),
         "tune": ("The generator's weights by gradient, around a pivot (PTI)", "inversion.tune:Tune"),
     },
+    "operator": {
+        "mask": ("Pixels that are not known: by a file, a colour, alpha or a box", "inversion.degrading:Mask"),
+        "downscale": ("Fewer pixels, by a factor and a kernel", "inversion.degrading:Downscale"),
+        "grey": ("Without colour", "inversion.degrading:Grey"),
+        "blur": ("A Gaussian, its deviation known or not, or a kernel", "inversion.degrading:Blur"),
+        "noise": ("Grain of a level, the same for all", "inversion.degrading:Noise"),
+        "jpeg": ("What JPEG leaves at a quality, known or not", "inversion.degrading:Jpeg"),
+    },
     "recipe": {
         "encoder": ("The paper's step: one Adam of the encoder alone (Equation 6)", "training.recipe:EncoderRecipe"),
     },

@@ -41,11 +41,13 @@ from ganenc.inversion import (
     Inverter,
     Method,
     OnStep,
+    Operators,
     Parts,
     Photo,
     PhotoFolder,
     Purpose,
     Readable,
+    another_answer,
     default_method,
     invert,
     plan,
@@ -121,6 +123,7 @@ class Model(Parts):
         labels: LabelsGiven | str | None = None,
         candidates: Sequence[int] | Tensor | None = None,
         objective: Towards | None = None,
+        operator: Operators | None = None,
         align: Method | None = None,
         fit: Fit = "cover",
         seed: int = 0,
@@ -131,29 +134,47 @@ class Model(Parts):
 
         ``method`` is a registered inverter, or it and its options, by default the best there is; ``labels``,
         ``candidates`` and ``on_step`` are as in `ganenc.inversion.invert`, ``align`` and ``fit`` as in `read`;
-        ``objective`` is what "close" means, by default the paper's. `GanencError` if a photo cannot be read, the method
+        ``objective`` is what "close" means, by default the paper's. Through an ``operator`` photos are what was seen,
+        see `restore`. `GanencError` if a photo cannot be read, the method
         cannot do it, or the labels do not fit.
         """
         many = _several(photos)
         given = labels if labels is None or isinstance(labels, str) else self.labels(labels, len(many))
-        method = method or default_method(self.encoder is not None)
+        method = method or default_method(self.encoder is not None, "both" if operator is None else "restore")
         inverter, spec = self.inverter(method), _spec_of(objective)
         if not isinstance(objective, Objective):
             objective = self.objective(spec) if self.needs_objective(inverter, given, candidates) else None
         looking = None if spec is None else spec.attention
         known = given.split(1) if isinstance(given, Tensor) else [None] * len(many)
         read = [
-            self.read(one, fit=fit, align=align, labels=label, attention=looking)
+            self.read(one, fit=fit, align=align, labels=label, attention=looking, operator=operator)
             for one, label in zip(many, known, strict=True)
         ]
         targets = torch.stack([one.target for one in read]).to(self.generator.device, self.generator.dtype)
         done = invert(
             targets, self.generator, self.encoder, method, labels=given, candidates=candidates, objective=objective,
-            seed=seed, on_step=on_step,
+            operator=operator, photos=read, seed=seed, on_step=on_step,
         )  # fmt: skip
         done = replace(done, settings={**done.settings, **read[0].read_with})
         compared = objective if inverter.needs_objective else None
         return Inverted(**vars(done), photos=tuple(read), model=self, objective=compared, one_pass=inverter.one_pass)
+
+    def restore(
+        self, photos: Photos, operator: Operators, n: int = 1, *, seed: int = 0, **given: Any
+    ) -> list[Inverted]:
+        """Photos as they may have been before something happened to them => ``n`` answers, each for all photos, from as
+        many seeds.
+
+        ``operator`` is what happened, as it is written (``mask:hole.png``, ``blur:sigma=?|downscale:4``), or its name
+        and options, or several: registered operators, the first of which came first. A photo is what was seen, of the
+        size that the operator gives images of the generator's. ``given`` is as in `invert`, whose errors it has.
+        """
+        first = given.pop("method", None) or default_method(self.encoder is not None, "restore")
+        other = first if isinstance(first, Inverter) else another_answer(Choice.of(first).to_mapping())
+        return [
+            self.invert(photos, other if place else first, operator=operator, seed=seed + place, **given)
+            for place in range(as_count(n, "n", 1))
+        ]
 
     def plan(
         self,
@@ -446,7 +467,7 @@ class Model(Parts):
             start = self.latents(file)
         elif not isinstance(start, Latents | Inverted):
             start = self.invert(start, MIXABLE if mixed and self.encoder is not None else None)
-        target = start.targets.cpu() if isinstance(start, Inverted) else None
+        target = start.targets.cpu() if isinstance(start, Inverted) and start.seen is None else None
         latents = start.latents if isinstance(start, Inverted) else start
         if len(latents) != 1:
             raise LatentsError(f"One sample is edited at a time; these are {len(latents)}. Pick one by its number.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 from typing_extensions import Self
 
 from ganenc_registry.contributions import Kind
-from ganenc_registry.errors import PluginError
+from ganenc_registry.errors import PluginError, SpecError
+from ganenc_registry.plain_data import parse_yaml
 from ganenc_registry.registry import registry
 from ganenc_registry.specs.base import Spec
 from ganenc_registry.specs.choice import Choice
@@ -28,6 +30,7 @@ __all__ = [
     "option_rows",
     "read_options",
     "speed_options",
+    "written_choices",
 ]
 
 C = TypeVar("C", bound="Component")
@@ -114,6 +117,41 @@ def build(kind: Kind, choice: Choice | str, base: type[C], context: Context | No
     whole path, and the nearest right one."""
     name = choice if isinstance(choice, str) else choice.name
     return component_class(kind, name, base)(read_options(kind, choice, base, at=at), context)
+
+
+def written_choices(kind: Kind, text: str) -> list[Choice]:
+    """Components as they are written on one line, ``name``, ``name:value`` or ``name:option=value,option=value``, with
+    ``|`` between; a value by itself is of the first option, and ``=`` stands for ``:``. Values are YAML, numbers with
+    commas between a list. `UnknownNameError` if there is none of a name, `SpecError` for a wrong option."""
+    found = []
+    for word in text.split("|"):
+        (name, rest), options = _WRITTEN.fullmatch(word.strip()).groups(), dict[str, Any]()  # type: ignore[union-attr]
+        fields = [*component_class(kind, name, Component).Options.model_fields]
+        for place, part in enumerate(_PARTS.split(rest) if rest else []):
+            option, sign, value = part.partition("=")
+            if not sign or not option.isidentifier():
+                if place or not fields:
+                    raise SpecError(f"{word.strip()}: {part!r} names no option of {name}; write OPTION=VALUE.")
+                option, value = fields[0], part
+            options[option] = _value(value)
+        choice = Choice(name=name, options=options)
+        read_options(kind, choice)
+        found.append(choice)
+    return found
+
+
+_WRITTEN = re.compile(r"([^:=]*)(?:[:=](.*))?", re.DOTALL)
+_PARTS = re.compile(r",(?=[A-Za-z_]\w*=)")
+_NUMBERS = re.compile(r"[\d.eE+-]+(,[\d.eE+-]+)+")
+
+
+def _value(text: str) -> Any:
+    """What a word says; what YAML has no value for, such as #ff00ff or ?, as it stands."""
+    try:
+        found = parse_yaml(f"[{text}]" if _NUMBERS.fullmatch(text) else text)
+    except ValueError:
+        return text
+    return text if found is None or isinstance(found, dict) else found
 
 
 def speed_options(options: type[Spec]) -> set[str]:

@@ -86,8 +86,8 @@ def _flat(values: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _choices(value: Any, path: str, kind: Kind | None) -> Iterator[tuple[str, Kind, Choice | None]]:
-    if isinstance(value, Mapping):
-        for key, one in value.items():
+    if isinstance(value, Mapping | tuple):
+        for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _choices(one, f"{path}.{key}", kind)
     elif kind and (value is None or isinstance(value, Choice)):
         yield path, kind, value

@@ -380,6 +380,24 @@ class Halved(Operator):
     def forward(self, images: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(images, 2)
 
+    def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size[0] // 2, size[1] // 2
+
+
+class DeclaresAnotherSize(Halved):
+    def seen_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+
+class GivesOneChannel(Halved):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).mean(1, keepdim=True)
+
+
+class GuessesAnotherSize(Halved):
+    def guess(self, seen: Tensor, size: tuple[int, int]) -> Tensor:
+        return seen
+
 
 class Trains(Halved):
     def __init__(self, *given: Any) -> None:
@@ -424,6 +442,9 @@ BROKEN_OPERATORS: list[tuple[type, str]] = [
     (Trains, "builds-by-its-options"),
     (GivesSinglePrecision, "one-picture-a-sample"),
     (WritesInPlace, "one-picture-a-sample"),
+    (DeclaresAnotherSize, "picture-has-the-declared-size"),
+    (GivesOneChannel, "picture-has-the-declared-size"),
+    (GuessesAnotherSize, "picture-has-the-declared-size"),
     (DrawsAnew, "same-images-look-the-same"),
     (MixesSamples, "samples-do-not-mix"),
     (CutsTheGradient, "gradient-reaches-the-images"),

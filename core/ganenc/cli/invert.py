@@ -40,7 +40,8 @@ def invert(
     encoder: options.Encoder = None,
     method: options.Method = None,
     purpose: Annotated[
-        Purpose | None, typer.Option("--for", help="rebuild (as near as can be), edit (moved far), or both (default).")
+        Purpose | None,
+        typer.Option("--for", help="rebuild (as near as can be), edit (moved far), both (default), or restore."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="A photo; as many steps as fill them on this machine.")
@@ -56,6 +57,7 @@ def invert(
     face: Annotated[
         int | None, typer.Option("--face", min=1, help="Which face --align takes; 1 is the largest.")
     ] = None,
+    operator: options.Operator[list[str] | None] = None,
     settings: options.Set = None,
     device: options.Device[str | None] = None,
     report: Report = None,
@@ -83,7 +85,7 @@ def invert(
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
         "candidates": options.integers(candidates, option="--candidates"), "fit": fit, "purpose": purpose,
-        "seconds": seconds,
+        "seconds": seconds, "operator": options.operators(operator),
         "align": {"name": align, "options": {"face": face}},
         "method": {"name": method, "options": {"steps": steps, "space": space}},
     }  # fmt: skip
@@ -128,7 +130,8 @@ def read_spec(
     else:
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
         if method.get("options"):
-            chosen = default_method(encoder is not None, purpose)
+            through = told.get("operator", spec.operator) and purpose == "both"
+            chosen = default_method(encoder is not None, "restore" if through else purpose)
             told["method"] = {**chosen, "options": {**chosen["options"], **method["options"]}}
         if encoder is None and not quiet:
             say(f"{model} has no encoder; `ganenc start -m {model} -o DIR` builds one in minutes, for --encoder DIR.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
+from ganenc_registry.components import written_choices
 from ganenc_registry.errors import SpecError
 from ganenc_registry.plain_data import MOST, parse_yaml, to_integers
 
@@ -32,6 +33,13 @@ ALIGN_HELP = (
     " (around what the objective's attention looks at), or a plugin's."
 )
 Align: TypeAlias = Annotated[str | None, typer.Option("--align", help=ALIGN_HELP)]
+OPERATOR = typer.Option(
+    "--operator",
+    metavar="NAME[:VALUE|:OPTION=VALUE,...]",
+    help="What happened to the photos before they were seen, as in downscale:4, mask:hole.png, blur:sigma=?; again for"
+    " what happened next.",
+)
+Operator: TypeAlias = Annotated[T, OPERATOR]
 Steps: TypeAlias = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the method, if it has some.")]
 Space: TypeAlias = Annotated[str | None, typer.Option("--space", help="z, w or w+, for what has to be told in which.")]
 LAYERS = typer.Option("--layers", metavar="N[-N][,...]", help="Layers of styles, as in 0-3,7.")
@@ -64,6 +72,11 @@ def integers(text: str | None, *, option: str = "--labels") -> list[int] | None:
         return None if text is None else to_integers(text)
     except ValueError as error:
         raise SpecError(f"{option} takes {error}.") from None
+
+
+def operators(words: list[str] | None) -> list[dict[str, Any]] | None:
+    """Operators as they are written, as data; `GanencError` if one cannot be read."""
+    return None if words is None else [one.to_mapping() for word in words for one in written_choices("operator", word)]
 
 
 def layer_numbers(text: str | None) -> list[int] | None:

@@ -4,7 +4,15 @@ from .alignment import CenterAligner as CenterAligner
 from .alignment import Transform as Transform
 from .defaults import MIXABLE as MIXABLE
 from .defaults import Purpose as Purpose
+from .defaults import another_answer as another_answer
 from .defaults import default_method as default_method
+from .degrading import Blur as Blur
+from .degrading import Downscale as Downscale
+from .degrading import Grey as Grey
+from .degrading import Jpeg as Jpeg
+from .degrading import Mask as Mask
+from .degrading import Noise as Noise
+from .degrading import fill as fill
 from .descent import Best as Best
 from .descent import History as History
 from .descent import descend as descend
@@ -27,6 +35,9 @@ from .moves import carried as carried
 from .noise import noise_correlation as noise_correlation
 from .noise import standardise_noise_ as standardise_noise_
 from .operators import Operator as Operator
+from .operators import Operators as Operators
+from .operators import build_operator as build_operator
+from .operators import operator_choices as operator_choices
 from .optimize import Optimize as Optimize
 from .optimize import of_prior as of_prior
 from .parts import Parts as Parts
@@ -46,6 +57,8 @@ from .planning import FEW as FEW
 from .planning import plan as plan
 from .planning import step_cost as step_cost
 from .rebuilding import rebuild as rebuild
+from .seeing import SEAM as SEAM
+from .seeing import Seen as Seen
 from .stacked import StackedEncoder as StackedEncoder
 from .tune import Tune as Tune
 from .tune import between as between

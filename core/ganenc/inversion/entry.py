@@ -18,7 +18,10 @@ from ganenc.files import as_count, as_tensor
 from ganenc.generators import Generator, LabelsGiven
 from ganenc.inversion.defaults import default_method
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, able, need_encoder
+from ganenc.inversion.operators import Operator, Operators, build_operator, operator_choices
+from ganenc.inversion.photo import Photo
 from ganenc.inversion.photo_classes import find_labels, must_find
+from ganenc.inversion.seeing import Seen, SeenObjective
 from ganenc.objectives import Objective, build_objective, context_for
 
 Method: TypeAlias = str | Mapping[str, Any] | Choice
@@ -37,6 +40,8 @@ def invert(
     labels: LabelsGiven | str | None = None,
     candidates: Sequence[int] | Tensor | None = None,
     objective: Objective | ObjectiveSpec | Mapping[str, Any] | None = None,
+    operator: Operators | None = None,
+    photos: Sequence[Photo | None] | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> Inversion:
@@ -49,7 +54,9 @@ def invert(
     default with an encoder) or ``optimize`` (the default without one), or one at hand. ``labels``, for generators with
     classes, are one each or one for all, ``predicted`` by the objective's backbone, or ``searched``; by default the
     best there is, see `ganenc.inversion.find_labels`. ``candidates`` are the classes (K,), or (N, K), that a search
-    tries. ``objective`` is what "close" means, or its spec, by default the paper's; ``seed`` is of whatever the method
+    tries. ``objective`` is what "close" means, or its spec, by default the paper's. With an ``operator`` images are
+    what was seen through it, and it is there that a reconstruction is compared; masks look at ``photos`` besides, where
+    these are at hand. ``seed`` is of whatever the method
     draws; ``on_step`` is called now and then with the terms of the objective. Gradients are switched on, and dtypes
     meet as `ganenc.generators.Generator` has it.
 
@@ -59,11 +66,13 @@ def invert(
     cannot be found as asked.
     """
     images, seed = able(as_tensor(images, "images", ImageError)), as_count(seed, "seed", -(2**63))
-    _check(images, generator, encoder)
+    context = context_for(None, generator.spec, device=generator.device)
+    through = None if operator is None else build_operator(operator, context)
+    _check(images, generator, encoder, through)
     generator, encoder = able(generator), able(encoder)
     if labels is not None and not isinstance(labels, str):
         labels = generator.as_labels(labels, len(images))
-    method = method or default_method(encoder is not None)
+    method = method or default_method(encoder is not None, "both" if operator is None else "restore")
     inverter = build_inverter(method, generator)
     name = type(method).__name__ if isinstance(method, Inverter) else Choice.of(method).name
     if inverter.needs_encoder:
@@ -73,7 +82,10 @@ def invert(
         needed = inverter.needs_objective or must_find(generator, encoder, labels, candidates)
         objective = build_objective(spec, generator) if needed else None
     images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
-    started = time.perf_counter()
+    started, seen = time.perf_counter(), None
+    if through is not None:
+        seen = Seen.of(images, through, generator.spec.size, photos)
+        images, objective = seen.guesses, None if objective is None else SeenObjective(able(objective), seen)
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
     spent = (time.perf_counter() - started) / len(images)
     done = inverter.invert(
@@ -85,7 +97,10 @@ def invert(
         settings["objective"] = objective.spec.to_mapping()
     if found.labels is not None:
         settings["labels"] = found.labels.tolist()
+    if operator is not None and not isinstance(operator, Operator):
+        settings["operator"] = [choice.to_mapping() for choice in operator_choices(operator)]
     seconds = [spent + each for each in done.seconds]
+    done = replace(done, seen=seen)
     return replace(done, labels=found.labels, labels_from=found.source, settings=settings, seconds=seconds)
 
 
@@ -98,12 +113,14 @@ def build_inverter(method: Method | Inverter, generator: Generator | None = None
     return build("inverter", Choice.of(method, at="method"), Inverter, context, at="method")
 
 
-def _check(images: Tensor, generator: Generator, encoder: Encoder | None) -> None:
+def _check(images: Tensor, generator: Generator, encoder: Encoder | None, operator: Operator | None) -> None:
     spec = generator.spec
-    wanted = (spec.channels, *spec.size)
+    size = spec.size if operator is None else operator.seen_size(spec.size)
+    wanted = (spec.channels, *size)
     if images.ndim != 4 or tuple(images.shape[1:]) != wanted or not len(images):
         found = tuple(images.shape)
-        raise ImageError(f"The generator makes images (N, {', '.join(map(str, wanted))}); these are {found}.")
+        made = "The generator makes images" if operator is None else "Through the operator the generator's images are"
+        raise ImageError(f"{made} (N, {', '.join(map(str, wanted))}); these are {found}.")
     low, high = spec.value_range
     if not images.is_floating_point():
         raise ImageError(f"Images are floats from {low:g} to {high:g}; these are {images.dtype}.")

@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator, Tuning, tuning_hash
+from ganenc.inversion.seeing import Seen
 from ganenc.latents import Latents
 from ganenc.objectives import Objective
 
@@ -50,6 +51,8 @@ class Inversion:
     """How these came: ``given``, ``predicted`` or ``searched``."""
     tuning: list[Tuning] = field(default_factory=list, repr=False)
     """For each photo, what `Generator.tuned` takes while its latents are used; empty where the weights stayed."""
+    seen: Seen | None = field(default=None, repr=False)
+    """What was seen of the photos, where that went through an operator, with what was found of it."""
 
     def sample(self, place: int) -> tuple[Latents, Tuning]:
         """The latents of one photo, which know the tuning that they go with, and that tuning."""

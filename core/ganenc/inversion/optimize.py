@@ -21,6 +21,7 @@ from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, as_names, by_size
 from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
 from ganenc.latents import Latents
+from ganenc.measures import OwnLatents
 from ganenc.objectives import ObjectiveResult
 
 AT_ONCE = 1 << 18
@@ -71,6 +72,11 @@ class Optimize(Inverter):
             json_schema_extra={"speed": True},
         )
         draws: PositiveInt = Field(100, description="how many draws the best is of")
+        prior: NonNegativeFloat = Field(
+            0.0,
+            description="how strongly latents are held to what the generator draws: times the mean square of their"
+            " distance from its mean, in its deviations",
+        )
         shell: bool = Field(
             False, description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside"
         )
@@ -84,7 +90,7 @@ class Optimize(Inverter):
         with task.generator.using(**options.settings):
             done = optimise_latents(
                 task, self._variables(task), steps=options.steps, rate=options.rate, shell=options.shell,
-                noise_weight=options.noise_weight,
+                noise_weight=options.noise_weight, prior=options.prior,
             )  # fmt: skip
             return begin_anew(task, done, options, rate=options.rate, draws=options.draws, shell=options.shell)
 
@@ -216,13 +222,15 @@ def optimise_latents(
     before: int = 0,
     shell: bool = False,
     noise_weight: float = 0.0,
+    prior: float = 0.0,
 ) -> Inversion:
     """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
     not touch one another: Adam works element by element, and the loss is their sum.
 
     After each step z of a uniform prior is brought back inside, that of a normal one, with ``shell``, to the length of
     its draws, and noise to a mean of 0 and a deviation of 1; ``noise_weight`` times its `noise_correlation` is added
-    to the loss. Truncated normal draws are cut to be sampled; networks know z beyond, which fits photos better.
+    to the loss, and ``prior`` times the square of `OwnLatents`'s distance. Truncated normal draws are cut to be
+    sampled; networks know z beyond, which fits photos better.
     """
     generator, objective = task.generator, task.objective
     assert objective is not None
@@ -230,8 +238,9 @@ def optimise_latents(
     for name, tensor in variables.tensors.items():  # In half precision, Adam's steps would be lost.
         dtype = torch.promote_types(tensor.dtype, torch.float32)
         variables.tensors[name] = tensor.detach().to(dtype, copy=True).requires_grad_()
-    prior, drawn = generator.spec.prior, [variables.tensors[_PRIOR]] if _PRIOR in variables.tensors else []
-    if not drawn and (shell or prior.kind == "uniform"):
+    own = OwnLatents(generator, seed=task.seed) if prior else None
+    known, drawn = generator.spec.prior, [variables.tensors[_PRIOR]] if _PRIOR in variables.tensors else []
+    if not drawn and (shell or known.kind == "uniform"):
         drawn = [variables.tensors[name] for name in of_prior(generator) if name in variables.tensors]
 
     names = [part.name for part in generator.spec.layout if isinstance(part, Noise)]
@@ -243,8 +252,8 @@ def optimise_latents(
         length = torch.cat(drawn, 1).norm(dim=1, keepdim=True).clamp(min=1e-12) if shell else None
         for z in drawn:
             if length is not None:
-                z.mul_(math.sqrt(prior.dim) / length)
-            elif prior.kind == "uniform":
+                z.mul_(math.sqrt(known.dim) / length)
+            elif known.kind == "uniform":
                 z.clamp_(-1, 1)
 
     bring_back()
@@ -252,6 +261,10 @@ def optimise_latents(
     def take() -> tuple[Latents, ObjectiveResult, Tensor]:
         latents = variables.latents()
         result = objective(generator.synthesize(latents), reference)
+        if own is not None:
+            apart = own.squares(latents).to(result.image)
+            held = [one + prior * apart for one in (result.per_sample, result.image)]
+            result = replace(result, per_sample=held[0], image=held[1], terms={**result.terms, "prior": apart})
         loss = result.per_sample + noise_weight * noise_correlation(noise) if noise else result.per_sample
         return latents, result, loss.sum()
 
@@ -290,15 +303,16 @@ def begin_anew(
             reference, z = objective.prepare(one.images, labels=labels), best_draws(one, draws, count - 1)[0]
             drawn = generator.map(z, labels=None if many.labels is None else many.labels[1:])
             starts = Latents.cat([generator.center(labels=labels), generator.complete(drawn)])
+        prior = getattr(options, "prior", 0.0)
         tried = optimise_latents(
-            many, _vectors(many, starts, also), steps=max(1, options.steps // 4), rate=rate, shell=shell
+            many, _vectors(many, starts, also), steps=max(1, options.steps // 4), rate=rate, shell=shell, prior=prior
         )
         with torch.no_grad():
             best = int(
                 objective(tried.reconstructions, objective.prepare(many.images, labels=many.labels)).image.argmin()
             )
         rest = _vectors(one, tried.latents[best], also)
-        found = optimise_latents(one, rest, steps=max(1, options.steps // 2), rate=rate, shell=shell)
+        found = optimise_latents(one, rest, steps=max(1, options.steps // 2), rate=rate, shell=shell, prior=prior)
         with torch.no_grad():
             before, after = (float(objective(images, reference).image) for images in (made[i], found.reconstructions))
         if after < before:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ganenc_registry import registry
 from ganenc_registry.components import Context, build
-from ganenc_registry.errors import WeightsMissingError
+from ganenc_registry.errors import SpecError, WeightsMissingError
 from ganenc_registry.specs import Choice, ObjectiveSpec
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from ganenc.inversion.defaults import default_method
 from ganenc.inversion.entry import Method, build_inverter
 from ganenc.inversion.inverter import Inverter
 from ganenc.inversion.judging import Judge
+from ganenc.inversion.operators import Operators, build_operator
 from ganenc.inversion.photo import Photo, Readable, read_photo
 from ganenc.inversion.photo_classes import must_find
 from ganenc.inversion.photo_folder import PhotoFolder
@@ -106,18 +107,26 @@ class Parts:
         align: Method | None = None,
         labels: Tensor | None = None,
         attention: Choice | None = None,
+        operator: Operators | None = None,
     ) -> Photo:
         """A photo (a file, its bytes, a Pillow image, an array, or a tensor (C, H, W) in the generator's range) as this
         generator takes it, decoded once; an ImageError if it cannot be read, or has nothing to align by.
 
         ``fit`` is ``cover``, ``contain`` or ``stretch``, where it is not aligned; ``align`` a registered aligner, or it
         and its options, ``none`` or None to leave it at the fit; ``labels`` the photo's class (1,) or (1, classes),
-        where it is known; ``attention`` where the objective looks, for aligners that look there.
+        where it is known; ``attention`` where the objective looks, for aligners that look there. Through an
+        ``operator`` the photo is what was seen, of the size that it shows, and not aligned where that is another.
         """
         if isinstance(photo, Photo):
             return photo
         aligner = self.aligner(align, attention)
-        found = read_photo(photo, self.generator.spec, fit=fit, aligner=aligner, labels=labels)
+        spec, exact = self.generator.spec, False
+        if operator is not None:
+            size = build_operator(operator, self.context).seen_size(spec.size)
+            spec, exact = spec.model_copy(update={"size": size}), size != spec.size
+        if exact and aligner is not None:
+            raise SpecError("A photo that was made small is not aligned; leave the alignment out.")
+        found = read_photo(photo, spec, fit=fit, aligner=aligner, labels=labels, exact=exact)
         chosen = None if align is None or aligner is None else Choice.of(align).to_mapping()
         return replace(found, read_with={"fit": fit, "align": chosen})
 

@@ -72,9 +72,11 @@ def read_photo(
     fit: Fit = "cover",
     aligner: Aligner | None = None,
     labels: Tensor | None = None,
+    exact: bool = False,
 ) -> Photo:
     """Read one photo for a generator, decoded once; an ImageError if it cannot be read, or has nothing to align by.
-    ``fit`` is how it gets to size where it is not aligned; ``labels`` its class, (1,) or (1, classes), if known."""
+    ``fit`` is how it gets to size where it is not aligned; ``labels`` its class, (1,) or (1, classes), if known; an
+    ``exact`` one is of the size already."""
     name = Path(source).name if isinstance(source, str | Path) else "photo"
     channels, values = spec.channels, spec.value_range
     if isinstance(source, Tensor) and aligner is None and tuple(source.shape) == (channels, *spec.size):
@@ -87,6 +89,13 @@ def read_photo(
         found = read(array, size=spec.size, channels=channels, value_range=values, fit=fit, one_hot=one_hot)
         return Photo(found, name, source)
     picture = _decoded(source, values)
+    found_size = picture.size[::-1] if isinstance(picture, Image.Image) else picture.shape[:2]
+    if exact and found_size != tuple(spec.size):
+        told = " and ".join("x".join(map(str, size)) for size in (found_size, spec.size))
+        raise ImageError(
+            f"{name} and what is seen through the operator have {told} pixels; give the photo as it was seen, or the"
+            " operator that made it so."
+        )
     if aligner is None:
         return Photo(read(picture, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
     file = str(source) if isinstance(source, str | Path) else ""

@@ -36,6 +36,8 @@ class PhotoFolder:
     """Both as they are, where they are no pictures."""
     PHOTO = "photo.png"
     """The whole photo with the reconstruction in its place, where the photo was aligned."""
+    PASTED = "pasted.png"
+    """The reconstruction with what is known of the photo in its place, where a part of it was masked."""
     ATTENTION = "attention.png"
     """Where the attention looked."""
     PAGE = "report.html"
@@ -60,16 +62,18 @@ class PhotoFolder:
         tuning: Tuning | None = None,
         looks: Sequence[Look] = (),
         page: str = "",
+        pasted: Tensor | None = None,
     ) -> None:
         """Write the files, each atomically, and the latents last: once they are there, all is; what an inversion before
         left and this one does not is removed. ``reconstruction`` is (C, H, W), ``latents`` one sample, ``facts`` plain
         data, ``model`` the hash of the generator's weights, ``tuning`` that of the latents, ``looks`` where the
-        attention looked, ``page`` the report, if any."""
+        attention looked, ``page`` the report, if any, ``pasted`` (C, H, W) see `PASTED`."""
         drop_leftovers(self.path)
         if photo.transform is not None:
             latents.info["transform"] = photo.transform.to_mapping()
         seen = looks_sheet(looks, spec) if len(looks) > 1 else None
-        pictures = {self.ATTENTION: seen, self.PHOTO: photo.put_back(reconstruction)}
+        back = photo.put_back(reconstruction if pasted is None else pasted)
+        pictures = {self.ATTENTION: seen, self.PHOTO: back, self.PASTED: pasted}
         written: dict[str, Any] = {**pictures, self.PAGE: page or None, self.TUNING: tuning or None}
         written |= dict.fromkeys(self.VALUES)
         for name in (name for name, data in written.items() if data is None):
@@ -96,7 +100,7 @@ class PhotoFolder:
     @property
     def is_free(self) -> bool:
         """Whether an inversion can be written there, so that nothing of others is lost."""
-        pictures = (self.TARGET, self.RECONSTRUCTION, *self.VALUES, self.PHOTO, self.ATTENTION)
+        pictures = (self.TARGET, self.RECONSTRUCTION, *self.VALUES, self.PHOTO, self.PASTED, self.ATTENTION)
         names = (self.LATENTS, self.TUNING, self.FACTS, self.PAGE, *pictures)
         return not self.path.is_symlink() and all(is_ours(self.path / name) for name in names)
 

@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo
+from ganenc.inversion import Photo, Purpose
 from ganenc.jobs.record import Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -26,7 +26,7 @@ Done: TypeAlias = tuple[Todo, Inverted | ImageError]
 """What came of one photo, or why it could not be read or inverted."""
 ROW = (
     "metrics", "metrics_of_the_mean_image", "seconds", "labels_from", "transform", "tuning", "one_pass", "far", "hint",
-    "warning", "verdict",
+    "warning", "verdict", "found",
 )  # fmt: skip
 """The facts of a photo that the index holds, where there are any."""
 
@@ -39,7 +39,9 @@ class Worker:
         self.model, self.spec, self.labels, self.pages = model, spec, labels, pages
         self.given = labels is not None and not isinstance(labels, str)
         self.objective = model.objective(spec.objective) if spec.seconds else None
-        self.method = model.plan(spec.purpose, seconds=spec.seconds, method=spec.method, objective=self.objective)
+        purpose: Purpose = "restore" if spec.operator and spec.purpose == "both" else spec.purpose
+        self.operator = [*spec.operator] or None
+        self.method = model.plan(purpose, seconds=spec.seconds, method=spec.method, objective=self.objective)
         inverter = model.inverter(self.method)
         if inverter.shares:
             raise SpecError(
@@ -64,6 +66,7 @@ class Worker:
             "backbone": model.backbone,
             "labels": "given" if self.given else self.labels,
             **self.spec.model_dump(mode="json", include={"objective", "candidates", "seed", "fit", "align"}),
+            **({"operator": [one.to_mapping() for one in self.operator]} if self.operator else {}),
         }
 
     def facts(self) -> dict[str, Any]:
@@ -83,8 +86,9 @@ class Worker:
         labels = None if todo.label is None else torch.tensor([todo.label], device=self.model.generator.device)
         try:
             photo = self.model.read(
-                todo.photo, fit=spec.fit, align=spec.align, labels=labels, attention=spec.objective.attention
-            )
+                todo.photo, fit=spec.fit, align=spec.align, labels=labels, attention=spec.objective.attention,
+                operator=self.operator,
+            )  # fmt: skip
         except ImageError as error:
             return todo, error
         return todo, replace(photo, picture=None) if self.size > 1 else photo
@@ -115,9 +119,9 @@ class Worker:
         labels = [one.label for one in todo] if self.given else self.labels
         inverted = self.model.invert(
             photos, self.method, labels=labels, candidates=spec.candidates, objective=self.objective, align=spec.align,
-            fit=spec.fit, seed=spec.seed, on_step=on_step,
+            fit=spec.fit, operator=self.operator, seed=spec.seed, on_step=on_step,
         )  # fmt: skip
-        inverted = replace(inverted, others=self.pages)
+        inverted = replace(inverted, others=self.pages, seam=spec.seam)
         _ = inverted.scores, inverted.mean_scores  # Of all photos at once.
         results = list(inverted)
         for one in results:  # Here, as writing has no turn at the device.

@@ -185,10 +185,14 @@ class OwnLatents:
     def mahalanobis(self, latents: Latents) -> list[float]:
         """How many deviations latents lie from the mean: the root of the mean square over layers and numbers, about 1
         of what the generator draws."""
+        found: list[float] = self.squares(latents.detach()).sqrt().tolist()
+        return found
+
+    def squares(self, latents: Latents) -> Tensor:
+        """The square of that distance, (N,) in float64 on the CPU, with its gradient."""
         apart = self._apart(latents)
         squares = torch.einsum("nld,lde,nle->nl", apart, self.precision.expand(apart.shape[1], -1, -1), apart)
-        found: list[float] = (squares.mean(1) / self.part.dim).sqrt().tolist()
-        return found
+        return squares.mean(1) / self.part.dim
 
     def style_distance(self, latents: Latents) -> list[float] | None:
         """The cosine distance in the normalised style space (LSAP; Cao et al., 2022) between the style codes of latents
@@ -199,7 +203,7 @@ class OwnLatents:
         """
         if not self._styles:
             return None
-        apart = self._apart(latents)
+        apart = self._apart(latents.detach())
         codes = torch.cat([apart[:, layer] @ matrix.T for layer, matrix in self._styles], 1)
         axes, sizes, _ = torch.linalg.svd(torch.cat([matrix for _, matrix in self._styles]), full_matrices=False)
         near = codes @ axes[:, sizes > 1e-10 * sizes[0]]
@@ -209,7 +213,7 @@ class OwnLatents:
         return found
 
     def _apart(self, latents: Latents) -> Tensor:
-        rows = latents[self.part.name].detach().cpu().double()
+        rows = latents[self.part.name].cpu().double()
         return rows.reshape(len(rows), -1, self.part.dim) - self.mean
 
 

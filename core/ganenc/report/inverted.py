@@ -14,10 +14,11 @@ import torch
 from ganenc_registry.errors import ImageError
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ganenc.files import write_text
 from ganenc.images import depict, draw_frame, to_image
-from ganenc.inversion import Inversion, Parts, Photo, PhotoFolder
+from ganenc.inversion import SEAM, Inversion, Parts, Photo, PhotoFolder
 from ganenc.measures import PSNR, DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
 from ganenc.report.chart import curves_of, panels
@@ -25,6 +26,8 @@ from ganenc.report.pages import render
 from ganenc.report.pictures import FEW_PIXELS, compared
 from ganenc.report.texts import metric_name, metric_text, seconds_text
 
+FEWEST = 3
+"""Pixels a side that SSIM takes."""
 SHOWN = 8
 """Of several photos, so many are shown in a notebook."""
 
@@ -39,6 +42,8 @@ class Inverted(Inversion):
     """What the photos were compared by; None where the method compares none."""
     one_pass: bool = False
     """Whether the method is one pass of the encoder."""
+    seam: float = SEAM
+    """See `Seen.pasted`."""
     others: bool = True
     """Whether a photo that comes back badly is tried aligned otherwise."""
 
@@ -58,6 +63,7 @@ class Inverted(Inversion):
             self, latents=latents, tuning=[tuning], reconstructions=self.reconstructions[some],
             history=self.history[some], seconds=self.seconds[some],
             labels=None if self.labels is None else self.labels[some], photos=self.photos[some], settings=settings,
+            seen=None if self.seen is None else self.seen[place],
         )  # fmt: skip
         for name in ("scores", "mean_scores"):  # What was computed for all at once stands for each.
             if name in self.__dict__:
@@ -75,8 +81,16 @@ class Inverted(Inversion):
 
     @property
     def targets(self) -> Tensor:
-        """What was to be rebuilt, (N, C, H, W), beside the reconstructions."""
-        return torch.stack([photo.target for photo in self.photos]).to(self.reconstructions)
+        """What was to be rebuilt, (N, C, H, W), beside the reconstructions; through an operator, what was seen."""
+        seen = None if self.seen is None else self.seen.seen
+        return (torch.stack([photo.target for photo in self.photos]) if seen is None else seen).to(self.reconstructions)
+
+    @property
+    def pasted(self) -> Tensor | None:
+        """The reconstructions with what is known of the photos in its place, where a part of each was masked."""
+        if self.seen is None or not self.seam:
+            return None
+        return self.seen.pasted(self.reconstructions.detach(), seam=self.seam)
 
     @property
     def image(self) -> Image.Image:
@@ -104,13 +118,14 @@ class Inverted(Inversion):
         if self.objective is None:
             return []
         one = self._only()
-        made = one.reconstructions.detach()
+        made = self._seen_of(one.reconstructions.detach())
         return looks(self.objective.attention, one.targets, made, labels=self.labels)
 
     @cached_property
     def check(self) -> DomainCheck | None:
-        """Whether the one photo is like what the generator makes; None where there is no encoder to tell."""
-        one, judge = self._only(), self.model.judge(self.settings["seed"])
+        """Whether the one photo is like what the generator makes; None where there is no encoder to tell, or something
+        else was seen of it."""
+        one, judge = self._only(), None if self.seen is not None else self.model.judge(self.settings["seed"])
         if judge is None:
             return None
         once = one.reconstructions if self.one_pass else None
@@ -131,11 +146,14 @@ class Inverted(Inversion):
             "seed": self.settings["seed"],
             **photo.read_with,
             "steps": len(history),
-            "metric_settings": {name: metric.words(self.targets) for name, metric in model.metrics().items()},
+            "metric_settings": {
+                name: metric.words(_enlarged(self.targets)) for name, metric in model.metrics().items()
+            },
             "settings": self.settings,
             "space": self.latents.space,
             "transform": None if photo.transform is None else photo.transform.to_mapping(),
             "tuning": self._tuned(),
+            "found": None if self.seen is None else self.seen.operators[0].found(),
             "labels": None if self.labels is None else self.labels.tolist(),
             "labels_from": self.labels_from,
             "backbone": None if backbone is None else backbone.name,
@@ -162,7 +180,9 @@ class Inverted(Inversion):
             numbers={**numbers, "seconds": seconds_text(seconds)},
             spec=spec,
             few=max(photo.target.shape[-2:]) < FEW_PIXELS,
-            **compared(photo.target, made, spec),
+            **self._pictures(photo, made),
+            pasted=None if one.pasted is None else one.pasted[0],
+            shown=None if self.seen is None else self._seen_of(made[None])[0].cpu(),
             place=self._place(photo, made),
             check=check,
             verdict=None if check is None else judge(check, metrics["psnr"]),
@@ -171,10 +191,16 @@ class Inverted(Inversion):
             panels=panels(curves_of(history)),
             metrics=metrics,
             taken=taken,
+            targets=_enlarged(self.targets),
             facts_shown={
                 **({"model": model.source} if model.source else {}),
                 "hash of its weights": model.hash,
                 "time": f"{seconds:.1f} s{speed}",
+                **(
+                    {}
+                    if self.seen is None
+                    else {"operator": self.settings.get("operator"), **self.seen.operators[0].found()}
+                ),
                 "method": self.method,
                 **self.settings["method"]["options"],
                 **({} if self.labels is None else {"class": f"{self.labels.tolist()[0]} ({self.labels_from})"}),
@@ -205,6 +231,7 @@ class Inverted(Inversion):
             tuning=self.sample(0)[1],
             looks=self.looks if pages else (),
             page=self.page() if pages else "",
+            pasted=None if self.pasted is None else self.pasted[0].cpu(),
         )
 
     def show(self) -> None:
@@ -217,10 +244,11 @@ class Inverted(Inversion):
 
     def _repr_html_(self) -> str:
         taken, spec, rows = self.model.metrics(), self.model.generator.spec, []
-        for photo, made, metrics in zip(self.photos[:SHOWN], self.reconstructions, self.scores):
+        for place in range(min(SHOWN, len(self))):
+            one, metrics = self[place], self.scores[place]
             numbers = [f"{metric_name(name)} {metric_text(value, taken.get(name))}" for name, value in metrics.items()]
-            shown = compared(photo.target, made, spec)
-            rows.append({"name": photo.name, "numbers": ", ".join(numbers), **shown})
+            shown = one._pictures(one.photos[0], one.reconstructions[0].detach().cpu())
+            rows.append({"name": one.photos[0].name, "numbers": ", ".join(numbers), **shown})
         return render("notebook.html", rows=rows, spec=spec)
 
     def _tuned(self) -> dict[str, Any] | None:
@@ -270,8 +298,24 @@ class Inverted(Inversion):
             raise ImageError(f"These are {len(self)} photos; pick one by its number, such as inverted[0].")
         return self
 
+    def _seen_of(self, made: Tensor) -> Tensor:
+        """What would have been seen of reconstructions (N, C, H, W)."""
+        with torch.no_grad():
+            return made if self.seen is None else self.seen.through(made)
+
+    def _pictures(self, photo: Photo, made: Tensor) -> dict[str, Any]:
+        """The one photo, its reconstruction (C, H, W), and the difference between what was and would be seen."""
+        found = compared(self.targets[0], self._seen_of(made[None])[0], self.model.generator.spec)
+        return {**found, "target": photo.target, "reconstruction": made}
+
     def _compared(self, made: Tensor) -> list[dict[str, float]]:
-        return score(self.targets, made.detach(), self.model.metrics()).rows
+        return score(_enlarged(self.targets), _enlarged(self._seen_of(made.detach())), self.model.metrics()).rows
+
+
+def _enlarged(images: Tensor) -> Tensor:
+    """Images (N, C, H, W), enlarged pixel by pixel where SSIM would have too few of them."""
+    side = min(images.shape[2:])
+    return images if side >= FEWEST else F.interpolate(images, scale_factor=math.ceil(FEWEST / side), mode="nearest")
 
 
 def _tuned_text(tuned: dict[str, Any]) -> str:

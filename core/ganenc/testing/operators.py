@@ -63,6 +63,20 @@ def one_picture_a_sample(case: OperatorCase) -> None:
     expect(torch.equal(images, case.images), "It changes the images in place; work on a copy.")
 
 
+def picture_has_the_declared_size(case: OperatorCase) -> None:
+    """What is seen has the channels of the images and the size that `seen_size` says, and the guess that of images."""
+    images = case.images
+    size = (images.shape[2], images.shape[3])
+    declared, seen = (images.shape[1], *case.operator.seen_size(size)), case.operator(images)
+    found = f"its pictures are {shape_text(seen.shape[1:])} where seen_size says {shape_text(declared)}"
+    expect(
+        tuple(seen.shape[1:]) == declared, f"Of images {shape_text(images.shape[1:])} {found}; declare what it gives."
+    )
+    guess = case.operator.guess(seen.detach(), size)
+    found = f"{shape_text(guess.shape)} of {shape_text(images.shape)}"
+    expect(guess.shape == images.shape, f"Its guess of the images is {found}; bring it to their size.")
+
+
 def same_images_look_the_same(case: OperatorCase) -> None:
     """The same images give the same pictures, whatever torch's global seed is."""
     with seeded(5):
@@ -94,6 +108,7 @@ CHECKS = (
     *declare(
         "operator",
         one_picture_a_sample,
+        picture_has_the_declared_size,
         same_images_look_the_same,
         samples_do_not_mix,
         gradient_reaches_the_images,

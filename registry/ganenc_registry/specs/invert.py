@@ -55,10 +55,23 @@ class InvertSpec(PhotosSpec):
         description="the inverter; by default what the purpose takes",
         json_schema_extra={"kind": "inverter"},
     )
-    purpose: Literal["both", "rebuild", "edit"] = Field(
+    purpose: Literal["both", "rebuild", "edit", "restore"] = Field(
         "both",
         description="what photos are inverted for: both takes tune, rebuild takes finetune+refine, either optimize"
-        " where there is no encoder; edit takes tune, and holds edits more",
+        " where there is no encoder; edit takes tune, and holds edits more; restore, and through an operator both,"
+        " takes optimize held to what the generator draws",
+    )
+    operator: tuple[Choice, ...] = Field(
+        (),
+        description="what happened to the photos before they were seen, one after another; by default nothing",
+        json_schema_extra={"kind": "operator"},
+    )
+    seam: float = Field(
+        1 / 32,
+        ge=0,
+        le=1,
+        description="part of the shorter side over which what is known of a masked photo, pasted back, goes over into"
+        " what was made; 0 to paste nothing",
     )
     seconds: PositiveFloat | None = Field(
         None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"

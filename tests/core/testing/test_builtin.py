@@ -102,7 +102,7 @@ def is_release(item: Contribution) -> bool:
 
 
 PARTS = contributed(
-    "block", "encoder", "attention", "loss", "backbone", "aligner", "inverter", "recipe", "finder", "metric"
+    "block", "encoder", "attention", "loss", "backbone", "aligner", "inverter", "recipe", "finder", "metric", "operator"
 )
 MODELS = contributed("model")
 SHIPPED = [one for one in MODELS if one.contribution and not is_release(one.contribution)]

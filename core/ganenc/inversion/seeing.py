@@ -1,0 +1,117 @@
+"""Photos of which something else was seen, and an objective that compares in what was seen. Not in paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ganenc.inversion.degrading import fill
+from ganenc.inversion.operators import Operator
+from ganenc.inversion.photo import Photo
+from ganenc.objectives import Loss, Objective, ObjectiveResult, Reference
+
+SEAM = 1 / 32
+"""Over this part of the shorter side what is known goes over into what was made."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of photos, each through an operator of its own where that depends on the photo."""
+
+    seen: Tensor
+    """(N, C, H', W'), with what is unknown filled from around."""
+    guesses: Tensor
+    """(N, C, H, W), what the photos may have been."""
+    operators: list[Operator]
+    """For each, what it went through, with what is unknown about that."""
+    known: Tensor
+    """(N, 1, H', W'), where anything is known of what was seen."""
+
+    @classmethod
+    def of(
+        cls, seen: Tensor, operator: Operator, size: tuple[int, int], photos: Sequence[Photo | None] | None = None
+    ) -> Seen:
+        """Look at what was seen, (N, C, H', W'), of images of a size; an ImageError if a mask is not to be had."""
+        operators, known, guesses, filled = [], [], [], []
+        for one, photo in zip(seen.split(1), photos or [None] * len(seen), strict=True):
+            own = operator.looked_up(one, photo).for_one().to(seen.device)
+            where = own.known(torch.ones(1, 1, *size, dtype=torch.bool, device=seen.device))
+            operators.append(own)
+            known.append(where)
+            filled.append(fill(one, where))
+            with torch.no_grad():
+                guesses.append(own.guess(filled[-1], size))
+        return cls(torch.cat(filled), torch.cat(guesses), operators, torch.cat(known))
+
+    def __getitem__(self, place: int) -> Seen:
+        some = slice(place, place + 1)
+        return Seen(self.seen[some], self.guesses[some], self.operators[some], self.known[some])
+
+    def through(self, images: Tensor, places: Sequence[int] | None = None) -> Tensor:
+        """Images (M, C, H, W) of the photos, or those at some places, as they would have been seen."""
+        at = [*range(len(images))] if places is None else [*places]
+        apart = [(self.operators[place], one) for place, one in zip(at, images.split(1), strict=True)]
+        alike = all(operator is apart[0][0] for operator, _ in apart)
+        made = apart[0][0](images) if alike else torch.cat([operator(one) for operator, one in apart])
+        return torch.where(self.known[at], made, self.seen[at].to(made))
+
+    def pasted(self, images: Tensor, *, seam: float = SEAM) -> Tensor | None:
+        """Images (N, C, H, W) with what is known of the photos in its place, up to a seam of that part of the shorter
+        side around what is not; None where nothing is."""
+        if not self.operators[0].in_place:
+            return None
+        reach = round(seam * min(images.shape[2:]) / 2)
+        known = self.known.to(images)
+        inner = 1 - F.max_pool2d(1 - known, 2 * reach + 1, 1, reach)
+        share = F.avg_pool2d(inner, 2 * reach + 1, 1, reach, count_include_pad=False)
+        return images + share * (self.seen.to(images) - images)
+
+    def place(self, image: Tensor) -> int | None:
+        """The place of the photo whose guess an image (C, H, W) is; None if it is none."""
+        return next((at for at, one in enumerate(self.guesses) if torch.equal(one, image)), None)
+
+
+@dataclass(frozen=True)
+class SeenReference(Reference):
+    """Of targets of which something else was seen."""
+
+    places: tuple[int, ...] = ()
+    """Of the targets among the photos."""
+
+    def select(self, indices: Sequence[int] | Tensor) -> SeenReference:
+        kept = torch.as_tensor(indices).tolist()
+        return SeenReference(**vars(super().select(indices)), places=tuple(self.places[at] for at in kept))
+
+    def to(self, device: str | torch.device) -> SeenReference:
+        return SeenReference(**vars(super().to(device)), places=self.places)
+
+
+class SeenObjective(Objective):
+    """An objective of photos of which something else was seen: where a target is the guess of one, it compares what
+    was seen of it with what would be seen of a reconstruction; any other target as a whole."""
+
+    def __init__(self, whole: Objective, seen: Seen) -> None:
+        losses = {name: (whole.weights[name], cast(Loss, loss)) for name, loss in whole.losses.items()}
+        super().__init__(whole.attention, losses, whole.latent, size=whole.size)
+        self.spec = whole.spec
+        self._whole, self._seen = (whole,), seen  # No module of this one: nobody is to freeze what is unknown.
+
+    @torch.no_grad()
+    def prepare(self, target: Tensor, **context: Any) -> Reference:
+        places = [self._seen.place(one) for one in target]
+        found = tuple(place for place in places if place is not None)
+        if len(found) < len(places):
+            return self._whole[0].prepare(target, **context)
+        reference = self._whole[0].prepare(self._seen.seen[[*found]], **context)
+        return SeenReference(**vars(reference), places=found)
+
+    def forward(self, reconstruction: Tensor, reference: Reference, **latents: Any) -> ObjectiveResult:
+        if isinstance(reference, SeenReference):
+            reconstruction = self._seen.through(reconstruction, reference.places)
+        found: ObjectiveResult = self._whole[0](reconstruction, reference, **latents)
+        return found
