@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganenc.inversion.inverter import Task
+from ganenc.inversion.inverter import Task, by_size
 from ganenc.latents import Latents
 from ganenc.objectives import Reference
 
 COUNT, PIXELS = 64, 1 << 24
 """So many moves are made of all pivots, over and over, or as many as have so many pixels, as they are kept."""
+AT_ONCE = 1 << 16
+"""So many pixels are made at once."""
 STILL = 0.05
 """The change of a pixel, in widths of the value range, at which 1/e of a photo's own detail is kept."""
 AROUND = 64
@@ -31,35 +33,44 @@ class Moves:
         self._made: list[tuple[Latents, Reference]] = []
         with torch.no_grad():
             self._before = task.generator.synthesize(pivots)
-        self._last = self._drawn(0)
+        self._last = self._drawn(0, 1)
 
     def __call__(self, step: int) -> tuple[Latents, Reference]:
         """One of the moved pivots, each pivot in turn, and what its image is to be compared with."""
-        while len(self._made) <= step % self._count:
-            self._made.append(self._move(len(self._made)))
-        return self._made[step % self._count]
+        place = step % self._count
+        while len(self._made) <= place:
+            self._make(min(by_size(self._task.generator, AT_ONCE), self._count - len(self._made)))
+        return self._made[place]
 
     @torch.no_grad()
-    def _move(self, place: int) -> tuple[Latents, Reference]:
-        task, at = self._task, place % len(self._pivots)
+    def _make(self, n: int) -> None:
+        """The next ``n`` moves."""
+        task, places = self._task, range(len(self._made), len(self._made) + n)
         assert task.objective is not None
-        pivot, labels = self._pivots[at], None if task.labels is None else task.labels[at : at + 1]
-        last, self._last = self._last, self._drawn(place + 1)
-        share = float(torch.rand((), generator=torch.Generator().manual_seed(task.seed + place))) - 0.5
-        moved = pivot.replace(
-            **{name: pivot[name] + share * (end - last[name]) for name, end in self._last.tensors.items()}
-        )
+        at = [place % len(self._pivots) for place in places]
+        labels = None if task.labels is None else task.labels[at]
+        drawn = Latents.cat([self._last, self._drawn(places.start + 1, n)])
+        self._last = drawn.select(slice(n, None))
+        shares = [
+            float(torch.rand((), generator=torch.Generator().manual_seed(task.seed + place))) - 0.5 for place in places
+        ]
+        moved = self._pivots.select(at)
+        for name, rows in drawn.tensors.items():
+            share = rows.new_tensor(shares).reshape(-1, *[1] * (rows.ndim - 1))
+            moved = moved.replace(**{name: moved[name] + share * rows.diff(dim=0)})
         low, high = task.generator.spec.value_range
-        before, photo = self._before[at : at + 1], task.images[at : at + 1]
-        wanted = carried(photo, before, task.generator.synthesize(moved), width=high - low)
-        return moved, task.objective.prepare(wanted, labels=labels)
+        wanted = carried(task.images[at], self._before[at], task.generator.synthesize(moved), width=high - low)
+        for place in range(n):
+            one = slice(place, place + 1)
+            label = None if labels is None else labels[one]
+            self._made.append((moved.select(one), task.objective.prepare(wanted[one], labels=label)))
 
     @torch.no_grad()
-    def _drawn(self, place: int) -> Latents:
-        """The sample of a place, of the first photo's class."""
-        task, labels = self._task, None if self._task.labels is None else self._task.labels[:1]
-        z = task.generator.draw(1, seed=task.seed, first=place)
-        drawn = task.generator.complete(task.generator.map(z, labels=labels), labels=labels)
+    def _drawn(self, first: int, n: int) -> Latents:
+        """``n`` samples, of the first photo's class."""
+        task, labels = self._task, None if self._task.labels is None else self._task.labels[[0] * n]
+        drawn = task.generator.map(task.generator.draw(n, seed=task.seed, first=first), labels=labels)
+        drawn = task.generator.complete(drawn, labels=labels)
         if task.encoder is None:
             return drawn
         return replace(task, images=task.generator.synthesize(drawn), labels=labels).encoded()

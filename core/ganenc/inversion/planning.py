@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from ganenc_registry.errors import SpecError
@@ -48,8 +49,13 @@ def plan(
     by the time that a few of them take on a generated image.
 
     Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, or than ``tune`` needs to gain anything, it
-    is ``optimize``, which starts at the encoder's latents too. SpecError if the method takes no steps.
+    is ``optimize``, which starts at the encoder's latents too. SpecError if the method takes no steps, or there is no
+    such purpose or time.
     """
+    if purpose not in get_args(Purpose):
+        raise SpecError(f"An inversion is for one of {', '.join(get_args(Purpose))}, not {purpose!r}.")
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise SpecError(f"A photo takes a number of seconds above 0, not {seconds!r}.")
     choice = Choice.of(method if method is not None else default_method(encoder is not None, purpose))
     if seconds is None:
         return choice

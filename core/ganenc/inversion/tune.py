@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -21,11 +22,13 @@ from typing_extensions import Self
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
-from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, need_encoder
+from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, by_size, need_encoder
 from ganenc.inversion.moves import Moves
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, Reference
 
+AT_ONCE = 1 << 16
+"""So many pixels a step makes at once: of small images two cost little more than one, as most goes into the weights."""
 WITHOUT_ENCODER = {"name": "optimize", "options": {"steps": 150}}
 
 
@@ -37,7 +40,7 @@ class Tune(Inverter):
     """
 
     class Options(Spec):
-        steps: PositiveInt = Field(200, description="steps on the weights, after those of the pivot")
+        steps: PositiveInt = Field(240, description="steps on the weights, after those of the pivot")
         rate: PositiveFloat = Field(
             1.5e-3,
             description="learning rate at its height; it rises over the first twentieth, and falls along a cosine",
@@ -85,9 +88,11 @@ class Tune(Inverter):
         with torch.no_grad(), generator.tuned(moved):
             made = generator.synthesize(done.latents)
             better = objective(made, reference).total < objective(done.reconstructions, reference).total
-        if better:  # Else it is the pivot.
-            done = replace(done, reconstructions=made, tuning=[moved] * len(made))
-        return done
+        if not better:
+            told = f"{self.options.steps} steps of tuning brought the image no nearer to the photo; the pivot is kept."
+            warnings.warn(f"{told} Take more steps, or a lower rate.", stacklevel=2)
+            return done
+        return replace(done, reconstructions=made, tuning=[moved] * len(made))
 
     def _moved(
         self, task: Task, pivots: Latents, reference: Reference, *, before: int
@@ -107,15 +112,22 @@ class Tune(Inverter):
             holds["edits"] = Moves(task, pivots)
 
         def take() -> tuple[Latents, ObjectiveResult, Tensor]:
-            held: dict[str, Tensor] = {}
             step = next(steps)
-            for name, hold in holds.items():
-                latents, known = hold(step)
-                apart = getattr(options, name) * objective(tuned.synthesize(latents), known).total
-                apart.backward()  # By itself, so that one graph at a time takes memory.
-                held[name] = apart.detach().expand(len(pivots))
-            result = objective(tuned.synthesize(pivots), reference)
-            return pivots, replace(result, terms={**result.terms, **held}), result.total
+            held = {name: hold(step) for name, hold in holds.items()}
+            latents = [*(one for one, _ in held.values()), pivots]
+            counts = [len(one) for one in latents]
+            at_once = sum(counts) <= by_size(tuned, AT_ONCE)  # Else one graph at a time takes memory.
+            made = iter(
+                tuned.synthesize(Latents.cat(latents)).split(counts) if at_once else map(tuned.synthesize, latents)
+            )
+            terms, losses = {}, []
+            for name, (_, known) in held.items():
+                losses.append(getattr(options, name) * objective(next(made), known).total)
+                terms[name] = losses[-1].detach().expand(len(pivots))
+                if not at_once:
+                    losses.pop().backward()
+            result = objective(next(made), reference)
+            return pivots, replace(result, terms={**result.terms, **terms}), sum(losses, result.total)
 
         _, history = descend(
             task, weights.values(), take, steps=options.steps, rate=options.rate, before=before, **self.going_down()

@@ -50,6 +50,19 @@ def test_rebuilding_takes_what_is_ahead_at_its_steps(toy: Any, seconds: float, n
     assert plan(toy, small_encoder(toy), purpose="rebuild", seconds=seconds).name == name
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"purpose": "speed"}, "one of both, rebuild, edit, not 'speed'"),
+        ({"seconds": -1.0}, "above 0, not -1"),
+        ({"seconds": float("nan")}, "above 0, not nan"),
+    ],
+)
+def test_what_no_plan_can_be_made_for_is_told(toy: Any, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        plan(toy, **given)
+
+
 def test_steps_that_are_hidden_by_what_goes_on_around_them() -> None:
     noise = iter([0.0, 0.5, 0.0, 0.2, 0.0, 0.3, 0.0])
     step, around, seen = step_cost(lambda steps: 8.0 + 0.125 * steps + next(noise), 60.0)

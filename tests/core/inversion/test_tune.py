@@ -196,6 +196,24 @@ def test_photos_may_share_a_tuning(toy: Any) -> None:
         assert toy.synthesize(way).isfinite().all()
 
 
+def test_images_made_together_or_one_by_one_are_to_one_result(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64, as Adam makes steps of what rounding leaves of a gradient."""
+    toy.double()
+    together = tuned(toy, edits=0.5, locality=0.1)
+    monkeypatch.setattr("ganenc.inversion.tune.AT_ONCE", 1)
+    apart = tuned(toy, edits=0.5, locality=0.1)
+    assert any(together.tuning)
+    torch.testing.assert_close(together.reconstructions, apart.reconstructions, rtol=0, atol=1e-6)
+    for one, other in zip(together.history[0], apart.history[0], strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_a_tuning_that_gains_nothing_is_told_and_left_out(toy: Any) -> None:
+    with pytest.warns(UserWarning, match="4 steps of tuning brought the image no nearer"):
+        done = tuned(toy, rate=100.0)
+    assert not any(done.tuning)
+
+
 def test_half_precision_is_what_comes_out(toy: Any) -> None:
     done = tuned(toy, half=True)
     assert {one.dtype for one in done.tuning[0].values()} == {torch.float16}
