@@ -130,6 +130,18 @@ def test_a_metric_of_ones_own(run: Run, tmp_path: Path) -> None:
 
 
 @needs_hands
+def test_restoring_and_an_operator_of_ones_own(run: Run, tmp_path: Path) -> None:
+    printed = run("restore.py")
+    assert [line.partition(":")[0] for line in printed.splitlines()] == ["small", "hole", "faded"]
+    assert "'sigma'" in printed.splitlines()[-1]
+    assert Image.open(tmp_path / "small.png").size == (16, 16)
+    for name in ("small", "hole", "faded"):
+        facts = PhotoFolder(tmp_path / name).facts()
+        assert facts["settings"]["operator"][0]["name"] in ("downscale", "mask", "fade")
+        assert Image.open(tmp_path / name / PhotoFolder.PASTED).size == (64, 64)
+
+
+@needs_hands
 def test_an_inverter_of_ones_own(run: Run, tmp_path: Path) -> None:
     printed = run("custom_inverter.py")
     (one, _), (other, settings) = (

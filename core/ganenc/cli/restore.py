@@ -10,8 +10,10 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Choice
 
 from ganenc.cli import options
+from ganenc.cli.console import emit
 from ganenc.cli.invert import Report, read_spec
 from ganenc.cli.outcome import carry_out, show_result
+from ganenc.files import first_process
 from ganenc.inversion import another_answer, default_method
 
 
@@ -22,16 +24,6 @@ def restore(
     model: options.Model[str | None] = None,
     out: options.Out[Path],
     n: Annotated[int, typer.Option("--n", "-n", min=1, max=1000, help="Answers, from as many seeds.")] = 1,
-    seam: Annotated[
-        float | None,
-        typer.Option(
-            "--seam",
-            min=0,
-            max=1,
-            help="Part of the shorter side over which what is known, pasted back, goes over into what was made; 0 to"
-            " paste nothing.",
-        ),
-    ] = None,
     config: options.Config = None,
     encoder: options.Encoder = None,
     method: options.Method = None,
@@ -48,23 +40,21 @@ def restore(
     settings: options.Set = None,
     device: options.Device[str | None] = None,
     report: Report = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Restore photos anew that were restored before.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore photos anew that were restored.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Find images of a generator that look as photos do once what happened to these happened to them, too. A photo is
     what was seen, in the size that the operator leaves of the generator's images.
 
-    Each photo leaves a folder in OUT as of invert; where a mask hides a part, also pasted.png, which has what is
-    known in its place. Of several answers each has a folder of its own, OUT/1, OUT/2 and so on. An option that is
-    written ? is found along.
+    Each photo leaves a folder in OUT as of invert; pasted.png is the reconstruction with what it lacks of what was
+    seen, such as the pixels around a mask. Of several answers each has a folder of its own, OUT/1, OUT/2 and so on.
+    An option that is written ? is found along.
     """
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
         "candidates": options.integers(candidates, option="--candidates"), "fit": fit, "seconds": seconds,
-        "operator": options.operators(operator), "seam": seam,
+        "operator": options.operators(operator),
         "align": {"name": align},
         "method": {"name": method, "options": {"steps": steps}},
     }  # fmt: skip
@@ -74,13 +64,17 @@ def restore(
     words = photos or list(spec.photos)
     if not words:
         raise SpecError("Name photos to restore.")
+    results = []
     for place in range(n):
         own = spec.model_copy(update={"seed": spec.seed + place})
         if place:
             method_of = spec.method.to_mapping() if spec.method else default_method(spec.encoder is not None, "restore")
             own = own.model_copy(update={"method": Choice.of(another_answer(method_of))})
         folder = out / str(place + 1) if n > 1 else out
-        result = carry_out(
-            spec.model, words, folder, own, report=report is not False, pages=report, overwrite=overwrite
+        results.append(
+            carry_out(spec.model, words, folder, own, report=report is not False, pages=report, overwrite=overwrite)
         )
-        show_result(result, as_json=as_json, quiet=quiet, report=report is not False)
+    if as_json and n > 1 and first_process():
+        emit([result.to_mapping() for result in results])
+    for result in results:
+        show_result(result, as_json=as_json and n == 1, quiet=quiet or as_json, report=report is not False)

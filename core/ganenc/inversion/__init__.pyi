@@ -57,7 +57,6 @@ from .planning import FEW as FEW
 from .planning import plan as plan
 from .planning import step_cost as step_cost
 from .rebuilding import rebuild as rebuild
-from .seeing import SEAM as SEAM
 from .seeing import Seen as Seen
 from .stacked import StackedEncoder as StackedEncoder
 from .tune import Tune as Tune

@@ -37,8 +37,6 @@ Box = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]
 class Mask(Operator):
     """Pixels that are not known: they are mid-grey, and no loss sees them."""
 
-    in_place = True
-
     class Options(Spec):
         file: str | None = Field(None, description="a picture as large as the photo, white where it is not known")
         colour: str | None = Field(None, description="what is painted in it is not known: #ff00ff, or a name")
@@ -184,6 +182,8 @@ class Noise(Operator):
     """Grain: one draw from a seed, added to every image. It is not the photo's own, but makes a reconstruction as
     grainy, so that features of it are compared with alike; pixels are off by a constant on average."""
 
+    gives_back = False
+
     class Options(Spec):
         level: PositiveFloat = Field(0.05, le=10, description="its deviation, in parts of black to white")
         seed: NonNegativeInt = Field(0, description="of the draw")
@@ -200,6 +200,8 @@ class Noise(Operator):
 
 class Jpeg(Operator):
     """What JPEG leaves, with a gradient (kornia's: Reich et al., 2024)."""
+
+    gives_back = False
 
     class Options(Spec):
         quality: float | Literal["?"] = Field(50.0, description="from 1 to 100, as Pillow has it; ? to find it along")

@@ -38,8 +38,8 @@ class Operator(Component, nn.Module, ABC):
     is a parameter, see `unknown`.
     """
 
-    in_place = False
-    """Whether what is known of the pixels is seen as it is, in its place."""
+    gives_back: bool = True
+    """Whether what was seen beyond that of a reconstruction is the photo's, so that it may be given back to this."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Operator(Component, nn.Module, ABC):
         """What the images (N, C, *size) may be of which this is seen: a start for what comes after. By default the
         same, enlarged or made small."""
         same = (seen.shape[2], seen.shape[3]) == tuple(size)
-        return seen if same else F.interpolate(seen, size, mode="bilinear", antialias=True, align_corners=False)
+        return seen if same else F.interpolate(seen, size, mode="bicubic", antialias=True, align_corners=False)
 
     def looked_up(self, seen: Tensor, photo: Photo | None) -> Self:
         """The same for one photo, seen as (1, C, H', W'), where it takes something from there; an ImageError if that
@@ -98,7 +98,7 @@ class Chain(Operator):
     def __init__(self, parts: Sequence[Operator], context: Context | None = None) -> None:
         super().__init__(None, context)
         self.parts = nn.ModuleList(parts)
-        self.in_place = all(part.in_place for part in parts)
+        self.gives_back = all(part.gives_back for part in parts)
 
     def forward(self, images: Tensor) -> Tensor:
         for part in self.parts:

@@ -37,7 +37,7 @@ class PhotoFolder:
     PHOTO = "photo.png"
     """The whole photo with the reconstruction in its place, where the photo was aligned."""
     PASTED = "pasted.png"
-    """The reconstruction with what is known of the photo in its place, where a part of it was masked."""
+    """The reconstruction with what it lacks of what was seen, where that was not the whole photo."""
     ATTENTION = "attention.png"
     """Where the attention looked."""
     PAGE = "report.html"

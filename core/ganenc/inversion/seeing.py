@@ -8,15 +8,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ganenc.inversion.degrading import fill
 from ganenc.inversion.operators import Operator
 from ganenc.inversion.photo import Photo
 from ganenc.objectives import Loss, Objective, ObjectiveResult, Reference
-
-SEAM = 1 / 32
-"""Over this part of the shorter side what is known goes over into what was made."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +56,18 @@ class Seen:
         made = apart[0][0](images) if alike else torch.cat([operator(one) for operator, one in apart])
         return torch.where(self.known[at], made, self.seen[at].to(made))
 
-    def pasted(self, images: Tensor, *, seam: float = SEAM) -> Tensor | None:
-        """Images (N, C, H, W) with what is known of the photos in its place, up to a seam of that part of the shorter
-        side around what is not; None where nothing is."""
-        if not self.operators[0].in_place:
+    @torch.no_grad()
+    def pasted(self, images: Tensor) -> Tensor | None:
+        """Images (N, C, H, W) with what they lack of what was seen given back: known pixels are those of the photos,
+        and the rest goes over into them without a seam. None where that would give back what noise or JPEG did.
+
+        x + g(y) - g(A(x)), g being the guess: for fewer pixels one step of back-projection (Irani and Peleg, 1991).
+        """
+        if not all(operator.gives_back for operator in self.operators):
             return None
-        reach = round(seam * min(images.shape[2:]) / 2)
-        known = self.known.to(images)
-        inner = 1 - F.max_pool2d(1 - known, 2 * reach + 1, 1, reach)
-        share = F.avg_pool2d(inner, 2 * reach + 1, 1, reach, count_include_pad=False)
-        return images + share * (self.seen.to(images) - images)
+        both = zip(self.operators, self.seen.to(images).split(1), self.through(images).split(1), strict=True)
+        size = (images.shape[2], images.shape[3])
+        return images + torch.cat([one.guess(wanted, size) - one.guess(made, size) for one, wanted, made in both])
 
     def place(self, image: Tensor) -> int | None:
         """The place of the photo whose guess an image (C, H, W) is; None if it is none."""

@@ -121,7 +121,7 @@ class Worker:
             photos, self.method, labels=labels, candidates=spec.candidates, objective=self.objective, align=spec.align,
             fit=spec.fit, operator=self.operator, seed=spec.seed, on_step=on_step,
         )  # fmt: skip
-        inverted = replace(inverted, others=self.pages, seam=spec.seam)
+        inverted = replace(inverted, others=self.pages)
         _ = inverted.scores, inverted.mean_scores  # Of all photos at once.
         results = list(inverted)
         for one in results:  # Here, as writing has no turn at the device.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ganenc.files import write_text
 from ganenc.images import depict, draw_frame, to_image
-from ganenc.inversion import SEAM, Inversion, Parts, Photo, PhotoFolder
+from ganenc.inversion import Inversion, Parts, Photo, PhotoFolder
 from ganenc.measures import PSNR, DomainCheck, domain_warning, judge, score
 from ganenc.objectives import Look, Objective, looks
 from ganenc.report.chart import curves_of, panels
@@ -42,8 +42,6 @@ class Inverted(Inversion):
     """What the photos were compared by; None where the method compares none."""
     one_pass: bool = False
     """Whether the method is one pass of the encoder."""
-    seam: float = SEAM
-    """See `Seen.pasted`."""
     others: bool = True
     """Whether a photo that comes back badly is tried aligned otherwise."""
 
@@ -87,10 +85,8 @@ class Inverted(Inversion):
 
     @property
     def pasted(self) -> Tensor | None:
-        """The reconstructions with what is known of the photos in its place, where a part of each was masked."""
-        if self.seen is None or not self.seam:
-            return None
-        return self.seen.pasted(self.reconstructions.detach(), seam=self.seam)
+        """The reconstructions with what they lack of what was seen, see `Seen.pasted`; None where there is none."""
+        return None if self.seen is None else self.seen.pasted(self.reconstructions.detach())
 
     @property
     def image(self) -> Image.Image:

@@ -66,13 +66,6 @@ class InvertSpec(PhotosSpec):
         description="what happened to the photos before they were seen, one after another; by default nothing",
         json_schema_extra={"kind": "operator"},
     )
-    seam: float = Field(
-        1 / 32,
-        ge=0,
-        le=1,
-        description="part of the shorter side over which what is known of a masked photo, pasted back, goes over into"
-        " what was made; 0 to paste nothing",
-    )
     seconds: PositiveFloat | None = Field(
         None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"
     )
