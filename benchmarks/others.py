@@ -37,6 +37,7 @@ STEPS = 250
 SHOWN = 6
 """Samples in a row of the picture."""
 GENGLI = "gengli==0.2.0"
+"""A source package alone: pip runs its setup code to learn what it holds, as for any."""
 SIZES, WIDTHS, DILATIONS = (120, 150, 170, 235, 470, 942), (1024, 512, 256, 128, 64, 1), (2, 4, 6, 8, 16, 1)
 """Of gengli's layers: to what length each is enlarged, what it gives, and how far apart its kernel of 5 looks."""
 
