@@ -31,6 +31,7 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "aligner": {
         "center": ("The greatest centred crop of the generator's shape", "inversion.alignment:CenterAligner"),
         "attention": ("A crop around what the attention looks at", "inversion.alignment:AttentionAligner"),
+        "box": ("A crop that is given", "inversion.alignment:BoxAligner"),
     },
     "inverter": {
         "encode": ("One pass of the encoder", "inversion.encode:Encode"),

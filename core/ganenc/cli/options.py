@@ -30,7 +30,8 @@ METHOD_HELP = "encode, finetune, finetune+refine, optimize (default without enco
 Method: TypeAlias = Annotated[str | None, typer.Option("--method", help=METHOD_HELP)]
 ALIGN_HELP = (
     "Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"
-    " (around what the objective's attention looks at), or a plugin's."
+    " (around what the objective's attention looks at), box (--set align.options.box=[TOP,LEFT,HEIGHT,WIDTH]), or a"
+    " plugin's."
 )
 Align: TypeAlias = Annotated[str | None, typer.Option("--align", help=ALIGN_HELP)]
 OPERATOR = typer.Option(

@@ -1,5 +1,6 @@
 from .alignment import Aligner as Aligner
 from .alignment import AttentionAligner as AttentionAligner
+from .alignment import BoxAligner as BoxAligner
 from .alignment import CenterAligner as CenterAligner
 from .alignment import Transform as Transform
 from .defaults import MIXABLE as MIXABLE
@@ -25,6 +26,7 @@ from .finetune import FinetuneRefine as FinetuneRefine
 from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep
+from .inverter import StepTerms as StepTerms
 from .inverter import Task as Task
 from .inverter import able as able
 from .inverter import by_size as by_size

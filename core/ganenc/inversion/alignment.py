@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
 from ganenc_registry.components import Component
 from ganenc_registry.errors import ImageError
-from ganenc_registry.specs import Choice, Spec
+from ganenc_registry.specs import MANY, Choice, Spec
 from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
@@ -26,6 +26,7 @@ from ganenc.objectives import Attention, build_attention
 Box: TypeAlias = tuple[float, float, float, float]
 """Top, left, height and width in pixels."""
 Row: TypeAlias = tuple[float, float, float]
+Side: TypeAlias = Annotated[float, Field(ge=1, le=MANY)]
 
 LOOK = 256
 """The longest side, in pixels, of the photo that an attention is shown to find its region."""
@@ -129,6 +130,22 @@ class CenterAligner(Aligner):
     ) -> Transform:
         whole = (photo.shape[-2], photo.shape[-1])
         return Transform.of_box(cover_box(whole, size), size, whole)
+
+
+class BoxAligner(CenterAligner):
+    """The crop that is given, at any place and of any shape; what lies outside the photo is mirrored from inside."""
+
+    class Options(Spec):
+        box: tuple[float, float, Side, Side] | None = Field(
+            None, description="top, left, height and width in pixels of the photo; by default as center"
+        )
+
+    def transform(
+        self, photo: Tensor, size: tuple[int, int], *, name: str = "", labels: Tensor | None = None
+    ) -> Transform:
+        if self.options.box is None:
+            return super().transform(photo, size)
+        return Transform.of_box(self.options.box, size, (photo.shape[-2], photo.shape[-1]))
 
 
 class AttentionAligner(Aligner):

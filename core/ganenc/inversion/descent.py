@@ -10,11 +10,10 @@ from einops import rearrange
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
-from ganenc.inversion.inverter import Task
+from ganenc.inversion.inverter import StepTerms, Task
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, make_adam, make_schedule
 
-REPORT_EVERY = 10
 WARMUP = 0.05
 """The part of all steps over which the rate rises, where it falls afterwards."""
 Schedule = Literal["cosine", "constant"]
@@ -55,14 +54,10 @@ class History:
     def __init__(self) -> None:
         self.rows: list[tuple[list[str], Tensor]] = []
 
-    def add(self, result: ObjectiveResult) -> None:
+    def add(self, result: ObjectiveResult) -> StepTerms:
         """Keep the terms (N,) of a step."""
         self.rows.append((list(result.terms), torch.stack([term.detach() for term in result.terms.values()])))
-
-    def latest(self) -> dict[str, float]:
-        """The terms of the last step, averaged over the samples."""
-        names, values = self.rows[-1]
-        return dict(zip(names, values.mean(1).tolist()))
+        return StepTerms(*self.rows[-1], result.images)
 
     def per_sample(self) -> list[list[dict[str, float]]]:
         """For each sample, for each step: ``step`` (from 1) and the terms."""
@@ -91,7 +86,7 @@ def descend(
 
     ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
     rate at its height, see `make_schedule`. ``before`` steps went before and ``after`` follow, for the task, which is
-    told of every tenth step and of the last. ``settle`` brings parameters back to where they may be, after each step;
+    told of each step, and may end them. ``settle`` brings parameters back to where they may be, after each step;
     ``until`` says of a step's result that it is enough, and no further step is taken.
     """
     adam = make_adam(parameters, rate, betas)
@@ -102,13 +97,13 @@ def descend(
         adam.zero_grad(set_to_none=True)  # Here, as a step may gather gradients before its loss.
         latents, result, loss = take()
         best.offer(latents, result.image)
-        history.add(result)
+        terms = history.add(result)
         if until(result):
             break
         loss.backward()
         adam.step()
         settle()
         rates.step()
-        if task.on_step and (step % REPORT_EVERY == 0 or step == steps):
-            task.tell(before + step, before + steps + after, history.latest())
+        if task.tell(before + step, before + steps + after, terms):
+            break
     return best, history

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
@@ -25,10 +26,36 @@ H = TypeVar("H")
 
 
 class OnStep(Protocol):
-    """What is called now and then while an inverter works."""
+    """What is called while an inverter works, after each step where it goes down a gradient (see `StepTerms`)."""
 
-    def __call__(self, photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
-        """``photo`` counts from 0, ``step`` from 1; ``terms`` are the terms of the objective, by name."""
+    def __call__(self, photo: int, step: int, steps: int, terms: Mapping[str, float]) -> bool | None:
+        """``photo`` counts from 0, ``step`` from 1; ``terms`` are the terms of the objective, by name. As long as it
+        gives True, what goes down a gradient takes no further step, and the best so far is the result."""
+
+
+class StepTerms(Mapping[str, float]):
+    """The terms of a step by name, averaged over the samples, brought to the host when they are looked at."""
+
+    def __init__(self, names: Sequence[str], values: Tensor, images: Tensor | None) -> None:
+        self._names, self._values = names, values
+        self.images = images
+        """What the step made of the photos, (N, C, H, W) in the generator's range."""
+
+    @cached_property
+    def _numbers(self) -> dict[str, float]:
+        return dict(zip(self._names, self._values.mean(1).tolist()))
+
+    def __getitem__(self, name: str) -> float:
+        return self._numbers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return repr(self._numbers)
 
 
 @dataclass(frozen=True)
@@ -80,10 +107,9 @@ class Task:
     first: int = 0
     """The place of the first photo, from 0."""
 
-    def tell(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
-        """Say how far it is: ``step`` counts from 1."""
-        if self.on_step is not None:
-            self.on_step(self.first, step, steps, terms)
+    def tell(self, step: int, steps: int, terms: Mapping[str, float]) -> bool:
+        """Say how far it is: ``step`` counts from 1. Whether it is to stop there."""
+        return self.on_step is not None and bool(self.on_step(self.first, step, steps, terms))
 
     def encoded(self) -> Latents:
         """One pass of the encoder: latents, complete; a SpecError if there is none."""

@@ -290,10 +290,13 @@ def begin_anew(
     count = min(options.starts, draws + 1)
     latents, made, history = [*done.latents], [*done.reconstructions.split(1)], [*done.history]
     for i in [place for place, error in enumerate(errors.tolist()) if error > 10 ** (-options.poor / 10)]:
-        if count < 2:
-            break
+        last = len(done.history[i])
+        if count < 2 or last < options.steps:  # It was stopped.
+            continue
         labels = None if task.labels is None else task.labels[i : i + 1]
-        one = replace(task, images=task.images[i : i + 1], labels=labels, first=task.first + i, on_step=None)
+        one = replace(task, images=task.images[i : i + 1], labels=labels, first=task.first + i)
+        if (told := task.on_step) is not None:  # Of steps that were not foreseen, as the last again.
+            one = replace(one, on_step=lambda at, _, __, terms, last=last, told=told: told(at, last, last, terms))
         many = replace(
             one,
             images=one.images.expand(count, -1, -1, -1),

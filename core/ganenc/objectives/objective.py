@@ -76,6 +76,8 @@ class ObjectiveResult:
     terms: dict[str, Tensor] = field(repr=False)
     """Every term (N,) by name, not weighed and with its graph: ``image/mse``, ``at1/lpips``, ``latent/w/cos`` and,
     last, ``total``, which is ``per_sample``."""
+    images: Tensor | None = field(default=None, repr=False)
+    """What was compared, (N, C, H, W) without its graph; None where no images were."""
 
     def numbers(self) -> dict[str, float]:
         """The mean of every term over the samples, as numbers, brought to the host in one transfer."""
@@ -167,7 +169,7 @@ class Objective(nn.Module):
             terms.update(parts)
             per_sample = image + regular
         terms["total"] = per_sample
-        return ObjectiveResult(per_sample.mean(), per_sample, image, terms)
+        return ObjectiveResult(per_sample.mean(), per_sample, image, terms, reconstruction.detach())
 
 
 @apart()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc import images
-from ganenc.inversion import Aligner, AttentionAligner, CenterAligner, Transform
+from ganenc.inversion import Aligner, AttentionAligner, BoxAligner, CenterAligner, Transform
 from ganenc.objectives import Attention, View
 from ganenc_registry.components import Context, build
 from ganenc_registry.errors import ImageError, SpecError, UnknownNameError
@@ -240,6 +240,17 @@ class Attending(Attention):
 
     def views(self, image: Tensor, focus: Any) -> list[View]:
         return [View("image", 1.0, image)]
+
+
+@pytest.mark.parametrize("box", [(3.0, 5.0, 16.0, 16.0), (-4.5, 30.0, 24.0, 12.0)])
+def test_a_box_is_cut_out_as_given(box: tuple[float, float, float, float]) -> None:
+    found = BoxAligner.of(box=box).transform(smooth(40, 48), (16, 16))
+    top, left, height, width = box
+    corners = [(left, top), (left + width, top), (left + width, top + height), (left, top + height)]
+    assert np.allclose(found.corners(), corners)
+    assert BoxAligner.of().transform(smooth(40, 48), (16, 16)) == CenterAligner.of().transform(smooth(40, 48), (16, 16))
+    with pytest.raises(SpecError, match="box"):
+        BoxAligner.of(box=(0.0, 0.0, 0.0, 5.0))
 
 
 def test_photos_turned_by_exif_are_upright_before_they_are_aligned(tmp_path: Path) -> None:

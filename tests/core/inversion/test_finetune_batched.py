@@ -154,8 +154,8 @@ def test_steps_are_reported_once_a_batch(toy: Any, toy_encoder: Encoder, objecti
 
     method = FinetuneRefine.of(steps=14, share=0.2, batch=2)
     found = method.invert(photos(3), toy, toy_encoder, objective=objective, on_step=on_step)
-    assert calls == [(0, 10, 14), (0, 12, 14), (0, 14, 14), (2, 10, 14), (2, 12, 14), (2, 14, 14)]
-    assert terms[0] == pytest.approx((found.history[0][9]["total"] + found.history[1][9]["total"]) / 2)
+    assert calls == [(first, step, 14) for first in (0, 2) for step in range(1, 15)]
+    assert terms[9] == pytest.approx((found.history[0][9]["total"] + found.history[1][9]["total"]) / 2)
     assert [len(rows) for rows in found.history] == [14] * 3
 
 

@@ -18,7 +18,9 @@ from ganenc.inversion import (
     Inversion,
     Inverter,
     Optimize,
+    StepTerms,
     Task,
+    Tune,
     invert,
 )
 from ganenc.latents import Latents
@@ -164,7 +166,7 @@ def test_finetune_lowers_the_loss_and_leaves_the_encoder_alone(
         assert best < 0.95 * rows[0]["total"]
     assert model_hash(toy_encoder) == before
     assert not any(p.requires_grad or p.grad is not None for p in frozen)
-    assert calls == [(0, 10, 12), (0, 12, 12), (1, 10, 12), (1, 12, 12)]
+    assert calls == [(photo, step, 12) for photo in (0, 1) for step in range(1, 13)]
     assert {"image/mse", "at1/lpips", "at2/ssim", "latent/w/cos", "total"} < set(found.history[0][0])
     assert found.settings | {"steps": 12, "rate": 0.02, "together": False} == found.settings
 
@@ -239,7 +241,7 @@ def test_refining_goes_on_from_the_encoder(toy: Any, toy_encoder: Encoder, objec
     check_whole(toy, found, steps=12)
     assert found.history[0][:5] == plain.history[0]
     assert "latent/w/mse" not in found.history[0][5]
-    assert calls == [(0, 5, 12), (0, 12, 12), (1, 5, 12), (1, 12, 12)]
+    assert calls == [(photo, step, 12) for photo in (0, 1) for step in range(1, 13)]
     for i in range(2):
         reference = objective.prepare(images[i : i + 1])
         before, after = (objective(one.reconstructions[i : i + 1], reference).image.item() for one in (plain, found))
@@ -447,3 +449,30 @@ def test_with_layers_heads_only_the_layers_that_end_in_latents_move(
     assert all(".head_" in name or name.startswith("heads.") for name in heads)
     assert heads < everything
     assert any(name.startswith("blocks.0.conv") for name in everything - heads)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Optimize.of(steps=50), Finetune.of(steps=50, refine=20), FinetuneRefine.of(steps=50), Tune.of(steps=50),
+        Tune.of(pivot={"name": "optimize", "options": {"steps": 20}}),
+    ],
+    ids=["optimize", "finetune", "finetune+refine", "tune", "pivot"],
+)  # fmt: skip
+def test_who_looks_on_sees_each_step_and_may_end_it(
+    toy: Any, toy_encoder: Encoder, objective: Objective, method: Inverter
+) -> None:
+    images, seen = photos(1), list[StepTerms]()
+
+    def stop_at_three(photo: int, step: int, steps: int, terms: Any) -> bool:
+        seen.append(terms)
+        assert terms.images.shape == images.shape
+        assert not terms.images.requires_grad
+        return len(seen) >= 3
+
+    found = method.invert(images, toy, toy_encoder, objective=objective, on_step=stop_at_three)
+    assert 3 <= len(seen) == len(found.history[0]) <= 4, "of a second part one step is taken"
+    assert [one["total"] for one in seen] == pytest.approx([row["total"] for row in found.history[0]])
+    reference = objective.prepare(images)
+    losses = [float(objective(one.images, reference).image) for one in seen]
+    assert float(objective(found.reconstructions, reference).image) <= min(losses) + 1e-4
