@@ -15,11 +15,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup demo test test-all lint bench docs
+.PHONY: help setup demo studio test test-all lint bench docs
 
 help:
 	@echo "make setup     make .venv with ganenc, its plugins and what developing them takes"
 	@echo "make demo      invert real photos with the shipped models; no network needed"
+	@echo "make studio    open the page: a photo in, its reconstruction, sliders, dragging; no network needed"
 	@echo "make test      the tests that are quick (test-all: every test)"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     print ratios of speed and quality into benchmarks/results"
@@ -36,6 +37,9 @@ $(STAMP): pyproject.toml $(PLUGINS) | $(BIN)/python
 
 demo: $(STAMP)
 	$(BIN)/ganenc demo
+
+studio: $(STAMP)
+	$(BIN)/ganenc studio
 
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() or 1))")
 

@@ -1,0 +1,228 @@
+"""The page as it is served: its endpoints, what they refuse, and that nothing comes from elsewhere."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+gradio = pytest.importorskip("gradio", reason="needs gradio, which ganenc-plugin-studio brings")
+
+import httpx
+import numpy as np
+from ganenc.cli import main
+from ganenc_plugin_studio import command
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+README = Path(__file__).resolve().parents[3] / "plugins/ganenc-plugin-studio/README.md"
+
+
+def pixels(path: str) -> Any:
+    with Image.open(path) as opened:
+        return np.asarray(opened.convert("RGB")).astype(int)
+
+
+def opened(client: Any, photo: Path) -> Any:
+    return client.predict(handle_file(str(photo)), "none", "found", api_name="/open_photo")
+
+
+def test_nothing_on_the_page_names_another_host(served: Any) -> None:
+    page = httpx.get(served.url)
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    styles = [httpx.get(served.url + name) for name in re.findall(r'href="\.?/?([^"]+\.css)"', page.text)]
+    assert len(styles) > 0
+    own = {served.url.removesuffix("/"), "http://www.w3.org"}  # The latter names what SVG is.
+    for text in (page.text, httpx.get(served.url + "theme.css").text, *(one.text for one in styles)):
+        hosts = set(re.findall(r"https?://[\w.:-]+", text))
+        assert hosts <= own, hosts - own
+
+
+def test_every_action_is_an_endpoint_that_the_readme_tells(visitor: Any) -> None:
+    found = visitor.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    table = README.read_text("utf-8").partition("## Endpoints")[2]
+    told = re.findall(r"`(/\w+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `")))
+    assert sorted(found) == sorted(told)
+    for name, one in found.items():
+        for part in one["parameters"]:
+            assert part["python_type"]["type"] not in ("", "Any"), (name, part)
+
+
+def test_a_photo_is_opened_refined_moved_and_taken_along(client: Any, photo: Path, tmp_path: Path) -> None:
+    before, after = opened(client, photo)
+    assert pixels(before).shape == pixels(after).shape == (64, 64, 3)
+    said, lines, _ = client.predict(api_name="/show")
+    assert "PSNR" in said
+    assert lines.startswith("ganenc invert 3-IMG_1121.jpg --model stylegan2-hands64")
+    job = client.submit("optimize", 3, "found", api_name="/refine")
+    progress, (_, refined) = job.result(60)
+    assert "Done" in progress
+    _, moved = client.predict("class-5", 2.0, api_name="/slide")
+    assert np.abs(pixels(moved) - pixels(refined)).max() > 20
+    client.predict(api_name="/settle")
+    files = {Path(path).name: Path(path) for path in client.predict("gif", api_name="/export")}
+    assert {*files} == {"picture.png", "latents.safetensors", "edit.gif", "report.html", "class-5.safetensors"}
+    assert np.array_equal(pixels(str(files["picture.png"])), pixels(moved))
+    words = ["invert", str(files["latents.safetensors"]), "--model", "stylegan2-hands64", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    assert np.abs(pixels(str(next(tmp_path.glob("*.png")))) - pixels(moved)).max() <= 1
+    assert np.array_equal(pixels(client.predict(api_name="/undo")[1]), pixels(refined))
+    assert np.array_equal(pixels(client.predict(api_name="/redo")[1]), pixels(moved))
+
+
+def test_a_crop_is_moved_and_put_back(client: Any, photo: Path) -> None:
+    _, whole = client.predict(handle_file(str(photo)), "center", "found", api_name="/open_photo")
+    height, width = pixels(str(photo)).shape[:2]
+    _, part = client.predict(json.dumps({"box": [0, 0, height / 2, width / 2]}), "found", api_name="/move_crop")
+    assert not np.array_equal(pixels(whole), pixels(part))
+    files = {Path(path).name: path for path in client.predict("", api_name="/export")}
+    back, own = pixels(files["in-photo.png"]), pixels(str(photo))
+    assert np.array_equal(back[height // 2 + 1 :], own[height // 2 + 1 :])
+    assert not np.array_equal(back[: height // 2], own[: height // 2])
+
+
+def test_a_refinement_that_is_stopped_keeps_the_best(client: Any, photo: Path, wait: Callable[..., None]) -> None:
+    opened(client, photo)
+    job = client.submit("optimize", 10**6, "found", api_name="/refine")
+    wait(lambda: any("Step" in str(one) for one in job.outputs()))
+    client.predict(api_name="/stop")
+    progress, _ = job.result(60)
+    assert "Stopped" in progress
+    said, lines, _ = client.predict(api_name="/show")
+    assert "optimize" in said
+    assert "It was stopped after" in lines
+
+
+def test_others_have_their_turn_within_a_step(
+    visitor: Any, client: Any, photo: Path, wait: Callable[..., None]
+) -> None:
+    opened(client, photo)
+    job = client.submit("optimize", 10**6, "found", api_name="/refine")
+    wait(lambda: any("Step" in str(one) for one in job.outputs()))
+    for strength in (1.0, 0.0):
+        visitor.predict("class-5", strength, api_name="/slide")
+    assert not job.done()
+    client.predict(api_name="/stop")
+    job.result(60)
+
+
+def test_whoever_leaves_leaves_nothing_behind(served: Any, client: Any, photo: Path, wait: Callable[..., None]) -> None:
+    opened(client, photo)
+    session = served.sessions.of(client.session_hash)
+    client.submit("optimize", 10**6, "found", api_name="/refine")
+    wait(lambda: session.job is not None and session.job.taken > 0)
+    served.sessions.drop(client.session_hash)  # As the page's unloading does.
+    assert session.job.stopped
+    wait(lambda: not served.sessions.turns._asked)
+    assert not session.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["broken.png", "text.jpg", "large.png", "checkpoint.pth", "nothing.safetensors", "direction.npy"]
+)
+def test_what_is_broken_is_told_in_a_sentence(visitor: Any, tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"<b>{name}"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100) if name == "broken.png" else b"this is no such file")
+    if name == "large.png":
+        Image.new("1", (10_000, 10_000)).save(path)
+    given = handle_file(str(path))
+    ways: dict[str, Callable[[], Any]] = {
+        ".png": lambda: visitor.predict(given, "none", "found", api_name="/open_photo"),
+        ".jpg": lambda: visitor.predict(given, "none", "found", api_name="/open_photo"),
+        ".pth": lambda: visitor.predict([given], api_name="/open_checkpoint"),
+        ".safetensors": lambda: visitor.predict([given], api_name="/open_checkpoint"),
+        ".npy": lambda: visitor.predict(given, api_name="/open_direction"),
+    }
+    with pytest.raises(AppError) as told:
+        ways[path.suffix]()
+    assert str(told.value).count("\n") == 0
+    assert "<b>" not in str(told.value)
+    assert "/tmp" not in str(told.value)
+    said, *_ = visitor.predict(api_name="/show")
+    assert "PSNR" in said, "what was there is still there"
+
+
+PLACES = ["/etc/passwd", "/proc/self/environ", str(README), "/", "..", "../../../../etc/passwd"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_file_of_the_machine_can_be_fetched(served: Any, place: str) -> None:
+    for path in (place, place.replace("/", "%2F")):
+        for route in ("gradio_api/file=", "file=", "gradio_api/file/"):
+            assert httpx.get(f"{served.url}{route}{path}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/x.png", "https://example.com/x.png", "ftp://example.com/x"])
+def test_nothing_is_fetched_from_elsewhere(served: Any, place: str) -> None:
+    for route in ("gradio_api/file=", "gradio_api/proxy=", "proxy=", "file="):
+        assert httpx.get(f"{served.url}{route}{place}").status_code in (403, 404)
+
+
+FILES = {
+    "/open_photo": lambda one: [one, "none", "found"],
+    "/open_checkpoint": lambda one: [[one]],
+    "/open_direction": lambda one: [one],
+    "/find_between": lambda one: [[one], [one], "x"],
+    "/mix": lambda one: [one, [1]],
+    "/interpolate": lambda one: [one, 3, "gif"],
+    "/invert_all": lambda one: [[one], "encode", 0, "none"],
+}
+
+
+@pytest.mark.parametrize("endpoint", FILES)
+@pytest.mark.parametrize("place", ["/etc/passwd", str(README), "https://example.com/x.png", "others"])
+def test_no_endpoint_takes_a_file_that_was_not_given_to_it(
+    served: Any, visitor: Any, photo: Path, endpoint: str, place: str
+) -> None:
+    if place == "others":
+        place = str(served.sessions.of("another").folder / "secret.png")
+        Path(place).write_bytes(photo.read_bytes())
+    given = {"path": place, "meta": {"_type": "gradio.FileData"}}
+    url = f"{served.url}gradio_api/call{endpoint}"
+    began = httpx.post(url, json={"data": FILES[endpoint](given), "session_hash": visitor.session_hash})
+    if began.status_code == 200:
+        ended = httpx.get(f"{url}/{began.json()['event_id']}", timeout=60).text
+        assert "event: error" in ended, ended
+        assert "event: complete" not in ended
+
+
+def test_every_endpoint_that_takes_a_file_is_tried(visitor: Any) -> None:
+    found = visitor.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    taking = {
+        name
+        for name, one in found.items()
+        if any("filepath" in part["python_type"]["type"] for part in one["parameters"])
+    }
+    assert taking == {*FILES}
+
+
+def test_no_model_of_the_machine_can_be_named(visitor: Any) -> None:
+    with pytest.raises(AppError):
+        visitor.predict("/etc", api_name="/choose_model")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"host": "0.0.0.0"}, "say who may come by --auth"),
+        ({"auth": "me"}, "as in --auth me:secret"),
+        ({"auth": ":x"}, "as in --auth me:secret"),
+        ({"model": "no-such-model"}, "no model 'no-such-model'"),
+    ],
+)
+def test_the_command_refuses_what_is_unsafe_or_unknown(
+    options: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {"model": None, "port": 0, "host": "127.0.0.1", "auth": None, "device": "cpu"}
+    with pytest.raises(Exception, match=told):
+        command.studio(**{**given, **options})
+    warned = capsys.readouterr().err
+    assert ("open to every machine" in warned) == ("host" in options)
