@@ -24,14 +24,14 @@ from ganenc.inversion import able, of_prior
 from ganenc.latents import Latents
 
 STEPS = 200
-RATE = 0.02
+RATE = 0.01
 """Of Adam, in deviations of what the generator draws."""
-HOLD = 20.0
+HOLD = 1.5
 """What a change outside the mask weighs, beside motion."""
 DRAWS = 256
 """Of latents, from which their deviation is taken."""
-COARSE = 0.375
-"""The part of all layers of styles that move: the first 6 of 16 in the paper."""
+COARSE = 0.5
+"""The part of all layers of styles that move; in the paper the first 6 of 16."""
 FULL = 512
 """Pixels of the image's longer side that the paper's lengths are of."""
 PACE, PATCH, WINDOW = (1.0, 0.5), (3.0, 1.5), (12.0, 3.0)

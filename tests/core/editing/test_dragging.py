@@ -23,13 +23,13 @@ PLACES = torch.tensor([[12.0, 10.0], [34.0, 20.0]])
 
 
 class Blobs(nn.Module):
-    """Blobs of several widths on a grid of half the image's size."""
+    """Blobs on a grid of half the image's size, each with its slopes, which tell its middle from a ring around it."""
 
     def forward(self, centres: Tensor) -> Tensor:
         y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
-        spots = torch.stack([2 * x + 0.5, 2 * y + 0.5], -1)
-        apart = (spots - centres[:, :, None, None]).square().sum(-1)
-        return torch.cat([torch.exp(-apart / (2 * width**2)) for width in (2.0, 3.0, 4.0)], 1)
+        apart = torch.stack([2 * x + 0.5, 2 * y + 0.5]) - centres[..., None, None]
+        bump = torch.exp(-apart.square().sum(2, keepdim=True) / 32)
+        return torch.cat([bump, bump * apart / 4], 2).flatten(1, 2)
 
 
 class Movable(Generator):
@@ -130,11 +130,11 @@ def test_what_is_black_in_the_mask_stays() -> None:
     mask = torch.ones(ROOM, dtype=torch.bool)
     mask[:, 24:] = False
     goal = PLACES[:1] + torch.tensor([[5.0, 5.0]])
-    free, held = (drag(generator, still(generator), PLACES[:1], goal, one, steps=60) for one in (None, mask))
+    free, held = (drag(generator, still(generator), PLACES[:1], goal, one, steps=60, hold=8.0) for one in (None, mask))
     before, outside = generator.synthesize(still(generator)).detach(), ~mask
     changed = [float((one.images - before).abs()[..., outside].mean()) for one in (free, held)]
     assert changed[1] < changed[0] / 4
-    assert held.latents["z"][0, 0] > 0.3, "as it may"
+    torch.testing.assert_close(held.latents["z"], torch.tensor([[0.5, 0.0]]), atol=0.1, rtol=0)
     for same in (mask.numpy(), mask.float() * 255, mask.numpy().astype("uint8")):
         assert torch.equal(drag(generator, still(generator), PLACES[:1], goal, same, steps=3).settings["mask"], mask)
 
