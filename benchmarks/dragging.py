@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _common import parser, publish, set_threads, table
+from _common import RESULTS, parser, publish, set_threads, table
 from ganenc import Model, images, load
 from ganenc.editing import Dragged, find_by_pca, interpolate, render
 from ganenc.latents import Latents
@@ -45,6 +46,7 @@ EDGE, FREE = 0.08, 0.25
 """How near the edge no point is taken, and how far from its way the mask leaves things free to move."""
 FRAMES = 9
 """Images on a way, both ends among them."""
+PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "drag.png"
 SHOWN, TILE = 6, 160
 """Drags in the picture, and pixels of an image there."""
 Array = np.ndarray[Any, Any]
@@ -54,7 +56,7 @@ NOTES = """\
 Means, in pixels of images of 64: how long the way is, and what is left of it where the point came to, by each way of
 measuring and as the drag itself tracked it. Both ways of measuring agree within 0.8 pixels on where each point was to
 go. The mask leaves free what is within a quarter of the image of the way. Nothing is chosen after a drag: those are
-the first images of the stream for which a way was found. DCGAN's release is others' work (see `others.py`)."""
+the first images of the stream for which a way was found, and the defaults were settled on others."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,8 @@ def main() -> None:
     ]  # fmt: skip
     text = f"{table(header, rows)}\n\n{NOTES}"
     publish("dragging", "Dragged points", text, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
+    if not chosen.quick:
+        shutil.copyfile(chosen.work / f"{chosen.models[0]}-{MODELS[chosen.models[0]]}.png", PICTURE)
 
 
 if __name__ == "__main__":
