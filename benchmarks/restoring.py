@@ -6,7 +6,6 @@ size; a GAN that is fetched first is asked for by name.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from ganenc import Model, images, load
+from ganenc.files import hash_tensors
 from ganenc.images import sheet
 from ganenc.inversion import Mask, Operator, build_operator, default_method
 from ganenc_plugin_hands.models import PHOTOS
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "restore.png"
-SHOWN = 3
+SHOWN = 2
 """Photos of each damage in the picture."""
 WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2)
 """Of total variation; that is taken which gives the highest PSNR on the photos themselves."""
@@ -58,62 +58,76 @@ def smooth(seen: Tensor, operator: Operator, size: tuple[int, int], weight: floa
     adam = torch.optim.Adam([found], 0.02)
     for _ in range(steps):
         adam.zero_grad()
-        down, right = found.diff(dim=2)[..., :-1], found.diff(dim=3)[:, :, :-1]
+        down, right = F.pad(found.diff(dim=2), (0, 0, 0, 1)), F.pad(found.diff(dim=3), (0, 1))
         variation = (down.square() + right.square() + 1e-6).sqrt().mean((1, 2, 3))
         ((operator(found) - seen).mul(known).square().mean((1, 2, 3)) + weight * variation).sum().backward()
         adam.step()
     return found.detach()
 
 
-def compare(model: Model, photos: Tensor, steps: int) -> tuple[list[list[object]], list[dict[str, Tensor]]]:
-    """The rows of the table, and of each damage the pictures by name, (N, C, H, W)."""
-    metrics, size = model.metrics(), model.generator.spec.size
-    rows, shown = [], []
-    for name, (happened, told) in damages(size[0]).items():
-        operator = build_operator(happened, model.context)
-        with torch.no_grad():
-            seen = operator(photos)
-        method: dict[str, Any] = default_method(model.encoder is not None, "restore")
-        method = {"name": method["name"], "options": {**method["options"], "steps": steps}}
-        plain, found = interpolated(seen, operator, size)
+def restored(
+    model: Model, photos: Tensor, name: str, steps: int, starts: int | None
+) -> tuple[list[list[object]], dict[str, Tensor]]:
+    """Of one damage the rows of the table, and the pictures by name, (N, C, H, W)."""
+    metrics, size, (low, high) = model.metrics(), model.generator.spec.size, model.generator.spec.value_range
+    happened, told = damages(size[0])[name]
+    operator = build_operator(happened, model.context)
+    with torch.no_grad():
+        seen = operator(photos)
+    method: dict[str, Any] = default_method(model.encoder is not None, "restore")
+    method = {"name": method["name"], "options": {**method["options"], "steps": steps, "starts": starts}}
+    plain, found = interpolated(seen, operator, size)
+    made = {plain: found}
+    if name != "grey":  # Of which it says nothing.
         tried = [smooth(seen, operator, size, weight, 3 * steps) for weight in WEIGHTS]
-        best = max(tried, key=lambda made: sum(metrics["psnr"](made, photos)))  # type: ignore[arg-type]
-        made = {plain: found, "total variation": best}
-        started = time.perf_counter()
-        restored = model.invert(seen, method, operator=told)
-        spent = (time.perf_counter() - started) / len(photos)
-        assert restored.seen is not None
-        whole = restored.seen.guesses
-        if model.encoder is not None:
-            made["encoded"] = model.invert(seen, "encode", operator=told).reconstructions
-        made["inverted as if nothing had happened"] = model.invert(whole, method).reconstructions
-        made["restored"] = restored.reconstructions
-        if restored.pasted is not None:
-            made["restored and pasted"] = restored.pasted
-        low, high = model.generator.spec.value_range
-        made = {way: one.detach().clamp(low, high) for way, one in made.items()}
-        for way, one in made.items():
-            scores = [sum(metric(photos, one)) / len(photos) for metric in metrics.values()]  # type: ignore[arg-type]
-            rows.append([name, way, *(f"{score:.{metric.digits}f}" for score, metric in zip(scores, metrics.values()))])
-        sigmas = [each.found()["sigma"] for each in restored.seen.operators if each.found()]
-        if sigmas:
-            rows[-1][1] += f" (sigma {min(sigmas):.2f} to {max(sigmas):.2f}, was {happened.partition(':')[2]})"
-        enlarged = F.interpolate(seen, size, mode="nearest")
-        shown.append({"photo": photos, "seen": enlarged, **made})
-        print(name, f"{spent:.1f} s a photo to restore", flush=True)
-    return rows, shown
+        made["total variation"] = max(tried, key=lambda one: sum(metrics["psnr"](one, photos)))  # type: ignore[arg-type]
+    done = model.invert(seen, method, operator=told)
+    assert done.seen is not None
+    assert done.pasted is not None
+    if model.encoder is not None:
+        made["encoded"] = model.invert(seen, "encode", operator=told).reconstructions
+    made["inverted as if nothing had happened"] = model.invert(done.seen.guesses, method).reconstructions
+    made |= {"restored": done.reconstructions, "restored, what was seen given back": done.pasted}
+    made = {way: one.detach().clamp(low, high) for way, one in made.items()}
+    rows: list[list[object]] = []
+    for way, one in made.items():
+        scores = [sum(metric(photos, one)) / len(photos) for metric in metrics.values()]  # type: ignore[arg-type]
+        rows.append([name, way, *(f"{score:.{metric.digits}f}" for score, metric in zip(scores, metrics.values()))])
+    if sigmas := [each.found()["sigma"] for each in done.seen.operators if each.found()]:
+        true = happened.partition(":")[2]
+        rows[-2][1] = f"restored; sigma {min(sigmas):.2f} to {max(sigmas):.2f}, was {true}"
+    return rows, {"photo": photos, "seen": F.interpolate(seen, size, mode="nearest"), **made}
+
+
+def compare(
+    model: Model, photos: Tensor, steps: int, starts: int | None, work: Path | None
+) -> tuple[list[list[object]], list[dict[str, Tensor]]]:
+    """The rows of all damages, and their pictures; what lies in ``work`` is not done again."""
+    found = []
+    for name in damages(1):
+        key = hash_tensors({"photos": photos})[:8]
+        kept = None if work is None else work / f"{model.source}-{key}-{steps}-{name.partition(',')[0]}.pt"
+        if kept is not None and kept.is_file():
+            found.append(torch.load(kept, weights_only=True))
+            continue
+        found.append(restored(model, photos, name, steps, starts))
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(found[-1], kept)
+        print(table(["damage", "how", *model.metrics()], found[-1][0]), flush=True)
+    return [row for rows, _ in found for row in rows], [made for _, made in found]
 
 
 def picture(shown: list[dict[str, Tensor]], model: Model) -> Tensor:
-    """Some photos of each damage: as they were, seen, without a model, and restored."""
+    """Some photos of each damage: as they were seen, without a model, restored, and as they were."""
     spec, rows = model.generator.spec, []
     for place, made in enumerate(shown):
         names = [*made]
         last = names[-1]
         for at in range(SHOWN):
             number = (place * SHOWN + at) % len(made["photo"])
-            wanted = {"seen": "seen", names[2]: "without a model", "total variation": "total variation"}
-            row = {told: made[name][number] for name, told in wanted.items()}
+            wanted = {"seen": "seen", names[2]: names[2], "total variation": "total variation"}
+            row = {told: made[name][number] for name, told in wanted.items() if name in made}
             row |= {"restored": made[last][number], "photo": made["photo"][number]}
             rows.append({told: images.to_uint8(one, spec.value_range) for told, one in row.items()})
     return sheet(rows)
@@ -130,6 +144,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=100, help="of optimize")
     options.add_argument("--photos", type=int, default=12, help="of each kind, at most")
     options.add_argument("--faces", type=Path, help="a folder of faces")
+    options.add_argument("--work", type=Path, help="a folder that keeps what is done, so that it is not done again")
     options.add_argument("--model", default="dcgan-faces-64", help="what makes faces")
     options.add_argument("--backbone", default="squeeze", help="behind LPIPS of faces")
     chosen = options.parse_args()
@@ -149,7 +164,8 @@ def main() -> None:
     for kind, get in kinds:
         model, files = get()
         photos = torch.stack([model.read(file).target for file in files[: chosen.photos]])
-        rows, shown = compare(model, photos, chosen.steps)
+        starts = 1 if chosen.quick or model.encoder is None else None
+        rows, shown = compare(model, photos, chosen.steps, starts, chosen.work)
         header = ["damage", "how", *(name if name != "psnr" else "psnr, dB" for name in model.metrics())]
         body.append(f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}")
         if not chosen.quick:
