@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import threading
@@ -34,6 +35,8 @@ PIXELS = 50_000_000
 """The largest photo that is opened."""
 KEPT = 30
 """Moments to which there is a way back."""
+LATE = 0.7
+"""Seconds within which a move that was under way still arrives after its end."""
 VISITORS, IDLE = 64, 3600.0
 """Sessions that are kept, and for how many seconds nobody has to touch one for it to go."""
 
@@ -78,6 +81,8 @@ class Session:
         """The photo that is cropped, and its picture as an address."""
         self.moving = ""
         """The direction along which it is being moved: until that ends, it is one move."""
+        self.settled = math.inf
+        """When that ended."""
         self.job: Job[Any] | None = None
         self.touched = time.monotonic()
 
@@ -150,15 +155,15 @@ class Session:
         if name not in self.directions:
             raise LatentsError(f"There is no direction {name!r} here; find it first.")
         moved = replace(moment, moves={**moment.moves, name: float(strength)})
-        if self.moving == name:
+        if self.moving == name and time.monotonic() - self.settled < LATE:
             self.now = moved
         else:
             self.show(moved)
-            self.moving = name
+            self.moving, self.settled = name, math.inf
 
     def settle(self) -> None:
         """The move is done; the next is another."""
-        self.moving = ""
+        self.settled = time.monotonic()
 
     def latents(self, moment: Moment | None = None) -> Latents:
         """The latents of what is shown, moved."""

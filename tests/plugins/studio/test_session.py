@@ -51,12 +51,17 @@ def opened(session: Session, photo: Path) -> Session:
     return session
 
 
-def test_there_is_a_way_back_and_forth_over_everything(session: Session, photo: Path) -> None:
+def test_there_is_a_way_back_and_forth_over_everything(
+    session: Session, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened(session, photo)
     seen = [session.images()]
     session.move("class-5", 1.0)
     session.move("class-5", 2.0)  # The same move, still.
+    session.settle()
+    session.move("class-5", 2.1)  # It was under way.
     seen.append(session.images())
+    monkeypatch.setattr("ganenc_plugin_studio.session.LATE", 0.0)
     session.settle()
     session.move("class-5", 2.5)
     seen.append(session.images())
@@ -78,7 +83,8 @@ def test_there_is_a_way_back_and_forth_over_everything(session: Session, photo: 
     assert session.need().moves == {"class-5": 2.5, "class-1": 1.0}
 
 
-def test_the_way_back_is_bounded(session: Session) -> None:
+def test_the_way_back_is_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganenc_plugin_studio.session.LATE", 0.0)
     work.draw(session, 0)
     for strength in range(3 * KEPT):
         session.move("class-0", strength / 100)
