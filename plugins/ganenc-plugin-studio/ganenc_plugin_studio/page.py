@@ -70,8 +70,8 @@ def _left(sessions: Sessions) -> dict[str, Any]:
     }  # fmt: skip
     shown = sorted(PHOTOS.glob("*.jpg"))
     parts["examples"] = gr.Gallery(
-        [str(one) for one in shown], label="Examples", columns=6, rows=2, height="auto", allow_preview=False,
-        show_label=True, interactive=False, buttons=[], object_fit="cover", elem_id="examples",
+        [str(one) for one in shown], label="Examples", columns=6, rows=2, height=124, allow_preview=False,
+        show_label=False, interactive=False, buttons=[], object_fit="cover", elem_id="examples",
     )  # fmt: skip
     aligners = ["none", *(name for name in registry().names("aligner") if name != "box")]
     with gr.Row():
