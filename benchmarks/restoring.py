@@ -168,8 +168,9 @@ def main() -> None:
         rows, shown = compare(model, photos, chosen.steps, starts, chosen.work)
         header = ["damage", "how", *(name if name != "psnr" else "psnr, dB" for name in model.metrics())]
         body.append(f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}")
-        if not chosen.quick:
-            path = PICTURE if kind == "Hands" else RESULTS / "restoring-faces.png"
+        kept = None if chosen.work is None else chosen.work / "faces.png"  # Of people, so not for the repository.
+        path = PICTURE if kind == "Hands" else kept
+        if path is not None and not chosen.quick:
             images.write_png(path, picture(shown, model), replace=True, sheet=True)
     body.append("![Photos that were damaged, and restored](../../docs/how-to/restore.png)")
     publish(
