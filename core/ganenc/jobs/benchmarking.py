@@ -286,7 +286,8 @@ class _Study:
             write_json(plan, {"steps": max(1, int(self.spec.train / self._step_of(run)))})
         steps = int(_number(plan, "steps"))
         self.note(f"{label}: its encoder is trained in {steps:,} steps.")
-        execute(changed(run, {"steps": steps}), folder)
+        warmup = min(run.optimiser.warmup, steps // 10)  # The rate is to rise and fall in a short training, too.
+        execute(changed(run, {"steps": steps, "optimiser.warmup": warmup}), folder)
         return load_encoder(folder, device=str(self.model.generator.device))  # Laid out as in a run that goes on.
 
     def _step_of(self, run: RunSpec) -> float:
