@@ -108,7 +108,7 @@ def _middle(sessions: Sessions) -> dict[str, Any]:
         )
     with gr.Row():
         parts["refine"] = gr.Button("Refine", variant="primary", elem_id="refine")
-        parts["stop"] = gr.Button("Stop, keep the best", elem_id="stop")
+        parts["stop"] = gr.Button("Stop here", elem_id="stop")
     parts["told"] = gr.HTML(elem_id="told", apply_default_css=False)
     with gr.Accordion("Take it along", open=False, elem_id="out"):
         with gr.Row():
