@@ -17,10 +17,12 @@ from torch import Tensor
 
 from ganenc.editing import (
     STRENGTHS,
+    Classifier,
     Direction,
     Dragged,
     DragStep,
     Edited,
+    Explained,
     Finder,
     Mask,
     Search,
@@ -29,6 +31,7 @@ from ganenc.editing import (
     edit_along,
     edit_between,
     edit_by_mixing,
+    explain,
     load_direction,
     read_directions,
 )
@@ -313,6 +316,25 @@ class Model(Parts):
         with self.generator.tuned(tuning):
             dragged = drag(self.generator, latents, *wanted, on_step=on_step, **options)
         return self._told(replace(dragged, target=target), tuning)
+
+    def explain(
+        self,
+        start: Start,
+        classifier: Classifier,
+        target: int,
+        *,
+        directions: Sequence[str | Path | Direction] = (),
+        on_step: Callable[[int, int], object] | None = None,
+        **options: Any,
+    ) -> Explained:
+        """The smallest change of one sample (latents, an inversion, or a photo, which is inverted so that edits take)
+        with which a classifier says the class ``target``. Its arguments, options and errors are those of
+        `ganenc.editing.explain`; ``directions`` are as `direction` takes them."""
+        ways = [self.direction(one) for one in directions]
+        latents, tuning, photo = self._start(start)
+        with self.generator.tuned(tuning):
+            found = explain(self.generator, latents, classifier, target, directions=ways, on_step=on_step, **options)
+        return self._told(replace(found, target=photo), tuning)
 
     def mix(self, first: Start, second: Start, layers: Sequence[int]) -> Edited:
         """Give one sample the styles of another on some layers: low ones hold shape and pose, high ones colour;

@@ -1,5 +1,5 @@
-"""``ganenc edit``, ``drag``, ``mix`` and ``interpolate``: inverted photos along a direction or by their points, in one
-another, and between."""
+"""``ganenc edit``, ``drag``, ``explain``, ``mix`` and ``interpolate``: inverted photos along a direction or by their
+points, to what a classifier takes for another class, in one another, and between."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ganenc_registry.specs import InvertSpec
 
 from ganenc import images
 from ganenc.cli import options
-from ganenc.cli.console import Bar, complain, emit, show
+from ganenc.cli.console import Bar, complain, emit, say, show
 from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
-from ganenc.editing import STEPS, Edited, drag_points
+from ganenc.editing import EFFORT, PROBABILITY, STEPS, Edited, Explained, as_classifier, drag_points
 from ganenc.inversion import MIXABLE, default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
@@ -135,6 +135,70 @@ def drag(
         made = [(start, dragged(steps * place, start)) for place, start in enumerate(found)]
     _leave(made, out, gif=gif, webp=webp, as_json=as_json)
     how.end()
+
+
+def explain(
+    inputs: Inputs,
+    *,
+    model: options.Model[str],
+    classifier: Annotated[
+        str, typer.Option("--classifier", help="A backbone with classes, or SCRIPT.py:FUNCTION of images to logits.")
+    ],
+    target: Annotated[int, typer.Option("--target", min=0, help="The class that it is to say.")],
+    out: options.Out[Path],
+    probability: Annotated[float, typer.Option("--probability", help="With which it says so.")] = PROBABILITY,
+    direction: Annotated[
+        list[str] | None, typer.Option("--direction", help="Known directions that it may take, too, as of edit.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", metavar="N[-N][,...]", help="Layers that may change alone, or none.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Passes with a gradient at most.")] = EFFORT,
+    random: Annotated[int, typer.Option("--random", min=0, help="Random changes of the same length to try.")] = 20,
+    gif: Gif = False,
+    webp: Webp = False,
+    method: Method = None,
+    settings: options.Set = None,
+    labels: options.PhotoLabels = None,
+    align: options.Align = None,
+    encoder: options.Encoder = None,
+    backbone: options.Backbone = None,
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Find the smallest change of photos with which a classifier says a class: what it goes by. Each leaves a folder in
+    OUT with a strip of the way there, the latents, a map of what changed, and what was done.
+    """
+    loaded = load(model, encoder=encoder, device=device, backbone=backbone)
+    as_classifier(classifier, loaded.generator)
+    ways = [loaded.direction(word) for word in direction or ()]
+    chosen = [] if layers == "none" else options.layer_numbers(layers)
+    how = How(method, settings, labels, align, seed)
+    found = starts(inputs, loaded, how)
+    with Bar("explaining", steps * len(found)) as bar:
+
+        def explained(before: int, start: Start) -> Explained:
+            return loaded.explain(
+                start.what, classifier, target, probability=probability, directions=ways, layers=chosen, steps=steps,
+                random=random, seed=seed, on_step=lambda now, _: bar.update(before + now),
+            )  # fmt: skip
+
+        made = [(start, explained(steps * place, start)) for place, start in enumerate(found)]
+    _leave(made, out, gif=gif, webp=webp, as_json=as_json)
+    for start, one in made:
+        facts, chance = one.facts, one.facts["random_flipped"]
+        by = ", ".join(f"{name} by {far:.2f}" for name, far in one.changes.items()) or "nothing"
+        alike = "" if chance is None else f"; {chance:.0%} of random changes as long do so, too"
+        said = f"p of {target} from {facts['from']:.2f} to {facts['to']:.2f}"
+        say(f"{start.name}: {said}; what changed, in deviations: {by}{alike}.")
+    how.end()
+    if never := [str(start.source) for start, one in made if not one.flipped]:
+        complain(
+            f"Nothing was found that makes it say {target} with {probability:g} of {', '.join(never)}; allow more"
+            " --steps, or a lower --probability."
+        )
+        raise typer.Exit(FAILED)
 
 
 def mix(

@@ -44,6 +44,7 @@ COMMANDS = (
         "Edit",
         ("edit", "edit:edit", "Move photos along a direction", "photo.jpg --model M --direction smile --out edited"),
         ("drag", "edit:drag", "Move points of photos", "photo.jpg --model M --from 30,20 --to 30,28 --out dragged"),
+        ("explain", "edit:explain", "Show what a classifier goes by", "a.jpg -m M --classifier X --target 3 --out o"),
         ("mix", "edit:mix", "Give a photo the styles of another", "a.jpg b.jpg --model M --layers 4-9 --out mixed"),
         ("interpolate", "edit:interpolate", "Go from one photo to another", "a.jpg b.jpg --model M --out between"),
         ("directions", "directions:directions", "Find directions, or list a model's", "--model M --pca 4 --out found"),

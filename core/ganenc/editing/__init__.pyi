@@ -27,6 +27,12 @@ from .edited import direction_sheet as direction_sheet
 from .edited import edit_along as edit_along
 from .edited import edit_between as edit_between
 from .edited import edit_by_mixing as edit_by_mixing
+from .explaining import EFFORT as EFFORT
+from .explaining import PROBABILITY as PROBABILITY
+from .explaining import Classifier as Classifier
+from .explaining import Explained as Explained
+from .explaining import as_classifier as as_classifier
+from .explaining import explain as explain
 from .mixing import animation_bytes as animation_bytes
 from .mixing import interpolate as interpolate
 from .mixing import mix as mix

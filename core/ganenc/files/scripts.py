@@ -7,19 +7,20 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from ganenc_registry.containing import contained, reason
 from ganenc_registry.errors import GanencError, PluginError
 from ganenc_registry.opening import open_file
 
 
-def import_script(script: str) -> None:
-    """Import a ``.py`` file, by path, or a module, by name, for what it registers; `PluginError` if that fails."""
+def import_script(script: str) -> ModuleType:
+    """Import a ``.py`` file, by path, or a module, by name, for what it registers or holds; `PluginError` if that
+    fails."""
     try:
         with contained():
             if not script.endswith(".py"):
-                importlib.import_module(script)
-                return
+                return importlib.import_module(script)
             path = Path(script).resolve()
             open_file(path).close()
             name = re.sub(r"\W|^(?=\d)", "_", path.stem)  # Of a file such as my-gan.py, too.
@@ -29,6 +30,7 @@ def import_script(script: str) -> None:
             module = importlib.util.module_from_spec(found)
             sys.modules[name] = module
             found.loader.exec_module(module)
+            return module
     except GanencError:
         raise
     except Exception as error:

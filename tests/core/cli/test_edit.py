@@ -128,6 +128,26 @@ def test_points_are_dragged(
         assert (code, said in err, err.count("\n")) == (1 if "none" in str(wrong) else 2, True, 1), err
 
 
+def test_a_classifier_is_explained(run: Any, model: Path, inverted: list[Path], tuned: Path, tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("def bright(images):\n    return 20 * images.mean((1, 2, 3))[:, None]\n")
+    words = ("explain", inverted[0], tuned, "--model", model, "--target", 1, "--out", tmp_path / "out")
+    facts, of_tuned = told(run, *words, "--classifier", f"{script}:bright", "--layers", "0-2", "--random", 4)
+    assert (facts["target"], facts["flipped"], {*facts["changes"]} <= {"w.0", "w.1", "w.2"}) == (1, True, True)
+    assert Path(facts["map"]).is_file()
+    assert Path(of_tuned["tuning"]).is_file()
+    code, _, err = run(*words, "--classifier", Brightness.name, "--probability", 0.999999, "--steps", 20)
+    assert (code, "makes it say 1 with" in err) == (1, True), err
+    for wrong, said in (
+        (("--classifier", "toy-bright"), "did you mean 'toy-brightness'"),
+        (("--classifier", f"{script}:dark"), "has no function 'dark'"),
+        (("--classifier", Brightness.name, "--probability", 2), "between 0 and 1"),
+        (("--classifier", Brightness.name, "--target", 2), "There is no class 2"),
+    ):
+        code, _, err = run(*words, *wrong)
+        assert (code, said in err) == (2, True), err
+
+
 def test_a_direction_found_among_draws_is_in_w_and_raises_the_brightness(
     run: Any, model: Path, toy: ToyGenerator, tmp_path: Path
 ) -> None:
