@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ganenc.inversion import FinetuneRefine, PhotoFolder
+from ganenc.inversion import PhotoFolder, Tune
 from ganenc_plugin_hands.models import PHOTOS
 from pydantic import create_model
 
@@ -19,8 +19,8 @@ def test_a_photo_is_inverted_saved_and_edited_in_six_lines(tmp_path: Path, monke
     lines = [line for line in block.splitlines() if line]
     assert len(lines) <= 6
     assert "=" not in block.replace(" = ", ""), "no option is named"
-    fewer = create_model("Options", __base__=FinetuneRefine.Options, steps=(int, 8))  # The same, in a second.
-    monkeypatch.setattr(FinetuneRefine, "Options", fewer)
+    fewer = create_model("Options", __base__=Tune.Options, steps=(int, 8))  # The same, in a second.
+    monkeypatch.setattr(Tune, "Options", fewer)
     monkeypatch.chdir(tmp_path)
     shutil.copy(sorted(PHOTOS.glob("3-*.jpg"))[0], "photo.jpg")
     exec(compile(block, "README.md", "exec"), {})
