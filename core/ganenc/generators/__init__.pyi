@@ -8,6 +8,7 @@ from .generator import Generator as Generator
 from .generator import NoiseChoice as NoiseChoice
 from .labels import LabelsGiven as LabelsGiven
 from .labels import check_labels as check_labels
+from .preview import Preview as Preview
 from .prior import draw_normal as draw_normal
 from .reading import Reading as Reading
 from .tuning import Tuning as Tuning

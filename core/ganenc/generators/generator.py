@@ -68,7 +68,7 @@ class Generator(nn.Module, metaclass=_Adopting):
     what it reaches outside itself is a `SpecError`.
     """
 
-    NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_held", "untuned")
+    NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_stages", "_held", "untuned")
 
     spec: GeneratorSpec
     taken_as: str = ""
@@ -89,6 +89,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
+        self._stages: dict[str, tuple[int, int, int]] = {}
         self._tuning = ""
         self.untuned: dict[str, Tensor] = {}
         """While it is tuned, the weights that are tuned, as they were, by name."""
@@ -314,7 +315,8 @@ class Generator(nn.Module, metaclass=_Adopting):
         """The maps inside, coarse to fine, one for each size: the name of the module that gives it => channels, height
         and width of what it gives. By default those that come last in a traced pass, of modules that run once in it;
         images, and parts of them, are not among them."""
-        return trace(self)
+        self._stages = self._stages or trace(self)
+        return dict(self._stages)
 
     def readings(self) -> list[Reading]:
         """The affine layers that read styles or vectors first, with their matrices. By default modules that one tensor
