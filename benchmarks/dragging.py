@@ -13,7 +13,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from _common import RESULTS, parser, publish, set_threads, table
 from ganenc import Model, images, load
-from ganenc.editing import Dragged, find_by_pca, interpolate, render
+from ganenc.editing import find_by_pca, interpolate, render
 from ganenc.latents import Latents
 from ganenc.measures import Metric
 from PIL import Image, ImageDraw
@@ -30,7 +30,7 @@ from skimage.feature import corner_peaks, corner_shi_tomasi, match_template
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import resize
 
-MODELS = {"stylegan2-hands64": 20, "dcgan-celebs-64": 6}
+MODELS = {"stylegan2-hands64": 20, "dcgan-celebs-64": 20}
 """Models, and how many images of each are dragged."""
 BACKBONES = ("squeeze", "hands")
 """Behind LPIPS: one with the published weights, and one that needs no download."""
@@ -83,18 +83,17 @@ class Known:
 
 @dataclass(frozen=True)
 class Moved:
-    """Where a point was dragged to, as the pixels tell."""
+    """How far a point had to go and what is left of it, in pixels of the generator's images."""
 
-    known: Known
-    dragged: Dragged
-    flow: Array
-    patch: Array
-    lpips: tuple[float, ...]
+    way: float
+    flow: float
+    patch: float
+    """Left, as each way of measuring has it."""
+    tracked: float
+    """And as the drag itself does."""
+    lpips: list[float]
     """Outside the mask, by each backbone."""
-
-    def left(self, found: Array) -> float:
-        """How far from its target the point is, in pixels."""
-        return float(np.hypot(*(found - self.known.target)))
+    steps: int
 
 
 def seen(image: torch.Tensor) -> Array:
@@ -183,8 +182,9 @@ def known_motion(model: Model, seed: int) -> Known | None:
     return None
 
 
-def dragged(model: Model, known: Known, lpips: Sequence[Metric], **options: Any) -> Moved:
-    """Drag a point, and find where it has come to."""
+def dragged(model: Model, known: Known, lpips: Sequence[Metric], **options: Any) -> tuple[Moved, Array]:
+    """Drag a point, and find where it has come to; with pictures of before, with the way and what may move; dragged;
+    and what the way was learnt from."""
     done = model.drag(known.latents, known.point, known.target, known.mask, **options)
     assert done.before is not None
     made = frames(model, interpolate(done.before, done.latents, FRAMES))
@@ -192,18 +192,16 @@ def dragged(model: Model, known: Known, lpips: Sequence[Metric], **options: Any)
     start = (known.point + 0.5) / scale - 0.5
     field = by_flow(made)
     flow = np.array([map_coordinates(one, start[::-1, None], order=1, mode="nearest")[0] for one in field])
+    ends = [known.point, *((one + 0.5) * scale - 0.5 for one in (flow, by_patch(made, start)))]
     outside = torch.from_numpy(~known.mask)[None, None]
-    apart = tuple(one(known.before, done.images, region=outside)[0] for one in lpips)
-    return Moved(known, done, *((one + 0.5) * scale - 0.5 for one in (flow, by_patch(made, start))), apart)
+    apart = [float(one(known.before, done.images, region=outside)[0]) for one in lpips]
+    left = [float(np.hypot(*(one - known.target))) for one in ends]
+    cells = [tile(known.before, known, mask=True), tile(done.images, known), tile(known.after, known)]
+    return Moved(*left, float(done.distances[0]), apart, len(done.history)), np.concatenate(cells, 1)
 
 
-def picture(done: Sequence[Moved]) -> Image.Image:
-    """Drags, a row each: before, with the way and what may move; dragged; and what the way was learnt from."""
-    rows = []
-    for one in done:
-        known = one.known
-        cells = [tile(known.before, known, mask=True), tile(one.dragged.images, known), tile(known.after, known)]
-        rows.append(np.concatenate(cells, 1))
+def picture(rows: Sequence[Array]) -> Image.Image:
+    """Pictures of drags, in two columns."""
     half = -(-len(rows) // 2)
     columns = [np.concatenate(some) for some in (rows[:half], rows[half:]) if len(some) == half]
     return Image.fromarray(np.concatenate(columns, 1))
@@ -228,28 +226,38 @@ def tile(image: torch.Tensor, known: Known, *, mask: bool = False) -> Array:
 
 def row(name: str, done: Sequence[Moved]) -> list[str]:
     """What the drags of one model did, as means."""
-
-    way = np.mean([one.left(one.known.point) for one in done])
-    left = np.mean([[one.left(one.flow), one.left(one.patch)] for one in done], 0)
-    own = np.mean([float(one.dragged.distances[0]) for one in done])
-    lpips, steps = np.array([one.lpips for one in done]), [len(one.dragged.history) for one in done]
+    way, *left, own = np.mean([[one.way, one.flow, one.patch, one.tracked] for one in done], 0)
+    lpips = np.array([one.lpips for one in done])
     return [
         name, str(len(done)), f"{way:.2f}", *(f"{one:.2f} ({one / way - 1:+.0%})" for one in left), f"{own:.2f}",
-        *(f"{mean:.3f} ({most:.3f})" for mean, most in zip(lpips.mean(0), lpips.max(0))), f"{np.mean(steps):.0f}",
+        *(f"{mean:.3f} ({most:.3f})" for mean, most in zip(lpips.mean(0), lpips.max(0))),
+        f"{np.mean([one.steps for one in done]):.0f}",
     ]  # fmt: skip
 
 
 def measured(name: str, count: int, work: Path, backbones: Sequence[str], **options: Any) -> list[str]:
-    """Points of so many images of a model dragged: a row of the table, kept with a picture of some."""
-    kept = work / f"{name}-{count}.json"
-    if not kept.is_file():
-        model, lpips = load(name), [load(name, backbone=one).metrics(["lpips"])[f"lpips-{one}"] for one in backbones]
-        found = filter(None, (known_motion(model, seed) for seed in range(10 * count)))
-        done = [dragged(model, one, lpips, **options) for one in itertools.islice(found, count)]
-        work.mkdir(parents=True, exist_ok=True)
-        picture(done[:SHOWN]).save(kept.with_suffix(".png"))
-        kept.write_text(json.dumps(row(name, done)), encoding="utf-8")
-    return list(json.loads(kept.read_text(encoding="utf-8")))
+    """Points of so many images of a model dragged: a row of the table. What each came to is kept, so that it can be
+    gone on with."""
+    work.mkdir(parents=True, exist_ok=True)
+    model, lpips = load(name), [load(name, backbone=one).metrics(["lpips"])[f"lpips-{one}"] for one in backbones]
+    done: list[Moved] = []
+    rows: list[Array] = []
+    for seed in range(10 * count):
+        kept = work / f"{name}-{seed}.json"
+        if not kept.is_file():
+            known = known_motion(model, seed)
+            moved = None
+            if known is not None:
+                moved, shown = dragged(model, known, lpips, **options)
+                Image.fromarray(shown).save(kept.with_suffix(".png"))
+            kept.write_text(json.dumps(moved and asdict(moved)), encoding="utf-8")
+        if told := json.loads(kept.read_text(encoding="utf-8")):
+            done.append(Moved(**told))
+            rows.append(np.asarray(Image.open(kept.with_suffix(".png"))))
+        if len(done) == count:
+            break
+    picture(rows[:SHOWN]).save(work / f"{name}.png")
+    return row(name, done)
 
 
 def main() -> None:
@@ -261,7 +269,7 @@ def main() -> None:
     set_threads(chosen.threads)
     backbones = BACKBONES[chosen.quick :]
     if chosen.quick:
-        rows = [measured("stylegan2-hands64", 1, chosen.work, backbones, steps=10)]
+        rows = [measured("stylegan2-hands64", 1, chosen.work / "quick", backbones, steps=10)]
     else:
         rows = [measured(name, MODELS[name], chosen.work, backbones) for name in chosen.models]
     header = [
@@ -270,8 +278,8 @@ def main() -> None:
     ]  # fmt: skip
     text = f"{table(header, rows)}\n\n{NOTES}"
     publish("dragging", "Dragged points", text, out=chosen.out, quick=chosen.quick, threads=chosen.threads)
-    if not chosen.quick:
-        shutil.copyfile(chosen.work / f"{chosen.models[0]}-{MODELS[chosen.models[0]]}.png", PICTURE)
+    if not chosen.quick and chosen.out is None:
+        shutil.copyfile(chosen.work / f"{chosen.models[0]}.png", PICTURE)
 
 
 if __name__ == "__main__":
