@@ -54,9 +54,7 @@ class Visitor:
         self.client = Client(url, verbose=False)
         self.open(photo)
         self.session = sessions.of(self.client.session_hash)
-        calls = httpx.get(f"{url}config").json()["dependencies"]
-        self._slide = next(call["id"] for call in calls if call["api_name"] == "slide")
-        self._http = httpx.Client(base_url=url, timeout=600)
+        self._http = httpx.Client(base_url=url, timeout=600, headers={"x-session": self.session.key})
 
     def open(self, photo: Path) -> None:
         """Open a photo."""
@@ -64,9 +62,8 @@ class Visitor:
 
     def slide(self, at: int) -> None:
         """Move a slider, as the page does."""
-        data = [DIRECTION, 0.1 * (at % 20)]
-        asked = {"fn_index": self._slide, "data": data, "session_hash": self.client.session_hash}
-        self._http.post("gradio_api/run/predict", json=asked).raise_for_status()
+        asked = {"direction": DIRECTION, "strength": 0.1 * (at % 20)}
+        self._http.get("live", params=asked).raise_for_status()
 
 
 def in_a_browser(url: str, count: int) -> list[float]:

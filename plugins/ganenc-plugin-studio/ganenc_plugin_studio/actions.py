@@ -23,10 +23,10 @@ from ganenc_plugin_studio import equal, work
 from ganenc_plugin_studio.jobs import Told
 from ganenc_plugin_studio.models import choices
 from ganenc_plugin_studio.session import Session, Sessions
-from ganenc_plugin_studio.stage import address, box_of, marks_of, staged
+from ganenc_plugin_studio.stage import box_of, marks_of, move_of, slid, staged
 from ganenc_plugin_studio.words import model_text, progress_bar, progress_end, verdict_text
 
-__all__ = ["FOUND", "SLIDERS", "Actions", "class_choices"]
+__all__ = ["FOUND", "SLIDERS", "Actions", "class_choices", "sentence_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 SLIDERS = 12
@@ -44,19 +44,27 @@ _FOLDER = re.compile(r"\S*ganenc-studio-[^/\s]+/[^/\s]+/")
 """Where a visitor's files lie, which is nothing to tell."""
 
 
+def sentence_of(error: Exception) -> str | None:
+    """What a visitor is told of an error; None of one that is ours."""
+    if isinstance(error, GanencError):
+        said = str(error)
+    elif isinstance(error, OSError):
+        said = path_fault(error)
+    elif is_out_of_memory(error):
+        said = "The device ran out of memory; take a smaller model, or fewer steps."
+    else:
+        return None
+    return _FOLDER.sub("", said)
+
+
 def sentenced(action: F) -> F:
     """An action whose errors are one sentence on the page, and leave all else as it is."""
 
     def sentence(error: Exception) -> Exception:
-        if isinstance(error, GanencError):
-            said = str(error)
-        elif isinstance(error, OSError):
-            said = path_fault(error)
-        elif is_out_of_memory(error):
-            said = "The device ran out of memory; take a smaller model, or fewer steps."
-        else:
-            return error
-        return gr.Error(escape(_FOLDER.sub("", said)), title="That did not work", print_exception=False, duration=15)
+        said = sentence_of(error)
+        return error if said is None else gr.Error(
+            escape(said), title="That did not work", print_exception=False, duration=15
+        )  # fmt: skip
 
     if inspect.isgeneratorfunction(action):
 
@@ -178,12 +186,9 @@ class Actions:
         session.move(direction, strength)
         return self._wipe(session)
 
-    @sentenced
-    def settle(self, request: gr.Request) -> list[Any]:
-        """The move is done, and can be undone."""
-        session = self._session(request)
-        session.settle()
-        return self._told(session)
+    def let_go(self, moved: str, request: gr.Request) -> Any:
+        """A slider was let go."""
+        return self.slide(*move_of(moved), request)
 
     @sentenced
     def choose_sliders(self, names: list[str], request: gr.Request) -> Any:
@@ -196,18 +201,9 @@ class Actions:
     def place(self, request: gr.Request) -> list[Any]:
         """The pictures to mark, and the sliders where they stand."""
         session = self._session(request)
-        names = session.slid + [""] * (SLIDERS - len(session.slid))
-        return [
-            self._stage(session),
-            self._crop(session),
-            *names,
-            *(self._slider(session, name) for name in names),
-        ]
-
-    @sentenced
-    def place_stage(self, request: gr.Request) -> Any:
-        """The picture to drag."""
-        return self._stage(self._session(request))
+        moves = {} if session.now is None else session.now.moves
+        sliders = slid({name: moves.get(name, 0.0) for name in session.slid}, session.key)
+        return [self._stage(session), self._crop(session), sliders]
 
     @sentenced
     def find_components(self, count: float, request: gr.Request) -> Any:
@@ -322,10 +318,6 @@ class Actions:
             None,
         ]
 
-    def _slider(self, session: Session, name: str) -> Any:
-        far = 0.0 if session.now is None else session.now.moves.get(name, 0.0)
-        return gr.Slider(label=name, value=far, visible=bool(name))
-
     def _found(self, session: Session, names: Sequence[str]) -> Any:
         session.slid = [*(name for name in session.slid if name not in names), *names][-SLIDERS:]
         return gr.Dropdown(choices=list(session.directions), value=session.slid)
@@ -337,7 +329,7 @@ class Actions:
         with session.turns:
             if session.before is None or session.before[0] is not session.now:
                 photo = session.now.photo
-                target = session.images(session.now.latents, session.now.tuning) if photo is None else photo.target
+                target = session.made(session.now.latents, session.now.tuning) if photo is None else photo.target
                 session.before = session.now, session.picture(target)
             after = after or session.picture(session.images())
         return _small(session.before[1]), _small(after)
@@ -354,7 +346,7 @@ class Actions:
         with session.turns:
             picture = session.picture(session.images())
         marks = {"size": session.need_model().generator.spec.size, "points": [], "targets": [], "strokes": []}
-        return staged(marks, address(picture))
+        return staged(marks, picture)
 
     def _crop(self, session: Session) -> Any:
         """The photo with the crop that it was aligned by; empty where it was not."""
@@ -365,7 +357,7 @@ class Actions:
             whole = replace(photo).whole  # Of a copy, so that it is let go.
             assert whole is not None
             picture = to_image(shrink(whole, LARGEST), photo.value_range).convert("RGB")
-            session.whole = photo.source, address(picture)
+            session.whole = photo.source, picture
         across, down = zip(*photo.transform.corners(), strict=True)
         box = [min(down), min(across), max(down) - min(down), max(across) - min(across)]
         marks = {"size": photo.transform.photo_size, "box": box}

@@ -12,7 +12,7 @@ from ganenc_registry import registry
 from ganenc_plugin_studio.actions import FOUND, SLIDERS, Actions, class_choices
 from ganenc_plugin_studio.models import choices
 from ganenc_plugin_studio.session import Sessions
-from ganenc_plugin_studio.stage import FILES, build_stage
+from ganenc_plugin_studio.stage import FILES, build_sliders, build_stage
 from ganenc_plugin_studio.work import methods
 
 __all__ = ["LOOK", "build_page"]
@@ -48,6 +48,12 @@ def _photo(**options: Any) -> gr.Image:
     """Takes a photo: its file as it is, which is read later, by who tells what is wrong with it in a sentence."""
     made = gr.Image(type="filepath", image_mode=None, **options)
     made.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
+    return made
+
+
+def _chosen(made: Any) -> Any:
+    """Takes what was chosen as it is: what there is to choose is the session's, and whoever takes it looks."""
+    made.preprocess = lambda payload: payload
     return made
 
 
@@ -139,16 +145,13 @@ def _right() -> dict[str, Any]:
         parts["redo"] = gr.Button("Redo", size="sm", interactive=False, elem_id="redo")
     with gr.Tabs():
         with gr.Tab("Directions"):
-            parts["names"] = gr.Dropdown(
+            parts["names"] = _chosen(gr.Dropdown(
                 [], label="Sliders", multiselect=True, max_choices=SLIDERS, elem_id="names",
                 info="Strengths are in deviations of the model's own latents.",
-            )  # fmt: skip
-            parts["sliders"], parts["slider_names"] = [], []
-            for place in range(SLIDERS):
-                parts["slider_names"].append(gr.Textbox(visible=False, label="direction"))
-                parts["sliders"].append(
-                    gr.Slider(-4, 4, 0, step=0.05, label="strength", visible=False, elem_id=f"slider-{place}")
-                )
+            ))  # fmt: skip
+            parts["sliders"] = build_sliders(elem_id="sliders")
+            parts["direction"] = gr.Textbox(visible=False, label="direction")
+            parts["strength"] = gr.Number(visible=False, label="strength")
             with gr.Accordion("Find more", open=False):
                 with gr.Row():
                     parts["count"] = gr.Number(
@@ -171,9 +174,9 @@ def _right() -> dict[str, Any]:
                 label="Second photo", sources=["upload", "clipboard"], height=200,
                 buttons=[], elem_id="second",
             )  # fmt: skip
-            parts["layers"] = gr.CheckboxGroup(
+            parts["layers"] = _chosen(gr.CheckboxGroup(
                 [], label="Layers that come from it: low ones hold shape, high ones colour", elem_id="layers"
-            )
+            ))  # fmt: skip
             parts["mix"] = gr.Button("Mix", elem_id="mix")
             with gr.Row():
                 parts["between_steps"] = gr.Slider(2, 48, 24, step=1, label="Steps of the way there", min_width=140)
@@ -229,6 +232,7 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         ),
         p["draw"].click(actions.draw, p["seed"], wipe, api_name="draw", **QUIET),
         p["refine"].click(actions.refine, going, [p["progress"], wipe], api_name="refine", **QUIET),
+        p["strength"].input(actions.slide, [p["direction"], p["strength"]], wipe, api_name="slide", **QUIET),
         p["names"].input(actions.choose_sliders, p["names"], p["names"], api_name="choose_sliders", **QUIET),
         p["pca"].click(actions.find_components, p["count"], p["names"], api_name="find_components"),
         p["between"].click(
@@ -239,6 +243,7 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         p["drag"].click(actions.drag, p["stage"], [p["drag_progress"], wipe], api_name="drag", **QUIET),
         p["undo"].click(actions.undo, None, wipe, api_name="undo", queue=False, **QUIET),
         p["redo"].click(actions.redo, None, wipe, api_name="redo", queue=False, **QUIET),
+        p["sliders"].input(actions.let_go, p["sliders"], wipe, trigger_mode="always_last", queue=False, **own),
         page.load(actions.choose_model, p["model"], opened, **own),
         p["align"].input(actions.open_photo, photo, wipe, **own),
         p["label"].input(actions.open_photo, photo, wipe, **own),
@@ -247,7 +252,7 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         .select(actions.choose_example, None, p["photo"], **own)
         .success(actions.open_photo, photo, wipe, **own),
     ]
-    placed = [p["stage"], p["crop"], *p["slider_names"], *p["sliders"]]
+    placed = [p["stage"], p["crop"], p["sliders"]]
     for place, change in enumerate(changes):
         named = own if place else {"api_name": "show", **QUIET}
         shown = change.success(actions.show, None, actions.told(), **named)
@@ -257,12 +262,6 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         part.click(actions.stop, queue=False, **own)
     page.unload(actions.leave)
 
-    for place, (name, slider) in enumerate(zip(p["slider_names"], p["sliders"], strict=True)):
-        slide, settle = ({"api_name": one, **QUIET} if not place else own for one in ("slide", "settle"))
-        slider.input(actions.slide, [name, slider], wipe, trigger_mode="always_last", queue=False, **slide)
-        slider.release(actions.settle, None, actions.told()[1:], queue=False, **settle).then(
-            actions.place_stage, None, p["stage"], queue=False, **own
-        )
     way = [p["second"], p["between_steps"], p["between_kind"]]
     p["interpolate"].click(actions.interpolate, way, p["animation"], api_name="interpolate")
     p["export"].click(actions.export, p["kind"], p["files"], api_name="export")

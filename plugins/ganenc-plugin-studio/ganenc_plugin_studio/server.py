@@ -10,14 +10,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from ganenc_registry.errors import SpecError
 from gradio import processing_utils
 
+from ganenc_plugin_studio.actions import sentence_of
 from ganenc_plugin_studio.guard import Guard
 from ganenc_plugin_studio.models import Models
 from ganenc_plugin_studio.page import LOOK, build_page
 from ganenc_plugin_studio.session import Sessions
+from ganenc_plugin_studio.stage import encoded
 
 __all__ = ["build_app"]
 
@@ -45,6 +48,27 @@ def build_app(model: str | None = None, *, device: str = "cpu", auth: tuple[str,
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
     app.add_middleware(Guard)
+
+    @app.get("/live")
+    def live(request: Request) -> Response:
+        """The picture of a move under way, of the session whose key is given; where there is none, a sentence."""
+        session = sessions.with_key(request.headers.get("x-session", ""))
+        if session is None:
+            return PlainTextResponse("There is no such session; open the page anew.", 403)
+        if not session.peeking.acquire(blocking=False):
+            return PlainTextResponse("One picture is made at a time; ask when it is there.", 429)
+        try:
+            strength = float(request.query_params.get("strength", "nan"))
+            data, kind = encoded(session.peek(request.query_params.get("direction", ""), strength))
+        except Exception as error:
+            said = sentence_of(error) or ("A strength is a number." if isinstance(error, ValueError) else None)
+            if said is None:
+                raise
+            return PlainTextResponse(said, 400)
+        finally:
+            session.peeking.release()
+        return Response(data, media_type=kind, headers={"cache-control": "no-store"})
+
     gr.mount_gradio_app(
         app, page, "/", auth=auth, show_error=True, footer_links=["api"], run_history=False, max_file_size=LARGEST,
         ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False, **LOOK,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from typing import Any
 import torch
 from ganenc import Direction, Latents, Model
 from ganenc.editing import of_model
-from ganenc.generators import Tuning
+from ganenc.generators import Preview, Tuning
 from ganenc.images import depict, to_image
 from ganenc.inversion import Photo
 from ganenc.report import Inverted
-from ganenc_registry.errors import ImageError, LatentsError
+from ganenc_registry.errors import ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Styles
 from PIL import Image
 from torch import Tensor
@@ -35,8 +36,10 @@ PIXELS = 50_000_000
 """The largest photo that is opened."""
 KEPT = 30
 """Moments to which there is a way back."""
-LATE = 0.7
-"""Seconds within which a move that was under way still arrives after its end."""
+LARGE, SLOW, SIDE = 256, 0.1, 128
+"""Images that have more pixels a side, and take more seconds, are previewed while they are moved: in so many pixels."""
+FAR = 100.0
+"""How far a direction is gone along at most, either way."""
 VISITORS, IDLE = 64, 3600.0
 """Sessions that are kept, and for how many seconds nobody has to touch one for it to go."""
 
@@ -77,12 +80,15 @@ class Session:
         """And why the others are not."""
         self.before: tuple[Moment, Image.Image] | None = None
         """What the picture that is shown is compared with."""
-        self.whole: tuple[Path, str] | None = None
-        """The photo that is cropped, and its picture as an address."""
-        self.moving = ""
-        """The direction along which it is being moved: until that ends, it is one move."""
-        self.settled = math.inf
-        """When that ended."""
+        self.whole: tuple[Path, Image.Image] | None = None
+        """The photo that is cropped, and its picture."""
+        self.key = secrets.token_urlsafe()
+        """What its pictures of moves under way are asked for by."""
+        self.peeking = threading.Lock()
+        """Held while one is made."""
+        self.preview: Preview | None = None
+        """Near what is shown, where that is slow."""
+        self._shown: tuple[Moment, Tensor] | None = None
         self.job: Job[Any] | None = None
         self.touched = time.monotonic()
 
@@ -95,7 +101,7 @@ class Session:
         with self.turns:
             found = {name: model.direction(path) for name, path in of_model(model.source).items()}
         self.model, self.directions, self.files = model, found, {}
-        self.now, self.past, self.future, self.queue, self.before = None, [], [], [], None
+        self._forget()
         return model
 
     def need_model(self) -> Model:
@@ -135,35 +141,40 @@ class Session:
         """Show something new, from which there is a way back."""
         if self.now is not None:
             self.past = [*self.past, self.now][-KEPT:]
-        self.now, self.future, self.moving = moment, [], ""
+        self.now, self.future = moment, []
 
     def undo(self) -> None:
         """Go back by one."""
         if self.past and self.now is not None:
             self.future.append(self.now)
-            self.now, self.moving = self.past.pop(), ""
+            self.now = self.past.pop()
 
     def redo(self) -> None:
         """Go forth again."""
         if self.future and self.now is not None:
             self.past.append(self.now)
-            self.now, self.moving = self.future.pop(), ""
+            self.now = self.future.pop()
 
     def move(self, name: str, strength: float) -> None:
-        """Move along a direction; as long as it is the same one, and `settle` was not called, it is one move."""
+        """Move along a direction, so far."""
+        self.show(self._moved(name, strength))
+
+    @torch.no_grad()
+    def peek(self, name: str, strength: float) -> Image.Image:
+        """The picture of such a move; where whole images are slow, a preview of it."""
+        moment, generator = self._moved(name, strength), self.need_model().generator
+        with self.turns, generator.tuned(moment.tuning):
+            if self.preview is not None:
+                return self.picture(self.preview(self.latents(moment)))
+            return self.picture(generator.synthesize(self.latents(moment)))
+
+    def _moved(self, name: str, strength: float) -> Moment:
         moment = self.need()
         if name not in self.directions:
             raise LatentsError(f"There is no direction {name!r} here; find it first.")
-        moved = replace(moment, moves={**moment.moves, name: float(strength)})
-        if self.moving == name and time.monotonic() - self.settled < LATE:
-            self.now = moved
-        else:
-            self.show(moved)
-            self.moving, self.settled = name, math.inf
-
-    def settle(self) -> None:
-        """The move is done; the next is another."""
-        self.settled = time.monotonic()
+        if not abs(strength) <= FAR:  # NaN among them.
+            raise LatentsError(f"A direction is gone along by {-FAR:g} to {FAR:g}, not by {strength:g}.")
+        return replace(moment, moves={**moment.moves, name: float(strength)})
 
     def latents(self, moment: Moment | None = None) -> Latents:
         """The latents of what is shown, moved."""
@@ -175,14 +186,31 @@ class Session:
         return latents
 
     @torch.no_grad()
-    def images(self, latents: Latents | None = None, tuning: Tuning | None = None) -> Tensor:
-        """Images (1, C, H, W) of latents, or of what is shown, in the generator's range, on the CPU."""
-        moment, generator = self.now, self.need_model().generator
-        if latents is None:
-            moment = self.need()
-            latents, tuning = self.latents(), moment.tuning
-        with generator.tuned(tuning or {}):
+    def made(self, latents: Latents, tuning: Tuning) -> Tensor:
+        """Images (1, C, H, W) of latents, in the generator's range, on the CPU."""
+        generator = self.need_model().generator
+        with generator.tuned(tuning):
             return generator.synthesize(latents).cpu()
+
+    def images(self) -> Tensor:
+        """The image (1, C, H, W) of what is shown, as above."""
+        moment = self.need()
+        if self._shown is None or self._shown[0] is not moment:
+            self._shown = moment, self._make(moment)
+        return self._shown[1]
+
+    def _make(self, moment: Moment) -> Tensor:
+        generator, latents, began = self.need_model().generator, self.latents(moment), time.monotonic()
+        if self.preview is not None:
+            with generator.tuned(moment.tuning):
+                self.preview = Preview(generator, latents, SIDE)
+            return self.preview.images.cpu()
+        images = self.made(latents, moment.tuning)
+        large = max(generator.spec.size) > LARGE and generator.spec.shows == "pictures"
+        if large and time.monotonic() - began > SLOW:
+            with suppress(SpecError), generator.tuned(moment.tuning):  # None without so small a stage.
+                self.preview = Preview(generator, latents, SIDE)
+        return images
 
     def picture(self, images: Tensor) -> Image.Image:
         """One image (1, C, H, W), or (C, H, W), for a person."""
@@ -218,9 +246,13 @@ class Session:
     def close(self) -> None:
         """The visitor is gone: end what goes on, and remove the files."""
         self.drop_job()
-        self.now, self.past, self.future, self.queue, self.before = None, [], [], [], None
+        self._forget()
         self.model, self.directions = None, {}
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget(self) -> None:
+        self.now, self.past, self.future, self.queue = None, [], [], []
+        self.before = self.whole = self.preview = self._shown = None
 
 
 class Sessions:
@@ -253,6 +285,11 @@ class Sessions:
         for one in closed:
             one.close()
         return found
+
+    def with_key(self, key: str) -> Session | None:
+        """The session of a key; None if there is none."""
+        given = key.encode()
+        return next((one for one in [*self._open.values()] if secrets.compare_digest(one.key.encode(), given)), None)
 
     def drop(self, visitor: str) -> None:
         """A visitor is gone."""

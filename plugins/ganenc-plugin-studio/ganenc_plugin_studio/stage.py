@@ -1,4 +1,5 @@
-"""A picture on the page that is worked on with the mouse: its crop, or points to be dragged and what may move."""
+"""What on the page is our own, and worked on with the mouse: a picture's crop, points to be dragged and what may move;
+and sliders."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import base64
 import io
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from ganenc_registry.errors import SpecError
 from PIL import Image
 
-__all__ = ["FILES", "address", "box_of", "build_stage", "marks_of", "staged"]
+__all__ = ["FILES", "box_of", "build_sliders", "build_stage", "encoded", "marks_of", "move_of", "slid", "staged"]
 
 FILES = Path(__file__).parent / "page_files"
 MANY = 100_000
@@ -23,25 +25,42 @@ MANY = 100_000
 def build_stage(*, nothing: str = "", **options: Any) -> gr.HTML:
     """A picture with marks on it: its `value` is JSON, its ``picture`` an address, see ``page_files/stage.js``; where
     there is none, it says ``nothing``."""
-    html, css, js = ((FILES / f"stage.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    return gr.HTML("", html_template=html, css_template=css, js_on_load=js, picture="", nothing=nothing, **options)
+    return _own("stage", picture="", nothing=nothing, **options)
 
 
-def staged(marks: dict[str, Any] | None = None, picture: str = "") -> gr.HTML:
+def staged(marks: dict[str, Any] | None = None, picture: Image.Image | None = None) -> gr.HTML:
     """What brings a stage to other marks and another picture; by default to none."""
-    return gr.HTML(value="" if marks is None else json.dumps(marks), picture=picture)
+    address = ""
+    if picture is not None:
+        data, kind = encoded(picture)
+        address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return gr.HTML(value="" if marks is None else json.dumps(marks), picture=address)
 
 
-def address(picture: Image.Image, *, largest: int = 0) -> str:
-    """A picture as an address that holds it, made smaller where it is larger than ``largest``."""
-    if largest and max(picture.size) > largest:
-        picture = picture.copy()
-        picture.thumbnail((largest, largest))
-    buffer = io.BytesIO()
-    small = max(picture.size) <= 256
-    picture.save(buffer, "PNG" if small else "JPEG", **({} if small else {"quality": 88}))
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def build_sliders(**options: Any) -> gr.HTML:
+    """Sliders: its `value` is JSON, see ``page_files/sliders.js``."""
+    return _own("sliders", **options)
+
+
+def slid(moves: Mapping[str, float], key: str) -> gr.HTML:
+    """What brings sliders to other directions, and where they stand; by the ``key`` of a session they ask for its
+    pictures."""
+    return gr.HTML(value=json.dumps({"moves": [*moves.items()], "key": key}))
+
+
+def encoded(picture: Image.Image) -> tuple[bytes, str]:
+    """A picture that is quickly sent, and its media type."""
+    buffer, kind = io.BytesIO(), "png" if max(picture.size) <= 256 else "jpeg"
+    picture.save(buffer, kind, quality=88)
+    return buffer.getvalue(), f"image/{kind}"
+
+
+def move_of(value: str | None) -> tuple[str, float]:
+    """The direction that a slider moved along, and how far; `SpecError` if it is no such thing."""
+    match _read(value).get("moved"):
+        case [str(name), int() | float() as far]:
+            return name, float(far)
+    raise SpecError("No slider was moved.")
 
 
 def box_of(value: str | None) -> list[float]:
@@ -65,6 +84,11 @@ def marks_of(value: str | None, size: tuple[int, int]) -> tuple[list[list[float]
     if not points:
         raise SpecError("Nothing is marked: press on a point of the picture, and pull it to where it shall go.")
     return points, targets, _painted(strokes, size) if strokes else None
+
+
+def _own(name: str, **options: Any) -> gr.HTML:
+    html, css, js = ((FILES / f"{name}.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    return gr.HTML("", html_template=html, css_template=css, js_on_load=js, **options)
 
 
 def _painted(strokes: list[list[float]], size: tuple[int, int]) -> Any:

@@ -157,7 +157,7 @@ def directions_of_file(session: Session, path: str) -> list[str]:
     return names
 
 
-def mix(session: Session, path: str, layers: Sequence[int], label: int | None) -> None:
+def mix(session: Session, path: str, layers: Sequence[int]) -> None:
     """Give what is shown the styles of a second photo on some layers."""
     model, moment = session.need_model(), session.need()
     if not session.layers:

@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -65,7 +66,6 @@ def test_a_photo_is_opened_refined_moved_and_taken_along(client: Any, photo: Pat
     assert "Done" in progress
     _, moved = client.predict("class-5", 2.0, api_name="/slide")
     assert np.abs(pixels(moved) - pixels(refined)).max() > 20
-    client.predict(api_name="/settle")
     files = {Path(path).name: Path(path) for path in client.predict("gif", api_name="/export")}
     assert {*files} == {"picture.png", "latents.safetensors", "edit.gif", "report.html", "class-5.safetensors"}
     assert np.array_equal(pixels(str(files["picture.png"])), pixels(moved))
@@ -76,6 +76,42 @@ def test_a_photo_is_opened_refined_moved_and_taken_along(client: Any, photo: Pat
     assert np.abs(pixels(str(next(tmp_path.glob("*.png")))) - pixels(moved)).max() <= 1
     assert np.array_equal(pixels(client.predict(api_name="/undo")[1]), pixels(refined))
     assert np.array_equal(pixels(client.predict(api_name="/redo")[1]), pixels(moved))
+
+
+def test_a_move_under_way_is_seen_by_whom_it_belongs_to(served: Any, client: Any, photo: Path) -> None:
+    _, before = opened(client, photo)
+    session = served.sessions.of(client.session_hash)
+
+    def live(strength: object, key: str | bytes = session.key, direction: str = "class-5") -> httpx.Response:
+        asked = {"direction": direction, "strength": str(strength)}
+        return httpx.get(f"{served.url}live", params=asked, headers={"x-session": key})
+
+    seen = live(2.0)
+    assert (seen.status_code, seen.headers["content-type"]) == (200, "image/png")
+    assert session.need().moves == {}
+    _, moved = client.predict("class-5", 2.0, api_name="/slide")
+    with Image.open(io.BytesIO(seen.content)) as image:
+        assert np.array_equal(np.asarray(image), pixels(moved))
+    assert not np.array_equal(pixels(moved), pixels(before))
+    for key in ("", client.session_hash, session.key[:-1], "é"):
+        assert live(2.0, key.encode()).status_code == 403
+    wrong = [live("nan"), live("1e999"), live("x"), live(""), live(1.0, direction="<b>")]
+    for one in wrong:
+        assert one.status_code == 400
+        assert one.headers["content-type"].startswith("text/plain")
+        assert one.text.count("\n") == 0
+    with session.peeking:
+        assert live(1.0).status_code == 429
+
+
+def test_a_second_photo_is_mixed_in(client: Any, photo: Path) -> None:
+    _, before = opened(client, photo)
+    other = handle_file(str(photo.parent / "1-IMG_1119.jpg"))
+    _, mixed = client.predict(other, [0, 1, 2], api_name="/mix")
+    assert not np.array_equal(pixels(before), pixels(mixed))
+    animation = client.predict(other, 3, "gif", api_name="/interpolate")
+    with Image.open(animation) as opened_:
+        assert opened_.n_frames > 2
 
 
 def test_a_crop_is_moved_and_put_back(client: Any, photo: Path) -> None:

@@ -21,7 +21,7 @@ from ganenc_plugin_studio.models import Models
 from ganenc_plugin_studio.session import KEPT, PIXELS, Moment, Session, Sessions
 from ganenc_plugin_studio.stage import box_of, marks_of
 from ganenc_plugin_studio.words import verdict_text
-from ganenc_registry.errors import GanencError, ImageError, SpecError
+from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
 from PIL import Image
 
 MODEL = "stylegan2-hands64"
@@ -51,18 +51,11 @@ def opened(session: Session, photo: Path) -> Session:
     return session
 
 
-def test_there_is_a_way_back_and_forth_over_everything(
-    session: Session, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_there_is_a_way_back_and_forth_over_everything(session: Session, photo: Path) -> None:
     opened(session, photo)
     seen = [session.images()]
-    session.move("class-5", 1.0)
-    session.move("class-5", 2.0)  # The same move, still.
-    session.settle()
-    session.move("class-5", 2.1)  # It was under way.
+    session.move("class-5", 2.1)
     seen.append(session.images())
-    monkeypatch.setattr("ganenc_plugin_studio.session.LATE", 0.0)
-    session.settle()
     session.move("class-5", 2.5)
     seen.append(session.images())
     work.draw(session, 3)
@@ -83,12 +76,10 @@ def test_there_is_a_way_back_and_forth_over_everything(
     assert session.need().moves == {"class-5": 2.5, "class-1": 1.0}
 
 
-def test_the_way_back_is_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ganenc_plugin_studio.session.LATE", 0.0)
+def test_the_way_back_is_bounded(session: Session) -> None:
     work.draw(session, 0)
     for strength in range(3 * KEPT):
         session.move("class-0", strength / 100)
-        session.settle()
     assert len(session.past) == KEPT
 
 
@@ -235,6 +226,34 @@ def test_a_drag_goes_on_with_the_photo_and_its_tuned_weights(session: Session, p
     assert "ganenc drag" in session.acts()[-1].command
 
 
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -1e30])
+def test_nothing_is_moved_out_of_this_world(session: Session, strength: float) -> None:
+    work.draw(session, 0)
+    before = session.now
+    for way in (session.move, session.peek):
+        with pytest.raises(LatentsError, match="by -100 to 100"):
+            way("class-0", strength)
+    assert session.now is before
+
+
+def test_large_images_that_are_slow_are_previewed_while_they_are_moved(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.draw(session, 0)
+    assert session.peek("class-0", 1.0).size == (64, 64)
+    assert session.preview is None
+    monkeypatch.setattr("ganenc_plugin_studio.session.LARGE", 32)
+    monkeypatch.setattr("ganenc_plugin_studio.session.SLOW", 0.0)
+    monkeypatch.setattr("ganenc_plugin_studio.session.SIDE", 32)
+    work.draw(session, 1)
+    whole = session.images()
+    assert session.peek("class-0", 1.0).size == (32, 32)
+    session.move("class-0", 1.0)
+    assert session.images().shape == whole.shape
+    assert not torch.equal(session.images(), whole)
+    assert session.peek("class-0", 0.0).size == (32, 32)
+
+
 def test_directions_are_found_here_and_between_photos(session: Session, photo: Path) -> None:
     others = sorted(photo.parent.glob("*.jpg"))
     assert work.directions_between(session, [str(others[0])], [str(others[5])], "thumb") == ["thumb"]
@@ -253,7 +272,7 @@ def test_a_second_photo_is_mixed_in_and_led_to(session: Session, photo: Path, mo
     opened(session, photo)
     other = str(sorted(photo.parent.glob("*.jpg"))[0])
     before = session.latents()["w"]
-    work.mix(session, other, [0, 1], None)
+    work.mix(session, other, [0, 1])
     after = session.latents()["w"]
     assert torch.equal(after[:, 2:], before[:, 2:])
     assert not torch.equal(after[:, :2], before[:, :2])
@@ -262,4 +281,4 @@ def test_a_second_photo_is_mixed_in_and_led_to(session: Session, photo: Path, mo
         assert animation.n_frames > 2
     assert "ganenc interpolate mix-1/" in act.command
     with pytest.raises(SpecError, match="layers"):
-        work.mix(session, other, [], None)
+        work.mix(session, other, [])
