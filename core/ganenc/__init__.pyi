@@ -24,6 +24,8 @@ from .inversion import invert as invert
 from .jobs import ResultFolder as ResultFolder
 from .jobs import execute as execute
 from .jobs import invert_folder as invert_folder
+from .jobs import invert_shard as invert_shard
+from .jobs import invert_shards as invert_shards
 from .latents import Latents as Latents
 from .measures import Metric as Metric
 from .model import Model as Model

@@ -17,8 +17,9 @@ from ganenc import images, load
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show
 from ganenc.cli.outcome import carry_out, show_result
+from ganenc.cli.shards import carry_out_shards
 from ganenc.inversion import PhotoFolder, Purpose, default_method
-from ganenc.jobs import unique_names
+from ganenc.jobs import are_shards, read_part, unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc.models import resolve
@@ -67,6 +68,16 @@ def invert(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed before; without PHOTOS, these alone.")
     ] = False,
+    shards: Annotated[
+        bool, typer.Option("--shards", help="Lists (.txt) are shards, as .tar and .parquet are.")
+    ] = False,
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="I/N", help="Of shards those that are I, I + N, ... from 0.")
+    ] = None,
+    refine_below: Annotated[
+        float | None,
+        typer.Option("--refine-below", metavar="DB", help="One pass for shards, the method for photos of lower PSNR."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -81,6 +92,11 @@ def invert(
 
     Stopped or killed, the same command goes on with the photos that are not done. Started by torchrun, several
     processes share the photos.
+
+    Shards (WebDataset's .tar, .parquet with a column of images; 'shards/{0000..0999}.tar' and patterns, too) each leave
+    one OUT/NAME.parquet with a row for each photo: key, latents, metrics, error; --set shards.NAME=VALUE says what is
+    kept. One pass of the encoder is the default there. A shard whose file is there is done; processes, and the tasks
+    of an array, share them. `ganenc index OUT` sums up.
     """
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
@@ -88,9 +104,16 @@ def invert(
         "seconds": seconds, "operator": options.operators(operator),
         "align": {"name": align, "options": {"face": face}},
         "method": {"name": method, "options": {"steps": steps, "space": space}},
+        "shards": {"refine_below": refine_below},
     }  # fmt: skip
     spec = read_spec(config, given, settings, quiet=quiet)
     words = photos or list(spec.photos)
+    if words and (shards or are_shards(words)):
+        share = None if part is None else read_part(part)
+        carry_out_shards(words, out, spec, part=share, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        return
+    if shards or part is not None or refine_below is not None:
+        raise SpecError("--shards, --part and --refine-below are for shards (.tar, .parquet, lists); name some.")
     if not words and not retry_failed:
         raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
     if any(PhotoFolder.latents_file(word) for word in words if not os.path.isdir(word)):

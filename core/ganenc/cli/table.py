@@ -37,6 +37,7 @@ COMMANDS = (
     *_for(
         "Invert",
         ("invert", "invert:invert", "Find the latents that rebuild photos", "photos/ --model M --out inverted"),
+        ("index", "shards:index", "Look through inverted shards: counts, failures, the worst", "latents/"),
         ("restore", "restore:restore", "Restore damaged photos", "small.png --model M --operator downscale:4 --out o"),
         ("attend", "attend:attend", "Show where an attention looks in photos", "photos/ --backbone vgg16 --out seen"),
     ),

@@ -19,6 +19,8 @@ from .interrupts import Interrupts as Interrupts
 from .names import as_path as as_path
 from .names import as_text as as_text
 from .names import is_plain_name as is_plain_name
+from .parquet import load_parquet as load_parquet
+from .parquet import open_parquet as open_parquet
 from .processes import Processes as Processes
 from .processes import first_process as first_process
 from .processes import take_lock as take_lock

@@ -8,7 +8,7 @@ import os
 import re
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ganenc_registry.opening import open_file
 
 _STEM = 60
 """Characters of a file's name that its temporary one keeps."""
-_TEMPORARY = re.compile(rf"\.ganenc-.{{0,{_STEM}}}-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
+_TEMPORARY = re.compile(rf"\.ganenc-(.{{0,{_STEM}}})-[0-9a-f]{{32}}(\..*)?", re.DOTALL)
 """What temporary names look like: the name, a dash, 32 hexadecimal digits, the suffix."""
 MARK = "written by ganenc"
 """Every file that is written says so near its start or end; JSON and tensors have it as a field."""
@@ -71,11 +71,12 @@ def check_ours(*paths: str | Path) -> None:
             raise WriteError(path, "it is there already, and ganenc did not write it")
 
 
-def drop_leftovers(folder: str | Path) -> list[Path]:
-    """Delete, and return, the temporary files that writes to a folder left when their process was killed. Only for a
-    folder, there or not, that nothing else writes to meanwhile: its temporary file would go, too."""
+def drop_leftovers(folder: str | Path, *, of: Container[str] | None = None) -> list[Path]:
+    """Delete, and return, the temporary files that writes to a folder left when their process was killed, all or those
+    of files of some names. Only where nothing else writes to them meanwhile: its temporary file would go, too."""
     folder = Path(folder)
-    left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)] if folder.is_dir() else []
+    names = [(path, _TEMPORARY.fullmatch(path.name)) for path in folder.iterdir()] if folder.is_dir() else []
+    left = [path for path, found in names if found and (of is None or found[1] + (found[2] or "") in of)]
     for path in left:
         with suppress(OSError):
             path.unlink(missing_ok=True)

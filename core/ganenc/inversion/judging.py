@@ -53,6 +53,13 @@ class Judge:
                 tried[name] = self._reached(other, labels)
         return replace(check, aligned=tried)
 
+    def checks(self, targets: Tensor, labels: Tensor | None = None, *, once: Tensor | None = None) -> list[DomainCheck]:
+        """Judge targets (N, C, H, W) as they are; ``labels`` and ``once`` are as in `check`, of all of them."""
+        made = one_pass(targets, self.generator, self.encoder, labels=labels) if once is None else once
+        sides = (made, self.mean_image.expand_as(targets))
+        values = (psnr(targets, side, value_range=self.generator.spec.value_range) for side in sides)
+        return [DomainCheck(self.baseline, *found) for found in zip(*values, strict=True)]
+
     def _placed(self, photo: Photo) -> Tensor:
         return photo.target[None].to(device=self.generator.device, dtype=self.generator.dtype)
 

@@ -88,6 +88,9 @@ def read_photo(
         array = source.detach().cpu().numpy() if isinstance(source, Tensor) else source
         found = read(array, size=spec.size, channels=channels, value_range=values, fit=fit, one_hot=one_hot)
         return Photo(found, name, source)
+    if aligner is None and not exact:
+        pixels = to_pixels(source, values) if isinstance(source, Tensor) else source
+        return Photo(read(pixels, size=spec.size, channels=channels, value_range=values, fit=fit), name, source)
     picture = _decoded(source, values)
     found_size = picture.size[::-1] if isinstance(picture, Image.Image) else picture.shape[:2]
     if exact and found_size != tuple(spec.size):

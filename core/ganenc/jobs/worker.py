@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from ganenc_registry.components import speed_options
@@ -22,8 +23,17 @@ Note: TypeAlias = Callable[[float, Mapping[str, float]], None]
 """Told how many photos of a batch are done, as a number with a fraction, and the terms of the objective."""
 Read: TypeAlias = tuple[Todo, Photo | ImageError]
 """A photo as it was read, or why it could not be."""
-Done: TypeAlias = tuple[Todo, Inverted | ImageError]
-"""What came of one photo, or why it could not be read or inverted."""
+
+
+class Labelled(Protocol):
+    """What is to be inverted."""
+
+    @property
+    def label(self) -> int | None:
+        """The class that it is said to have."""
+
+
+L = TypeVar("L", bound=Labelled)
 ROW = (
     "metrics", "metrics_of_the_mean_image", "seconds", "labels_from", "transform", "tuning", "one_pass", "far", "hint",
     "warning", "verdict", "found",
@@ -82,20 +92,25 @@ class Worker:
 
     def read(self, todo: Todo) -> Read:
         """A photo as the generator takes it, or what is wrong with it."""
-        todo, spec = todo.as_it_is(), self.spec
-        labels = None if todo.label is None else torch.tensor([todo.label], device=self.model.generator.device)
+        todo = todo.as_it_is()
         try:
-            photo = self.model.read(
-                todo.photo, fit=spec.fit, align=spec.align, labels=labels, attention=spec.objective.attention,
-                operator=self.operator,
-            )  # fmt: skip
+            photo = self.photo(todo.photo, todo.label)
         except ImageError as error:
             return todo, error
         return todo, replace(photo, picture=None) if self.size > 1 else photo
 
-    def invert(self, batch: Sequence[Read], note: Note) -> list[Done]:
-        """Invert a batch. Where that fails, for a photo in it or for want of memory, its halves are tried."""
-        done: list[Done] = [(todo, photo) for todo, photo in batch if isinstance(photo, ImageError)]
+    def photo(self, source: Path | bytes, label: int | None) -> Photo:
+        """What a photo's file holds, as the generator takes it; an ImageError if it cannot be read."""
+        labels = None if label is None else torch.tensor([label], device=self.model.generator.device)
+        return self.model.read(
+            source, fit=self.spec.fit, align=self.spec.align, labels=labels, attention=self.spec.objective.attention,
+            operator=self.operator,
+        )  # fmt: skip
+
+    def invert(self, batch: Sequence[tuple[L, Photo | ImageError]], note: Note) -> list[tuple[L, Any]]:
+        """Invert a batch: each with what `each` gives, or why it could not be read or inverted. Where that fails, for a
+        photo in it or for want of memory, its halves are tried."""
+        done: list[tuple[L, Any]] = [(todo, photo) for todo, photo in batch if isinstance(photo, ImageError)]
         good = [(todo, photo) for todo, photo in batch if isinstance(photo, Photo)]
         if not good:
             return done
@@ -111,7 +126,15 @@ class Worker:
         half = len(good) // 2
         return [*done, *self.invert(good[:half], note), *self.invert(good[half:], note)]
 
-    def _inverted(self, batch: Sequence[tuple[Todo, Photo]], note: Note) -> list[Done]:
+    def each(self, inverted: Inverted) -> Sequence[Any]:
+        """What is kept of each photo of a batch: all that came of it."""
+        _ = inverted.scores, inverted.mean_scores  # Of all photos at once.
+        results = list(inverted)
+        for one in results:  # Here, as writing has no turn at the device.
+            _ = one.check, one.looks if self.pages else ()
+        return results
+
+    def _inverted(self, batch: Sequence[tuple[L, Photo]], note: Note) -> list[tuple[L, Any]]:
         def on_step(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
             note(photo + min(self.together, len(batch) - photo) * step / max(steps, 1), terms)
 
@@ -121,12 +144,7 @@ class Worker:
             photos, self.method, labels=labels, candidates=spec.candidates, objective=self.objective, align=spec.align,
             fit=spec.fit, operator=self.operator, seed=spec.seed, on_step=on_step,
         )  # fmt: skip
-        inverted = replace(inverted, others=self.pages)
-        _ = inverted.scores, inverted.mean_scores  # Of all photos at once.
-        results = list(inverted)
-        for one in results:  # Here, as writing has no turn at the device.
-            _ = one.check, one.looks if self.pages else ()
-        return list(zip(todo, results, strict=True))
+        return list(zip(todo, self.each(replace(inverted, others=self.pages)), strict=True))
 
 
 def row_facts(inverted: Inverted) -> dict[str, Any]:

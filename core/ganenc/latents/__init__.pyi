@@ -1,3 +1,4 @@
+from .latents import FORM as FORM
 from .latents import SPACES as SPACES
 from .latents import Latents as Latents
 from .latents import as_draws as as_draws

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ganenc.files import MARK, as_tensor, load_tensors, save_tensors, write_bytes
+from ganenc.latents.rows import read_rows
 
 _LAYOUT: TypeAdapter[Layout] = TypeAdapter(Layout)
 SPACES = ("z", "w", "w+")
@@ -204,18 +206,36 @@ class Latents:
         """Read latents from a file that ``save`` wrote. `LatentsError` if it is not there, is no latents file, is
         not finite, or belongs to another model than the hash ``model``, where given."""
         metadata, tensors = load_tensors(path, "latents", form=FORM, error=LatentsError, device=device)
-        if model and metadata.get("model") and metadata["model"] != model:
-            raise LatentsError(
-                f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
-                " load the model that they were made with."
-            )
-        for name, tensor in tensors.items():
-            if not bool(tensor.isfinite().all()):
-                raise LatentsError(f"In the latents {path} the part {name!r} holds NaN or infinity; make them anew.")
+        _check_model(metadata, path, model)
+        _check_finite(tensors, path)
         layout = read_layout(metadata, path)
         return cls(
             layout, tensors, space=metadata.get("space"), model=metadata.get("model", ""), info=_info(metadata, path)
         )
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        keys: Sequence[str] | None = None,
+        model: str = "",
+        device: str | torch.device = "cpu",
+    ) -> Latents:
+        """Latents of a shard that was inverted: of its photos in their order but those that failed, or of those of some
+        ``keys``. `LatentsError` as `load`, or if a key is not there or failed; a `GanencError` without pyarrow."""
+        metadata, parts = read_rows(path, keys)
+        layout = read_layout(metadata, path)
+        if metadata.get("format") != FORM:
+            raise LatentsError(f"{path} holds no latents of ganenc; give a file that `ganenc invert` left of a shard.")
+        _check_model(metadata, path, model)
+        shapes = _shapes(layout)
+        lost = [name for name, values in parts.items() if values.shape[1] != math.prod(shapes.get(name, (0,)))]
+        if lost:
+            raise LatentsError(f"In {path} the part {lost[0]!r} is not what the layout says; the file is damaged.")
+        tensors = {name: torch.from_numpy(one).reshape(-1, *shapes[name]).to(device) for name, one in parts.items()}
+        _check_finite(tensors, path)
+        return cls(layout, tensors, model=metadata.get("model", ""))
 
     def _like(self, tensors: Mapping[str, Tensor]) -> Latents:
         return Latents(self.layout, tensors, space=self.space, model=self.model, info=self.info)
@@ -257,6 +277,20 @@ def _info(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise LatentsError(f"The info in {path} cannot be read; the file is damaged.")
     return info
+
+
+def _check_model(metadata: Mapping[str, str], path: str | Path, model: str) -> None:
+    if model and metadata.get("model") and metadata["model"] != model:
+        raise LatentsError(
+            f"The latents {path} belong to the model {metadata['model'][:12]}, not to {model[:12]};"
+            " load the model that they were made with."
+        )
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise LatentsError(f"In the latents {path} the part {name!r} holds NaN or infinity; make them anew.")
 
 
 def _shapes(layout: Sequence[Part]) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -128,6 +128,19 @@ class Inverted(Inversion):
         spec = None if self.objective is None else self.objective.spec
         others = self.model.other_aligners(None if spec is None else spec.attention) if self.others else {}
         return judge.check(one.photos[0], self.labels, once=once, others=others)
+
+    @cached_property
+    def verdicts(self) -> list[str | None]:
+        """Of every photo whether it is like what the generator makes, in words; None where `check` is."""
+        judging = None if self.seen is not None else self.model.judge(self.settings["seed"])
+        if judging is None:
+            return [None] * len(self)
+        checks = judging.checks(self.targets, self.labels, once=self.reconstructions if self.one_pass else None)
+        return [judge(check, check.photo_psnr).headline for check in checks]
+
+    def score(self, choices: Iterable[str]) -> list[dict[str, float]]:
+        """Metrics of every photo, chosen by their names."""
+        return self._compared(self.reconstructions, choices)
 
     def facts(self) -> dict[str, Any]:
         """What is to be said of the one photo, as plain data."""
@@ -304,8 +317,9 @@ class Inverted(Inversion):
         found = compared(self.targets[0], self._seen_of(made[None])[0], self.model.generator.spec)
         return {**found, "target": photo.target, "reconstruction": made}
 
-    def _compared(self, made: Tensor) -> list[dict[str, float]]:
-        return score(_enlarged(self.targets), _enlarged(self._seen_of(made.detach())), self.model.metrics()).rows
+    def _compared(self, made: Tensor, choices: Iterable[str] | None = None) -> list[dict[str, float]]:
+        taken = self.model.metrics() if choices is None else self.model.metrics(choices)
+        return score(_enlarged(self.targets), _enlarged(self._seen_of(made.detach())), taken).rows
 
 
 def _enlarged(images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.encoder import BlockShape, BlockSpec, EncoderSpec, PooledSpec
 from ganenc_registry.specs.evaluate import EvaluateSpec
 from ganenc_registry.specs.generator import CONTRACT, GeneratorSpec, Prior
-from ganenc_registry.specs.invert import InvertSpec
+from ganenc_registry.specs.invert import InvertSpec, ShardSettings
 from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Setting, Styles, Vector, encoded
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
@@ -48,6 +48,7 @@ __all__ = [
     "RunSpec",
     "Seed",
     "Setting",
+    "ShardSettings",
     "Spec",
     "Styles",
     "Vector",

@@ -11,7 +11,7 @@ from ganenc_registry.specs.choice import Choice
 from ganenc_registry.specs.run import ObjectiveSpec
 from ganenc_registry.specs.sizes import NonNegativeInt, Seed
 
-__all__ = ["InvertSpec", "PhotosSpec"]
+__all__ = ["InvertSpec", "PhotosSpec", "ShardSettings"]
 
 
 class PhotosSpec(Spec):
@@ -47,6 +47,30 @@ class PhotosSpec(Spec):
         return None if value in ("none", {"name": "none"}, {"name": "none", "options": {}}) else value
 
 
+class ShardSettings(Spec):
+    """What is read from shards and written of them."""
+
+    image: str | None = Field(
+        None, description="the column, or in a tar the ending, that holds the photo; by default the only one that can"
+    )
+    label: str | None = Field(None, description="the column, or in a tar the ending, that holds the class")
+    numbers: Literal["float32", "float16"] = Field("float32", description="what latents are kept as")
+    reconstructions: Literal["none", "png", "jpeg"] = Field("none", description="what pictures are kept as")
+    metrics: tuple[str, ...] = Field(("psnr", "ssim", "lpips"), description="taken of each photo, psnr among them")
+    refine_below: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="the PSNR of one pass below which a photo is inverted by the method; by default all are",
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _told(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "psnr" not in value:
+            raise ValueError("psnr is always among them")
+        return value
+
+
 class InvertSpec(PhotosSpec):
     """How photos are inverted, whole."""
 
@@ -69,3 +93,4 @@ class InvertSpec(PhotosSpec):
     seconds: PositiveFloat | None = Field(
         None, description="as many steps as fill them for each photo on this machine, in place of method.options.steps"
     )
+    shards: ShardSettings = Field(ShardSettings(), description="what is read from shards and written of them")

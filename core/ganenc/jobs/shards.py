@@ -1,0 +1,338 @@
+"""Shards of photos inverted: one file in, one parquet file out, which is there whole or not at all.
+
+Nothing but the shard and the spec decides what is written: photos go through the networks in batches of one size, in
+the shard's order, and what is no photo keeps out of them, whatever was done before and wherever it is done again.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from ganenc_registry.errors import ImageError, SpecError, WriteError, path_fault
+from ganenc_registry.fields import check_choices
+from ganenc_registry.specs import Choice, InvertSpec, Noise
+
+from ganenc.files import atomic_path, drop_leftovers, load_parquet, open_parquet
+from ganenc.images import depict, to_image
+from ganenc.inversion import Photo, default_method
+from ganenc.jobs.inverting import READERS, ahead, batches
+from ganenc.jobs.shard_names import find_shards, part_of
+from ganenc.jobs.shard_records import PARQUET, ShardPhoto, open_shard
+from ganenc.jobs.shard_rows import GROUP, HELD, ShardRow, ShardWriter, shard_metadata
+from ganenc.jobs.worker import Worker
+from ganenc.model import Model, load
+from ganenc.report import Inverted
+
+Read: TypeAlias = tuple[ShardPhoto, Photo | ImageError]
+ONE_PASS = Choice(name="encode")
+WAYS = ("predicted", "searched")
+QUALITY = 95
+"""Of JPEG."""
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a shard."""
+
+    shard: Path
+    path: Path
+    """The parquet file that it left."""
+    photos: int = 0
+    """Its rows; 0 where it was done before."""
+    failed: int = 0
+    """How many of them hold an error."""
+    refined: int = 0
+    """How many were inverted by the method after one pass."""
+    seconds: float = 0.0
+    waited: float = 0.0
+    """Of these, how many the networks had nothing to do."""
+    done_before: bool = False
+
+
+@dataclass
+class ShardsResult:
+    """What became of this process's part of some shards."""
+
+    out: Path
+    done: list[ShardResult] = field(default_factory=list)
+    """Those that are done, before or now."""
+    broken: list[tuple[Path, str]] = field(default_factory=list)
+    """Those that are no shards, or broken as a whole, and why."""
+    others: int = 0
+    """How many are those of other processes."""
+
+
+OnShard: TypeAlias = Callable[[Path, int, "ShardResult | None"], object]
+"""Told which shard is worked on, how many of its photos are done, and once it is over what became of it."""
+
+
+def invert_shard(
+    model: Model,
+    shard: str | Path,
+    spec: InvertSpec | None = None,
+    out: str | Path = "latents",
+    *,
+    overwrite: bool = False,
+    on_shard: OnShard | None = None,
+) -> ShardResult:
+    """Invert the photos of a shard, a ``.tar`` as WebDataset has it, a ``.parquet`` with a column of images or a list
+    of files (``.txt``), and write one parquet file into ``out``, with a row for each, called as the shard is.
+
+    A shard whose file is there is done, and it comes to be there at once: this is the same function on one machine and
+    on a thousand, and two that do the same shard do no harm. What is written depends on the shard, model and spec
+    alone (on one kind of machine; but for ``seconds``), and memory on no more than a group of rows. A record that is
+    no photo is a row that says why (``error``).
+
+    The method is the spec's, by default one pass of the encoder, or ``optimize`` where there is none; with
+    ``shards.refine_below`` it is for photos whose PSNR after one pass is less, by default that to rebuild.
+    A GanencError if the shard is broken as a whole, what is there was made of another shard or by other settings
+    (unless to ``overwrite`` it), the method tunes weights, which rows do not hold, or pyarrow is missing.
+    """
+    return _Work(model, spec or InvertSpec(), Path(out), overwrite, on_shard or (lambda *_: None)).invert(Path(shard))
+
+
+def invert_shards(
+    model: Model | str | Path,
+    shards: str | Path | Sequence[str | Path] = (),
+    out: str | Path = "latents",
+    spec: InvertSpec | None = None,
+    *,
+    part: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    on_shard: OnShard | None = None,
+) -> ShardsResult:
+    """Invert shards by `invert_shard`, one after another: all that `find_shards` finds, or the ``part`` of them that is
+    this process's, (which, of how many), by default as torchrun or an array of Slurm's says. Those that are done are
+    passed over, and one that is broken does not stop the others. ``model`` is one, or what `ganenc.load` takes."""
+    spec, out = spec or InvertSpec(), Path(out)
+    check_choices(spec)
+    load_parquet()
+    index, count = part or part_of(os.environ)
+    found = find_shards(shards or spec.photos)
+    if not isinstance(model, Model):
+        local = os.environ.get("LOCAL_RANK", "")
+        device = f"cuda:{local}" if spec.device == "cuda" and local else spec.device
+        model = load(model, device=device, encoder=spec.encoder, backbone=spec.backbone)
+    work = _Work(model, spec, out, overwrite, on_shard or (lambda *_: None))
+    result = ShardsResult(out, others=len(found) - len(found[index::count]))
+    for shard in found[index::count]:
+        try:
+            result.done.append(work.invert(shard))
+        except ImageError as error:
+            result.broken.append((shard, str(error)))
+    drop_leftovers(out, of={one.path.name for one in result.done})
+    return result
+
+
+class _ShardWorker(Worker):
+    """Inverts batches of photos of shards."""
+
+    def each(self, inverted: Inverted) -> list[ShardRow]:
+        """Its row of each."""
+        settings, latents, labels = self.spec.shards, inverted.latents.tensors, inverted.labels
+        known = {part.name for part in self.model.generator.spec.layout if not isinstance(part, Noise)}
+        if any(inverted.tuning) or latents.keys() - known:
+            raise SpecError(
+                f"method: what {inverted.method} finds besides latents, noise or weights for each photo, shards do not"
+                " hold; take encode, finetune+refine or optimize without noise."
+            )
+        with np.errstate(over="ignore"):
+            parts = {
+                name: one.detach().float().cpu().numpy().reshape(len(one), -1).astype(settings.numbers)
+                for name, one in latents.items()
+            }
+        sound = np.all([np.isfinite(one).all(1) for one in parts.values()], axis=0)
+        known_classes = labels if labels is None or labels.ndim == 1 else labels.argmax(1)
+        classes = repeat(None) if known_classes is None else known_classes.tolist()
+        found = zip(
+            inverted.score(settings.metrics), inverted.verdicts, classes, inverted.seconds, self.pictures(inverted)
+        )
+        return [
+            ShardRow("", None, {name: one[place] for name, one in parts.items()}, metrics, verdict, inverted.method,
+                     label, seconds, picture)
+            if sound[place] else ShardRow("", f"The latents found are beyond what {settings.numbers} holds.")
+            for place, (metrics, verdict, label, seconds, picture) in enumerate(found)
+        ]  # fmt: skip
+
+    def pictures(self, inverted: Inverted) -> Iterable[bytes | None]:
+        """The reconstructions as files, where they are kept."""
+        kind = self.spec.shards.reconstructions
+        if kind == "none":
+            return repeat(None)
+        spec, made = self.model.generator.spec, []
+        for one in inverted.reconstructions.detach().cpu():
+            buffer = io.BytesIO()
+            picture = to_image(depict(one, spec))
+            picture = picture.convert("RGB") if kind == "jpeg" and picture.mode == "RGBA" else picture
+            picture.save(buffer, kind, quality=QUALITY)
+            made.append(buffer.getvalue())
+        return made
+
+    def loaded(self, photo: ShardPhoto) -> Read:
+        """A photo as the generator takes it, or what is wrong with it."""
+        try:
+            if photo.load is None:
+                raise ImageError(f"{photo.key} {photo.fault}")
+            if (photo.label or 0) >= max(1, self.model.generator.spec.classes):
+                raise ImageError(f"{photo.key} has the class {photo.label}, which the model has not.")
+            found = self.photo(photo.load(), photo.label)
+        except ImageError as error:
+            return photo, ImageError(str(error).replace("The photo given as bytes", photo.key))
+        return photo, replace(found, picture=None, source=None)
+
+
+class _Work:
+    """What is the same for all shards."""
+
+    def __init__(self, model: Model, spec: InvertSpec, out: Path, overwrite: bool, tell: OnShard) -> None:
+        self.model, self.spec, self.out, self.overwrite, self.tell = model, spec, out, overwrite, tell
+        load_parquet()
+        settings, classes, given = spec.shards, model.generator.spec.classes, spec.labels
+        self.label = given[0] if isinstance(given, tuple) and len(given) == 1 else None
+        if given is not None and self.label is None and given not in WAYS:
+            raise SpecError(
+                "labels: in shards a class is one for all, predicted or searched, or in the shard: --set"
+                " shards.label=COLUMN, of a tar the ending."
+            )
+        if (settings.label or self.label is not None) and not classes:
+            raise SpecError("labels: the model has no classes, so they are of no use; leave them out.")
+        if spec.seconds:
+            raise SpecError("seconds: what a shard leaves does not depend on the machine; give --steps for the method.")
+        labels = [self.label or 0] if settings.label or self.label is not None else given
+        best = default_method(model.encoder is not None, "restore" if spec.operator else "rebuild")
+        method = spec.method or Choice.from_mapping(best)
+        refines = settings.refine_below is not None
+        first = ONE_PASS if refines or (spec.method is None and model.encoder is not None) else method
+        workers = [
+            _ShardWorker(model, spec.model_copy(update={"method": one}), labels=labels, pages=False)
+            for one in ([first, method] if refines else [first])
+        ]
+        self.worker, self.refiner = workers[0], workers[-1]
+        self.settings = {**self.worker.settings(), "shards": settings.to_mapping()}
+        if refines:
+            self.settings["refined_by"] = self.refiner.settings()["method"]
+        self.threads = 0 if spec.align is not None else READERS
+
+    def invert(self, shard: Path) -> ShardResult:
+        """One of them."""
+        path, began = self.out / f"{shard.stem}{PARQUET}", time.perf_counter()
+        try:
+            metadata = shard_metadata(self.model, shard, self.settings)
+        except OSError as error:
+            raise ImageError(path_fault(error)) from None
+        if not self.overwrite and os.path.lexists(path):
+            self._check(path, metadata)
+            result = ShardResult(shard, path, done_before=True)
+            self.tell(shard, 0, result)
+            return result
+        groups = _Groups(self, shard)
+        try:
+            with (
+                atomic_path(path) as temporary,
+                ShardWriter(temporary, self.model, self.spec.shards, metadata) as writer,
+                ThreadPoolExecutor(1, "ganenc-write") as pool,
+            ):
+                written = pool.submit(lambda: None)
+                for group in groups:
+                    written.result()
+                    written = pool.submit(writer.write, group)
+                written.result()
+        except WriteError:  # Where another process put it there first, and away what it takes for left over.
+            if self.overwrite or not os.path.lexists(path):
+                raise
+            self._check(path, metadata)
+        seconds = time.perf_counter() - began
+        result = ShardResult(shard, path, groups.photos, groups.failed, groups.refined, seconds, groups.waited)
+        self.tell(shard, groups.photos, result)
+        return result
+
+    def _check(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """A SpecError if what is there is of another shard, or was made with other settings."""
+        with open_parquet(path, SpecError) as opened:
+            known = {name.decode(): value.decode() for name, value in (opened.schema_arrow.metadata or {}).items()}
+        for name, what in (("format", "kind"), ("shard", "shard"), ("shard_bytes", "shard"), ("settings", "settings")):
+            if known.get(name) != metadata[name]:
+                raise SpecError(
+                    f"{path} is of another {what} than what is asked for; give another folder, or overwrite it"
+                    " (--overwrite)."
+                )
+
+
+class _Groups:
+    """The rows of a shard, a group at a time."""
+
+    def __init__(self, work: _Work, shard: Path) -> None:
+        self.work, self.shard = work, shard
+        self.photos = self.failed = self.refined = 0
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[list[ShardRow]]:
+        with open_shard(self.shard, self.work.spec.shards) as photos:
+            yield from self._groups(photos)
+
+    def _groups(self, photos: Iterator[ShardPhoto]) -> Iterator[list[ShardRow]]:
+        work, limit = self.work, self.work.spec.shards.refine_below
+        rows: list[ShardRow] = []
+        below: dict[int, ShardPhoto] = {}
+        held = 0
+        for batch in self._batches(photos, work.worker):
+            for photo, row in self._inverted(batch, work.worker):
+                if limit is not None and row.error is None and row.metrics["psnr"] < limit:
+                    below[len(rows)] = photo
+                    held += photo.held
+                rows.append(row)
+                held += row.bytes
+            self.photos += len(batch)
+            work.tell(self.shard, self.photos, None)
+            if len(rows) >= GROUP or held > HELD:
+                yield self._whole(rows, below)
+                rows, below, held = [], {}, 0
+        if rows:
+            yield self._whole(rows, below)
+
+    def _whole(self, rows: list[ShardRow], below: Mapping[int, ShardPhoto]) -> list[ShardRow]:
+        """Rows, those that one pass did not rebuild well by the method."""
+        places = iter(below)
+        for batch in self._batches(iter(below.values()), self.work.refiner):
+            for _, row in self._inverted(batch, self.work.refiner):
+                place = next(places)
+                if row.error is None and row.metrics["psnr"] > rows[place].metrics["psnr"]:
+                    rows[place] = replace(row, seconds=(row.seconds or 0) + (rows[place].seconds or 0))
+                self.refined += 1
+        self.failed += sum(row.error is not None for row in rows)
+        return rows
+
+    def _batches(self, photos: Iterator[ShardPhoto], worker: _ShardWorker) -> Iterator[Sequence[Read]]:
+        """Photos as they are read, in batches of one size, while the batch before is inverted."""
+        label, threads = self.work.label, self.work.threads
+        given = photos if label is None else (replace(one, label=label) for one in photos)
+        reading = ahead(given, worker.loaded, threads=threads, begun=2 * max(worker.together, READERS))
+        found: Iterator[Sequence[Read]] = batches(reading, lambda: worker.together)
+        made = ahead(repeat(found), lambda some: next(some, ()), threads=min(1, threads), begun=2)
+        try:
+            while True:
+                began = time.perf_counter()
+                batch = next(made)
+                self.waited += time.perf_counter() - began
+                if not batch:
+                    return
+                yield batch
+        finally:
+            made.close()
+            reading.close()
+
+    def _inverted(self, batch: Sequence[Read], worker: _ShardWorker) -> Iterator[tuple[ShardPhoto, ShardRow]]:
+        """Photos with their rows, in their order."""
+        found = {photo.key: row for photo, row in worker.invert(batch, lambda photos, terms: None)}
+        for photo, _ in batch:
+            row = found[photo.key]
+            yield photo, ShardRow(photo.key, str(row)) if isinstance(row, ImageError) else replace(row, key=photo.key)
