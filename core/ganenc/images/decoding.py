@@ -32,6 +32,7 @@ PICTURES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The modes of pictures by their channels; images of other numbers of channels are arrays."""
 _NO_PHOTOS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 """Formats of Pillow's that run programs (EPS) or have no pixels without another package."""
+_COMMON = frozenset({"JPEG", "PNG", "WEBP"})
 _SRGB = ImageCms.createProfile("sRGB")
 _LARGEST_16_BIT = 65535.0
 _LARGEST_32_BIT = 2.0**31 - 1
@@ -105,9 +106,10 @@ def _telling(photo: PhotoSource) -> Iterator[str]:
 
 
 def formats() -> list[str]:
-    """The formats that photos are read from: all that Pillow opens and are pixels alone."""
+    """The formats that photos are read from, the commonest first, as they are tried in turn: all that Pillow opens and
+    are pixels alone."""
     Image.init()
-    return [name for name in Image.ID if name not in _NO_PHOTOS]
+    return sorted((name for name in Image.ID if name not in _NO_PHOTOS), key=lambda name: name not in _COMMON)
 
 
 _decoding_now = 0

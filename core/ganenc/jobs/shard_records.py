@@ -227,6 +227,7 @@ def _members(shard: Path, source: _Source) -> Iterator[_Member]:
         if not info.isdir():
             yield _Member(name or info.name, start, held, fault)
         name, size, fault = "", -1, ""
+    raise ImageError(f"{shard} is cut off: it has no end; get it anew.")
 
 
 def _pax(data: bytes) -> dict[str, str]:

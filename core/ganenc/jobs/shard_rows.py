@@ -76,7 +76,8 @@ class ShardWriter:
             fields.append(("reconstruction", pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
         self.schema = pa.schema(fields, metadata=dict(metadata))
         self.ending = settings.reconstructions
-        self._writer = parquet.ParquetWriter(path, self.schema, compression="zstd")
+        told = ["verdict", "method", "error"]
+        self._writer = parquet.ParquetWriter(path, self.schema, compression="zstd", use_dictionary=told)
 
     def __enter__(self) -> Self:
         return self
