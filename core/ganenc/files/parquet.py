@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,9 @@ from ganenc_registry.opening import open_file
 def load_parquet() -> tuple[Any, Any]:
     """``pyarrow`` and its module ``parquet``; a GanencError if it is not installed."""
     try:
-        import pyarrow
-        from pyarrow import parquet
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise GanencError('Parquet files take pyarrow; run `pip install "ganenc[shards]"`.') from None
-    return pyarrow, parquet
 
 
 @contextmanager

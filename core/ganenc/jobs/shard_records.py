@@ -24,7 +24,7 @@ from ganenc_registry.plain_data import to_integer
 from ganenc_registry.specs import ShardSettings
 from PIL import Image
 
-from ganenc.files import open_parquet
+from ganenc.files import load_parquet, open_parquet
 from ganenc.images import find
 
 LISTS = (".txt", ".lst")
@@ -279,7 +279,7 @@ class _Columns:
 
     @classmethod
     def of(cls, shard: Path, schema: Any, settings: ShardSettings) -> _Columns:
-        from pyarrow import types
+        types = load_parquet()[0].types
 
         def binary(kind: Any) -> bool:
             return bool(types.is_binary(kind) or types.is_large_binary(kind))
