@@ -217,6 +217,22 @@ def test_reconstructions_are_pictures_as_datasets_have_them(model: Model, tmp_pa
     assert found[3]["reconstruction"] is None
 
 
+def test_what_the_page_on_shards_shows_runs(model: Model, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    invert_shards(model, photos_tar(tmp_path / "0000.tar"), tmp_path / "latents", with_shards(reconstructions="jpeg"))
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "shards.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    found: dict[str, Any] = {}
+    for block in blocks[:2]:
+        exec(block, found)
+    assert (len(found["latents"]), len(found["some"])) == (35, 2)
+    pictures = found["found"].cast_column("reconstruction", datasets.Image())
+    assert pictures[0]["reconstruction"].size == (8, 8)
+    assert capsys.readouterr().out.startswith("40 photos, ")
+
+
 def link(name: str) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
