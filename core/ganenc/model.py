@@ -35,7 +35,7 @@ from ganenc.editing import (
     load_direction,
     read_directions,
 )
-from ganenc.files import as_count
+from ganenc.files import as_count, import_function
 from ganenc.foreign import FILES, are_latents, read_latents
 from ganenc.generators import LabelsGiven, Tuning
 from ganenc.images import Fit
@@ -58,9 +58,16 @@ from ganenc.inversion import (
 )
 from ganenc.latents import Latents
 from ganenc.measures import (
+    CHUNK,
+    FALSE_ALARMS,
     HELD_OUT,
+    KAPPA,
+    Calibration,
+    Comparer,
+    Differences,
     Editability,
     Evaluation,
+    Features,
     Metric,
     Samples,
     classify,
@@ -71,8 +78,8 @@ from ganenc.measures import (
     split_folds,
 )
 from ganenc.models import ENCODER, encoder_of, load_encoder, load_generator, resolve, save_pretrained
-from ganenc.objectives import Backbone, Objective
-from ganenc.report import Inverted
+from ganenc.objectives import Backbone, Objective, load_backbone
+from ganenc.report import Inverted, Scored
 
 E = TypeVar("E", bound=Edited)
 Towards: TypeAlias = Objective | ObjectiveSpec | Mapping[str, Any]
@@ -462,6 +469,113 @@ class Model(Parts):
             seed=seed, **chosen,
         )  # fmt: skip
         return replace(found, editing=editing)
+
+    def calibrate(
+        self,
+        normal: Photos,
+        *,
+        scores: Iterable[str] | None = None,
+        method: Method | None = None,
+        steps: int | None = None,
+        features: str | Backbone | Features | None = None,
+        kappa: float = KAPPA,
+        align: Method | None = None,
+        fit: Fit = "cover",
+        seed: int = 0,
+        on_step: Callable[[int, int], object] | None = None,
+    ) -> Calibration:
+        """How normal photos, which no training saw, are scored: what `score` holds others against, once and for all.
+
+        ``scores``, ``features`` (also ``SCRIPT.py:FUNCTION``, or another backbone's name) and ``kappa`` are as in
+        `ganenc.measures.Comparer`. ``method`` is by default one pass of the encoder; without one, or with ``steps``,
+        latents are sought, held to what the generator draws, as to restore. ``on_step`` is told of photos done, and
+        all. `GanencError` if a photo cannot be read, these are too few, or a score cannot be had.
+        """
+        if method is None and self.encoder is not None and steps is None:
+            method = "encode"
+        choice = Choice.of(method or default_method(self.encoder is not None, "restore"), at="method")
+        if steps is not None:
+            choice = choice.model_copy(update={"options": {**choice.options, "steps": steps}})
+        comparer, many = self._comparer(scores, features, kappa, seed), _several(normal)
+        chosen = None if align is None else Choice.of(align, at="align")
+        found = []
+        for first in range(0, len(many), CHUNK):
+            done = self.invert(many[first : first + CHUNK], choice, align=chosen, fit=fit, seed=seed)
+            found.append(comparer(done.targets, done.reconstructions, done.latents))
+            if on_step is not None:
+                on_step(min(first + CHUNK, len(many)), len(many))
+        if not found:
+            raise SpecError("There are no normal photos to calibrate by; give some.")
+        own = features is None or isinstance(features, str)
+        name = features if own else getattr(features, "name", getattr(features, "__name__", "given"))
+        return Calibration.of(
+            Differences.cat(found), comparer.names, model=self.source, model_hash=self.hash, method=choice, seed=seed,
+            fit=fit, align=chosen, backbone=self.backbone, features=name, kappa=kappa,
+        )  # fmt: skip
+
+    def score(
+        self,
+        photos: Photos,
+        normal: Calibration | str | Path | Photos,
+        *,
+        false_alarms: float = FALSE_ALARMS,
+        features: str | Backbone | Features | None = None,
+        on_step: Callable[[int, int], object] | None = None,
+        **how: Any,
+    ) -> Scored:
+        """How odd photos are, and where, beside ``normal`` ones: a calibration, its file, or photos to `calibrate` by,
+        which ``how`` and ``features`` are of. A photo is called odd if it scores above what at most the share
+        ``false_alarms`` of normal photos do. ``on_step`` is told of photos done, and all. `GanencError` as of
+        `calibrate`, if the calibration is another model's, or normal photos are too few for that rate.
+        """
+        if isinstance(normal, str | Path) and Path(normal).suffix in (".json", ".yaml", ".yml"):
+            normal = Calibration.from_file(normal)
+        if not isinstance(normal, Calibration):
+            normal = self.calibrate(normal, features=features, **how)
+        elif how:
+            raise SpecError(f"{sorted(how)[0]} is of calibrating, and that is done; leave it out, or calibrate anew.")
+        if normal.model_hash != self.hash:
+            raise SpecError(f"The calibration is of the model {normal.model_hash[:12]}, and this is {self.hash[:12]}.")
+        if features is None and normal.features is not None and ":" in normal.features:
+            raise SpecError(f"The calibration took features of {normal.features}; give that again to run it.")
+        if normal.backbone != self.backbone and {*normal.scores} - {"pixels", "latents", "peak"}:
+            raise SpecError(f"The calibration took the backbone {normal.backbone}; load the model with it.")
+        comparer = self._comparer(
+            [*normal.scores, *normal.maps], features or normal.features, normal.kappa, normal.seed
+        )
+        many, made, found = _several(photos), [], []
+        kept: list[Photo] = []
+        for first in range(0, len(many), CHUNK):
+            done = self.invert(
+                many[first : first + CHUNK], normal.method, align=normal.align, fit=normal.fit, seed=normal.seed
+            )
+            kept += done.photos
+            made.append(done.reconstructions.detach().cpu())
+            found.append(comparer(done.targets, done.reconstructions, done.latents))
+            if on_step is not None:
+                on_step(len(kept), len(many))
+        if not kept:
+            raise SpecError("There are no photos to score; give some.")
+        spec = self.generator.spec
+        judged = normal.judge(Differences.cat(found), spec.size, false_alarms)
+        return Scored(
+            **judged, photos=tuple(kept), reconstructions=torch.cat(made), spec=spec, calibration=normal,
+            false_alarms=false_alarms,
+        )  # fmt: skip
+
+    def _comparer(
+        self, names: Iterable[str] | None, features: str | Backbone | Features | None, kappa: float, seed: int
+    ) -> Comparer:
+        """What compares photos and what is made of them."""
+        if isinstance(features, str):
+            features = import_function(features) if ":" in features else load_backbone(features)
+        if isinstance(features, Backbone):
+            backbone = load_backbone(features, device=self.generator.device)
+            features = lambda images: backbone(backbone.fit(images)).features[-1]  # noqa: E731
+        return Comparer(
+            self.context, lambda: self.own_latents(seed), names=names, backbone=self.metric_backbone(),
+            features=features, kappa=kappa,
+        )  # fmt: skip
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write a model folder, the encoder inside it; `load` takes it."""

@@ -142,6 +142,15 @@ def test_restoring_and_an_operator_of_ones_own(run: Run, tmp_path: Path) -> None
 
 
 @needs_hands
+def test_a_blot_is_found(run: Run, tmp_path: Path) -> None:
+    printed = run("score.py").splitlines()
+    scores = [float(re.findall(r"score (-?[\d.]+)", line)[0]) for line in printed[:4]]
+    assert min(scores[2:]) > max(scores[:2]), printed
+    assert float(re.findall(r"'pixel_AUROC': ([\d.]+)", printed[4])[0]) > 0.9, printed
+    assert len(list((tmp_path / "scored").glob("*.png"))) == 4
+
+
+@needs_hands
 def test_an_inverter_of_ones_own(run: Run, tmp_path: Path) -> None:
     printed = run("custom_inverter.py")
     (one, _), (other, settings) = (

@@ -39,6 +39,7 @@ COMMANDS = (
         ("invert", "invert:invert", "Find the latents that rebuild photos", "photos/ --model M --out inverted"),
         ("index", "shards:index", "Look through inverted shards: counts, failures, the worst", "latents/"),
         ("restore", "restore:restore", "Restore damaged photos", "small.png --model M --operator downscale:4 --out o"),
+        ("score", "score:score", "Find odd photos, and where they are", "new/ --model M --normal good/ --out scored"),
         ("attend", "attend:attend", "Show where an attention looks in photos", "photos/ --backbone vgg16 --out seen"),
     ),
     *_for(

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ganenc.editing.directions.direction import Direction
 from ganenc.editing.directions.finding import margin
 from ganenc.editing.edited import FRAMES, Edited
-from ganenc.files import as_count, import_script
+from ganenc.files import as_count, import_function
 from ganenc.generators import Generator
 from ganenc.images import convert_range, heat_over, write_png
 from ganenc.inversion import able, of_prior
@@ -75,11 +75,7 @@ def as_classifier(given: Classifier, generator: Generator) -> Callable[[Tensor],
     such classifier, it has no classes, or what it gives are no logits."""
     named = str(given) if isinstance(given, str) else getattr(given, "name", getattr(given, "__name__", "given"))
     if isinstance(given, str):
-        script, sign, name = given.rpartition(":")
-        found = getattr(import_script(script), name, None) if sign else load_backbone(given)
-        if not callable(found):
-            raise SpecError(f"{script} has no function {name!r} to classify by.")
-        given = found
+        given = import_function(given) if ":" in given else load_backbone(given)
     ask = given
     if isinstance(given, Backbone):
         backbone = load_backbone(given, device=generator.device)
@@ -91,7 +87,7 @@ def as_classifier(given: Classifier, generator: Generator) -> Callable[[Tensor],
 
     def logits(images: Tensor) -> Tensor:
         views = convert_range(images, generator.spec.value_range, (-1.0, 1.0)).clamp(-1, 1)
-        found = ask(views)  # type: ignore[operator]
+        found = ask(views)
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(images) or not found.shape[1]:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise SpecError(f"The classifier {named!r} gives {shape} for {len(images)} images; it gives (N, classes).")

@@ -24,6 +24,7 @@ from .parquet import open_parquet as open_parquet
 from .processes import Processes as Processes
 from .processes import first_process as first_process
 from .processes import take_lock as take_lock
+from .scripts import import_function as import_function
 from .scripts import import_script as import_script
 from .tensors import as_count as as_count
 from .tensors import as_tensor as as_tensor

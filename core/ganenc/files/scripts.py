@@ -8,9 +8,10 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ganenc_registry.containing import contained, reason
-from ganenc_registry.errors import GanencError, PluginError
+from ganenc_registry.errors import GanencError, PluginError, SpecError
 from ganenc_registry.opening import open_file
 
 
@@ -35,3 +36,12 @@ def import_script(script: str) -> ModuleType:
         raise
     except Exception as error:
         raise PluginError(f"The script {script} cannot be imported: {reason(error)}.") from error
+
+
+def import_function(word: str) -> Any:
+    """The function that ``SCRIPT.py:NAME`` or ``module:NAME`` names; `GanencError` if there is none."""
+    script, _, name = word.rpartition(":")
+    found = getattr(import_script(script), name, None)
+    if not callable(found):
+        raise SpecError(f"{script} has no function {name!r}.")
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from ganenc_registry.components import Context
@@ -79,7 +79,7 @@ class Mask(Operator):
         if options.box is None or options.file or options.colour or options.alpha:
             name = "The image" if photo is None else photo.name
             pictures = self._pictures(_whole(seen, photo, self.context), name)
-            placed = torch.cat([_placed(picture, seen, photo) for picture in pictures])
+            placed = torch.cat([(photo or Photo(seen[0])).placed(picture)[None] for picture in pictures])
             one.hidden = (placed > LEAST).any(0, keepdim=True)
         return one
 
@@ -256,14 +256,6 @@ def _whole(seen: Tensor, photo: Photo | None, context: Context) -> Image.Image:
         name = "The image" if photo is None else photo.name
         raise ImageError(f"{name} is no picture, so its mask is a box; give mask:box=LEFT,TOP,RIGHT,BOTTOM.")
     return found
-
-
-def _placed(picture: Image.Image, seen: Tensor, photo: Photo | None) -> Tensor:
-    """A grey picture as large as a photo, brought to size as the photo was: (1, 1, h, w), from 0 to 1."""
-    if photo is not None and photo.transform is not None:
-        return photo.transform.apply(read(picture, channels=1, value_range=(0.0, 1.0)))[None]
-    fit: Any = "cover" if photo is None else photo.read_with["fit"]
-    return read(picture, size=(seen.shape[2], seen.shape[3]), channels=1, value_range=(0.0, 1.0), fit=fit)[None]
 
 
 def _kernel(file: str) -> Tensor:

@@ -54,6 +54,13 @@ class Photo:
             return None
         return read(picture, channels=len(self.target), value_range=self.value_range)
 
+    def placed(self, picture: Pixels) -> Tensor:
+        """A picture as large as the photo, in grey, brought to size as the photo was: (1, h, w), from 0 to 1."""
+        if self.transform is not None:
+            return self.transform.apply(read(picture, channels=1, value_range=(0.0, 1.0)))
+        height, width = self.target.shape[1:]
+        return read(picture, size=(height, width), channels=1, value_range=(0.0, 1.0), fit=self.read_with["fit"])
+
     def put_back(self, reconstruction: Tensor) -> Tensor | None:
         """The whole photo with a reconstruction (C, H, W) in its place; None where there was no alignment."""
         whole = self.whole

@@ -1,3 +1,4 @@
+from .anomalib import GanScore as GanScore
 from .benchmarking import Benchmarked as Benchmarked
 from .benchmarking import benchmark as benchmark
 from .evaluating import evaluate_photos as evaluate_photos
@@ -22,6 +23,7 @@ from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names
 from .runs import execute as execute
+from .scoring import score_photos as score_photos
 from .shard_index import PERCENTILES as PERCENTILES
 from .shard_index import ShardIndex as ShardIndex
 from .shard_index import failed_photos as failed_photos

@@ -1,3 +1,5 @@
+from .detecting import aupro as aupro
+from .detecting import detection as detection
 from .domain import HELD_OUT as HELD_OUT
 from .domain import Baseline as Baseline
 from .domain import DomainCheck as DomainCheck
@@ -25,9 +27,18 @@ from .frechet import FID as FID
 from .frechet import Frechet as Frechet
 from .frechet import gaussian_distance as gaussian_distance
 from .frechet import has_inception as has_inception
+from .metric import CHUNK as CHUNK
 from .metric import Metric as Metric
 from .metric import build_metrics as build_metrics
 from .metric import mean_std as mean_std
+from .oddity import FALSE_ALARMS as FALSE_ALARMS
+from .oddity import KAPPA as KAPPA
+from .oddity import SCORES as SCORES
+from .oddity import Calibration as Calibration
+from .oddity import Comparer as Comparer
+from .oddity import Differences as Differences
+from .oddity import Features as Features
+from .oddity import Oddity as Oddity
 from .pairs import LPIPS as LPIPS
 from .pairs import PSNR as PSNR
 from .pairs import SSIM as SSIM

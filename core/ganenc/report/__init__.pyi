@@ -10,6 +10,9 @@ from .pages import render as render
 from .pictures import amplification as amplification
 from .pictures import difference as difference
 from .run import run_report as run_report
+from .scored import MEASURES as MEASURES
+from .scored import Scored as Scored
+from .scored import scored_page as scored_page
 from .texts import duration as duration
 from .texts import metric_name as metric_name
 from .texts import metric_text as metric_text

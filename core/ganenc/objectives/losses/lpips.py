@@ -42,13 +42,15 @@ class LPIPS(Loss):
 
     def between(self, features: list[Tensor], reference: list[Tensor]) -> Tensor:
         """The distance (N,) of features as `prepare` gives them."""
+        return torch.stack([each.mean((1, 2, 3)) for each in self.maps(features, reference)]).sum(0)
+
+    def maps(self, features: list[Tensor], reference: list[Tensor]) -> list[Tensor]:
+        """Where they differ, layer by layer, (N, 1, h, w) each: the distance is the sum of their means."""
         with torch.autocast(reference[0].device.type, enabled=False):
             squares = [(one - other).square() for one, other in zip(features, reference, strict=True)]
             if self.linear is None:
-                maps = [layer.sum(1, keepdim=True) / len(squares) for layer in squares]
-            else:
-                maps = [weigh(layer) for weigh, layer in zip(self.linear, squares, strict=True)]
-            return torch.stack([each.mean((1, 2, 3)) for each in maps]).sum(0)
+                return [layer.sum(1, keepdim=True) / len(squares) for layer in squares]
+            return [weigh(layer) for weigh, layer in zip(self.linear, squares, strict=True)]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         scaled = pool(self.scaled(images))
