@@ -21,6 +21,7 @@ from ganenc_registry.errors import CheckpointError, ImageError, LatentsError, Sp
 from ganenc_registry.fields import changed, check_choices
 from ganenc_registry.specs import BenchmarkSpec, Choice, Entrant, ObjectiveSpec, RunSpec, preset
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from ganenc.editing import Direction
 from ganenc.encoders import Encoder
@@ -36,13 +37,15 @@ from ganenc.model import Model, load
 from ganenc.models import load_encoder, model_hash
 from ganenc.objectives import NO_BACKBONE
 from ganenc.report import Compared, Inverted, benchmark_page, duration
-from ganenc.training import Recipe, pretrain
+from ganenc.training import Recipe, Synthesized, pretrain
 
 FACTS, PAGE, SETTINGS, COST = "benchmark.json", "index.html", "settings.json", "cost.json"
 WAY, ENCODERS = "direction.safetensors", "encoders"
 OWN = "own"
 TRIAL = 6
 """Steps from which it is learnt what one of a training costs."""
+SETTLING, SETTLED = 20, 16
+"""Batches, and images in each, that averages of batch norms are taken of after a training: in a short one they lag."""
 DRAWS = 2000
 """From which a direction is found where none is named."""
 SHOWN = 3
@@ -288,7 +291,10 @@ class _Study:
         self.note(f"{label}: its encoder is trained in {steps:,} steps.")
         warmup = min(run.optimiser.warmup, steps // 10)  # The rate is to rise and fall in a short training, too.
         execute(changed(run, {"steps": steps, "optimiser.warmup": warmup}), folder)
-        return load_encoder(folder, device=str(self.model.generator.device))  # Laid out as in a run that goes on.
+        encoder = load_encoder(folder, device=str(self.model.generator.device))  # Laid out as in a run that goes on.
+        drawn = Synthesized(self.model.generator, SETTLED, seed=self.spec.seed + 1)
+        update_bn((drawn.batch(place).images for place in range(SETTLING)), encoder)
+        return encoder
 
     def _step_of(self, run: RunSpec) -> float:
         """What a step of a training costs, in seconds."""

@@ -12,13 +12,13 @@ import pytest
 import torch
 from ganenc import images
 from ganenc.cli import main
-from ganenc.encoders import Encoder
+from ganenc.encoders import Encoder, EncoderNetwork
 from ganenc.inversion import Inversion, Inverter, PhotoFolder, Task
 from ganenc.jobs import Kept, benchmark
 from ganenc.jobs import benchmarking as module
 from ganenc.jobs import kept as kept_module
 from ganenc.models import load_encoder, model_hash, save_pretrained
-from ganenc.training import EncoderRecipe
+from ganenc.training import EncoderRecipe, Synthesized
 from ganenc_registry.errors import CheckpointError, GanencError, SpecError
 from ganenc_registry.fields import changed
 from ganenc_registry.specs import BenchmarkSpec, PositiveInt, Spec
@@ -289,6 +289,40 @@ def test_a_recipe_trains_the_encoder_that_it_asks_for(
     trained = load_encoder(tmp_path / "out" / "encoders" / "narrow")
     assert trained.spec.hidden == 5
     assert found.facts["encoders"] == {"narrow": model_hash(trained)}
+
+
+class Normed(EncoderNetwork):
+    """A batch norm of the images, and a linear layer for each part."""
+
+    class Options(Spec):
+        pass
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.norm = torch.nn.BatchNorm2d(self.spec.channels, momentum=0.0)
+        sizes = {part.name: torch.Size(part.shape).numel() for part in self.spec.parts}
+        self.heads = torch.nn.ModuleDict({name: torch.nn.LazyLinear(size) for name, size in sizes.items()})
+        self(torch.zeros(2, self.spec.channels, *self.spec.size))
+
+    def forward(self, seen: torch.Tensor) -> dict[str, torch.Tensor]:
+        flat = self.norm(seen).flatten(1)
+        return {part.name: self.heads[part.name](flat).reshape(-1, *part.shape) for part in self.spec.parts}
+
+
+def test_averages_of_batch_norms_are_taken_anew_after_a_training(
+    model: Path, toy: Any, photos: Path, tmp_path: Path, installed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This norm's own averages stay where they began."""
+    installed.add_value("encoder", "normed", Normed, summary="Normed")
+    loaded: list[Encoder] = []
+    monkeypatch.setattr(module, "load_encoder", lambda *of, **to: loaded.append(load_encoder(*of, **to)) or loaded[-1])
+    methods = {"normed": {"name": "encode", "encoder": "normed"}}
+    benchmark(spec_of(model, photos, train=0.1, methods=methods), tmp_path / "out")
+    source = Synthesized(toy, module.SETTLED, seed=1)
+    drawn = torch.cat([source.batch(place).images for place in range(module.SETTLING)]).double()
+    norm = loaded[0].network.norm
+    torch.testing.assert_close(norm.running_mean.double(), drawn.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    assert not loaded[0].training
 
 
 def test_a_generator_with_classes(photos: Path, tmp_path: Path, installed: Any) -> None:
