@@ -37,6 +37,7 @@ BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "encode": ("One pass of the encoder", "inversion.encode:Encode"),
         "finetune": ("The paper: fine-tune the encoder on the photo", "inversion.finetune:Finetune"),
         "finetune+refine": ("Fine-tune, then go on with the latents", "inversion.finetune:FinetuneRefine"),
+        "newton": ("The encoder's latents moved by a few quasi-Newton steps on pixels", "inversion.newton:Newton"),
         "optimize": ("Latents by gradient, in z, w or w+, the constant free or not", "inversion.optimize:Optimize"),
         "tune": ("The generator's weights by gradient, around a pivot (PTI)", "inversion.tune:Tune"),
     },

@@ -1,0 +1,204 @@
+"""Latents by a few quasi-Newton steps on pixels (Nocedal, 1980), from the encoder's. Not in the paper."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from ganenc_registry.errors import LatentsError
+from ganenc_registry.specs import PositiveInt, Spec, Styles, Vector
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
+from typing_extensions import Self
+
+from ganenc.encoders import Encoder
+from ganenc.generators import Generator
+from ganenc.inversion.inverter import Inversion, Inverter, StepTerms, Task, by_size
+from ganenc.latents import Latents
+
+AT_ONCE = 1 << 18
+"""Pixels."""
+DRAWS, PROBES = 8, 64
+"""Draws that it is learnt from how images answer to latents, and gradients on small images, all told."""
+PROBED = 1 << 18
+"""Pixels that such gradients are taken of, where images are large."""
+RANK, DAMPED = 32, 1 / 48
+"""Directions that are told apart, and what they are damped by, as a part of the strongest's curvature."""
+KEPT = 20
+"""Steps that the curvature is learnt from."""
+
+
+class Newton(Inverter):
+    """Moves the encoder's latents by L-BFGS on the pixels' squared error, which begins with the curvature that images
+    of the generator's draws have on average: each step costs one gradient, of the generator alone, and the best is
+    kept. Styles and vectors move, all else stays as it was encoded."""
+
+    needs_encoder, needs_objective = True, False
+
+    class Options(Spec):
+        steps: PositiveInt = Field(8, description="steps; a gradient is taken in each, and one before")
+        near: NonNegativeFloat = Field(
+            0.0,
+            description="how strongly latents are held to the encoder's: times the mean square of how far they went, in"
+            " the deviation of the generator's own, it adds to the mean squared error",
+        )
+        batch: PositiveInt | None = Field(
+            None,
+            description="photos at a time; by default 16 of up to 128x128 pixels, and fewer larger ones",
+            json_schema_extra={"speed": True},
+        )
+
+    def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
+        return self.options.batch or by_size(generator, AT_ONCE)
+
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        """See :meth:`Inverter.settled`; a LatentsError if nothing could move."""
+        if not _moving(generator):
+            raise LatentsError(f"{generator.spec.family} has neither styles nor vectors to move; use 'optimize'.")
+        return self
+
+    def work(self, task: Task) -> Inversion:
+        """See :meth:`Inverter.work`; objective and seed play no part."""
+        generator, options = task.generator, self.options
+        with torch.no_grad():
+            start = task.encoded()
+        answer = _answer(generator)
+        begin = _flat(start, answer.units)
+        low, high = generator.spec.value_range
+        near = options.near * task.images[0].numel() / begin.shape[1] * (high - low) ** 2 / 4
+
+        def look(moved: Tensor) -> _Point:
+            moved = moved.detach().requires_grad_()
+            made = generator.synthesize(_placed(start, begin + moved, answer.units))
+            error = (made - task.images).square().flatten(1).sum(1)
+            (slope,) = torch.autograd.grad((error / 2).sum(), moved)
+            moved, error = moved.detach(), error.detach()
+            held = near * moved.square().sum(1)
+            return _Point(moved, error + held, slope + near * moved, made.detach(), error / made[0].numel())
+
+        best, history = look(torch.zeros_like(begin)), []
+        curved, scale = _Curvature(answer, near), torch.ones_like(best.loss)
+        for step in range(1, options.steps + 1):
+            tried = look(best.moved - scale[:, None] * curved.solve(best.slope))
+            curved.learn(tried.moved - best.moved, tried.slope - best.slope)
+            better = tried.loss < best.loss  # Not where it is NaN.
+            best = tried.where(better, best)
+            scale = torch.where(better, 1.0, scale / 2)
+            history.append(best.error)
+            if task.tell(step, options.steps, StepTerms(["mse"], best.error[None], best.made)):
+                break
+        rows = [
+            [{"step": float(step), "mse": float(error)} for step, error in enumerate(one.tolist(), 1)]
+            for one in torch.stack(history, 1)
+        ]
+        return Inversion(_placed(start, begin + best.moved, answer.units), best.made, rows)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where the search has been, photo by photo."""
+
+    moved: Tensor
+    """(N, D), in units of the generator's own deviations."""
+    loss: Tensor
+    slope: Tensor
+    """Half the loss's gradient."""
+    made: Tensor
+    error: Tensor
+    """The mean squared error (N,)."""
+
+    def where(self, here: Tensor, other: _Point) -> _Point:
+        """This, where it is true of a photo, or the other."""
+        pairs = ((mine, getattr(other, name)) for name, mine in vars(self).items())
+        return _Point(*(torch.where(here.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How images answer to latents."""
+
+    units: dict[str, float]
+    """By name, how far the generator's own latents deviate."""
+    axes: Tensor
+    """(K, D), the directions in which images change the most."""
+    curvature: Tensor
+    """(K,), the squared change of all values of the image."""
+
+
+@dataclass
+class _Curvature:
+    """The inverse of the loss's curvature, as L-BFGS has it: by the steps that were taken, around what is known of all
+    images."""
+
+    answer: _Answer
+    near: float
+    steps: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+
+    def learn(self, step: Tensor, bent: Tensor) -> None:
+        """A step (N, D) changed the slope by so much. What bends the wrong way, or not at all, is no use."""
+        product = (step * bent).sum(1, keepdim=True)
+        share = torch.where(product > 1e-12, 1 / product, 0.0)
+        self.steps = [*self.steps, (step, bent, share)][-KEPT:]
+
+    def solve(self, slope: Tensor) -> Tensor:
+        """The inverse, times slopes (N, D): the two loops of Nocedal and Wright (2006), Algorithm 7.4."""
+        shares = []
+        for step, bent, share in reversed(self.steps):
+            shares.append(share * (step * slope).sum(1, keepdim=True))
+            slope = slope - shares[-1] * bent
+        damped = max(self.near, float(self.answer.curvature[0]) * DAMPED)
+        along = damped / (self.answer.curvature + damped) - 1
+        slope = (slope + (slope @ self.answer.axes.T * along) @ self.answer.axes) / damped
+        for (step, bent, share), first in zip(self.steps, reversed(shares), strict=True):
+            slope = slope + step * (first - share * (bent * slope).sum(1, keepdim=True))
+        return slope
+
+
+_answers: WeakKeyDictionary[Generator, _Answer] = WeakKeyDictionary()
+
+
+def _answer(generator: Generator) -> _Answer:
+    """Learnt once of a generator: J^T J of its draws, by gradients of images along noise, whose covariance it is."""
+    found = _answers.get(generator)
+    if found is None or found.axes.device != generator.device or found.axes.dtype != generator.dtype:
+        labels = generator.draw_labels(DRAWS, seed=0)
+        latents = generator.complete(generator.sample(DRAWS, seed=0, labels=labels), labels=labels)
+        units = {name: float(latents[name].std()) or 1.0 for name in _moving(generator)}
+        count = max(1, min(PROBES, PROBED // math.prod(generator.spec.size)) // DRAWS)
+        slopes = []
+        for one in latents if count == 1 else [latents]:
+            still = _flat(one, units).requires_grad_()
+            made = generator.synthesize(_placed(one, still, units))
+            noise = torch.Generator().manual_seed(0)
+            for turn in range(count):
+                along = torch.randn(made.shape, generator=noise).to(made)
+                (slope,) = torch.autograd.grad((made * along).sum(), still, retain_graph=turn + 1 < count)
+                slopes.append(slope)
+        every = torch.cat(slopes)
+        _, strengths, axes = torch.linalg.svd(every.float() / math.sqrt(len(every)), full_matrices=False)
+        found = _Answer(units, axes[:RANK].to(every), strengths[:RANK].square().to(every))
+        _answers[generator] = found
+    return found
+
+
+def _moving(generator: Generator) -> list[str]:
+    return [part.name for part in generator.spec.layout if isinstance(part, Styles | Vector)]
+
+
+def _flat(latents: Latents, units: dict[str, float]) -> Tensor:
+    """What moves, (N, D), in units of its deviations; in float32 at least."""
+    flat = torch.cat([latents[name].detach().flatten(1) / unit for name, unit in units.items()], 1)
+    return flat.to(torch.promote_types(flat.dtype, torch.float32))
+
+
+def _placed(latents: Latents, flat: Tensor, units: dict[str, float]) -> Latents:
+    """Latents with what moves at (N, D)."""
+    parts = flat.split([latents[name][0].numel() for name in units], 1)
+    return latents.replace(
+        **{
+            name: (one * unit).reshape(latents[name].shape).to(latents[name])
+            for (name, unit), one in zip(units.items(), parts, strict=True)
+        }
+    )
