@@ -34,6 +34,7 @@ from .inverter import need_encoder as need_encoder
 from .judging import Judge as Judge
 from .moves import Moves as Moves
 from .moves import carried as carried
+from .newton import Newton as Newton
 from .noise import noise_correlation as noise_correlation
 from .noise import standardise_noise_ as standardise_noise_
 from .operators import Operator as Operator

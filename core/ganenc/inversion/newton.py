@@ -55,7 +55,7 @@ class Newton(Inverter):
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
         """See :meth:`Inverter.settled`; a LatentsError if nothing could move."""
-        if not _moving(generator):
+        if not moving(generator):
             raise LatentsError(f"{generator.spec.family} has neither styles nor vectors to move; use 'optimize'.")
         return self
 
@@ -165,7 +165,7 @@ def _answer(generator: Generator) -> _Answer:
     if found is None or found.axes.device != generator.device or found.axes.dtype != generator.dtype:
         labels = generator.draw_labels(DRAWS, seed=0)
         latents = generator.complete(generator.sample(DRAWS, seed=0, labels=labels), labels=labels)
-        units = {name: float(latents[name].std()) or 1.0 for name in _moving(generator)}
+        units = {name: float(latents[name].std()) or 1.0 for name in moving(generator)}
         count = max(1, min(PROBES, PROBED // math.prod(generator.spec.size)) // DRAWS)
         slopes = []
         for one in latents if count == 1 else [latents]:
@@ -183,7 +183,8 @@ def _answer(generator: Generator) -> _Answer:
     return found
 
 
-def _moving(generator: Generator) -> list[str]:
+def moving(generator: Generator) -> list[str]:
+    """The parts of its latents that move, by name."""
     return [part.name for part in generator.spec.layout if isinstance(part, Styles | Vector)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,12 +25,15 @@ from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, by_size, need_encoder
 from ganenc.inversion.moves import Moves
+from ganenc.inversion.newton import moving
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, Reference
 
 AT_ONCE = 1 << 16
 """So many pixels a step makes at once: of small images two cost little more than one, as most goes into the weights."""
 WITHOUT_ENCODER = {"name": "optimize", "options": {"steps": 150}}
+NEAR = {"name": "newton", "options": {"near": 3.0}}
+"""From where fewer steps do, and edits take as they do from the encoder's latents (benchmarks/results/editing.md)."""
 
 
 class Tune(Inverter):
@@ -47,8 +51,8 @@ class Tune(Inverter):
         )
         pivot: Choice | None = Field(
             None,
-            description="the inverter that finds the latents; by default encode, or without an encoder 150 steps of"
-            " optimize",
+            description="the inverter that finds the latents; by default newton, held near the encoder's, or encode"
+            " where images are large, or without an encoder 150 steps of optimize",
             json_schema_extra={"kind": "inverter"},
         )
         weights: tuple[str, ...] | None = Field(
@@ -148,7 +152,8 @@ class Tune(Inverter):
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
         """See :meth:`Inverter.settled`; a SpecError if the pivot lacks its encoder, or no weights are called so."""
         self._names(generator)
-        choice = self.options.pivot or Choice.of("encode" if encoder is not None else WITHOUT_ENCODER)
+        usual: Any = "encode" if math.prod(generator.spec.size) > AT_ONCE or not moving(generator) else NEAR
+        choice = self.options.pivot or Choice.of(WITHOUT_ENCODER if encoder is None else usual)
         pivot = _built(choice, self.context)
         if isinstance(pivot, Tune):
             raise SpecError(f"tune: {choice.name!r} tunes weights itself; take another pivot.")
