@@ -29,7 +29,7 @@ ENCODERS: dict[str, Sequence[str]] = {
     FACES: ("encoder", "d2e", "psp", "in-domain", "bigbigan"),
 }
 """Recipes that an encoder is trained by, those that a GAN's latents allow; ours is ``encoder``."""
-ITERATIVE = ("finetune", "finetune+refine", "rfm", "tune")
+ITERATIVE = ("finetune", "finetune+refine", "newton", "rfm", "tune")
 FREE = ("optimize", "image2stylegan")
 """What takes no encoder."""
 QUICK = ("encoder encoder", "optimize", "tune")
@@ -44,6 +44,7 @@ def study(model: str, photos: Sequence[Path], seconds: Sequence[float], train: f
     named |= {one: {"name": one} if model == HANDS else {"name": one, "encoder": "encoder"} for one in ITERATIVE}
     named["in-domain"] = {"name": "in-domain", "encoder": "in-domain"}
     named["tune, closed form"] = {"name": "tune", "encoder": str(start)}
+    named["newton, objective"] = {**named["newton"], "options": {"objective": True}}
     if model == HANDS:
         named |= {"encode, the zoo's": {"name": "encode"}, "pti": {"name": "pti"}}
         named["restyle encoder"] = {"name": "restyle", "encoder": "restyle"}

@@ -1,9 +1,10 @@
-"""Latents by a few quasi-Newton steps on pixels (Nocedal, 1980), from the encoder's. Not in the paper."""
+"""Latents by quasi-Newton steps (Nocedal, 1980) from the encoder's. Not in the paper."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -31,9 +32,9 @@ KEPT = 20
 
 
 class Newton(Inverter):
-    """Moves the encoder's latents by L-BFGS on the pixels' squared error, which begins with the curvature that images
-    of the generator's draws have on average: each step costs one gradient, of the generator alone, and the best is
-    kept. Styles and vectors move, all else stays as it was encoded."""
+    """Moves the encoder's latents by L-BFGS, by default on the pixels' squared error, which begins with the curvature
+    that images of the generator's draws have on average: each step costs one gradient, of the generator alone, and the
+    best is kept. Styles and vectors move, all else stays as it was encoded."""
 
     needs_encoder, needs_objective = True, False
 
@@ -44,11 +45,16 @@ class Newton(Inverter):
             description="how strongly latents are held to the encoder's: times the mean square of how far they went, in"
             " the deviation of the generator's own, it adds to the mean squared error",
         )
+        objective: bool = Field(False, description="compare as the objective does, not by the squared error of pixels")
         batch: PositiveInt | None = Field(
             None,
             description="photos at a time; by default 16 of up to 128x128 pixels, and fewer larger ones",
             json_schema_extra={"speed": True},
         )
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        vars(self)["needs_objective"] = self.options.objective
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self.options.batch or by_size(generator, AT_ONCE)
@@ -60,7 +66,7 @@ class Newton(Inverter):
         return self
 
     def work(self, task: Task) -> Inversion:
-        """See :meth:`Inverter.work`; objective and seed play no part."""
+        """See :meth:`Inverter.work`; the seed plays no part."""
         generator, options = task.generator, self.options
         with torch.no_grad():
             start = task.encoded()
@@ -68,17 +74,29 @@ class Newton(Inverter):
         begin = _flat(start, answer.units)
         low, high = generator.spec.value_range
         near = options.near * task.images[0].numel() / begin.shape[1] * (high - low) ** 2 / 4
+        objective = task.objective if options.objective else None
+        reference = objective and objective.prepare(task.images, labels=task.labels)
+        weights = torch.ones_like(begin[:, 0])
 
-        def look(moved: Tensor) -> _Point:
+        def look(moved: Tensor, *, weigh: bool = False) -> _Point:
             moved = moved.detach().requires_grad_()
             made = generator.synthesize(_placed(start, begin + moved, answer.units))
-            error = (made - task.images).square().flatten(1).sum(1)
-            (slope,) = torch.autograd.grad((error / 2).sum(), moved)
-            moved, error = moved.detach(), error.detach()
-            held = near * moved.square().sum(1)
-            return _Point(moved, error + held, slope + near * moved, made.detach(), error / made[0].numel())
+            squares = (made - task.images).square().flatten(1)
+            loss, terms = squares.sum(1), {"mse": squares.detach().mean(1)}
+            if objective is not None and reference is not None:
+                result = objective(made, reference)
+                lengths = [torch.autograd.grad(one.sum(), moved, retain_graph=True)[0].norm(dim=1)
+                           for one in (loss, result.per_sample) if weigh]  # fmt: skip
+                if weigh:  # So that it is about as steep as the squares are, whose curvature is known.
+                    weights.copy_(lengths[0] / lengths[1].clamp(min=1e-12))
+                loss, terms = weights * result.per_sample, dict(result.terms)
+            (slope,) = torch.autograd.grad((loss / 2).sum(), moved)
+            moved, loss = moved.detach(), loss.detach() + near * moved.detach().square().sum(1)
+            names.extend(terms if weigh else ())
+            return _Point(moved, loss, slope + near * moved, made.detach(), torch.stack([*terms.values()], 1).detach())
 
-        best, history = look(torch.zeros_like(begin)), []
+        names: list[str] = []
+        best, found = look(torch.zeros_like(begin), weigh=True), []
         curved, scale = _Curvature(answer, near), torch.ones_like(best.loss)
         for step in range(1, options.steps + 1):
             tried = look(best.moved - scale[:, None] * curved.solve(best.slope))
@@ -86,14 +104,14 @@ class Newton(Inverter):
             better = tried.loss < best.loss  # Not where it is NaN.
             best = tried.where(better, best)
             scale = torch.where(better, 1.0, scale / 2)
-            history.append(best.error)
-            if task.tell(step, options.steps, StepTerms(["mse"], best.error[None], best.made)):
+            found.append(best.terms)
+            if task.tell(step, options.steps, StepTerms(names, best.terms.T, best.made)):
                 break
-        rows = [
-            [{"step": float(step), "mse": float(error)} for step, error in enumerate(one.tolist(), 1)]
-            for one in torch.stack(history, 1)
+        history = [
+            [{"step": float(step), **dict(zip(names, row))} for step, row in enumerate(one.tolist(), 1)]
+            for one in torch.stack(found, 1)
         ]
-        return Inversion(_placed(start, begin + best.moved, answer.units), best.made, rows)
+        return Inversion(_placed(start, begin + best.moved, answer.units), best.made, history)
 
 
 @dataclass(frozen=True)
@@ -106,8 +124,8 @@ class _Point:
     slope: Tensor
     """Half the loss's gradient."""
     made: Tensor
-    error: Tensor
-    """The mean squared error (N,)."""
+    terms: Tensor
+    """(N, terms), of what is compared."""
 
     def where(self, here: Tensor, other: _Point) -> _Point:
         """This, where it is true of a photo, or the other."""

@@ -15,14 +15,15 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.defaults import Purpose, default_method
 from ganenc.inversion.entry import Method, build_inverter, invert
+from ganenc.inversion.newton import moving
 from ganenc.objectives import Objective
 
 FEW = 2
 """Steps of a method at least, which all methods with steps take."""
 SEEN = 1.5
 """By so much more steps have to take longer than `FEW`, for what goes on around them not to hide what they cost."""
-SHORT = 40
-"""Steps from which tuning a generator gains."""
+SHORT = 100
+"""Steps from which tuning rebuilds about as well as latents alone do in the time (benchmarks/results/methods.md)."""
 
 
 def step_cost(spent: Callable[[int], float], seconds: float) -> tuple[float, float, bool]:
@@ -48,9 +49,9 @@ def plan(
     """The method for a purpose, or one that is given, with as many steps as fill ``seconds`` a photo on this machine,
     by the time that a few of them take on a generated image.
 
-    Where fewer steps fit than ``finetune+refine`` needs to be ahead of it, or than ``tune`` needs to gain anything, it
-    is ``optimize``, which starts at the encoder's latents too. SpecError if the method takes no steps, or there is no
-    such purpose or time.
+    Where fewer steps fit than ``finetune+refine`` or ``tune`` needs to be ahead of it, it is ``newton`` towards the
+    objective, or where that cannot be ``optimize``. SpecError if the method takes no steps, or there is no such purpose
+    or time.
     """
     if purpose not in get_args(Purpose):
         raise SpecError(f"An inversion is for one of {', '.join(get_args(Purpose))}, not {purpose!r}.")
@@ -63,7 +64,9 @@ def plan(
     usual = type(build_inverter(choice, generator).options).model_fields["steps"].default
     needed = {"finetune+refine": usual, "tune": SHORT}.get(choice.name, 0)
     if method is None and purpose != "edit" and filled.options["steps"] < needed:
-        return _filled(Choice.of("optimize"), seconds, generator, encoder, objective)
+        sooner: Method = {"name": "newton", "options": {"objective": True}}
+        sooner = sooner if encoder is not None and moving(generator) else "optimize"
+        return _filled(Choice.of(sooner), seconds, generator, encoder, objective)
     return filled
 
 

@@ -44,7 +44,7 @@ class Tune(Inverter):
     """
 
     class Options(Spec):
-        steps: PositiveInt = Field(240, description="steps on the weights, after those of the pivot")
+        steps: PositiveInt = Field(200, description="steps on the weights, after those of the pivot")
         rate: PositiveFloat = Field(
             1.5e-3,
             description="learning rate at its height; it rises over the first twentieth, and falls along a cosine",
@@ -59,7 +59,7 @@ class Tune(Inverter):
             None, description="those that are tuned: names of parameters or of modules, or patterns (*); by default all"
         )
         edits: NonNegativeFloat = Field(
-            0.5,
+            0.35,
             description="how strongly images of moved latents are held to what the untuned generator makes of them,"
             " with what the photo has beyond the pivot's image where moving changes nothing (not in the paper of PTI)",
         )

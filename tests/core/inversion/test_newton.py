@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from ganenc.generators import Generator, NoiseChoice
-from ganenc.inversion import Newton, Tune, invert
+from ganenc.inversion import Newton, Task, Tune, invert
 from ganenc.latents import Latents
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Map, Part, Prior, Vector
 from rounding import close
 from torch import Tensor, nn
-from toys import ToyConditional, ToyGenerator, small_encoder, toy_spec
+from toys import ToyConditional, ToyGenerator, make_objective, small_encoder, toy_spec
 
 PIXELS, NUMBERS = 16, 5
 
@@ -122,6 +123,19 @@ def test_what_cannot_move_or_begin_is_refused() -> None:
     generator = ToyGenerator().freeze()
     with pytest.raises(SpecError, match="The method 'newton' needs an encoder"):
         invert(torch.zeros(1, 3, 16, 16), generator, None, "newton")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e3])
+def test_towards_an_objective(factor: float) -> None:
+    """Towards the mean squared error, however it is weighed, it goes where it goes by pixels."""
+    generator, images = Linear(), torch.linspace(-1, 1, 2 * PIXELS, dtype=torch.float64).reshape(2, 1, 4, 4)
+    task = Task(images, generator, Guess(generator, z=0.2), objective=make_objective({"mse": factor}))
+    plain, weighed = (Newton.of(steps=5, near=0.1, objective=objective) for objective in (False, True))
+    assert not plain.needs_objective
+    assert weighed.needs_objective
+    found, same = weighed.work(task), plain.work(replace(task, objective=None))
+    torch.testing.assert_close(found.latents["z"], same.latents["z"], rtol=1e-6, atol=1e-9)
+    assert set(found.history[0][0]) == {"step", "image/mse", "total"}
 
 
 @pytest.mark.parametrize(("size", "given"), [((4, 4), "newton"), ((512, 512), "encode")])

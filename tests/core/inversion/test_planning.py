@@ -45,7 +45,7 @@ def test_steps_fill_the_time(toy: Any, seconds: float, steps: int) -> None:
 
 
 @pytest.mark.usefixtures("_clock")
-@pytest.mark.parametrize(("seconds", "name"), [(5.0, "optimize"), (55.0, "optimize"), (60.0, "finetune+refine")])
+@pytest.mark.parametrize(("seconds", "name"), [(5.0, "newton"), (55.0, "newton"), (60.0, "finetune+refine")])
 def test_rebuilding_takes_what_is_ahead_at_its_steps(toy: Any, seconds: float, name: str) -> None:
     assert plan(toy, small_encoder(toy), purpose="rebuild", seconds=seconds).name == name
 
@@ -83,7 +83,7 @@ def test_the_clock_of_the_machine_plans_some_steps(toy: Any) -> None:
 
 
 @pytest.mark.usefixtures("_clock")
-@pytest.mark.parametrize(("seconds", "name"), [(4.0, "optimize"), (20.0, "tune")])
+@pytest.mark.parametrize(("seconds", "name"), [(4.0, "newton"), (20.0, "tune")])
 def test_tuning_takes_as_many_steps_as_gain(toy: Any, seconds: float, name: str) -> None:
     assert plan(toy, small_encoder(toy), seconds=seconds).name == name
     assert plan(toy, small_encoder(toy), purpose="edit", seconds=seconds).name == "tune"
