@@ -10,6 +10,7 @@ the hand is before or after) and outside it.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from _svg import curves
 from ganenc import images
 from ganenc.editing import Direction, find_by_labels, find_by_pca, label_draws, margin
 from ganenc.generators import Generator
-from ganenc.measures import Edits, Samples, build_metrics, measure_edits, psnr
+from ganenc.measures import Edits, Samples, build_metrics, measure_edits, score
 from ganenc.objectives import Backbone, context_for
 from ganenc_plugin_hands.figures import kept_out
 from torch import Tensor
@@ -123,10 +124,18 @@ def samples(inversion: Any) -> Samples:
     return [inversion.sample(place) for place in range(len(inversion))]
 
 
-def invert_all(generator: Generator, photos: Tensor, ways: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The photos, inverted in every way."""
+def invert_all(
+    generator: Generator, photos: Tensor, ways: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The photos, inverted in every way, and the processor's seconds of one of them, alone."""
     model = ganenc.Model(generator, ganenc.load_encoder(MODEL), backbone="hands")
-    return {name: model.invert(photos, how) for name, how in ways.items()}
+    made, seconds = {}, {}
+    for name, how in ways.items():
+        made[name] = model.invert(photos, how)  # What is loaded, or learnt of the generator, is so then.
+        started = time.process_time()
+        model.invert(photos[:1], how)
+        seconds[name] = time.process_time() - started
+    return made, seconds
 
 
 def draw_curves(path: Path, series: Mapping[str, Sequence[float]]) -> None:
@@ -151,21 +160,27 @@ def by_digit(edits: Mapping[int, Edit], ways: Sequence[Direction]) -> str:
 
 
 def by_method(
-    measured: Mapping[tuple[str, str], Mapping[int, Edit]], inversions: Mapping[str, Any], photos: Tensor
+    measured: Mapping[tuple[str, str], Mapping[int, Edit]],
+    inversions: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    photos: Tensor,
 ) -> str:
     """A row for each way to invert and to find, over all digits."""
-    rows = []
+    rows, means = [], build_metrics(("psnr", "ssim"))
     for (method, found), edits in measured.items():
-        rebuilt = _mean(psnr(photos, inversions[method].reconstructions.detach()))
+        rebuilt = score(photos, inversions[method].reconstructions.detach(), means).folds[0]
         gain = _mean([edit.curve[-1] - edit.curve[0] for edit in edits.values()])
         inside, outside = (_mean([getattr(edit, side) for edit in edits.values()]) for side in ("inside", "outside"))
         rising = f"{sum(edit.monotone for edit in edits.values())} of {len(edits)}"
-        numbers = [f"{rebuilt:.2f} dB", f"{gain:+.2f}", rising, f"{inside:.3f}", f"{outside:.3f}"]
+        of = [f"{seconds[method]:.2f}", f"{rebuilt['psnr']:.2f} dB", f"{rebuilt['ssim']:.3f}"]
+        numbers = [*of, f"{gain:+.2f}", rising, f"{inside:.3f}", f"{outside:.3f}"]
         rows.append([method, found, *numbers])
     head = [
         "inverted by",
         "direction found on",
+        "seconds a photo",
         "PSNR unedited",
+        "SSIM",
         "logit from -3 to 3",
         "digits that rise at every step",
     ]
@@ -205,7 +220,7 @@ def main() -> None:
     photos = kept_out()[0][:3] if quick else kept_out()[0]
     encoded = find(generator, backbone, draws, digits, ganenc.load_encoder(MODEL))
     drawn = find(generator, backbone, draws, digits, None)
-    inversions = invert_all(generator, photos, ways)
+    inversions, seconds = invert_all(generator, photos, ways)
     measured = {}
     for method, inversion in inversions.items():
         for found, these in ((ENCODED, encoded), (DRAWN, drawn)):
@@ -214,7 +229,7 @@ def main() -> None:
             pairs = zip(digits, these)
             edits = {d: measure(generator, backbone, samples(inversion), way, d) for d, way in pairs}
             measured[method, found] = edits
-    body = report(measured, inversions, photos, encoded, draws, quick)
+    body = report(measured, inversions, seconds, photos, encoded, draws, quick)
     body += "\n\n" + components(generator, backbone, inversions["encode"], draws)
     publish("editing", "Edits of photos", body, out=chosen.out, quick=quick, threads=chosen.threads)
 
@@ -222,6 +237,7 @@ def main() -> None:
 def report(
     measured: Mapping[tuple[str, str], Mapping[int, Edit]],
     inversions: Mapping[str, Any],
+    seconds: Mapping[str, float],
     photos: Tensor,
     ways: Sequence[Direction],
     draws: int,
@@ -233,7 +249,7 @@ def report(
         f"{MODEL}, {len(photos)} photos kept out of all training, directions from {draws} draws; strengths from -3 to 3"
         " in steps of 1, in deviations. LPIPS compares the edited with the unedited reconstruction, a mean over photos"
         " and strengths but 0; the hand's region is where the hand is before or after the edit.",
-        by_method(measured, inversions, photos),
+        by_method(measured, inversions, seconds, photos),
         "One pass of the encoder, directions of encoded draws:",
         by_digit(best, ways),
     ]
