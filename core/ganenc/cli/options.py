@@ -26,7 +26,9 @@ ENCODER_HELP = "The folder of an encoder or of a run, or a file of one; by defau
 Encoder: TypeAlias = Annotated[str | None, typer.Option("--encoder", "-e", help=ENCODER_HELP)]
 Out: TypeAlias = Annotated[T, typer.Option("--out", "-o", file_okay=False, help="The folder to write to.")]
 Device: TypeAlias = Annotated[T, typer.Option("--device", "-d", help="cpu, cuda, cuda:N or mps.")]
-METHOD_HELP = "encode, newton, finetune, finetune+refine, optimize (default without encoder), tune (default), or a plugin's."
+METHOD_HELP = (
+    "encode, newton, finetune, finetune+refine, optimize (default without encoder), tune (default), or a plugin's."
+)
 Method: TypeAlias = Annotated[str | None, typer.Option("--method", help=METHOD_HELP)]
 ALIGN_HELP = (
     "Cut out the part of the photo to invert, and put the result back: none (by --fit alone), center, attention"
