@@ -71,7 +71,7 @@ class Newton(Inverter):
         with torch.no_grad():
             start = task.encoded()
         answer = _answer(generator)
-        begin = _flat(start, answer.units)
+        begin = _flat(start, answer.units).to(answer.axes)
         low, high = generator.spec.value_range
         near = options.near * task.images[0].numel() / begin.shape[1] * (high - low) ** 2 / 4
         objective = task.objective if options.objective else None
@@ -82,7 +82,7 @@ class Newton(Inverter):
             moved = moved.detach().requires_grad_()
             made = generator.synthesize(_placed(start, begin + moved, answer.units))
             squares = (made - task.images).square().flatten(1)
-            loss, terms = squares.sum(1), {"mse": squares.detach().mean(1)}
+            loss, terms = squares.sum(1), dict.fromkeys(("image/mse", "total"), squares.detach().mean(1))
             if objective is not None and reference is not None:
                 result = objective(made, reference)
                 lengths = [torch.autograd.grad(one.sum(), moved, retain_graph=True)[0].norm(dim=1)
@@ -158,6 +158,7 @@ class _Curvature:
         """A step (N, D) changed the slope by so much. What bends the wrong way, or not at all, is no use."""
         product = (step * bent).sum(1, keepdim=True)
         share = torch.where(product > 1e-12, 1 / product, 0.0)
+        bent = torch.where(share > 0, bent, 0.0)  # It may be NaN.
         self.steps = [*self.steps, (step, bent, share)][-KEPT:]
 
     def solve(self, slope: Tensor) -> Tensor:
@@ -179,8 +180,8 @@ _answers: WeakKeyDictionary[Generator, _Answer] = WeakKeyDictionary()
 
 def _answer(generator: Generator) -> _Answer:
     """Learnt once of a generator: J^T J of its draws, by gradients of images along noise, whose covariance it is."""
-    found = _answers.get(generator)
-    if found is None or found.axes.device != generator.device or found.axes.dtype != generator.dtype:
+    found, dtype = _answers.get(generator), torch.promote_types(generator.dtype, torch.float32)
+    if found is None or (found.axes.device, found.axes.dtype) != (generator.device, dtype):
         labels = generator.draw_labels(DRAWS, seed=0)
         latents = generator.complete(generator.sample(DRAWS, seed=0, labels=labels), labels=labels)
         units = {name: float(latents[name].std()) or 1.0 for name in moving(generator)}
@@ -196,7 +197,7 @@ def _answer(generator: Generator) -> _Answer:
                 slopes.append(slope)
         every = torch.cat(slopes)
         _, strengths, axes = torch.linalg.svd(every.float() / math.sqrt(len(every)), full_matrices=False)
-        found = _Answer(units, axes[:RANK].to(every), strengths[:RANK].square().to(every))
+        found = _Answer(units, axes[:RANK].to(dtype), strengths[:RANK].square().to(dtype))
         _answers[generator] = found
     return found
 

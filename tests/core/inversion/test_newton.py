@@ -58,7 +58,7 @@ def test_it_ends_where_the_normal_equations_do(near: float) -> None:
     wanted = start + torch.linalg.solve(bent, slope.T).T
     torch.testing.assert_close(found.latents["z"], wanted, rtol=1e-6, atol=1e-8)
     errors = (wanted @ weight.T - images.reshape(3, PIXELS)).square().mean(1)
-    assert [rows[-1]["mse"] for rows in found.history] == pytest.approx(errors.tolist(), rel=1e-6)
+    assert [rows[-1]["total"] for rows in found.history] == pytest.approx(errors.tolist(), rel=1e-6)
 
 
 def test_a_step_does_more_than_one_down_the_gradient_does() -> None:
@@ -70,7 +70,7 @@ def test_a_step_does_more_than_one_down_the_gradient_does() -> None:
         slope = weight.T @ (weight @ z - wanted)
         z = z - slope * slope.square().sum() / (weight @ slope).square().sum()
     found = Newton.of(steps=8).invert(images, generator, Guess(generator, z=0.0))
-    assert found.history[0][-1]["mse"] < 0.1 * float((weight @ z - wanted).square().mean())
+    assert found.history[0][-1]["total"] < 0.1 * float((weight @ z - wanted).square().mean())
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -93,7 +93,7 @@ def test_styles_and_vectors_move_and_all_else_stays(labelled: bool) -> None:
     for name, one in found.latents.tensors.items():
         assert torch.equal(one, once[name]) == (name not in moved)
     for rows, error in zip(found.history, errors.tolist()):
-        down = [row["mse"] for row in rows]
+        down = [row["total"] for row in rows]
         assert down == sorted(down, reverse=True)
         assert down[-1] < error
     with torch.no_grad():
