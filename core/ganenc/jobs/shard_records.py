@@ -7,6 +7,7 @@ it is called is a key and never a path, and what it is said to measure has to li
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import tarfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+import numpy as np
 from ganenc_registry.errors import ImageError, told
 from ganenc_registry.opening import open_file
 from ganenc_registry.plain_data import to_integer
@@ -29,6 +31,7 @@ from ganenc.images import find
 
 LISTS = (".txt", ".lst")
 TAR, PARQUET = ".tar", ".parquet"
+ARRAY = ".npy"
 LARGEST = 1 << 28
 """The most bytes of a photo in a shard."""
 MOST = 1 << 20
@@ -46,7 +49,7 @@ _KEYS = ("__key__", "key")
 _NAME = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)
 """A key, and the ending from the first point of the last part on."""
 
-Load = Callable[[], "bytes | Path"]
+Load = Callable[[], "bytes | Path | np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class ShardPhoto:
     key: str
     """Of no other photo in the shard."""
     load: Load | None
-    """Gives its file, or the bytes of one; None where there is none."""
+    """Gives its file, the bytes of one or an array, else an ImageError; None where there is none."""
     fault: str = ""
     """Why there is none."""
     label: int | None = None
@@ -151,6 +154,16 @@ class _Source:
             self.file.seek(start)
             return self.file.read(size)
 
+    def photo(self, member: _Member, ending: str) -> bytes | np.ndarray[Any, Any]:
+        """A member's bytes, or the array that they are."""
+        found = self.whole(member)
+        if f".{ending.rpartition('.')[2]}" != ARRAY:
+            return found
+        try:
+            return np.asarray(np.load(io.BytesIO(found), allow_pickle=False))
+        except Exception as error:  # A header is parsed as Python, and fails in many ways.
+            raise ImageError(f"{member.name} is no array ({' '.join(str(error).split())[:200]}).") from None
+
     def whole(self, member: _Member) -> bytes:
         """A member's bytes; an ImageError if they are not there any more."""
         with told(ImageError):
@@ -163,7 +176,9 @@ class _Source:
 def _sample(key: str, sample: Mapping[str, _Member], source: _Source, settings: ShardSettings) -> ShardPhoto:
     """What a sample of a tar holds, by the endings of its members."""
     known, wanted = Image.registered_extensions(), settings.image and settings.image.lower().lstrip(".")
-    fit = [one for one in sample if (one == wanted if wanted else f".{one.rpartition('.')[2]}" in known)]
+    last = {one: f".{one.rpartition('.')[2]}" for one in sample}
+    fit = [one for one in sample if (one == wanted if wanted else last[one] in known)]
+    fit = fit or [one for one in sample if not wanted and last[one] == ARRAY]
     plain = [one for one in fit if "." not in one]
     found = fit if len(fit) == 1 else plain
     if len(found) != 1:
@@ -172,15 +187,16 @@ def _sample(key: str, sample: Mapping[str, _Member], source: _Source, settings: 
         return ShardPhoto(key, None, several if found else f"holds no image, but {held}.")
     member = sample[found[0]]
     fault = member.fault or (f"has {member.size:,} bytes, which is too large." if member.size > LARGEST else "")
+    load = partial(source.photo, member, found[0])
     label = sample.get(settings.label.lower().lstrip(".")) if settings.label else None
     if settings.label and not fault:
         try:
             if label is None or label.fault or label.size > _BLOCK:
                 raise ValueError
-            return ShardPhoto(key, partial(source.whole, member), label=_class(source.whole(label).decode().strip()))
+            return ShardPhoto(key, load, label=_class(source.whole(label).decode().strip()))
         except (ValueError, ImageError):
             fault = f"has no class in .{settings.label}: a whole number of 0 or more."
-    return ShardPhoto(key, None if fault else partial(source.whole, member), fault)
+    return ShardPhoto(key, None if fault else load, fault)
 
 
 def _members(shard: Path, source: _Source) -> Iterator[_Member]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
@@ -13,7 +12,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo, Purpose
+from ganenc.inversion import Photo, Purpose, Readable
 from ganenc.jobs.record import Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -99,8 +98,8 @@ class Worker:
             return todo, error
         return todo, replace(photo, picture=None) if self.size > 1 else photo
 
-    def photo(self, source: Path | bytes, label: int | None) -> Photo:
-        """What a photo's file holds, as the generator takes it; an ImageError if it cannot be read."""
+    def photo(self, source: Readable, label: int | None) -> Photo:
+        """A photo as the generator takes it; an ImageError if it cannot be read."""
         labels = None if label is None else torch.tensor([label], device=self.model.generator.device)
         return self.model.read(
             source, fit=self.spec.fit, align=self.spec.align, labels=labels, attention=self.spec.objective.attention,

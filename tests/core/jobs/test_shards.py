@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import re
 import struct
 import sys
@@ -25,6 +26,7 @@ from ganenc.jobs import (
     index_shards,
     invert_shard,
     invert_shards,
+    open_shard,
     part_of,
     read_part,
     shard_names,
@@ -414,6 +416,60 @@ def test_classes_come_from_the_shard(conditional: Model, tmp_path: Path, kind: s
     assert "has no class" in rows[3]["error"]
     with pytest.raises(SpecError, match=r"shards.label=COLUMN"):
         invert_shard(conditional, shard, SPEC.model_copy(update={"labels": "folders"}), tmp_path / "b")
+
+
+def test_arrays_are_photos_of_what_makes_no_pictures(tmp_path: Path) -> None:
+    generator = ToyGenerator(toy_spec((8, 8), channels=5, dim=4)).freeze()
+    model = Model(generator, small_encoder(generator), source="toy", backbone="none")
+    values = np.random.default_rng(0).uniform(-1, 1, (8, 8, 5)).astype(np.float32)
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    objects = io.BytesIO()
+    np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
+    members = [("a.npy", buffer.getvalue()), ("b.npy", objects.getvalue()), ("c.npy", buffer.getvalue()[:300])]
+    rows = table(invert_shard(model, write_tar(tmp_path / "a.tar", members), SPEC, tmp_path / "out").path).to_pylist()
+    assert rows[0]["error"] is None
+    assert rows[0]["metrics"]["psnr"] == pytest.approx(model.invert(values, "encode").scores[0]["psnr"], abs=1e-3)
+    assert all("is no array" in row["error"] for row in rows[1:])
+
+
+def damage(rng: random.Random, data: bytes) -> bytes:
+    """Bytes changed, cut off or put in."""
+    found = bytearray(data)
+    for _ in range(rng.choice((1, 2, 8))):
+        place = rng.randrange(len(found)) if rng.random() < 0.5 else max(0, len(found) - 1 - rng.randrange(5000))
+        kind = rng.randrange(6)
+        if kind == 0 and place:
+            del found[place:]
+        elif kind == 1:
+            found[place:place] = rng.randbytes(rng.randrange(600))
+        else:
+            found[place] = rng.randrange(256)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet", "latents"])
+def test_damage_is_told_and_never_more(model: Model, tmp_path: Path, kind: str) -> None:
+    shard, rng = photos_tar(tmp_path / "a.tar"), random.Random(7)
+    if kind == "parquet":
+        shard = as_parquet(tmp_path / "a.parquet", image=images(*[(png(place), None) for place in range(20)]))
+    elif kind == "latents":
+        shard = invert_shard(model, shard, SPEC, tmp_path / "out").path
+    whole, told = shard.read_bytes(), list[str]()
+    for _ in range(150):
+        shard.write_bytes(damage(rng, whole))
+        try:
+            if kind == "latents":
+                Latents.from_parquet(shard)
+                continue
+            with open_shard(shard, SPEC.shards) as photos:
+                for photo in photos:
+                    if photo.load is not None:
+                        photo.load()
+        except (ImageError, LatentsError) as error:
+            told.append(str(error))
+    assert len(told) > 30
+    assert all(str(tmp_path) in one for one in told)
 
 
 def test_a_list_of_files_is_a_shard(model: Model, tmp_path: Path) -> None:
