@@ -211,7 +211,8 @@ class _Work:
         best = default_method(model.encoder is not None, "restore" if spec.operator else "rebuild")
         method = spec.method or Choice.from_mapping(best)
         refines = settings.refine_below is not None
-        first = ONE_PASS if refines or (spec.method is None and model.encoder is not None) else method
+        once = spec.method is None and model.encoder is not None and not spec.operator
+        first = ONE_PASS if refines or once else method
         workers = [
             _ShardWorker(model, spec.model_copy(update={"method": one}), labels=labels, pages=False)
             for one in ([first, method] if refines else [first])
