@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import gradio as gr
 from ganenc import Model
-from ganenc.files import is_out_of_memory
+from ganenc.files import is_out_of_memory, write_bytes
 from ganenc.images import shrink, to_image
-from ganenc_plugin_hands.models import PHOTOS
+from ganenc_plugin_hands.models import MODELS, PHOTOS
 from ganenc_registry.errors import GanencError, LatentsError, SpecError, UnknownNameError, path_fault
 from PIL import Image
 
@@ -23,7 +23,7 @@ from ganenc_plugin_studio import equal, work
 from ganenc_plugin_studio.jobs import Told
 from ganenc_plugin_studio.models import choices
 from ganenc_plugin_studio.session import Session, Sessions
-from ganenc_plugin_studio.stage import box_of, marks_of, move_of, slid, staged
+from ganenc_plugin_studio.stage import box_of, encoded, marks_of, move_of, slid, staged
 from ganenc_plugin_studio.words import model_text, progress_bar, progress_end, verdict_text
 
 __all__ = ["FOUND", "SLIDERS", "Actions", "class_choices", "sentence_of"]
@@ -40,7 +40,7 @@ FOUND = "found"
 """In place of a class: it is found."""
 
 
-_FOLDER = re.compile(r"\S*ganenc-studio-[^/\s]+/[^/\s]+/")
+_FOLDER = re.compile(r"\S*ganenc-studio-[^/\s]+/[^/\s]+/(?:given-[^/\s]+/)?")
 """Where a visitor's files lie, which is nothing to tell."""
 
 
@@ -62,9 +62,8 @@ def sentenced(action: F) -> F:
 
     def sentence(error: Exception) -> Exception:
         said = sentence_of(error)
-        return error if said is None else gr.Error(
-            escape(said), title="That did not work", print_exception=False, duration=15
-        )  # fmt: skip
+        told = "That went wrong here, and the server's log says why." if said is None else escape(said)
+        return gr.Error(told, title="That did not work", print_exception=said is None, duration=15)
 
     if inspect.isgeneratorfunction(action):
 
@@ -101,7 +100,7 @@ class Actions:
 
     def opened(self) -> list[Any]:
         """Where another model was opened."""
-        return [self.parts[name] for name in ("model_told", "method", "label", "layers", "names", "wipe")]
+        return [self.parts[name] for name in ("model_told", "method", "label", "layers", "names", "examples", "wipe")]
 
     # The model and the photo.
 
@@ -116,11 +115,11 @@ class Actions:
     def open_checkpoint(self, files: list[str], request: gr.Request) -> list[Any]:
         """Open a checkpoint of any known GAN: its file, or its files."""
         session = self._session(request)
-        kept = [session.keep(path) for path in files or []]
-        if not kept:
+        if not files:
             raise SpecError("No file was given; give the file of a checkpoint.")
+        kept = session.keep(*files)
         with_words = [one for one in kept if one.suffix in (".xml", ".json")]
-        source = str(kept[0] if len(kept) == 1 else (with_words or [session.folder])[0])
+        source = str(kept[0] if len(kept) == 1 else (with_words or [kept[0].parent])[0])
         session.choose(source)
         return [gr.Dropdown(choices=[*choices(), (Path(source).name, source)], value=source), *self._opened(session)]
 
@@ -218,10 +217,10 @@ class Actions:
         return self._found(session, work.directions_between(session, first or [], second or [], name))
 
     @sentenced
-    def open_direction(self, file: str, request: gr.Request) -> Any:
-        """Open a file of directions, ours or another tool's, and give them sliders."""
+    def open_directions(self, files: list[str], request: gr.Request) -> Any:
+        """Open files of directions, ours or another tool's, and give them sliders."""
         session = self._session(request)
-        return self._found(session, work.directions_of_file(session, file))
+        return self._found(session, [name for file in files or [] for name in work.directions_of_file(session, file)])
 
     @sentenced
     def mix(self, photo: str | None, layers: list[int], request: gr.Request) -> Any:
@@ -315,6 +314,7 @@ class Actions:
             gr.Dropdown(choices=class_choices(model), value=FOUND, visible=bool(classes)),
             gr.CheckboxGroup(choices=[(str(one), one) for one in range(session.layers)], value=[]),
             gr.Dropdown(choices=names, value=session.slid),
+            gr.Gallery(visible=model.source in MODELS),
             None,
         ]
 
@@ -323,16 +323,15 @@ class Actions:
         return gr.Dropdown(choices=list(session.directions), value=session.slid)
 
     def _wipe(self, session: Session, after: Image.Image | None = None) -> Any:
-        """What was there, and what is shown, or a step on the way."""
-        if session.now is None:
+        """What was there, and what is shown, or a step on the way, as files."""
+        now, before = session.now, session.before
+        if now is None:
             return None
         with session.turns:
-            if session.before is None or session.before[0] is not session.now:
-                photo = session.now.photo
-                target = session.made(session.now.latents, session.now.tuning) if photo is None else photo.target
-                session.before = session.now, session.picture(target)
-            after = after or session.picture(session.images())
-        return _small(session.before[1]), _small(after)
+            if before is None or before[0].latents is not now.latents or before[0].photo is not now.photo:
+                target = session.made(now.latents, now.tuning) if now.photo is None else now.photo.target
+                before = session.before = now, _file(session, "before", session.picture(target))
+            return before[1], _file(session, "after", after or session.picture(session.images()))
 
     def _told(self, session: Session) -> list[Any]:
         """Whether there is a way back and forth, and the lines that do the same."""
@@ -382,12 +381,15 @@ def class_choices(model: Model) -> list[str]:
     return [FOUND, *map(str, range(model.generator.spec.classes))]
 
 
-def _small(picture: Image.Image) -> Image.Image:
-    """A picture that is quickly sent."""
+def _file(session: Session, name: str, picture: Image.Image) -> str:
+    """A file of a picture, made smaller where that is quicker sent."""
     if max(picture.size) > LARGEST:
         picture = picture.copy()
         picture.thumbnail((LARGEST, LARGEST))
-    return picture
+    data, kind = encoded(picture)
+    path = session.folder / f"{name}.{kind.rpartition('/')[2]}"
+    write_bytes(path, data, replace=True)
+    return str(path)
 
 
 def _class(label: str | None) -> int | None:
@@ -408,6 +410,6 @@ def _needed(photo: str | None) -> str:
 def _offered(model: str, session: Session) -> str:
     """A model that may be opened: one of those that are offered, or what the session brought; no path of the machine's
     that a visitor names."""
-    if model in (session.first, *(name for _, name in choices())) or Path(model).parent == session.folder:
+    if model in (session.first, *(name for _, name in choices())) or session.owns(model):
         return model
     raise UnknownNameError(f"There is no model {model!r} on the page; choose one of those that are offered.")

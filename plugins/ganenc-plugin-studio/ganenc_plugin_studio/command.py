@@ -10,11 +10,10 @@ import uvicorn
 from ganenc.files import check_device
 from ganenc_registry.errors import SpecError
 
+from ganenc_plugin_studio.guard import HERE
 from ganenc_plugin_studio.server import build_app
 
 __all__ = ["studio"]
-
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def studio(
@@ -47,7 +46,7 @@ def studio(
             )
 
     check_device(device)
-    app = build_app(model, device=device, auth=(name, password) if auth else None)
+    app = build_app(model, device=device, auth=(name, password) if auth else None, local=host in HERE)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -38,7 +38,7 @@ class Job(Generic[T]):
         self._turns, self._told, self._new = turns, None, threading.Event()
         self._began = self._shown_at = time.monotonic()
         self.taken = self._first = 0
-        self._done = False
+        self.done = False
         self._error: BaseException | None = None
 
     def stop(self) -> None:
@@ -73,17 +73,17 @@ class Job(Generic[T]):
                         work()
             except BaseException as error:  # It belongs to who waits.
                 self._error = error
-            self._done = True
+            self.done = True
             self._new.set()
 
         thread = threading.Thread(target=working, daemon=True)
         thread.start()
         try:
-            while not self._done:
+            while not self.done:
                 self._new.wait()
                 told, self._told = self._told, None
                 self._new.clear()
-                if told is not None and not self._done:
+                if told is not None and not self.done:
                     yield told
         except GeneratorExit:
             self.drop()

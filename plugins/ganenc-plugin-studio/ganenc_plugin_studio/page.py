@@ -168,7 +168,9 @@ def _right() -> dict[str, Any]:
                 with gr.Row():
                     parts["set_name"] = gr.Textbox("between", label="Call it", min_width=120)
                     parts["between"] = gr.Button("Find", min_width=80)
-                parts["direction_file"] = gr.UploadButton("Open a direction's file", type="filepath", size="sm")
+                parts["direction_files"] = gr.UploadButton(
+                    "Open files of directions", file_count="multiple", type="filepath", size="sm"
+                )
         with gr.Tab("Second photo"):
             parts["second"] = _photo(
                 label="Second photo", sources=["upload", "clipboard"], height=200,
@@ -238,7 +240,9 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         p["between"].click(
             actions.find_between, [p["first_set"], p["second_set"], p["set_name"]], p["names"], api_name="find_between"
         ),
-        p["direction_file"].upload(actions.open_direction, p["direction_file"], p["names"], api_name="open_direction"),
+        p["direction_files"].upload(
+            actions.open_directions, p["direction_files"], p["names"], api_name="open_directions"
+        ),
         p["mix"].click(actions.mix, [p["second"], p["layers"]], wipe, api_name="mix"),
         p["drag"].click(actions.drag, p["stage"], [p["drag_progress"], wipe], api_name="drag", **QUIET),
         p["undo"].click(actions.undo, None, wipe, api_name="undo", queue=False, **QUIET),

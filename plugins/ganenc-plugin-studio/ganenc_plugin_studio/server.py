@@ -29,9 +29,12 @@ LARGEST = "4gb"
 """A file that is uploaded: checkpoints are large."""
 
 
-def build_app(model: str | None = None, *, device: str = "cpu", auth: tuple[str, str] | None = None) -> FastAPI:
+def build_app(
+    model: str | None = None, *, device: str = "cpu", auth: tuple[str, str] | None = None, local: bool = True
+) -> FastAPI:
     """The page as an application: ``model`` is open first, by default a small one that lies here; ``auth`` is a name
-    and a password that whoever comes has to give. `GanencError` if the model cannot be loaded."""
+    and a password that whoever comes has to give; ``local`` if it answers to the names of this machine alone.
+    `GanencError` if the model cannot be loaded."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = files = tempfile.mkdtemp(prefix="ganenc-studio-files-")
 
@@ -47,7 +50,7 @@ def build_app(model: str | None = None, *, device: str = "cpu", auth: tuple[str,
         shutil.rmtree(files, ignore_errors=True)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, local=local)
 
     @app.get("/live")
     def live(request: Request) -> Response:

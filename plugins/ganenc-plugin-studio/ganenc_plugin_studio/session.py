@@ -78,8 +78,8 @@ class Session:
         """Of several photos, those that are done."""
         self.failed: list[str] = []
         """And why the others are not."""
-        self.before: tuple[Moment, Image.Image] | None = None
-        """What the picture that is shown is compared with."""
+        self.before: tuple[Moment, str] | None = None
+        """The file of what the picture that is shown is compared with."""
         self.whole: tuple[Path, Image.Image] | None = None
         """The photo that is cropped, and its picture."""
         self.key = secrets.token_urlsafe()
@@ -116,17 +116,21 @@ class Session:
             raise LatentsError("There is nothing to work on yet; open a photo, or draw an image.")
         return self.now
 
-    def keep(self, path: str | Path) -> Path:
-        """A file of the visitor's, in the session's own folder."""
-        place = self.folder / Path(path).name
-        if Path(path).resolve() != place.resolve():
-            shutil.copyfile(path, place)
-        return place
+    def owns(self, path: str | Path) -> bool:
+        """Whether a file lies in the session's own folder."""
+        return self.folder.resolve() in Path(path).resolve().parents
+
+    def keep(self, *paths: str | Path) -> list[Path]:
+        """Files of the visitor's, side by side in the session's own folder, none of them in the place of another."""
+        if all(map(self.owns, paths)):
+            return [*map(Path, paths)]
+        place = Path(tempfile.mkdtemp(prefix="given-", dir=self.folder))
+        return [Path(shutil.copyfile(path, place / Path(path).name)) for path in paths]
 
     def read(self, path: str | Path, align: Mapping[str, Any] | None) -> Photo:
         """A photo as the model takes it; `ImageError` if it cannot be read, or is too large."""
         check_pixels(path)
-        photo = self.need_model().read(self.keep(path), align=align)
+        photo = self.need_model().read(*self.keep(path), align=align)
         return replace(photo, picture=None)  # It is read again where it is wanted.
 
     # What is shown.
@@ -200,17 +204,14 @@ class Session:
         return self._shown[1]
 
     def _make(self, moment: Moment) -> Tensor:
-        generator, latents, began = self.need_model().generator, self.latents(moment), time.monotonic()
-        if self.preview is not None:
-            with generator.tuned(moment.tuning):
-                self.preview = Preview(generator, latents, SIDE)
-            return self.preview.images.cpu()
-        images = self.made(latents, moment.tuning)
-        large = max(generator.spec.size) > LARGE and generator.spec.shows == "pictures"
-        if large and time.monotonic() - began > SLOW:
-            with suppress(SpecError), generator.tuned(moment.tuning):  # None without so small a stage.
-                self.preview = Preview(generator, latents, SIDE)
-        return images
+        generator, latents, self.preview = self.need_model().generator, self.latents(moment), None
+        if max(generator.spec.size) > LARGE and generator.spec.shows == "pictures":
+            began = time.monotonic()
+            with suppress(SpecError), generator.tuned(moment.tuning):  # Without so small a stage there is none.
+                found = Preview(generator, latents, SIDE)
+                self.preview = found if time.monotonic() - began > SLOW else None
+                return found.images.cpu()
+        return self.made(latents, moment.tuning)
 
     def picture(self, images: Tensor) -> Image.Image:
         """One image (1, C, H, W), or (C, H, W), for a person."""
@@ -237,6 +238,11 @@ class Session:
         self.drop_job()
         self.job = Job(self.turns)
         return self.job
+
+    @property
+    def works(self) -> bool:
+        """Whether long work goes on."""
+        return self.job is not None and not self.job.done
 
     def drop_job(self) -> None:
         """Nobody wants what goes on any more."""
@@ -277,7 +283,7 @@ class Sessions:
             )
             self._open[visitor] = found  # The last in order is the last that was touched.
             found.touched = now = time.monotonic()
-            gone = [key for key, one in self._open.items() if now - one.touched > self.idle]
+            gone = [key for key, one in self._open.items() if now - one.touched > self.idle and not one.works]
             gone += [key for key in self._open if key not in gone][
                 : max(0, len(self._open) - len(gone) - self.visitors)
             ]

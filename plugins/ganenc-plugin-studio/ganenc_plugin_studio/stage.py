@@ -19,7 +19,8 @@ from PIL import Image
 __all__ = ["FILES", "box_of", "build_sliders", "build_stage", "encoded", "marks_of", "move_of", "slid", "staged"]
 
 FILES = Path(__file__).parent / "page_files"
-MANY = 100_000
+MANY, POINTS = 100_000, 64
+"""Letters of what is marked, and points among it."""
 
 
 def build_stage(*, nothing: str = "", **options: Any) -> gr.HTML:
@@ -81,6 +82,8 @@ def marks_of(value: str | None, size: tuple[int, int]) -> tuple[list[list[float]
         raise SpecError(
             'Points are marked as {"points": [[x, y], ...], "targets": [...], "strokes": [[x, y, radius]]}.'
         )
+    if len(points) > POINTS:
+        raise SpecError(f"At most {POINTS} points are dragged at a time; these are {len(points)}.")
     if not points:
         raise SpecError("Nothing is marked: press on a point of the picture, and pull it to where it shall go.")
     return points, targets, _painted(strokes, size) if strokes else None

@@ -51,7 +51,7 @@ def browser_at(
         context.route("**/*", only_own)
         page = context.new_page()
         page.goto(url)
-        page.wait_for_selector("#slider-0 input[type=range]")
+        page.wait_for_selector("#model-told p")
         yield page, others
         browser.close()
 

@@ -175,7 +175,7 @@ def test_what_is_broken_is_told_in_a_sentence(visitor: Any, tmp_path: Path, name
         ".jpg": lambda: visitor.predict(given, "none", "found", api_name="/open_photo"),
         ".pth": lambda: visitor.predict([given], api_name="/open_checkpoint"),
         ".safetensors": lambda: visitor.predict([given], api_name="/open_checkpoint"),
-        ".npy": lambda: visitor.predict(given, api_name="/open_direction"),
+        ".npy": lambda: visitor.predict([given], api_name="/open_directions"),
     }
     with pytest.raises(AppError) as told:
         ways[path.suffix]()
@@ -205,7 +205,7 @@ def test_nothing_is_fetched_from_elsewhere(served: Any, place: str) -> None:
 FILES = {
     "/open_photo": lambda one: [one, "none", "found"],
     "/open_checkpoint": lambda one: [[one]],
-    "/open_direction": lambda one: [one],
+    "/open_directions": lambda one: [[one]],
     "/find_between": lambda one: [[one], [one], "x"],
     "/mix": lambda one: [one, [1]],
     "/interpolate": lambda one: [one, 3, "gif"],

@@ -282,3 +282,18 @@ def test_a_second_photo_is_mixed_in_and_led_to(session: Session, photo: Path, mo
     assert "ganenc interpolate mix-1/" in act.command
     with pytest.raises(SpecError, match="layers"):
         work.mix(session, other, [])
+
+
+def test_no_file_takes_the_place_of_another(session: Session, photo: Path, tmp_path: Path) -> None:
+    others = sorted(photo.parent.glob("*.jpg"))[:2]
+    kept = []
+    for place, other in enumerate(others):
+        path = tmp_path / str(place) / "after.png"
+        path.parent.mkdir()
+        path.write_bytes(other.read_bytes())
+        opened(session, path)
+        kept.append(session.need().photo.source)  # type: ignore[union-attr]
+    assert [one.read_bytes() for one in kept] == [one.read_bytes() for one in others]
+    assert [one.name for one in kept] == ["after.png"] * 2
+    assert session.keep(kept[0]) == kept[:1]
+    assert not session.owns(session.folder / ".." / "x.png")

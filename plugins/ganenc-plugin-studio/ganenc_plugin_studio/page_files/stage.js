@@ -77,7 +77,11 @@ function place(event) {
   return marks.box ? [x, y] : [bound(x - 0.5, width - 1), bound(y - 0.5, height - 1)];
 }
 
-function paint(at) { marks.strokes = [...(marks.strokes || []), [...at, Math.max(...sizeOf()) / 14]]; }
+function paint([x, y]) {
+  const radius = Math.max(...sizeOf()) / 14, strokes = marks.strokes || [], last = strokes.at(-1);
+  if (last && Math.hypot(x - last[0], y - last[1]) < radius / 4) return;
+  marks.strokes = [...strokes, [x, y, radius].map((one) => Math.round(100 * one) / 100)];
+}
 
 canvas.addEventListener('pointerdown', (event) => {
   if (!marks) return;
