@@ -176,8 +176,8 @@ class Session:
         moment = self.need()
         if name not in self.directions:
             raise LatentsError(f"There is no direction {name!r} here; find it first.")
-        if not abs(strength) <= FAR:  # NaN among them.
-            raise LatentsError(f"A direction is gone along by {-FAR:g} to {FAR:g}, not by {strength:g}.")
+        if not isinstance(strength, int | float) or not abs(strength) <= FAR:  # NaN among them.
+            raise LatentsError(f"A direction is gone along by {-FAR:g} to {FAR:g}, not by {strength!r:.20}.")
         return replace(moment, moves={**moment.moves, name: float(strength)})
 
     def latents(self, moment: Moment | None = None) -> Latents:

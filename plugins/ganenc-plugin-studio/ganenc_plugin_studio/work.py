@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -290,17 +289,11 @@ def export(session: Session, animation: str) -> list[Path]:
             moment.inverted.report(written[-1])
     for name, strength in moment.moves.items():
         if strength and name in session.directions:
-            written.append(folder / file_name(name))
+            written.append(folder / f"{name}.safetensors")
             session.directions[name].save(written[-1])
     if any("mask.png" in act.command for act in moment.acts):
         written.append(session.folder / "mask.png")
     return written
-
-
-def file_name(direction: str) -> str:
-    """The name of a direction's file, whatever whoever named it had in mind."""
-    plain = re.sub(r"[^\w-]+", "-", direction)[:100] or "direction"
-    return f"{plain}.safetensors"
 
 
 def _frames(session: Session) -> Latents:
@@ -334,7 +327,7 @@ def _moment(session: Session, inverted: Inverted, told: Mapping[str, Any], *, no
 
 def _keep_directions(session: Session, found: Sequence[Direction]) -> list[str]:
     session.directions |= {one.name: one for one in found}
-    session.files |= {one.name: file_name(one.name) for one in found}
+    session.files |= {one.name: f"{one.name}.safetensors" for one in found}
     return [one.name for one in found]
 
 

@@ -240,6 +240,32 @@ def test_every_endpoint_that_takes_a_file_is_tried(visitor: Any) -> None:
     assert taking == {*FILES}
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("", {"host": "rebound.example"}, 403), ("", {"host": "127.0.0.1.example"}, 403), ("", {"host": "[::1"}, 400),
+        ("", {"host": "localhost:80"}, 200), ("", {"host": "[::1]:80"}, 200),
+        ("config", {"origin": "http://another.example"}, 403), ("config", {"origin": "null"}, 403),
+        ("config", {"origin": "http://127.0.0.1:1"}, 403),
+        *((f"gradio_api/{one}", {}, 404) for one in ("deep_link", "vibe-code", "component_server", "proxy=x", "../x")),
+        ("monitoring", {}, 404), ("docs", {}, 404),
+    ],
+)  # fmt: skip
+def test_no_stranger_is_answered(served: Any, path: str, headers: dict[str, str], status: int) -> None:
+    answered = httpx.get(served.url + path, headers=headers)
+    assert answered.status_code == status
+    assert status == 200 or answered.text.count("\n") == 0
+
+
+def test_no_other_page_asks_in_a_visitors_name(served: Any) -> None:
+    def asked(origin: str, **headers: str) -> int:
+        return httpx.post(f"{served.url}gradio_api/cancel", json={}, headers={"origin": origin, **headers}).status_code
+
+    own = served.url.removesuffix("/")
+    assert asked("http://another.example") == 403
+    assert asked(own) == asked("https://in.front", **{"x-forwarded-host": "in.front"}) == 422  # It lacks all it takes.
+
+
 def test_no_model_of_the_machine_can_be_named(visitor: Any) -> None:
     with pytest.raises(AppError):
         visitor.predict("/etc", api_name="/choose_model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,11 @@ def test_sessions_go_where_nobody_touches_them_and_where_there_are_many(
     assert len(found) == 3
     assert [folder.is_dir() for folder in folders.values()] == [True, False, True], "b was touched longest ago"
     now[0] = 101.0
+    working = found._open["a"]
+    job = working.begin()
+    found.of("e")
+    assert [*found._open] == ["a", "e"], "a works"
+    job.done = True
     found.of("e")
     assert len(found) == 1
     found.drop("e")
@@ -171,7 +177,8 @@ def test_names_on_the_page_are_escaped() -> None:
     "marks",
     ["", "[", "[1]", '{"points": 3}', '{"points": [[1, 2]], "targets": [[1]]}',
      '{"points": [[1, 1e999]], "targets": [[1, 2]]}',
-     '{"points": [[1, 2]], "targets": [[1, 2]], "strokes": [["a", 1, 2]]}', '{"points": []}', '{"points": [[NaN, 1]]}',
+     '{"points": [[1, 2]], "targets": [[1, 2]], "strokes": [["a", 1, 2]]}',
+     json.dumps({"points": [[1, 2]] * 1000, "targets": [[1, 2]] * 1000}), '{"points": []}', '{"points": [[NaN, 1]]}',
      "[" * 10**6],
 )  # fmt: skip
 def test_marks_that_make_no_sense_are_told(marks: str) -> None:
@@ -226,8 +233,8 @@ def test_a_drag_goes_on_with_the_photo_and_its_tuned_weights(session: Session, p
     assert "ganenc drag" in session.acts()[-1].command
 
 
-@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -1e30])
-def test_nothing_is_moved_out_of_this_world(session: Session, strength: float) -> None:
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), -1e30, "x", None])
+def test_nothing_is_moved_out_of_this_world(session: Session, strength: Any) -> None:
     work.draw(session, 0)
     before = session.now
     for way in (session.move, session.peek):
