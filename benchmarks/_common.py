@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganenc.cli import processor
+
 if TYPE_CHECKING:
     from _device import Place
 
@@ -32,8 +34,6 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).resolve().parent / "results"
-FLAGS = ("avx", "fma", "amx")
-"""How those flags of a processor begin that decide how fast it multiplies."""
 
 
 def parser(name: str, purpose: str) -> argparse.ArgumentParser:
@@ -106,7 +106,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def machine(threads: int | None = None, place: Place | None = None) -> str:
     """What it ran on, in one line: GPU, processor, threads, Python, and torch if that is loaded."""
-    parts = [_processor(), f"{os.cpu_count()} processors", f"Python {platform.python_version()}"]
+    parts = [processor(), f"{os.cpu_count()} processors", f"Python {platform.python_version()}"]
     if threads is not None:
         wall = threads > 1 or (place is not None and place.is_gpu)
         parts.insert(2, f"{threads} thread{'s'[: threads > 1]}, {'wall' if wall else 'processor'} time")
@@ -115,17 +115,6 @@ def machine(threads: int | None = None, place: Place | None = None) -> str:
     if "torch" in sys.modules:
         parts.append(f"torch {importlib.metadata.version('torch')}")
     return ", ".join([*parts, f"ganenc {importlib.metadata.version('ganenc')}"])
-
-
-def _processor() -> str:
-    """The processor's name, and those of its flags that decide how fast it multiplies."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return platform.processor() or platform.machine()
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-    facts = {key.strip(): " ".join(value.split()) for key, _, value in (line.partition(":") for line in lines)}
-    flags = [flag for flag in facts.get("flags", "").split() if flag.startswith(FLAGS)]
-    return f"{facts.get('model name') or platform.machine()} ({' '.join(flags) or 'no vector flags'})"
 
 
 def publish(

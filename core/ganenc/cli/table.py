@@ -20,7 +20,7 @@ class Command:
 
 def _for(purpose: str, *rows: tuple[str, str, str, str]) -> list[Command]:
     return [
-        Command(name, f"ganenc.cli.{place}", told, purpose, f"ganenc {name} {words}")
+        Command(name, f"ganenc.cli.{place}", told, purpose, f"ganenc {name} {words}".rstrip())
         for name, place, told, words in rows
     ]
 
@@ -64,6 +64,7 @@ COMMANDS = (
     ),
     *_for(
         "Extend",
+        ("doctor", "doctor:doctor", "Say what this machine has, and what is missing", ""),
         ("plugins", "catalogue:plugins", "List the plugins, and what is wrong with them", "--check"),
         ("new-plugin", "new_plugin:new_plugin", "Write a package for a plugin to begin with", "ganenc-plugin-my-gan"),
         ("check", "check:check", "Check whether what is contributed keeps to its contract", "my_loss.py"),

@@ -26,8 +26,10 @@ from ganenc.latents import Latents
 from ganenc.objectives import Backbone, load_backbone
 
 PROBABILITY = 0.9
-EFFORT, SHOWN = 400, 5
-"""Passes with a gradient at most, and images of the strip."""
+EFFORT = 400
+"""Passes with a gradient at most."""
+SHOWN = 5
+"""Images of the strip."""
 DRAWS = 1024
 """Of latents, from which it is learnt how they vary."""
 LOWER, ROUNDS, PASSES, SMALL = 0.4, 5, 15, 0.05
