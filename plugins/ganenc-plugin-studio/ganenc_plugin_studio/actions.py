@@ -280,7 +280,7 @@ class Actions:
         chosen = None if align in (None, "", "none") else {"name": align}
         for done in work.invert_all(session, photos, method, int(steps) if steps else None, chosen):
             yield [progress_bar(done.step, done.steps, done.left), self._gallery(session)]
-        yield [progress_end(work.queue_text(session)), self._gallery(session)]
+        yield [progress_end(_FOLDER.sub("", work.queue_text(session))), self._gallery(session)]
 
     @sentenced
     def choose_photo(self, event: gr.SelectData, request: gr.Request) -> Any:

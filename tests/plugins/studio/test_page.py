@@ -161,6 +161,14 @@ def test_whoever_leaves_leaves_nothing_behind(served: Any, client: Any, photo: P
     assert not session.folder.exists()
 
 
+def test_a_queue_goes_on_after_what_is_broken(client: Any, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.jpg").write_text("no photo")
+    given = [handle_file(str(one)) for one in (tmp_path / "no.jpg", photo)]
+    told, gallery = client.predict(given, "encode", 0, "none", api_name="/invert_all")
+    assert "1 photos are done. Skipped: no.jpg is not a photo" in told
+    assert [one["caption"] for one in gallery] == [photo.name]
+
+
 @pytest.mark.parametrize(
     "name", ["broken.png", "text.jpg", "large.png", "checkpoint.pth", "nothing.safetensors", "direction.npy"]
 )
