@@ -77,7 +77,7 @@ def hands(folder: Path, size: int = 32) -> Kind:
     }
     widths = {4: 96, 8: 96, 16: 48, 32: 24}
     numbers = {"decoder_images": 12_800, "recall": 50.0, "width": 24, "widest": 96}
-    return Kind("hands", **read, channels=widths, dim=64, images=25_600, steps=(600, 300), numbers=numbers)
+    return Kind("hands", **read, channels=widths, dim=64, images=19_200, steps=(300, 150), numbers=numbers)
 
 
 def digits(one: int, seed: int) -> Kind:
@@ -106,7 +106,7 @@ def trained(kind: Kind, work: Path, *, share: float = 1.0) -> tuple[Model, Discr
         trainer = GanTrainer(
             build_generator(kind.spec), kind.training, labels, folder / "gan", GanTraining(**kind.numbers)
         )
-        for seen in range(PIECE, round(kind.images * share) + 1, PIECE):
+        for seen in range(min(PIECE, wanted := round(kind.images * share)), wanted + 1, PIECE):
             if clock.done("gan") >= seen:
                 continue
             with clock("gan", seen):
@@ -138,6 +138,12 @@ def trained(kind: Kind, work: Path, *, share: float = 1.0) -> tuple[Model, Discr
     discriminator = Discriminator(kind.spec, width=kind.numbers["width"], widest=kind.numbers["widest"])
     discriminator.load_state_dict(state["discriminator"])
     return load(folder / "model"), discriminator.eval().requires_grad_(False), clock.total
+
+
+def told_seconds(kind: Kind, work: Path) -> str:
+    """How long the GAN with its encoder and the auto-encoder of a kind were trained, in words."""
+    gan, plain = (_Clock(work / kind.name / name).total for name in ("seconds.json", "plain.json"))
+    return f"GAN and encoder took {gan:.0f} seconds of the processor, the auto-encoder {plain:.0f}."
 
 
 class AutoEncoder(nn.Module):
@@ -186,6 +192,7 @@ def auto_encoder(kind: Kind, work: Path, weights: int, seconds: float) -> AutoEn
             F.mse_loss(made(some), some).backward()
             adam.step()
         save_state(path, made.state_dict())
+        _Clock(work / kind.name / "plain.json").add("plain", time.process_time() - started)
     made.load_state_dict(load_state(path))
     return made.eval().requires_grad_(False)
 
@@ -213,6 +220,8 @@ class _Clock:
 
     def __exit__(self, kind: object, *_: object) -> None:
         part, far = self.now
-        before, was = self.parts.get(part, [0.0, 0.0])
-        self.parts[part] = [before + time.process_time() - self.started, was if kind else far]
+        self.add(part, time.process_time() - self.started, self.done(part) if kind else far)
+
+    def add(self, part: str, seconds: float, far: float = 1) -> None:
+        self.parts[part] = [self.parts.get(part, [0.0, 0.0])[0] + seconds, far]
         self.path.write_text(json.dumps(self.parts), encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import RESULTS, parser, publish, set_threads, table
-from _odd import Kind, auto_encoder, digits, hands, trained
+from _odd import Kind, auto_encoder, digits, hands, told_seconds, trained
 from ganenc import Model, images, load
 from ganenc.files import hash_tensors
 from ganenc.images import heat_over, sheet
@@ -22,14 +22,14 @@ from ganenc.inversion import default_method
 from ganenc.measures import CHUNK, SCORES, Calibration, Comparer, Differences, Oddity, detection
 from ganenc.objectives import Backbone, load_backbone
 from PIL import Image, ImageDraw
-from scipy.stats import t
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F
 
+HANDS = Path("../shared/data/hands")
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "score.png"
 RATE, RESAMPLES = 0.05, 1000
-CLASSES, SHOWN = (0, 1, 8), 6
+SHOWN = 6
 Way = Callable[[Tensor], Differences]
 """Images (N, C, H, W) from -1 to 1 => how they differ from what is normal."""
 Ways = dict[str, tuple[Callable[[], Way], dict[str, list[str]]]]
@@ -108,7 +108,7 @@ class Judged:
     def row(self, names: Sequence[str]) -> list[str]:
         """AUROC with an interval of 95% by a bootstrap over photos, and the rest."""
         found, numbers = self.by(names)
-        low, high = _interval(found.pred_score.numpy(), self.truth.numpy())
+        low, high = np.quantile(redrawn(found.pred_score.numpy(), self.truth.numpy()), [0.025, 0.975])
         cells = [f"{numbers['image_AUROC']:.3f} ({low:.3f} to {high:.3f})"]
         cells += [f"{numbers[name]:.2f}" for name in ("image_F1Score", "false_alarms", "found")]
         if self.masks is not None:
@@ -116,18 +116,12 @@ class Judged:
         return cells
 
 
-def _interval(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Of AUROC, photos of each kind drawn again."""
+def redrawn(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """AUROC, as often as `RESAMPLES`, of photos of each kind drawn again."""
     random = np.random.default_rng(0)
     above = (scores[truth][:, None] > scores[~truth]) + 0.5 * (scores[truth][:, None] == scores[~truth])
-    drawn = [
-        above[random.integers(len(above), size=len(above))][
-            :, random.integers(above.shape[1], size=above.shape[1])
-        ].mean()
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    odd, normal = (random.integers(size, size=(RESAMPLES, size)) for size in above.shape)
+    return np.array([above[one][:, other].mean() for one, other in zip(odd, normal, strict=True)])
 
 
 def kept(work: Path, key: str, way: Callable[[], Way], photos: Tensor) -> Differences:
@@ -176,9 +170,13 @@ def compared(
     return rows, numbers, all_judged
 
 
-def refined(steps: int) -> dict[str, Any]:
-    """Latents sought from one pass on, once for each photo, held to what the generator draws."""
-    return {"name": "optimize", "options": {**default_method(True, "restore")["options"], "steps": steps, "starts": 1}}
+def by_steps(model: Model, steps: int, backbone: Backbone) -> Ways:
+    """By latents sought from one pass on, once for each photo, held to what the generator draws; none by no steps."""
+    method = {
+        "name": "optimize",
+        "options": {**default_method(True, "restore")["options"], "steps": steps, "starts": 1},
+    }
+    return {f"GAN, {steps} steps": (lambda: by_model(model, method, backbone), GAN)} if steps else {}
 
 
 def by_components(training: Tensor, count: int, model: Model, backbone: Backbone) -> Way:
@@ -192,9 +190,10 @@ def by_components(training: Tensor, count: int, model: Model, backbone: Backbone
     return by_rebuilding(rebuild, model, backbone)
 
 
-def ways_of(kind: Kind, work: Path, steps: int) -> Ways:
+def ways_of(kind: Kind, work: Path, steps: int, share: float = 1.0, limit: float | None = None) -> Ways:
     """All ways, trained on a kind alone."""
-    model, discriminator, seconds = trained(kind, work)
+    model, discriminator, seconds = trained(kind, work, share=share)
+    seconds = seconds if limit is None else min(seconds, limit)
     squeeze, training = load_backbone("squeeze"), floats(kind.training)
     parts = [model.generator, *([] if model.encoder is None else [model.encoder])]
     size = sum(one.numel() for part in parts for one in part.parameters())
@@ -207,7 +206,7 @@ def ways_of(kind: Kind, work: Path, steps: int) -> Ways:
     return {
         "GAN, one pass": (lambda: by_model(model, "encode", squeeze), GAN),
         "GAN, one pass, discriminator": (lambda: by_model(model, "encode", squeeze, features), by_features),
-        "GAN, refined": (lambda: by_model(model, refined(steps), squeeze), GAN),
+        **by_steps(model, steps, squeeze),
         "auto-encoder": (lambda: by_rebuilding(auto_encoder(kind, work, size, seconds), model, squeeze), PLAIN),
         "PCA": (lambda: by_components(training, kind.dim, model, squeeze), PLAIN),
         "nearest neighbour": (lambda: by_neighbours(training, squeeze), NEAR),
@@ -282,18 +281,18 @@ def best(numbers: dict[str, dict[str, float]], measure: str = "image_AUROC") -> 
     )
 
 
-def hands_part(photos: Path, work: Path, steps: int) -> str:
+def hands_part(photos: Path, work: Path, steps: int, limit: float | None) -> str:
     """Digits that no training saw."""
     kind = hands(photos)
     tested = floats(torch.cat([kind.normal, kind.odd]))
     truth, known = torch.arange(len(tested)) >= len(kind.normal), floats(kind.calibration)
-    rows, numbers, _ = compared(f"hands-{steps}", ways_of(kind, work, steps), work, known, tested, truth)
+    rows, numbers, _ = compared("hands", ways_of(kind, work, steps, limit=limit), work, known, tested, truth)
     return (
         f"## Hands: digits 0 to 4 are normal, 5 to 9 odd\n\nA StyleGAN2 of 32x32 pixels and its encoder, trained from"
         f" nothing on {len(kind.training)} photos of the digits 0 to 4; {len(known)} others calibrate,"
         f" {len(kind.normal)} normal and {len(kind.odd)} odd ones test. It is one training: intervals are of the"
         " photos alone. The backbone is squeeze, as the hands' own has learnt all ten digits."
-        f"\n\n{table(HEADER, rows)}\n\nAUROC: {best(numbers)}."
+        f" {told_seconds(kind, work)}\n\n{table(HEADER, rows)}\n\nAUROC: {best(numbers)}."
     )
 
 
@@ -305,13 +304,11 @@ def defects_part(folder: Path, work: Path, steps: int, draw: bool) -> str:
     tested = floats(torch.cat([clean, spoilt]))
     ways: Ways = {
         "GAN, one pass": (lambda: by_model(model, "encode", own), GAN),
-        "GAN, refined": (lambda: by_model(model, refined(steps), own), GAN),
+        **by_steps(model, steps, own),
         "PCA": (lambda: by_components(floats(training), 128, model, own), PLAIN),
         "nearest neighbour": (lambda: by_neighbours(floats(training), own), NEAR),
     }
-    rows, numbers, judged = compared(
-        f"defects-{steps}", ways, work, floats(known), tested, masks.flatten(1).any(1), masks
-    )
+    rows, numbers, judged = compared("defects", ways, work, floats(known), tested, masks.flatten(1).any(1), masks)
     if draw:
         scores = judged["GAN, one pass"].by(list(SCORES))[0].pred_score[len(clean) :]
         ordered = (len(clean) + scores.argsort(descending=True)).tolist()
@@ -330,59 +327,67 @@ def defects_part(folder: Path, work: Path, steps: int, draw: bool) -> str:
     )
 
 
-def digits_part(work: Path, steps: int, seeds: int) -> str:
+def digits_part(work: Path, steps: int, seeds: int, classes: Sequence[int], share: float) -> str:
     """One class against the rest."""
-    found: dict[str, list[list[float]]] = {}
+    found: dict[str, list[tuple[int, float, np.ndarray]]] = {}
     for seed in range(seeds):
-        of_seed: dict[str, list[float]] = {}
-        for one in CLASSES:
+        for one in classes:
             kind = digits(one, seed)
             tested = floats(torch.cat([kind.normal, kind.odd]))
             truth, known = torch.arange(len(tested)) >= len(kind.normal), floats(kind.calibration)
-            _, numbers, _ = compared(f"{kind.name}-{steps}", ways_of(kind, work, steps), work, known, tested, truth)
-            for name, row in numbers.items():
-                of_seed.setdefault(name, []).append(row["image_AUROC"])
-        for name, values in of_seed.items():
-            found.setdefault(name, []).append(values)
+            ways = ways_of(kind, work, steps, share)
+            _, numbers, judged = compared(kind.name, ways, work, known, tested, truth)
+            for way, (_, sets) in ways.items():
+                for told, names in sets.items():
+                    drawn = redrawn(judged[way].by(names)[0].pred_score.numpy(), truth.numpy())
+                    name = f"{way}: {told}"
+                    found.setdefault(name, []).append((one, numbers[name]["image_AUROC"], drawn))
     rows, means = [], {}
-    for name, by_seed in found.items():
-        of_seeds = [statistics.fmean(values) for values in by_seed]
-        means[name] = {"image_AUROC": statistics.fmean(of_seeds)}
-        spread = statistics.stdev(of_seeds) / seeds**0.5 if seeds > 1 else float("nan")
-        half = float(t.ppf(0.975, max(seeds - 1, 1))) * spread
-        each = [f"{statistics.fmean(values):.3f}" for values in zip(*by_seed)]
-        rows.append([*name.split(": "), f"{means[name]['image_AUROC']:.3f} ± {half:.3f}", *each])
+    for name, each in found.items():
+        means[name] = {"image_AUROC": statistics.fmean(value for _, value, _ in each)}
+        low, high = np.quantile(np.mean([drawn for *_, drawn in each], 0), [0.025, 0.975])
+        of_class = [[value for label, value, _ in each if label == one] for one in classes]
+        told = [f"{statistics.fmean(some):.3f} ({min(some):.3f} to {max(some):.3f})" for some in of_class]
+        rows.append([*name.split(": "), f"{means[name]['image_AUROC']:.3f} ({low:.3f} to {high:.3f})", *told])
+    header = ["way", "scores", "AUROC (95 %)", *(f"of {one} (seeds)" for one in classes)]
     return (
         f"## scikit-learn's digits, 8x8: one is normal, the others odd\n\nA StyleGAN2 of 8x8 pixels for each of the"
-        f" classes {', '.join(map(str, CLASSES))} and of {seeds} seeds, of the training and of which of some 175 images"
-        " train, calibrate and test. Means over classes, with half of the interval of 95% over seeds (Student's)."
-        f"\n\n{table(['way', 'scores', 'AUROC', *(f'of {one}' for one in CLASSES)], rows)}\n\nAUROC: {best(means)}."
+        f" classes {', '.join(map(str, classes))} and of {seeds} seeds, of the training and of which of some 175 images"
+        " train, calibrate and test. The mean of all, with its interval over photos, and of each class, with the lowest"
+        f" and the highest of the seeds.\n\n{table(header, rows)}\n\nAUROC: {best(means)}."
     )
 
 
 def main() -> None:
     """Score all that there is, and print the tables."""
     options = parser("odd", __doc__)
-    options.add_argument("--hands", type=Path, required=True, help="the folder of photos of hands, 0 to 9")
-    options.add_argument("--work", type=Path, required=True, help="keeps what is trained and computed")
-    options.add_argument("--steps", type=int, default=30, help="of the refined way")
-    options.add_argument("--seeds", type=int, default=3, help="of digits")
-    options.add_argument("--parts", default="hands,defects,digits")
+    options.add_argument("--hands", type=Path, default=HANDS, help="the folder of photos of hands, in `0` to `9`")
+    options.add_argument("--work", type=Path, default=Path("runs/odd"), help="keeps what is trained and computed")
+    options.add_argument("--steps", type=int, nargs=3, default=[30, 30, 30], help="to seek latents in, for each part")
+    options.add_argument(
+        "--plain-seconds", type=float, help="of the hands' auto-encoder at most; as the GAN by default"
+    )
+    options.add_argument("--seeds", type=int, default=2, help="of digits")
+    options.add_argument("--classes", type=int, nargs="+", default=[0, 1, 8], help="of digits")
+    options.add_argument("--parts", nargs="+", choices=["hands", "defects", "digits"])
     chosen = options.parse_args()
     set_threads(chosen.threads)
+    if chosen.quick:
+        chosen.steps, chosen.seeds, chosen.classes, chosen.parts = [2] * 3, 1, [0], ["digits"]
+    share = 0.05 if chosen.quick else 1.0
     parts = {
-        "hands": lambda: hands_part(chosen.hands, chosen.work, chosen.steps),
-        "defects": lambda: defects_part(chosen.hands, chosen.work, chosen.steps, not chosen.quick),
-        "digits": lambda: digits_part(chosen.work, chosen.steps, chosen.seeds),
+        "hands": lambda: hands_part(chosen.hands, chosen.work, chosen.steps[0], chosen.plain_seconds),
+        "defects": lambda: defects_part(chosen.hands, chosen.work, chosen.steps[1], not chosen.quick),
+        "digits": lambda: digits_part(chosen.work, chosen.steps[2], chosen.seeds, chosen.classes, share),
     }
     intro = (
         "Thresholds are for 5% of false alarms. `all` is what `ganenc score` takes by default; auto-encoder and PCA are"
         " judged by the same scores but the distance of latents. The auto-encoder has as many weights as GAN and"
-        " encoder, and was trained for as many seconds of the processor; PCA has as many components as z has numbers;"
-        f" refined is `optimize` with {chosen.steps} steps. Intervals are of 95%, by a bootstrap over photos unless"
-        " they are told to be of seeds. Which score is best is known afterwards, by odd photos; before, it is `all`."
+        " encoder; PCA has as many components as z has numbers; steps are those of `optimize`. Intervals are of 95%, by"
+        " a bootstrap over photos: more trainings are too dear. Which score is best is known afterwards, by odd photos;"
+        " before, it is `all`."
     )
-    body = [intro, *(parts[name]() for name in chosen.parts.split(","))]
+    body = [intro, *(parts[name]() for name in chosen.parts or parts)]
     publish("odd", "Odd photos, found", "\n\n".join(body), out=chosen.out, quick=chosen.quick, threads=chosen.threads)
 
 

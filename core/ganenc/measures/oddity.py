@@ -178,8 +178,8 @@ class Calibration(Spec):
     features: str | None = None
     """Whose these are, if not the backbone's; a script is not run unless it is given again."""
     kappa: float = KAPPA
-    scores: dict[str, Standard]
-    maps: dict[str, Standard]
+    scores: Annotated[dict[str, Standard], Field(min_length=1)]
+    maps: Annotated[dict[str, Standard], Field(min_length=1)]
     normal: Annotated[tuple[float, ...], Field(min_length=1)]
     """The scores of normal photos, in rising order; each standardised by the others."""
     peaks: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -215,7 +215,11 @@ class Calibration(Spec):
         return sorted(normal)[rank - 1]
 
     def judge(self, found: Differences, size: Sequence[int], false_alarms: float = FALSE_ALARMS) -> dict[str, Any]:
-        """The fields of `Oddity` of photos of a size (H, W)."""
+        """The fields of `Oddity` of photos of a size (H, W); `SpecError` if other things were compared."""
+        if lacks := ({*self.maps} - {*found.maps}) | ({*self.scores} - {*found.scores, "peak"}):
+            raise SpecError(
+                f"The calibration goes by {min(lacks)}, of which there is no such thing here; calibrate anew."
+            )
         small = _together(found.maps, self.maps)
         rows = {**found.scores, "peak": small.amax((1, 2, 3)).double()}
         scores = {name: (rows[name] - mean) / deviation for name, (mean, deviation) in self.scores.items()}

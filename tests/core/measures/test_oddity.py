@@ -74,6 +74,10 @@ def test_normal_photos_that_say_nothing_are_refused() -> None:
         calibration.threshold(0.05)
     with pytest.raises(SpecError, match="between 0 and 1"):
         calibration.threshold(0.0)
+    with pytest.raises(SpecError, match="goes by pixels"):
+        calibration.judge(Differences({"latents": torch.ones(1)}, {"lpips": torch.ones(1, 1, 4, 4)}), (8, 8))
+    with pytest.raises(SpecError, match="maps"):
+        Calibration.from_mapping({**calibration.to_mapping(), "maps": {}})
 
 
 def test_scores_are_their_formulas(toy: Any, tiny_backbone: Any) -> None:
