@@ -77,7 +77,7 @@ def hands(folder: Path, size: int = 32) -> Kind:
     }
     widths = {4: 96, 8: 96, 16: 48, 32: 24}
     numbers = {"decoder_images": 12_800, "recall": 50.0, "width": 24, "widest": 96}
-    return Kind("hands", **read, channels=widths, dim=64, images=19_200, steps=(300, 150), numbers=numbers)
+    return Kind("hands", **read, channels=widths, dim=64, images=19_200, steps=(300, 40), numbers=numbers)
 
 
 def digits(one: int, seed: int) -> Kind:

@@ -39,7 +39,8 @@ NAMES = [*SCORES[:4], "f-anogan", "peak"]
 
 def by_model(model: Model, method: Any, backbone: Backbone, features: Any = None) -> Way:
     """By what a method makes of images with a generator."""
-    compare = Comparer(model.context, model.own_latents, names=NAMES, backbone=backbone, features=features)
+    names = [name for name in NAMES if features is None or name != "lpips"]
+    compare = Comparer(model.context, model.own_latents, names=names, backbone=backbone, features=features)
 
     def differ(photos: Tensor) -> Differences:
         found = []
@@ -202,7 +203,7 @@ def ways_of(kind: Kind, work: Path, steps: int, share: float = 1.0, limit: float
         found: Tensor = discriminator.blocks(F.leaky_relu(discriminator.from_rgb(photos), 0.2) * 2**0.5)
         return found
 
-    by_features = {"features": ["features"], "f-AnoGAN": ["f-anogan"], "all": list(SCORES)}
+    by_features = {"features": ["features"], "f-AnoGAN": ["f-anogan"]}
     return {
         "GAN, one pass": (lambda: by_model(model, "encode", squeeze), GAN),
         "GAN, one pass, discriminator": (lambda: by_model(model, "encode", squeeze, features), by_features),
@@ -241,9 +242,10 @@ def damaged(photos: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def shipped_photos(folder: Path, count: int) -> Tensor:
-    """Photos of all digits, by turns, uint8 (N, 3, 64, 64): those of the zoo's training, which saw all but twelve."""
+    """Photos of all digits, as many of each, shuffled, uint8 (N, 3, 64, 64); the shipped models saw all but twelve."""
     files = [sorted((folder / str(digit)).glob("*.JPG"))[2::1] for digit in range(10)]
-    chosen = [files[place % 10][3 * (place // 10)] for place in range(count)]
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    chosen = [files[place % 10][3 * (place // 10)] for place in order]
     return torch.stack([images.to_uint8(images.read(file, size=(64, 64)), (-1.0, 1.0)) for file in chosen])
 
 
