@@ -148,7 +148,7 @@ class Model(Parts):
         see `restore`. `GanencError` if a photo cannot be read, the method
         cannot do it, or the labels do not fit.
         """
-        many = _several(photos)
+        many = several(photos)
         given = labels if labels is None or isinstance(labels, str) else self.labels(labels, len(many))
         method = method or default_method(self.encoder is not None, "both" if operator is None else "restore")
         inverter, spec = self.inverter(method), _spec_of(objective)
@@ -448,7 +448,7 @@ class Model(Parts):
             drawn = self.generate(samples, seed=seed, labels=labels, truncation=truncation, first=HELD_OUT)
             photos = drawn.images
         assert photos is not None
-        targets = torch.stack([self.read(one).target.cpu() for one in _several(photos)])
+        targets = torch.stack([self.read(one).target.cpu() for one in several(photos)])
         taken = self._taken(metrics, len(targets))
         least = max(one.least for one in taken.values())
         parts = None if folds is None else split_folds(len(targets), folds, seed=seed, least=least)
@@ -496,7 +496,7 @@ class Model(Parts):
         choice = Choice.of(method or default_method(self.encoder is not None, "restore"), at="method")
         if steps is not None:
             choice = choice.model_copy(update={"options": {**choice.options, "steps": steps}})
-        comparer, many = self._comparer(scores, features, kappa, seed), _several(normal)
+        comparer, many = self._comparer(scores, features, kappa, seed), several(normal)
         chosen = None if align is None else Choice.of(align, at="align")
         found = []
         for first in range(0, len(many), CHUNK):
@@ -543,7 +543,7 @@ class Model(Parts):
         comparer = self._comparer(
             [*normal.scores, *normal.maps], features or normal.features, normal.kappa, normal.seed
         )
-        many, made, found = _several(photos), [], []
+        many, made, found = several(photos), [], []
         kept: list[Photo] = []
         for first in range(0, len(many), CHUNK):
             done = self.invert(
@@ -652,7 +652,7 @@ def _spec_of(objective: Towards | None) -> ObjectiveSpec | None:
     return objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
 
 
-def _several(photos: Photos) -> list[Readable | Photo]:
+def several(photos: Photos) -> list[Readable | Photo]:
     """Photos as a list."""
     if isinstance(photos, Tensor):
         return [*photos] if photos.ndim == 4 else [photos]

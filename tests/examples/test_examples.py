@@ -151,6 +151,23 @@ def test_a_blot_is_found(run: Run, tmp_path: Path) -> None:
 
 
 @needs_hands
+def test_what_a_classifier_goes_by(run: Run, tmp_path: Path) -> None:
+    printed = run("explain.py")
+    assert float(re.findall(r"([\d.]+) after", printed)[0]) >= 0.9, printed
+    assert (tmp_path / "explained" / "map.png").is_file()
+
+
+@needs_hands
+@pytest.mark.slow
+def test_what_made_an_image(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANENC_HOME", str(tmp_path / "home"))
+    printed = run("attribute.py").splitlines()
+    verdicts = [line.rpartition(": ")[2] for line in printed]
+    assert verdicts == ["pggan-hands64"] * 2 + ["stylegan2-hands64"] * 2 + ["none"] * 2, printed
+    assert (tmp_path / "attributed" / "index.html").is_file()
+
+
+@needs_hands
 def test_an_inverter_of_ones_own(run: Run, tmp_path: Path) -> None:
     printed = run("custom_inverter.py")
     (one, _), (other, settings) = (

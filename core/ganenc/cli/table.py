@@ -40,6 +40,7 @@ COMMANDS = (
         ("index", "shards:index", "Look through inverted shards: counts, failures, the worst", "latents/"),
         ("restore", "restore:restore", "Restore damaged photos", "small.png --model M --operator downscale:4 --out o"),
         ("score", "score:score", "Find odd photos, and where they are", "new/ --model M --normal good/ --out scored"),
+        ("attribute", "attribute:attribute", "Say which generator made photos", "photos/ -m A -m B --out attributed"),
         ("attend", "attend:attend", "Show where an attention looks in photos", "photos/ --backbone vgg16 --out seen"),
     ),
     *_for(

@@ -23,6 +23,7 @@ from ganenc.generators import Generator
 from ganenc.images import convert_range, heat_over, write_png
 from ganenc.inversion import able, of_prior
 from ganenc.latents import Latents
+from ganenc.measures import deviations
 from ganenc.objectives import Backbone, load_backbone
 
 PROBABILITY = 0.9
@@ -228,10 +229,10 @@ class _Free:
                 rows, own_root = drawn[part.name], None
                 tied = torch.equal(rows, rows[:, :1].expand_as(rows))
                 for layer in range(part.layers) if layers is None else sorted({*layers}):
-                    own_root = own_root if tied and own_root is not None else _root(rows[:, layer])
+                    own_root = own_root if tied and own_root is not None else deviations(rows[:, layer])
                     self.roots.append((part.name, layer, own_root))
             elif isinstance(part, Vector | Condition) and layers is None:
-                self.roots.append((part.name, None, _root(drawn[part.name])))
+                self.roots.append((part.name, None, deviations(drawn[part.name])))
         self.roots = [(name, layer, root.to(own[name])) for name, layer, root in self.roots if len(root)]
         self.ways = list(directions)
         for way in self.ways:
@@ -267,13 +268,3 @@ class _Free:
         for way, one in zip(self.ways, parts[len(self.roots) :]):
             now = way.apply(now, one[:, 0])
         return now.replace(**{name: now[name].clamp(-1, 1) for name in self.bounded})
-
-
-def _root(rows: Tensor) -> Tensor:
-    """Of draws (N, D) the root (k, D) of their covariance (Ledoit and Wolf, 2004); k is 0 where they do not vary."""
-    from sklearn.covariance import LedoitWolf
-
-    values, axes = torch.linalg.eigh(torch.tensor(LedoitWolf().fit(rows.cpu().double().numpy()).covariance_))
-    kept = values > max(1e-12, 1e-9 * float(values[-1]))
-    root: Tensor = (axes[:, kept] * values[kept].sqrt()).T
-    return root

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from ganenc_registry.errors import LatentsError, SpecError, nearest
@@ -21,16 +21,18 @@ from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, as_names, by_size
 from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
 from ganenc.latents import Latents
-from ganenc.measures import OwnLatents
+from ganenc.measures import OwnLatents, deviations
 from ganenc.objectives import ObjectiveResult
 
 AT_ONCE = 1 << 18
 """Pixels."""
 FEW = 256
 """Values of vectors, of which a search may begin in several places."""
+DRAWS = 1024
+"""From which it is learnt how latents vary."""
 _PRIOR = "z of the prior"
 """Names what a mapping network turns into latents, where it is optimised itself."""
-
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 STARTS: Any = Field(
     None,
@@ -80,6 +82,10 @@ class Optimize(Inverter):
         shell: bool = Field(
             False, description="keep z of a normal prior at the length of its draws; of a uniform one, it stays inside"
         )
+        whiten: bool = Field(
+            False, description="seek along what the draws of the generator vary by, in their deviations"
+        )
+        betas: tuple[Decay, Decay] = Field((0.9, 0.99), description="of Adam; lower ones forget sooner")
         starts: PositiveInt | None = STARTS
         poor: float = POOR
 
@@ -90,7 +96,7 @@ class Optimize(Inverter):
         with task.generator.using(**options.settings):
             done = optimise_latents(
                 task, self._variables(task), steps=options.steps, rate=options.rate, shell=options.shell,
-                noise_weight=options.noise_weight, prior=options.prior,
+                noise_weight=options.noise_weight, prior=options.prior, betas=options.betas,
             )  # fmt: skip
             return begin_anew(task, done, options, rate=options.rate, draws=options.draws, shell=options.shell)
 
@@ -159,7 +165,8 @@ class Optimize(Inverter):
                 tensors[part.name] = start[part.name].mean(1, keepdim=True) if space == "w" else start[part.name]
             elif isinstance(part, Vector):
                 tensors[part.name] = start[part.name]
-        return Variables(generator, start, space, tensors, task.labels)
+        axes = _axes(generator, [*tensors], task.seed) if self.options.whiten else {}
+        return Variables(generator, start, space, tensors, task.labels, axes)
 
     @torch.no_grad()
     def _start(self, task: Task) -> Latents:
@@ -184,8 +191,12 @@ class Variables:
     """Of the latents; ``w`` for a z that a mapping network turns into one style for all layers."""
     tensors: dict[str, Tensor]
     labels: Tensor | None = None
+    axes: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Of what is sought along the deviations of draws the mean (D,) and these as rows (K, D)."""
 
     def __post_init__(self) -> None:
+        for name, (mean, root) in self.axes.items():
+            self.tensors[name] = (self.tensors[name].to(root) - mean) @ torch.linalg.pinv(root)
         parts = (part for part in self.start.layout if part.name in self.tensors)
         self._units = {part.name: part.unit for part in parts if isinstance(part, Setting)}
         self.tensors |= {name: self.tensors[name] / unit for name, unit in self._units.items()}
@@ -193,6 +204,8 @@ class Variables:
     def latents(self) -> Latents:
         """The latents that the variables stand for, complete."""
         tensors = self.tensors | {name: self.tensors[name] * unit for name, unit in self._units.items()}
+        for name, (mean, root) in self.axes.items():
+            tensors[name] = (mean + tensors[name].to(root) @ root).to(self.start[name])
         if _PRIOR in tensors:
             tensors |= self.generator.map(tensors.pop(_PRIOR), labels=self.labels).tensors | tensors
             latents = self.generator.complete(self.start.replace(**tensors))
@@ -213,6 +226,18 @@ def of_prior(generator: Generator) -> list[str]:
     return vectors if torch.equal(torch.cat([drawn[name] for name in vectors], 1), z) else []
 
 
+@torch.no_grad()
+def _axes(generator: Generator, names: Sequence[str], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """What `Variables` takes of latents of these names, all layers together; z itself is white as it is."""
+    drawn = generator.sample(DRAWS, seed=seed, labels=generator.draw_labels(DRAWS, seed=seed))
+    found = {}
+    for part in generator.spec.layout:
+        if isinstance(part, Styles | Vector | Condition) and part.name in {*names} - {*of_prior(generator)}:
+            rows = drawn[part.name].reshape(-1, part.dim).float()
+            found[part.name] = rows.mean(0), deviations(rows).to(rows)
+    return found
+
+
 def optimise_latents(
     task: Task,
     variables: Variables,
@@ -223,6 +248,7 @@ def optimise_latents(
     shell: bool = False,
     noise_weight: float = 0.0,
     prior: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.99),
 ) -> Inversion:
     """Adam on the variables after ``before`` other steps; each sample ends where its own loss was lowest. Samples do
     not touch one another: Adam works element by element, and the loss is their sum.
@@ -269,7 +295,7 @@ def optimise_latents(
         return latents, result, loss.sum()
 
     best, history = descend(
-        task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back
+        task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back, betas=betas
     )
     with torch.no_grad():
         latents, result, _ = take()

@@ -1,4 +1,13 @@
 from .anomalib import GanScore as GanScore
+from .attributing import OWN as OWN
+from .attributing import PAGE as PAGE
+from .attributing import RATE as RATE
+from .attributing import STEPS as STEPS
+from .attributing import Attributed as Attributed
+from .attributing import Attribution as Attribution
+from .attributing import attribute as attribute
+from .attributing import attribution_method as attribution_method
+from .attributing import judged as judged
 from .benchmarking import Benchmarked as Benchmarked
 from .benchmarking import benchmark as benchmark
 from .evaluating import evaluate_photos as evaluate_photos

@@ -14,6 +14,7 @@ from .editability import OwnLatents as OwnLatents
 from .editability import Samples as Samples
 from .editability import classify as classify
 from .editability import consistency as consistency
+from .editability import deviations as deviations
 from .editability import measure_edits as measure_edits
 from .editability import trimmed_mean as trimmed_mean
 from .evaluation import Evaluation as Evaluation

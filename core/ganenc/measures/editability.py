@@ -217,6 +217,17 @@ class OwnLatents:
         return rows.reshape(len(rows), -1, self.part.dim) - self.mean
 
 
+def deviations(rows: Tensor) -> Tensor:
+    """Of draws (N, D) the deviations along what they vary by, as rows (K, D) in float64: a root of their covariance
+    (Ledoit and Wolf, 2004); K is 0 where they do not vary."""
+    from sklearn.covariance import LedoitWolf
+
+    values, axes = torch.linalg.eigh(torch.tensor(LedoitWolf().fit(rows.cpu().double().numpy()).covariance_))
+    kept = values > max(1e-12, 1e-9 * float(values[-1]))
+    found: Tensor = (axes[:, kept] * values[kept].sqrt()).T
+    return found
+
+
 @dataclass(frozen=True)
 class Editability:
     """How well photos that were inverted one way can be edited along one direction."""

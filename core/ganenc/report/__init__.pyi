@@ -1,3 +1,4 @@
+from .attributed import attributed_page as attributed_page
 from .chart import MOST_POINTS as MOST_POINTS
 from .chart import chart as chart
 from .chart import curves_of as curves_of

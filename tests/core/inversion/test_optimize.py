@@ -15,7 +15,7 @@ from ganenc.latents import Latents
 from ganenc.models import model_hash
 from ganenc.objectives import Objective
 from ganenc_registry.errors import LatentsError, SpecError
-from ganenc_registry.specs import GeneratorSpec, Prior, Setting, Vector
+from ganenc_registry.specs import GeneratorSpec, Prior, Setting, Styles, Vector
 from rounding import close, tolerance
 from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
@@ -406,3 +406,40 @@ def test_where_there_are_styles_there_is_one_start(toy: Any, objective: Objectiv
     assert done.settings["method"]["options"]["starts"] == 1
     with pytest.raises(LatentsError, match="toy has more to find than vectors, so it has one start; use starts=1"):
         invert(targets(toy, 1), toy, None, Optimize.of(steps=1, starts=3), objective=objective)
+
+
+class Skewed(VectorToy):
+    """Pixels are linear in w; it varies by 0.01 to 10 along ways askew, along each of which pixels vary alike."""
+
+    def __init__(self) -> None:
+        Generator.__init__(
+            self,
+            GeneratorSpec(
+                family="skewed", size=(8, 8), channels=1, prior=Prior(dim=4), layout=(Styles(layers=2, dim=4),)
+            ),
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            turned, paint = torch.linalg.qr(torch.randn(4, 4))[0], torch.randn(4, 64)
+        self.way = nn.Parameter(torch.logspace(-2, 1, 4)[:, None] * turned)
+        self.paint = nn.Parameter(torch.linalg.inv(self.way.data) @ paint / 8)
+
+    def map(self, z: Tensor, **given: Any) -> Latents:
+        return Latents(self.spec.layout, {"w": (z @ self.way)[:, None].repeat(1, 2, 1)})
+
+    def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
+        return (latents["w"].mean(1) @ self.paint).reshape(-1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("space", ["w", "w+"])
+def test_along_what_draws_vary_by_a_skewed_w_is_found(space: str) -> None:
+    skewed, objective = Skewed().freeze(), make_objective({"mse": 1.0}, "none")
+    images = skewed.synthesize(skewed.sample(2, seed=9))
+    errors = {}
+    for whiten in (False, True):
+        options = {"space": space, "steps": 60, "rate": 0.2, "betas": [0.8, 0.9], "whiten": whiten}
+        done = invert(images, skewed, None, {"name": "optimize", "options": options}, objective=objective)
+        assert torch.equal(skewed.synthesize(done.latents), done.reconstructions)
+        assert done.settings["method"]["options"]["whiten"] is whiten
+        errors[whiten] = float((done.reconstructions - images).square().mean())
+    assert errors[True] < 1e-2 * errors[False]
