@@ -37,9 +37,9 @@ def attribute(
 ) -> None:
     """Say which of some generators made photos, or none: by how well each makes them again, beside its own images.
 
-    A photo is made by the model of whose own images it lies highest, unless it comes back worse under each than all
-    but --false-alarms of these. OUT/index.html shows every inversion, OUT/attribution.json has the numbers. --set
-    reaches the method's options, as in --set method.options.rate=0.1.
+    A photo is made by the model that comes nearest, of those under which it does not come back worse than all but
+    --false-alarms of their own images; by none, if there is none. OUT/index.html shows every inversion,
+    OUT/attribution.json has the numbers. --set reaches the method's options, as in --set method.options.rate=0.1.
     """
     over = options.read_settings(settings).get("method", {})
     chosen = Choice.of({"name": method, **over}, at="method") if method else None

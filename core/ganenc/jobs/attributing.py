@@ -46,7 +46,7 @@ class Attribution:
     """The part of the model's own images, this one counted in, that come back as badly: a conformal p-value (Vovk et
     al., 2005)."""
     verdict: str
-    """Of the models whose chance is above the rate the one of which it lies highest; ``none`` where there is none."""
+    """Of the models whose chance is above the rate the one that comes nearest; ``none`` where there is none."""
     pictures: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     """By model the photo as it takes it, and as it makes it again, small and of 8 bits."""
 
@@ -181,7 +181,7 @@ def judged(
         chances[name] = (1 + sum(one <= error for one in values)) / (len(values) + 1)
         apart[name] = (error - mean) / max(deviation, 1e-6)
     likely = [name for name in errors if chances[name] > rate]
-    return apart, chances, max(likely, key=lambda name: apart[name], default=NONE)
+    return apart, chances, max(likely, key=lambda name: errors[name], default=NONE)
 
 
 @torch.no_grad()

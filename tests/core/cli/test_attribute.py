@@ -106,7 +106,7 @@ def test_chances_deviations_and_verdicts_are_as_said() -> None:
     apart, chances, verdict = judged({"a": 13.0, "b": 21.0}, known, 0.25)
     assert chances == {"a": 3 / 4, "b": 3 / 4}
     assert apart == pytest.approx({"a": 0.5, "b": 0.0})
-    assert verdict == "a"
+    assert verdict == "b"
     assert judged({"a": 9.0, "b": 20.0}, known, 0.25)[1:] == ({"a": 1 / 4, "b": 2 / 4}, "b")
     assert judged({"a": 9.0, "b": 19.0}, known, 0.25)[2] == "none"
 
