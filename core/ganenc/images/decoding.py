@@ -105,11 +105,16 @@ def _telling(photo: PhotoSource) -> Iterator[str]:
         raise ImageError(said.format(name, reason)) from None
 
 
-def formats() -> list[str]:
+def formats() -> tuple[str, ...]:
     """The formats that photos are read from, the commonest first, as they are tried in turn: all that Pillow opens and
     are pixels alone."""
     Image.init()
-    return sorted((name for name in Image.ID if name not in _NO_PHOTOS), key=lambda name: name not in _COMMON)
+    return _ordered(tuple(Image.ID))
+
+
+@lru_cache(4)
+def _ordered(known: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*known} - _NO_PHOTOS, key=lambda name: (name not in _COMMON, known.index(name))))
 
 
 _decoding_now = 0

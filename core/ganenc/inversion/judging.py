@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ganenc_registry.errors import GanencError
@@ -12,7 +13,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.alignment import Aligner
 from ganenc.inversion.photo import Photo, read_photo
-from ganenc.measures import DomainCheck, measure_baseline, one_pass, psnr
+from ganenc.measures import SPREAD, DomainCheck, measure_baseline, one_pass, psnr
 
 ALIKE = 0.005
 """Two crops that differ by less than this part of the range, on average, are one."""
@@ -53,12 +54,23 @@ class Judge:
                 tried[name] = self._reached(other, labels)
         return replace(check, aligned=tried)
 
-    def checks(self, targets: Tensor, labels: Tensor | None = None, *, once: Tensor | None = None) -> list[DomainCheck]:
-        """Judge targets (N, C, H, W) as they are; ``labels`` and ``once`` are as in `check`, of all of them."""
-        made = one_pass(targets, self.generator, self.encoder, labels=labels) if once is None else once
-        sides = (made, self.mean_image.expand_as(targets))
-        values = (psnr(targets, side, value_range=self.generator.spec.value_range) for side in sides)
-        return [DomainCheck(self.baseline, *found) for found in zip(*values, strict=True)]
+    def checks(
+        self, targets: Tensor, labels: Tensor | None = None, *, values: Sequence[float] | None = None
+    ) -> list[DomainCheck]:
+        """Judge targets (N, C, H, W) with their ``labels`` as they are; ``values`` are their PSNR after one pass, where
+        it is known. That of the mean image is taken where it can decide, and nan elsewhere."""
+        value_range = self.generator.spec.value_range
+        if values is None:
+            values = psnr(
+                targets, one_pass(targets, self.generator, self.encoder, labels=labels), value_range=value_range
+            )
+        found = [DomainCheck(self.baseline, value, math.nan) for value in values]
+        near = [place for place, check in enumerate(found) if not check.weak and check.deviations >= SPREAD]
+        if near:
+            means = psnr(targets[near], self.mean_image.expand_as(targets[near]), value_range=value_range)
+            for place, mean in zip(near, means, strict=True):
+                found[place] = replace(found[place], photo_mean_psnr=mean)
+        return found
 
     def _placed(self, photo: Photo) -> Tensor:
         return photo.target[None].to(device=self.generator.device, dtype=self.generator.dtype)

@@ -153,9 +153,8 @@ class _ShardWorker(Worker):
         sound = np.all([np.isfinite(one).all(1) for one in parts.values()], axis=0)
         known_classes = labels if labels is None or labels.ndim == 1 else labels.argmax(1)
         classes = repeat(None) if known_classes is None else known_classes.tolist()
-        found = zip(
-            inverted.score(settings.metrics), inverted.verdicts, classes, inverted.seconds, self.pictures(inverted)
-        )
+        scores = inverted.score(settings.metrics)
+        found = zip(scores, inverted.verdicts(scores), classes, inverted.seconds, self.pictures(inverted))
         return [
             ShardRow("", None, {name: one[place] for name, one in parts.items()}, metrics, verdict, inverted.method,
                      label, seconds, picture)

@@ -1,6 +1,7 @@
 from .detecting import aupro as aupro
 from .detecting import detection as detection
 from .domain import HELD_OUT as HELD_OUT
+from .domain import SPREAD as SPREAD
 from .domain import Baseline as Baseline
 from .domain import DomainCheck as DomainCheck
 from .domain import domain_warning as domain_warning

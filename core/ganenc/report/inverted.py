@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -129,14 +129,16 @@ class Inverted(Inversion):
         others = self.model.other_aligners(None if spec is None else spec.attention) if self.others else {}
         return judge.check(one.photos[0], self.labels, once=once, others=others)
 
-    @cached_property
-    def verdicts(self) -> list[str | None]:
-        """Of every photo whether it is like what the generator makes, in words; None where `check` is."""
+    def verdicts(self, scores: Sequence[Mapping[str, float]]) -> list[str | None]:
+        """Of every photo whether it is like what the generator makes, in words; None where `check` is. ``scores`` are
+        their metrics, PSNR among them."""
         judging = None if self.seen is not None else self.model.judge(self.settings["seed"])
         if judging is None:
             return [None] * len(self)
-        checks = judging.checks(self.targets, self.labels, once=self.reconstructions if self.one_pass else None)
-        return [judge(check, check.photo_psnr).headline for check in checks]
+        once = [row["psnr"] for row in scores] if self.one_pass else None
+        return [
+            judge(check, check.photo_psnr).headline for check in judging.checks(self.targets, self.labels, values=once)
+        ]
 
     def score(self, choices: Iterable[str]) -> list[dict[str, float]]:
         """Metrics of every photo, chosen by their names."""
