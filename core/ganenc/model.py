@@ -622,10 +622,10 @@ def load(
 ) -> Model:
     """Load a model: a generator, its encoder where it has one, and what is known of them.
 
-    ``source`` is an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub, or what a
-    script registered; ``encoder`` the folder of an encoder or a run, or a file of one, by default the model's own;
-    ``backbone`` a registered one behind LPIPS, or ``none``, by default the model's own. `GanencError` if one is missing
-    or unfit.
+    ``source`` is an installed model, a model folder, a checkpoint of any known GAN, ``user/name`` on the Hub (with
+    ``:file`` for a checkpoint in it), or what a script registered; ``encoder`` the folder of an encoder or a run, or a
+    file of one, by default the model's own; ``backbone`` a registered one behind LPIPS, or ``none``, by default the
+    model's own. `GanencError` if one is missing or unfit.
     """
     generator = load_generator(source, device=device)
     named = resolve(source)

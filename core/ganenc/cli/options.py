@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 PHOTOS_HELP = "Files, folders, patterns, or lists of them: .txt files with one on each line."
 Photos: TypeAlias = Annotated[T, typer.Argument(metavar="PHOTOS...", help=PHOTOS_HELP)]
-MODEL_HELP = "An installed model, a model folder, a checkpoint of any known GAN, or user/name on the Hub."
+MODEL_HELP = "An installed model, a model folder, a checkpoint of any known GAN, or user/name[:file] on the Hub."
 Model: TypeAlias = Annotated[T, typer.Option("--model", "-m", help=MODEL_HELP)]
 ENCODER_HELP = "The folder of an encoder or of a run, or a file of one; by default the model's own."
 Encoder: TypeAlias = Annotated[str | None, typer.Option("--encoder", "-e", help=ENCODER_HELP)]

@@ -24,7 +24,7 @@ def spec(
     name: Annotated[
         str,
         typer.Argument(
-            help="A model, a generator, a preset, a spec file, a folder, a checkpoint, or user/name of the Hub."
+            help="A model, a generator, a preset, a spec file, a folder, a checkpoint, or user/name[:file] of the Hub."
         ),
     ],
     settings: Set = None,

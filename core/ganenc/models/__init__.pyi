@@ -3,7 +3,9 @@ from .describing import Described as Described
 from .describing import describe as describe
 from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
+from .hub import hub_fault as hub_fault
 from .hub import is_hub_id as is_hub_id
+from .hub import repository_of as repository_of
 from .loading import encoder_of as encoder_of
 from .loading import from_checkpoint as from_checkpoint
 from .loading import holds_encoder as holds_encoder

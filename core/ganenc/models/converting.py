@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from ganenc.encoders import Encoder
 from ganenc.files import load_tensors, marked_archive, save_tensors, write_bytes
 from ganenc.generators import Generator, draw_normal
+from ganenc.models.hub import repository_of
 from ganenc.models.loading import holds_encoder, load_encoder, load_model
 from ganenc.models.resolving import DIRECTIONS, ENCODER, resolve
 from ganenc.models.weights import model_hash, save_pretrained
@@ -36,8 +38,9 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: s
     """
     network = load_model(source)
     hashed = model_hash(network)
+    origin = {"source": str(source) if repository_of(str(source)) and not os.path.exists(source) else Path(source).name}
     if to is None:
-        save_pretrained(network, folder, info={"source": Path(source).name}, half=half)
+        save_pretrained(network, folder, info=origin, half=half)
     elif half or not isinstance(network, Generator):
         raise CheckpointError(f"{source} cannot be written as {to}: only generators can, in full precision.")
     else:
@@ -56,8 +59,8 @@ def convert(source: str | Path, folder: str | Path, *, half: bool = False, to: s
             " weights and the spec; the folder is not to be used."
         )
     if to is None:
-        if isinstance(network, Generator) and resolve(source).kind == "file" and holds_encoder(source):
-            save_pretrained(load_encoder(source), Path(folder) / ENCODER, info={"source": Path(source).name}, half=half)
+        if isinstance(network, Generator) and holds_encoder(source):
+            save_pretrained(load_encoder(source), Path(folder) / ENCODER, info=origin, half=half)
         _carry_directions(source, Path(folder), {hashed: model_hash(again)})
     return {
         "source": str(source),

@@ -86,7 +86,7 @@ def _model(found: Resolved) -> Described:
     if generator is None:
         loaded = models.load_model(found.name)
         generator, taken_as = loaded.spec, getattr(loaded, "taken_as", "")
-        if found.kind == "file" and isinstance(generator, GeneratorSpec) and models.holds_encoder(found.name):
+        if isinstance(generator, GeneratorSpec) and models.holds_encoder(found.name):
             own = models.load_encoder(found.name).spec
             return Described(f"{title}, with its encoder", generator, own, source=found.name, taken_as=taken_as)
     if isinstance(generator, EncoderSpec):

@@ -23,7 +23,8 @@ def load_generator(source: str | Path, *, device: str = "cpu") -> Generator:
 
     ``source`` is an installed model (``ganenc list model``), whose files are fetched on first use where it is a
     release; a model folder; any checkpoint that a family recognises; ``user/name`` or ``user/name@revision`` on the
-    Hugging Face Hub. A foreign file that is called like an installed model is named by its path, ``./name``.
+    Hugging Face Hub, with ``:file`` for such a checkpoint there. A foreign file that is called like an installed model
+    is named by its path, ``./name``.
     """
     check_device(device)
     found = resolve(source)
@@ -63,7 +64,7 @@ def load_encoder(source: str | Path, *, device: str = "cpu") -> Encoder:
     check_device(device)
     found = resolve(source)
     if found.kind == "file":
-        return _encoder(read_checkpoint(source)).to(device)
+        return _encoder(read_checkpoint(str(found.path))).to(device)
     folder = found.encoder
     if folder is None:
         raise CheckpointError(f"{source} has no encoder yet; train one with `ganenc pretrain` and name its folder.")
@@ -76,7 +77,7 @@ def load_model(source: str | Path, *, device: str = "cpu") -> Generator | Encode
     found = resolve(source)
     if found.kind == "file":
         check_device(device)
-        return from_checkpoint(read_checkpoint(source)).to(device)
+        return from_checkpoint(read_checkpoint(str(found.path))).to(device)
     encodes = found.kind == "run" or found.config.get("kind") == "encoder"
     return load_encoder(source, device=device) if encodes else load_generator(source, device=device)
 
@@ -91,13 +92,14 @@ def from_checkpoint(checkpoint: Checkpoint) -> Generator | Encoder:
 
 def holds_encoder(source: str | Path) -> bool:
     """Whether an encoder that is known lies in a foreign file, maybe beside a generator."""
-    return _encodes(read_checkpoint(source))
+    found = resolve(source)
+    return found.kind == "file" and _encodes(read_checkpoint(str(found.path)))
 
 
 def encoder_of(source: str | Path) -> str | Path | None:
     """What `load_encoder` takes for the encoder that lies with a model; None if there is none."""
     found = resolve(source)
-    return source if found.kind == "file" and holds_encoder(source) else found.encoder
+    return source if holds_encoder(source) else found.encoder
 
 
 def _encodes(checkpoint: Checkpoint) -> bool:

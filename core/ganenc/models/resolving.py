@@ -83,7 +83,8 @@ class Resolved:
 
 @told(CheckpointError)
 def resolve(source: str | Path) -> Resolved:
-    """What ``source`` stands for: an installed model, a folder or file here, or an id ``user/name`` of the Hub.
+    """What ``source`` stands for: an installed model, a folder or file here, or an id of the Hub, ``user/name`` or
+    ``user/name:file``.
 
     What ganenc wrote here comes before installed models, these before foreign files, and what is here before the Hub,
     from which a model is fetched if it is not in its cache; a release is not fetched. `GanencError` if there is nothing
@@ -114,14 +115,17 @@ def resolve(source: str | Path) -> Resolved:
         raise CheckpointError(
             f"There is no model {name!r}{nearest(name, registry().names('model'))}: it is neither a file or folder here"
             " nor one of the installed models (see `ganenc list model`), nor does it read like an id of the Hugging"
-            " Face Hub, user/name."
+            " Face Hub, user/name or user/name:file."
         )
-    folder = fetch_model(name)
-    if not has_config(folder):
+    fetched = fetch_model(name)
+    if fetched.is_file():
+        return Resolved(name, "file", fetched)
+    if not has_config(fetched):
         raise CheckpointError(
-            f"{name} on the Hugging Face Hub is no model of ganenc; a model there is what `save_pretrained` writes."
+            f"{name} on the Hugging Face Hub is no model of ganenc; a model there is what `ganenc push` puts there, and"
+            f" a file of others' goes by {name}:FILE."
         )
-    return Resolved(name, "hub", folder)
+    return Resolved(name, "hub", fetched)
 
 
 @cache
