@@ -27,6 +27,7 @@ from .jobs import execute as execute
 from .jobs import invert_folder as invert_folder
 from .jobs import invert_shard as invert_shard
 from .jobs import invert_shards as invert_shards
+from .jobs import push as push
 from .latents import Latents as Latents
 from .measures import Metric as Metric
 from .model import Model as Model

@@ -77,7 +77,7 @@ from ganenc.measures import (
     measure_edits,
     split_folds,
 )
-from ganenc.models import ENCODER, encoder_of, load_encoder, load_generator, resolve, save_pretrained
+from ganenc.models import ENCODER, encoder_of, load_encoder, load_generator, model_hash, resolve, save_pretrained
 from ganenc.objectives import Backbone, Objective, load_backbone
 from ganenc.report import Inverted, Scored
 
@@ -460,6 +460,8 @@ class Model(Parts):
                 objective=lambda: objective if isinstance(objective, Objective) else self.objective(objective),
             )  # fmt: skip
         found = evaluate(targets, made, taken, mean_image=self.mean_image, folds=parts)
+        used = {} if self.encoder is None else {"encoder": model_hash(self.encoder)}
+        found = replace(found, weights={"generator": self.hash, **used})
         if direction is None:
             return found
         (_, _, classes), *_ = made.values()

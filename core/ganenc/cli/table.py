@@ -69,6 +69,7 @@ COMMANDS = (
         ("plugins", "catalogue:plugins", "List the plugins, and what is wrong with them", "--check"),
         ("new-plugin", "new_plugin:new_plugin", "Write a package for a plugin to begin with", "ganenc-plugin-my-gan"),
         ("check", "check:check", "Check whether what is contributed keeps to its contract", "my_loss.py"),
+        ("push", "push:push", "Put a model or latents on the Hugging Face Hub", "model/ user/name --private"),
         ("export", "export:export", "Write files for programs without ganenc", "--model M --out exported"),
     ),
 )  # fmt: skip

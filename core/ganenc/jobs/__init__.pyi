@@ -28,6 +28,8 @@ from .job_result import JobResult as JobResult
 from .kept import Kept as Kept
 from .photo_index import INDEX as INDEX
 from .photo_index import PhotoIndex as PhotoIndex
+from .pushing import Pushed as Pushed
+from .pushing import push as push
 from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names

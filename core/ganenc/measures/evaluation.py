@@ -69,6 +69,8 @@ class Evaluation:
     """How each metric was taken, in words."""
     editing: Editability | None = None
     """How well the images, as they were inverted the first way, can be edited; where a direction was given."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """The hashes of the ``generator`` and, where it took part, the ``encoder``."""
 
     def table(self) -> dict[str, tuple[float, float | None]]:
         """Mean and deviation of every metric, the first way that there is; see `Scores.table`."""
@@ -86,7 +88,12 @@ class Evaluation:
     def to_mapping(self) -> dict[str, Any]:
         """All of it as data: the numbers of the first way at the top, and where there are labels those of every way."""
         first, *_ = self.ways.values()
-        told = {"metric_settings": dict(self.settings), "seconds_each": first.seconds, **self._numbers(first.scores)}
+        told = {
+            "weights": dict(self.weights),
+            "metric_settings": dict(self.settings),
+            "seconds_each": first.seconds,
+            **self._numbers(first.scores),
+        }
         told |= {} if self.editing is None else {"editing": self.editing.to_mapping()}
         if "" in self.ways:
             return told

@@ -3,6 +3,7 @@ from .describing import Described as Described
 from .describing import describe as describe
 from .faults import check_whole as check_whole
 from .faults import find_fault as find_fault
+from .hub import HUB_FILES as HUB_FILES
 from .hub import hub_fault as hub_fault
 from .hub import is_hub_id as is_hub_id
 from .hub import repository_of as repository_of

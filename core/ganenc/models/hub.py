@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ganenc_registry.errors import WeightsMissingError
 
@@ -18,8 +19,14 @@ _ID = re.compile(
 _FILES = re.compile(r"\.(pkl|pth?|bin|ckpt|safetensors|json|ya?ml|zip|onnx|npz|h5|keras)$", re.IGNORECASE)
 _UNREACHED = re.compile(r"Connect|Timeout|Network|Offline|LocalEntry")
 """In the names of errors, which differ between the releases of the Hub's client."""
-WANTED = ("config.json", "model.safetensors", "encoder*/config.json", "encoder*/model.safetensors")
-"""What is fetched: a generator or an encoder, and the encoders inside a generator's folder."""
+HUB_FILES = (
+    "config.json",
+    "model.safetensors",
+    "encoder*/config.json",
+    "encoder*/model.safetensors",
+    "directions/*.safetensors",
+)
+"""What is fetched: a generator or an encoder, and the encoders and directions inside a generator's folder."""
 
 
 def is_hub_id(text: str) -> bool:
@@ -46,7 +53,7 @@ def fetch_model(model_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, revision, file = found.group("repository", "revision", "file")
-    patterns = {"allow_patterns": list(WANTED)} if file is None else _patterns(PurePosixPath(file))
+    patterns: dict[str, Any] = {"allow_patterns": list(HUB_FILES)} if file is None else _patterns(PurePosixPath(file))
     try:
         folder = Path(snapshot_download(repository, revision=revision, **patterns))
         if file is None or (folder / file).is_file():
@@ -86,5 +93,5 @@ def hub_fault(error: Exception, *, revision: str | None = None) -> str:
     if status == 403:
         return "your token has no right to it; take a name of your own, or a token that may write there"
     if _UNREACHED.search(type(error).__name__):
-        return "the Hub cannot be reached and its cache does not hold the model; try again with a network"
+        return "the Hub cannot be reached; try again with a network"
     return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

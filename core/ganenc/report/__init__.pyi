@@ -17,4 +17,5 @@ from .scored import scored_page as scored_page
 from .texts import duration as duration
 from .texts import metric_name as metric_name
 from .texts import metric_text as metric_text
+from .texts import plain as plain
 from .texts import seconds_text as seconds_text

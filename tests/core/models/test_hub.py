@@ -134,7 +134,7 @@ def _http(kind: type[Exception]) -> Exception:
         (_http(errors.RepositoryNotFoundError), r"the Hub has no such model; .*`hf auth login` if it is private\.$"),
         (_http(errors.GatedRepoError), r"its owner has to grant access to it"),
         (_http(errors.RevisionNotFoundError), r"the model has no revision 'v9' there"),
-        (errors.LocalEntryNotFoundError("no"), r"the Hub cannot be reached and its cache does not hold the model"),
+        (errors.LocalEntryNotFoundError("no"), r"the Hub cannot be reached; try again"),
         (errors.HFValidationError("Repo id must\n be short."), r": Repo id must be short\.$"),
         (RuntimeError(""), r": RuntimeError\.$"),
     ],
