@@ -69,6 +69,8 @@ class Content:
     snippet: str
     metadata: dict[str, Any]
     model: Model | None = None
+    named: str = ""
+    """What its generator is called wherever it is loaded, if it is not pushed itself."""
     pictures: Sequence[Tensor] = ()
     caption: str = ""
     note: str = (
@@ -90,13 +92,15 @@ class Content:
             if self.kind == "model"
             else DatasetCardData(pretty_name=title, **self.metadata)
         )
-        owner = "" if self.model is None else registry().owner("generator", self.model.generator.spec.family)
-        plugin = re.fullmatch(r"([\w.-]+) \d\S*", owner)
+        known: Any = [] if self.model is None else [("generator", self.model.generator.spec.family)]
+        known += [("model", self.named)] if self.named in registry().names("model") else []
+        owners = [re.fullmatch(r"([\w.-]+) \d\S*", registry().owner(*one)) for one in known]
+        needed = ['"ganenc[shards]"' if self.what == "shards" else "ganenc", *(one[1] for one in owners if one)]
         facts = [(_literal(name), _literal(plain(value))) for name, value in self.facts.items() if value]
         made = (ModelCard if self.kind == "model" else DatasetCard).from_template(
             data, template_path=str(Path(__file__).with_name("card.md")), mark=MARK, title=title, facts=facts,
             summary=self.summary, picture=PICTURE if self.pictures else "", caption=self.caption, note=self.note,
-            install=" ".join(dict.fromkeys(["pip install", "ganenc", *(plugin.groups() if plugin else ())])),
+            install=" ".join(["pip install", *dict.fromkeys(needed)]),
             snippet=self.snippet, columns=self.columns, rows=[[_literal(cell) for cell in row] for row in self.rows],
         )  # fmt: skip
         return str(made)
@@ -182,7 +186,7 @@ def _network(
     }
     return Content(
         "an encoder" if encodes else "a generator", files, _summary(family, encodes, encoder), facts, snippet, metadata,
-        model, pictures, f"Images drawn from the generator{both}.", rows=[row.cells() for row in rows],
+        model, named, pictures, f"Images drawn from the generator{both}.", rows=[row.cells() for row in rows],
     )  # fmt: skip
 
 
@@ -356,8 +360,8 @@ def _dataset(
 ) -> Content:  # fmt: skip
     """Latents, of a generator that may be at hand."""
     model, named = None if of is None else load(of), _portable(of)
-    snippet = "from ganenc import Latents\nfrom huggingface_hub import hf_hub_download\n\n"
-    snippet += f"path = {path}\nlatents = Latents.{reader}(path)\nprint(latents)"
+    snippet = "import ganenc\nfrom huggingface_hub import hf_hub_download\n\n"
+    snippet += f"path = {path}\nlatents = ganenc.Latents.{reader}(path)\nprint(latents)"
     facts |= {"weights of the generator": ", ".join(weights)}
     if model is not None:
         if [*weights] != [model.hash]:
@@ -370,7 +374,8 @@ def _dataset(
                 made = torch.cat([model.generator.synthesize(one.to(model.generator.dtype)) for one in pictures])
             pictures = [*depict(made.cpu(), model.generator.spec)]
         if named:
-            snippet += f'\n\nimport ganenc\n\nimages = ganenc.load("{named}").generator.synthesize(latents[:1])'
+            snippet += f'\n\ngenerator = ganenc.load_generator("{named}")'
+            snippet += "\nimages = generator.synthesize(latents[:1].to(generator.dtype))"
     powers = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
     metadata = {
         "tags": ["ganenc", "gan-inversion", "latents"],
@@ -379,7 +384,7 @@ def _dataset(
     }
     summary = f"Latents of a GAN that rebuild photos, found by {ABOUT}. The photos themselves are not among them."
     return Content(
-        what, files, summary, facts, snippet, metadata, model, [*pictures], "What some of the latents make.",
+        what, files, summary, facts, snippet, metadata, model, named, [*pictures], "What some of the latents make.",
         f'`datasets.load_dataset("{repository}")` {note}', ["percentile", *map(str, PERCENTILES)],
         [[metric_name(name), *(f"{row[one]:.4g}" for one in PERCENTILES)] for name, row in numbers.items()],
     )  # fmt: skip
