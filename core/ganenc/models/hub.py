@@ -79,14 +79,13 @@ def _patterns(file: PurePosixPath) -> dict[str, list[str]]:
 
 def hub_fault(error: Exception, *, revision: str | None = None) -> str:
     """Why the Hub did not do what it was asked to, as a clause that says what to do."""
-    from huggingface_hub import errors
-
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.GatedRepoError):
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "GatedRepoError" in kinds:
         return "its owner has to grant access to it: ask on its page there, then log in with `hf auth login`"
-    if isinstance(error, errors.RevisionNotFoundError):
+    if "RevisionNotFoundError" in kinds:
         return f"the model has no revision {revision!r} there; check its branches and tags"
-    if isinstance(error, errors.RepositoryNotFoundError):
+    if "RepositoryNotFoundError" in kinds:
         return "the Hub has no such model; check the name, or log in with `hf auth login` if it is private"
     if status == 401:
         return "the Hub does not know your token; log in with `hf auth login`"
