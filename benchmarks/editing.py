@@ -35,8 +35,8 @@ REST = STRENGTHS.index(0.0)
 LPIPS = "lpips-hands"
 METHODS: dict[str, dict[str, Any]] = {
     "encode": {"name": "encode"},
-    "newton": {"name": "newton"},
-    "newton, held near": {"name": "newton", "options": {"near": 3}},
+    "newton, 8 steps": {"name": "newton", "options": {"steps": 8}},
+    "the same, held near": {"name": "newton", "options": {"steps": 8, "near": 3}},
     "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},
     "optimize, 100 steps": {"name": "optimize", "options": {"steps": 100, "rate": 0.05}},
     "finetune+refine, 100 steps": {"name": "finetune+refine", "options": {"steps": 100}},

@@ -32,7 +32,7 @@ from ganenc.objectives import ObjectiveResult, Reference
 AT_ONCE = 1 << 16
 """So many pixels a step makes at once: of small images two cost little more than one, as most goes into the weights."""
 WITHOUT_ENCODER = {"name": "optimize", "options": {"steps": 150}}
-NEAR = {"name": "newton", "options": {"near": 3.0}}
+NEAR = {"name": "newton", "options": {"steps": 8, "near": 3.0}}
 """From where fewer steps do, and edits take as they do from the encoder's latents (benchmarks/results/editing.md)."""
 
 
