@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import subprocess
@@ -260,3 +261,40 @@ def test_attention_adds_views_and_no_passes_of_encoder_or_generator(load: Any, m
             step()
             found[name] = " ".join(f"{network}{images}" for network, images in taken)
         assert found == passes
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0, 1.5])
+def test_shards_that_begin_anew_take_as_long_as_the_closed_form_says(load: Any, share: float) -> None:
+    """At losses every 1000 seconds, within four standard errors, and whatever else waits meanwhile."""
+    fleet, between, start, shards = load("_fleet"), 1000.0, 30.0, 10_000
+    one = fleet.Fleet(workers=10, together=2, between=between, away=200.0, start=start)
+    found = [fleet.simulate(one, shards // 5, share * between, seed=seed) for seed in range(5)]
+    assert sum(run.done for run in found) == shards
+    assert sum(run.useful for run in found) == pytest.approx(shards * share * between)
+    spent = sum(run.useful + run.lost + run.starting for run in found)
+    losses = math.expm1(
+        share
+    )  # Of a shard, geometric, each of no more than its length and a beginning; two come at once.
+    error = (share * between + start) * math.sqrt(2 * 1.25 * losses * (1 + losses) / shards)
+    assert spent / shards == pytest.approx(losses * (between + start), abs=4 * error)
+    assert fleet.expected(share * between, between) == pytest.approx(between * losses)
+    assert spent / shards != pytest.approx(share * between, abs=4 * error), "it could be told from no loss"
+
+
+def test_without_losses_shards_are_dealt_as_they_are_said_to_be(load: Any) -> None:
+    """Seven of ten seconds to three workers, all slow or none; reading longer than computing is waited for."""
+    fleet = load("_fleet")
+    ends = {"shared": {}, "dealt": {"shared": False}, "slow": {"stragglers": 1.0, "slower": 2.0}}
+    found = {name: fleet.simulate(fleet.Fleet(workers=3, start=5.0, **more), 7, 10.0) for name, more in ends.items()}
+    assert {name: run.ended for name, run in found.items()} == {"shared": 35.0, "dealt": 35.0, "slow": 65.0}
+    read = fleet.simulate(fleet.Fleet(slow_reads=1.0, slower=2.0), 7, 10.0, 8.0)
+    assert (read.ended, read.waited, read.wasted) == (7 * 16.0, 7 * 6.0, 0.0)
+
+
+@pytest.mark.parametrize("between", [3600.0, 36_000.0])
+def test_the_longest_shard_wastes_as_much_as_it_may(load: Any, between: float) -> None:
+    fleet = load("_fleet")
+    length = fleet.longest(0.02, between, 20.0)
+    assert fleet.wasted(length, between, 20.0) == pytest.approx(0.02, rel=1e-3)
+    assert length == pytest.approx(0.04 * between - 40.0, rel=0.05), "half of a shard and a beginning at every loss"
+    assert fleet.longest(0.02, between, between) == pytest.approx(0.0, abs=0.01 * between)
