@@ -10,7 +10,7 @@ for model in models:
         images.write_image(f"made/{model.source}-{place}.png", image, model.generator.spec)
 photos = [*images.find(["made"]), *sorted(PHOTOS.glob("*.jpg"))[:2]]
 
-found = ganenc.attribute(photos, models, own=19, steps=30)  # So few allow no rate below 1 in 20.
+found = ganenc.attribute(photos, models, own=19, rate=0.05, steps=30)  # So few allow no lower rate.
 for one in found:
     print(f"{one.photo}: {one.verdict}")
 found.save("attributed")

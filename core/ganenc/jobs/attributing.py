@@ -25,7 +25,7 @@ from ganenc.models import model_hash
 from ganenc.report import Inverted, attributed_page
 
 NONE = "none"
-OWN, RATE, STEPS = 39, 0.05, 50
+OWN, RATE, STEPS = 39, 0.025, 50
 NUMBERS, PAGE = "attribution.json", "index.html"
 CLOSE = ObjectiveSpec.from_mapping({"losses": {"mse": 1.0}, "attention": "none"})
 """What inversions go by: pixels, which every generator has."""
@@ -46,7 +46,7 @@ class Attribution:
     """The part of the model's own images, this one counted in, that come back as badly: a conformal p-value (Vovk et
     al., 2005)."""
     verdict: str
-    """Of the models whose chance is above the rate the one that comes nearest; ``none`` where there is none."""
+    """The model that comes nearest, or ``none`` where its chance is not above the rate."""
     pictures: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     """By model the photo as it takes it, and as it makes it again, small and of 8 bits."""
 
@@ -180,8 +180,8 @@ def judged(
         mean, deviation = mean_std(values)
         chances[name] = (1 + sum(one <= error for one in values)) / (len(values) + 1)
         apart[name] = (error - mean) / max(deviation, 1e-6)
-    likely = [name for name in errors if chances[name] > rate]
-    return apart, chances, max(likely, key=lambda name: errors[name], default=NONE)
+    nearest = max(errors, key=lambda name: errors[name])
+    return apart, chances, nearest if chances[nearest] > rate else NONE
 
 
 @torch.no_grad()
