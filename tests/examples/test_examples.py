@@ -151,6 +151,7 @@ def test_a_blot_is_found(run: Run, tmp_path: Path) -> None:
 
 
 @needs_hands
+@pytest.mark.slow
 def test_what_a_classifier_goes_by(run: Run, tmp_path: Path) -> None:
     printed = run("explain.py")
     assert float(re.findall(r"([\d.]+) after", printed)[0]) >= 0.9, printed

@@ -309,7 +309,14 @@ def test_from_photos_of_one_folder_to_those_of_another(
     way = Direction.load(facts["file"], model=model_hash(toy))
     start = Latents(toy.spec.layout, {"w": means["dark"][None], "const": toy.center()["const"]}, space="w+")
     assert torch.allclose(way.apply(start, 1.0)["w"][0], means["bright"], atol=1e-4)
-    tuned = ("--method", "tune", "--set", "method.options.steps=1", "--set", "objective.losses={mse: 1}")
+    tuned = (
+        "--method",
+        "tune",
+        "--set",
+        "method.options={steps: 1, pivot: encode}",
+        "--set",
+        "objective.losses={mse: 1}",
+    )
     (again,) = told(run, *words[:-1], tmp_path / "tuned", *tuned)
     assert torch.equal(Direction.load(again["file"]).tensors["w"], way.tensors["w"])
     code, _, err = run(*words[:4], words[4], words[4], *words[6:], "--method", "encode")

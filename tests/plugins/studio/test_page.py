@@ -17,6 +17,7 @@ gradio = pytest.importorskip("gradio", reason="needs gradio, which ganenc-plugin
 import httpx
 import numpy as np
 from ganenc.cli import main
+from ganenc.inversion import MIXABLE
 from ganenc_plugin_studio import command
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
@@ -104,7 +105,8 @@ def test_a_move_under_way_is_seen_by_whom_it_belongs_to(served: Any, client: Any
         assert live(1.0).status_code == 429
 
 
-def test_a_second_photo_is_mixed_in(client: Any, photo: Path) -> None:
+def test_a_second_photo_is_mixed_in(client: Any, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MIXABLE["options"], "steps", 3)
     _, before = opened(client, photo)
     other = handle_file(str(photo.parent / "1-IMG_1119.jpg"))
     _, mixed = client.predict(other, [0, 1, 2], api_name="/mix")
