@@ -39,7 +39,7 @@ class Newton(Inverter):
     needs_encoder, needs_objective = True, False
 
     class Options(Spec):
-        steps: PositiveInt = Field(6, description="steps; a gradient is taken in each, and one before")
+        steps: PositiveInt = Field(5, description="steps; a gradient is taken in each, and one before")
         near: NonNegativeFloat = Field(
             0.0,
             description="how strongly latents are held to the encoder's: times the mean square of how far they went, in"
