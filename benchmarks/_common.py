@@ -29,6 +29,7 @@ __all__ = [
     "parser",
     "publish",
     "ratios",
+    "resident",
     "set_threads",
     "table",
 ]
@@ -115,6 +116,15 @@ def machine(threads: int | None = None, place: Place | None = None) -> str:
     if "torch" in sys.modules:
         parts.append(f"torch {importlib.metadata.version('torch')}")
     return ", ".join([*parts, f"ganenc {importlib.metadata.version('ganenc')}"])
+
+
+def resident(process: int) -> float:
+    """The megabytes that a process holds; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
 def publish(

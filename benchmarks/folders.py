@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from _common import RESULTS, parser, publish, set_threads, table
+from _common import RESULTS, parser, publish, resident, set_threads, table
 from _svg import curves
 from ganenc import images, load_generator
 from ganenc.files import drop_leftovers
@@ -108,15 +108,6 @@ def lines(path: Path) -> int:
         return 0
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-
-
-def resident(process: int) -> float:
-    """The megabytes that a process holds; 0 if it has ended."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
 def growth(part: Part) -> float:

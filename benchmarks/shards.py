@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from _common import parser, publish, set_threads, table
+from _common import parser, publish, resident, set_threads, table
 from ganenc.encoders import build_encoder
 from ganenc.generators import build_generator
 from ganenc.jobs import failed_photos, invert_shard
@@ -192,15 +192,6 @@ def run(words: list[str], out: Path, threads: int, *, stop: Callable[[int], bool
     if found.code not in (0, -signal.SIGKILL):
         raise SystemExit(f"{' '.join(command)} ended with {found.code}.")
     return found
-
-
-def resident(process: int) -> float:
-    """The megabytes that a process holds; 0 if it has ended."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
 def words(study: Study, shards: str) -> list[str]:

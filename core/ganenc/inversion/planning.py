@@ -23,7 +23,7 @@ FEW = 2
 SEEN = 1.5
 """By so much more steps have to take longer than `FEW`, for what goes on around them not to hide what they cost."""
 SHORT = 100
-"""Steps from which tuning rebuilds about as well as latents alone do in the time (benchmarks/results/methods.md)."""
+"""Steps below which tuning is so far behind latents alone that edits do not make up for it."""
 
 
 def step_cost(spent: Callable[[int], float], seconds: float) -> tuple[float, float, bool]:
@@ -49,8 +49,8 @@ def plan(
     """The method for a purpose, or one that is given, with as many steps as fill ``seconds`` a photo on this machine,
     by the time that a few of them take on a generated image.
 
-    Where fewer steps fit than ``finetune+refine`` or ``tune`` needs to be ahead of it, it is ``newton`` towards the
-    objective, or where that cannot be ``optimize``. SpecError if the method takes no steps, or there is no such purpose
+    Where fewer steps fit than ``finetune+refine`` or ``tune`` needs to pay, it is ``newton`` towards the objective, or
+    where that cannot be ``optimize``. SpecError if the method takes no steps, or there is no such purpose
     or time.
     """
     if purpose not in get_args(Purpose):
