@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock
 from ganenc_registry import registry
 from ganenc_registry.components import component_class
-from ganenc_registry.errors import CheckpointError, ImageError, LatentsError, SpecError
+from ganenc_registry.errors import CheckpointError, GanencError, ImageError, LatentsError, SpecError
 from ganenc_registry.fields import changed, check_choices
 from ganenc_registry.specs import BenchmarkSpec, Choice, Entrant, ObjectiveSpec, RunSpec, preset
 from torch import Tensor
@@ -85,6 +85,7 @@ def benchmark(
     is one. The direction is the one named, else towards the class ``spec.towards``, else the first principal component.
 
     Every inversion is kept in ``out`` as it is done, and the same call goes on there; methods and times may be added.
+    A method that fails on a photo is left out of the tables, which say so; if all do, the last error is raised.
     ``on_note`` is told what is done, ``on_step`` how many evaluations are done, and all; ``on_error`` of each photo
     that cannot be read. A GanencError if what is named is missing or unfit, or the folder holds something else.
     """
@@ -107,7 +108,12 @@ def benchmark(
             for place, (label, budget) in enumerate(study.plan):
                 if on_step is not None:
                     on_step(place, len(study.plan))
-                rows.append(study.compared(label, budget))
+                try:
+                    rows.append(study.compared(label, budget))
+                except (GanencError, RuntimeError) as error:  # Torch's own are of the latter.
+                    if isinstance(error, CheckpointError) or (not rows and place + 1 == len(study.plan)):
+                        raise
+                    study.left_out(label, budget, error)
             return study.written(rows)
     finally:
         torch.set_num_threads(threads)
@@ -165,6 +171,13 @@ class _Study:
             raise SpecError("There is no time to compare the methods at; give seconds, or let own schedules be taken.")
         self._foretell()
         self.strips: list[list[dict[str, Tensor]]] = [[] for _ in self.targets]
+        self.failed: dict[str, str] = {}
+        """What went wrong with methods that are left out."""
+
+    def left_out(self, label: str, budget: float | None, error: Exception) -> None:
+        """Note that a method failed on a schedule."""
+        self.failed[f"{label}, {_schedule(budget)}"] = str(error)
+        self.note(f"{label} is left out: {error}")
 
     def compared(self, label: str, budget: float | None) -> Compared:
         """What a method gives on a schedule."""
@@ -198,8 +211,10 @@ class _Study:
         direction = None if self.direction is None else self.direction.name
         facts: dict[str, Any] = {"spec": spec.to_mapping(), "model_hash": model.hash, "encoders": encoders}
         facts |= {"direction": direction, "threads": threads, "rows": [one.to_mapping() for one in rows]}
+        facts["failed"] = self.failed
         shown: dict[str, Any] = {"model": model.source, "hash of its weights": model.hash, "direction": direction}
         shown |= {"towards class": spec.towards, "device": spec.device, "threads": threads}
+        shown |= {f"{name}, left out": error for name, error in self.failed.items()}
         page = benchmark_page(
             rows, title=f"Methods on {Path(model.source).name}", run=spec, facts=shown,
             strips=[sheet(strip) for strip in self.strips],

@@ -235,6 +235,22 @@ def test_another_benchmarks_folder_is_refused(model: Path, photos: Path, tmp_pat
         benchmark(spec_of(model, photos, methods={"slow": {}}), out)
 
 
+def test_a_method_that_fails_is_left_out(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Slow, task: Task) -> Inversion:
+        raise RuntimeError("the matrix is singular")
+
+    monkeypatch.setattr(Slow, "work", fails)
+    both = {"slow": {}, "encode": {}}
+    found = benchmark(spec_of(model, photos, methods=both), tmp_path / "both")
+    assert [one.method for one in found.rows] == ["encode"]
+    assert found.facts["failed"] == {"slow, own": "the matrix is singular"}
+    assert "the matrix is singular" in found.page.read_text()
+    with pytest.raises(RuntimeError, match="the matrix is singular"):
+        benchmark(spec_of(model, photos, methods={"slow": {}, "other": "slow"}), tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
