@@ -22,6 +22,7 @@ from .inversion import Inversion as Inversion
 from .inversion import Inverter as Inverter
 from .inversion import invert as invert
 from .jobs import ResultFolder as ResultFolder
+from .jobs import Runner as Runner
 from .jobs import attribute as attribute
 from .jobs import execute as execute
 from .jobs import invert_folder as invert_folder

@@ -67,7 +67,8 @@ class NoOptions(Spec):
 
 
 class Component:
-    """What every block, network, attention, loss, backbone, aligner, inverter, recipe, operator, finder and metric is.
+    """What every block, network, attention, loss, backbone, aligner, inverter, recipe, operator, finder, metric and
+    runner is.
 
     A subclass declares what users can choose as a nested pydantic model, with a default and a description each::
 

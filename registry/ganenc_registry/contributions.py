@@ -26,6 +26,7 @@ Kind: TypeAlias = Literal[
     "finder",
     "metric",
     "model",
+    "runner",
     "command",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -36,7 +36,7 @@ def run(*command: str, folder: Path) -> str:
 
 
 def test_there_is_an_example_of_each_kind_that_takes_a_package() -> None:
-    assert set(SCAFFOLDS) == {*KINDS} - {"model", "command", "operator", "encoder"}
+    assert set(SCAFFOLDS) == {*KINDS} - {"model", "command", "operator", "encoder", "runner"}
     with pytest.raises(UnknownNameError, match=r"save it with `save_pretrained` into the package of its family"):
         write_plugin("my-model", "model")
     with pytest.raises(UnknownNameError, match=r"no kind 'los' \(did you mean 'loss'\?\)"):

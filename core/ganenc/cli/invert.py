@@ -78,6 +78,7 @@ def invert(
         float | None,
         typer.Option("--refine-below", metavar="DB", help="One pass for shards, the method for photos of lower PSNR."),
     ] = None,
+    on: options.On = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what failed.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -96,7 +97,7 @@ def invert(
     Shards (WebDataset's .tar, .parquet with a column of images; 'shards/{0000..0999}.tar' and patterns, too) each leave
     one OUT/NAME.parquet with a row for each photo: key, latents, metrics, error; --set shards.NAME=VALUE says what is
     kept. One pass of the encoder is the default there. A shard whose file is there is done; processes, and the tasks
-    of an array, share them. `ganenc index OUT` sums up.
+    of an array, share them, or --on has an engine do them. `ganenc index OUT` sums up.
     """
     given = {
         "model": model, "encoder": encoder, "backbone": backbone, "device": device, "seed": seed, "labels": labels,
@@ -110,10 +111,10 @@ def invert(
     words = photos or list(spec.photos)
     if words and (shards or are_shards(words)):
         share = None if part is None else read_part(part)
-        carry_out_shards(words, out, spec, part=share, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        carry_out_shards(words, out, spec, on=on, part=share, overwrite=overwrite, as_json=as_json, quiet=quiet)
         return
-    if shards or part is not None or refine_below is not None:
-        raise SpecError("--shards, --part and --refine-below are for shards (.tar, .parquet, lists); name some.")
+    if shards or part is not None or refine_below is not None or on is not None:
+        raise SpecError("--shards, --part, --refine-below and --on are for shards (.tar, .parquet, lists); name some.")
     if not words and not retry_failed:
         raise SpecError("Name photos to invert, or saved latents (.safetensors) to rebuild images from.")
     if any(PhotoFolder.latents_file(word) for word in words if not os.path.isdir(word)):

@@ -65,6 +65,12 @@ AMONG = "The classes among which to search; by default all of a few."
 Candidates: TypeAlias = Annotated[str | None, typer.Option("--candidates", metavar="N[,N...]", help=AMONG)]
 BACKBONE_HELP = "The network behind LPIPS; by default the model's own, otherwise vgg16; or none."
 Backbone: TypeAlias = Annotated[str | None, typer.Option("--backbone", help=BACKBONE_HELP)]
+ON = typer.Option(
+    "--on",
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="Have an engine do it, of `ganenc list runner`, as in ray:concurrency=4.",
+)
+On: TypeAlias = Annotated[str | None, ON]
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Any other setting; may be given again.")
 Set: TypeAlias = Annotated[list[str] | None, SET]
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import InvertSpec
 
 from ganenc.cli import options
 from ganenc.cli.console import Bar, complain, emit, say, show, show_table
 from ganenc.cli.exits import FAILED, INTERRUPTED
+from ganenc.files import Processes
 from ganenc.jobs import (
     PERCENTILES,
     ShardResult,
@@ -21,19 +23,33 @@ from ganenc.jobs import (
     find_shards,
     index_shards,
     invert_shards,
+    invert_shards_on,
     part_of,
+    read_runner,
 )
 from ganenc.report import metric_name, seconds_text
 
+WEEK = 7 * 24 * 3600.0
 LISTED = 20
 """So many photos that failed are named."""
 
 
 def carry_out_shards(
-    words: Sequence[str | Path], out: Path, spec: InvertSpec, *, as_json: bool, quiet: bool, **job: Any
+    words: Sequence[str | Path],
+    out: Path,
+    spec: InvertSpec,
+    *,
+    on: str | None,
+    part: tuple[int, int] | None,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Invert shards with a bar, and tell what came of them; exits with 1 if one is broken, or it was interrupted."""
-    part = job.pop("part", None) or part_of(os.environ)
+    """Invert shards with a bar, here or by an engine, and tell what came of them; exits with 1 if one is broken, or it
+    was interrupted."""
+    if on is not None and part is not None:
+        raise SpecError("--part and --on are given; leave one out: an engine hands out shards itself.")
+    part = part or ((0, 1) if on else part_of(os.environ))
     found, done, photos = find_shards(words), 0, 0
 
     def tell(shard: Path, inverted: int, result: ShardResult | None) -> None:
@@ -44,7 +60,11 @@ def carry_out_shards(
 
     try:
         with Bar("inverting", len(found[part[0] :: part[1]])) as bar:
-            result = invert_shards(spec.model, found, out, spec, part=part, on_shard=tell, **job)
+            if on is not None:
+                runner = read_runner(on)
+                result = invert_shards_on(runner, spec.model, found, out, spec, overwrite=overwrite, on_shard=tell)
+            else:
+                result = invert_shards(spec.model, found, out, spec, part=part, overwrite=overwrite, on_shard=tell)
     except KeyboardInterrupt:
         say(f"Interrupted; shards that are done are in {out}, and the same command does the others.")
         raise typer.Exit(INTERRUPTED) from None
@@ -54,6 +74,8 @@ def carry_out_shards(
         _show(result)
     for _, error in result.broken:
         complain(error)
+    if on is None and os.environ.get("WORLD_SIZE", "1") != "1":
+        Processes(patience=WEEK).wait()  # As torchrun ends all where one ends with an error.
     if result.broken:
         raise typer.Exit(FAILED)
 

@@ -18,7 +18,7 @@ from ganenc.cli.console import Bar, complain, say, show
 from ganenc.cli.exits import FAILED, INTERRUPTED
 from ganenc.files import first_process
 from ganenc.inversion import written_labels
-from ganenc.jobs import execute
+from ganenc.jobs import execute, read_runner, train_on
 
 Run = Annotated[str, typer.Option("--run", "-r", help=f"A run's YAML or JSON file, or a preset: {', '.join(PRESETS)}.")]
 Start = Annotated[str | None, typer.Option("--encoder", "-e", help="The encoder to start from.")]
@@ -33,6 +33,7 @@ def pretrain(
     encoder: Start = None,
     steps: Steps = None,
     device: options.Device[str | None] = None,
+    on: options.On = None,
     settings: options.Set = None,
 ) -> None:
     """Train an encoder on images that the generator makes. The same command resumes a run that was interrupted.
@@ -41,7 +42,7 @@ def pretrain(
     objective.attention.name=center; `ganenc spec PRESET` shows them.
     """
     given = {"model": model, "encoder": {"weights": encoder}, "steps": steps, "device": device}
-    _carry_out(_spec("pretrain", run, given, settings), out)
+    _carry_out(_spec("pretrain", run, given, settings), out, on)
 
 
 def finetune(
@@ -54,6 +55,7 @@ def finetune(
     labels: options.TrainingLabels = None,
     steps: Steps = None,
     device: options.Device[str | None] = None,
+    on: options.On = None,
     settings: options.Set = None,
 ) -> None:
     """Fine-tune an encoder on photos. The same command resumes a run that was interrupted.
@@ -67,7 +69,7 @@ def finetune(
     if labels is not None:
         classes = written_labels(labels, images.find(spec.data.photos) if spec.data.photos else [])
         spec = changed(spec, {"data.labels": classes}, where="--labels")
-    _carry_out(spec, out)
+    _carry_out(spec, out, on)
 
 
 def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | None) -> RunSpec:
@@ -79,8 +81,8 @@ def _spec(task: str, run: str, given: Mapping[str, Any], settings: list[str] | N
     return changed(changed(spec, options.given_fields(given), where="--"), options.read_settings(settings))
 
 
-def _carry_out(spec: RunSpec, out: Path) -> None:
-    """Run with a progress bar; photos that cannot be read are named."""
+def _carry_out(spec: RunSpec, out: Path, on: str | None) -> None:
+    """Run with a progress bar, or by an engine; photos that cannot be read are named."""
     broken: list[Path] = []
     begun = False
 
@@ -102,7 +104,10 @@ def _carry_out(spec: RunSpec, out: Path) -> None:
 
     try:
         with Bar(spec.task, spec.steps) as bar:
-            execute(spec, out, on_step=on_step, on_start=on_start, on_error=skip)
+            if on is not None:
+                train_on(read_runner(on), spec, out)
+            else:
+                execute(spec, out, on_step=on_step, on_start=on_start, on_error=skip)
     except KeyboardInterrupt:
         if first_process():
             say(f"Interrupted; what was done is saved, and the same command goes on from there: {out}.")

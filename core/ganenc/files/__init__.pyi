@@ -26,6 +26,8 @@ from .processes import first_process as first_process
 from .processes import take_lock as take_lock
 from .scripts import import_function as import_function
 from .scripts import import_script as import_script
+from .scripts import import_scripts as import_scripts
+from .scripts import imported_scripts as imported_scripts
 from .tensors import as_count as as_count
 from .tensors import as_tensor as as_tensor
 from .tensors import hash_tensors as hash_tensors

@@ -33,6 +33,10 @@ from .pushing import push as push
 from .record import Record as Record
 from .result_folder import ResultFolder as ResultFolder
 from .result_folder import unique_names as unique_names
+from .running import Runner as Runner
+from .running import invert_shards_on as invert_shards_on
+from .running import read_runner as read_runner
+from .running import train_on as train_on
 from .runs import execute as execute
 from .scoring import score_photos as score_photos
 from .shard_index import PERCENTILES as PERCENTILES

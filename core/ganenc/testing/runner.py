@@ -33,6 +33,7 @@ _CASES: dict[Scope, tuple[str, str]] = {
     "finder": ("finders", "FinderCase"),
     "metric": ("metrics", "MetricCase"),
     "model": ("models", "ModelCase"),
+    "runner": ("runners", "RunnerCase"),
     "command": ("commands", "CommandCase"),
 }
 

@@ -43,6 +43,7 @@ BASES: tuple[tuple[Kind, str, str], ...] = (
     ("recipe", "ganenc.training", "Recipe"),
     ("finder", "ganenc.editing", "Finder"),
     ("metric", "ganenc.measures", "Metric"),
+    ("runner", "ganenc.jobs", "Runner"),
     ("model", "pathlib", "Path"),
     ("model", "ganenc_registry.specs", "Release"),
 )

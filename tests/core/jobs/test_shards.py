@@ -37,7 +37,7 @@ from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Choice, InvertSpec
-from PIL import Image
+from tars import photos_tar, plain, png, write_tar
 from toys import ToyGenerator, small_encoder, toy_spec
 
 pa = pytest.importorskip("pyarrow")
@@ -61,41 +61,8 @@ def with_shards(**settings: Any) -> InvertSpec:
     return SPEC.model_copy(update={"shards": SPEC.shards.model_copy(update=settings)})
 
 
-def png(seed: int, size: int = 8) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_tar(path: Path, members: list[tuple[Any, bytes]], form: int = tarfile.PAX_FORMAT) -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    with tarfile.open(path, "w", format=form) as tar:
-        for name, data in members:
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def photos_tar(path: Path, count: int = 40, first: int = 0) -> Path:
-    """Photos with broken ones, every tenth from the third on, and one of text alone."""
-    members = []
-    for place in range(first, first + count):
-        key = f"{place:04d}"
-        members += [(f"{key}.txt", b"words")]
-        members += [] if place % 40 == 7 else [(f"{key}.png", b"no photo" if place % 10 == 3 else png(place))]
-    return write_tar(path, members)
-
-
 def table(path: Path) -> Any:
     return pq.read_table(path)
-
-
-def plain(path: Path) -> tuple[Any, ...]:
-    """All that a shard's file says but the seconds; floats to the bit, as none is NaN."""
-    found = table(path).drop_columns("seconds")
-    return found.to_pylist(), found.schema.metadata, str(found.schema)
 
 
 def test_every_record_is_a_row_that_holds_what_one_pass_gives(model: Model, tmp_path: Path) -> None:
