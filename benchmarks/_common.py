@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganenc.cli import processor
+from ganenc.files import processor
 
 if TYPE_CHECKING:
     from _device import Place

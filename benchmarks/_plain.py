@@ -1,15 +1,18 @@
 """The paper's published loop, plainly: public operators, contiguous tensors, nothing kept and nothing left out.
 
-Three separate image losses, each of which looks at target and reconstruction anew; the generator's weights left
-trainable; a backward pass for the images, then the reconstruction encoded again and a second backward pass for the
-latents. StyleGAN2 modulates its weights and convolves in groups, one for each sample; its filters go through a zero-
-stuffed image, one channel at a time as an image of its own, as the published code's generator has it. Processors take
-long over that; ``grouped`` convolves all channels at once, which is as plain.
+Three separate image losses, each of which looks at target and reconstruction anew, by a pass of LPIPS of its own; the
+generator's weights left trainable; a backward pass for the images and a step of Adam, then the reconstruction encoded
+again, a second backward pass for the latents and a second step. The encoder is the published one of training strategy
+2, whose blocks blur, halve by strided convolutions, and add noise. StyleGAN2 modulates its weights and convolves in
+groups, one for each sample; its filters go through a zero-stuffed image, one channel at a time as an image of its own,
+as the published code's generator has it. Processors take long over that; ``grouped`` convolves all channels at once,
+which is as plain.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lpips
@@ -37,8 +40,19 @@ def linear(layer: nn.Module, x: Tensor, gain: float) -> Tensor:
 
 
 def convolve(layer: nn.Module, x: Tensor) -> Tensor:
-    """A convolution of equalised rate."""
-    return F.conv2d(x, layer.weight * layer.scale, layer.bias, padding=layer.weight.shape[-1] // 2)
+    """A convolution of equalised rate; with a stride, its kernel is averaged over four places."""
+    weight = layer.weight * layer.scale
+    if not layer.stride:
+        return F.conv2d(x, weight, layer.bias, padding=layer.weight.shape[-1] // 2)
+    weight = F.pad(weight, (1, 1, 1, 1))
+    weight = weight[:, :, 1:, 1:] + weight[:, :, :-1, 1:] + weight[:, :, 1:, :-1] + weight[:, :, :-1, :-1]
+    return F.conv2d(x, weight * 0.25, layer.bias, stride=2, padding=1)
+
+
+def blur(x: Tensor) -> Tensor:
+    """[1, 2, 1] / 4 along both axes."""
+    row = torch.tensor([0.25, 0.5, 0.25], device=x.device)
+    return F.conv2d(x, torch.outer(row, row).repeat(x.shape[1], 1, 1, 1), padding=1, groups=x.shape[1])
 
 
 def statistics(x: Tensor) -> Tensor:
@@ -50,8 +64,7 @@ def statistics(x: Tensor) -> Tensor:
 
 def encode_block(block: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The adaptive block (Figure 4), in the manner of the published code."""
-    halves = block.spec.downscale == "average"
-    residual = F.avg_pool2d(x, 2, 2) if halves else x
+    residual = x if block.spec.downscale == "none" else F.avg_pool2d(x, 2, 2)
     styles = [linear(block.head_1, statistics(x), block.head_1.scale)]
     x = F.instance_norm(x, eps=1e-8)
     x = convolve(block.conv_1, x)
@@ -59,16 +72,17 @@ def encode_block(block: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     if block.spec.convolutions == 2:
         styles.append(linear(block.head_2, statistics(x), block.head_2.scale))
         x = F.instance_norm(x, eps=1e-8)
-        x = convolve(block.conv_2, x)
+        x = convolve(block.conv_2, blur(x))
         x = F.leaky_relu(x + block.noise_2.strength * block.noise_2.noise, 0.2)
-    if halves:
+    if block.spec.downscale == "average":
         x = F.avg_pool2d(x, 2, 2)
     if block.spec.convolutions == 1:
         styles.append(linear(block.head_2, statistics(x), block.head_2.scale))
         x = F.instance_norm(x, eps=1e-8)
     if block.spec.in_channels != block.spec.out_channels:
         residual = convolve(block.bypass, residual)
-    return x + residual, styles
+    share = block.spec.residual
+    return share * x + (1 - share) * residual, styles
 
 
 def encode(encoder: Encoder, images: Tensor) -> dict[str, Tensor]:
@@ -175,7 +189,7 @@ class PlainLoop:
 
     Args:
         generator: its weights stay trainable, as the published code leaves them.
-        encoder: what is trained; no blur, its residual a sum.
+        encoder: what is trained, with the published block.
         backbone: whose weights the lpips package's own network takes.
         place: where they all are.
     """
@@ -201,22 +215,32 @@ class PlainLoop:
 
     def losses(self, photo: Tensor, *, latent: bool = True, grouped: bool = False) -> tuple[float, float]:
         """Both losses, with their gradients added to the encoder's."""
+        return self._iterate(photo, latent, grouped, lambda: None)
+
+    def step(self, photo: Tensor, *, latent: bool = True, grouped: bool = False) -> None:
+        """One iteration of fine-tuning: a step on the images, then one on the latents."""
+
+        def update() -> None:
+            # The second gradient's graph is of the weights before the first step; torch let that pass once.
+            with torch.autograd._unsafe_preserve_version_counter(tuple(self.encoder.parameters())):
+                self.adam.step()
+            self.adam.zero_grad()
+
+        self.adam.zero_grad()
+        self._iterate(photo, latent, grouped, update)
+
+    def _iterate(self, photo: Tensor, latent: bool, grouped: bool, update: Callable[[], None]) -> tuple[float, float]:
         with self.place.computing():
             latents = encode(self.encoder, photo)
             made = synthesize(self.generator, latents, grouped=grouped)
             terms = [weight * self.image_loss(crop(made, *cut), crop(photo, *cut)) for weight, *cut in VIEWS]
-        image: Any = sum(terms)
+            image: Any = sum(terms)
+            again = encode(self.encoder, made) if latent else {}
+            regular: Any = EPSILON * sum(pixels(latents[name], again[name]) for name in again)
         image.backward(retain_graph=latent)
+        update()
         if not latent:
             return float(image.detach()), 0.0
-        with self.place.computing():
-            again = encode(self.encoder, made)
-            regular: Any = EPSILON * sum(pixels(latents[name], again[name]) for name in latents)
         regular.backward()
+        update()
         return float(image.detach()), float(regular.detach())
-
-    def step(self, photo: Tensor, *, latent: bool = True, grouped: bool = False) -> None:
-        """One step of fine-tuning."""
-        self.adam.zero_grad()
-        self.losses(photo, latent=latent, grouped=grouped)
-        self.adam.step()

@@ -1,10 +1,12 @@
 """A fine-tuning step against the paper's published loop, written plainly: time and peak memory.
 
-Both take the same networks with the same weights, the same photo and the same terms of the loss; before anything is
-timed they are held against each other, loss and gradient. The plain loop (`_plain.py`) is built of public operators:
-contiguous tensors, weights of the generator left trainable, three separate image losses, features of the target
-computed anew at each step, SSIM by a two-dimensional window, modulated weights convolved in groups, and a second
-encoder pass with a second backward pass for the latent loss.
+The plain loop (`_plain.py`) takes what the published one does: its encoder, two optimiser steps an iteration,
+contiguous tensors, weights of the generator left trainable, three separate image losses with a pass of LPIPS each,
+features of the target computed anew, SSIM by a two-dimensional window, modulated weights convolved in groups, and a
+second encoder pass with a second backward pass for the latent loss. Ours takes the same photo, generator and terms of
+the loss, with its own encoder, whose blocks halve after the convolution at full size, and with the published one;
+there, loss and gradient are held against the plain loop's before anything is timed. Our networks are in the memory
+formats that were measured to be faster here.
 
 Memory is that of a process of its own for each loop, with the allocator's default settings: how far it rises in two
 steps above what Python and the libraries hold; on a GPU, what torch allocates there. Weights, gradients and Adam's
@@ -17,15 +19,16 @@ import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
-from _networks import NETWORKS, backbone, networks
+from _networks import NETWORKS, backbone, formats, networks, published_block
 from _plain import PlainLoop, encode, synthesize
-from ganenc.encoders import Encoder
+from ganenc.encoders import FORMATS, Encoder, encoder_format, generator_format
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep, LatentTerm, build_objective, make_adam
@@ -49,7 +52,8 @@ class Ours:
     place: Place
 
     def __post_init__(self) -> None:
-        self.photo = self.photo.contiguous(memory_format=torch.channels_last)
+        self.photo = self.photo.contiguous(memory_format=FORMATS[encoder_format(self.encoder, 1)])
+        generator_format(self.generator, 1)
         self.objective = build_objective(
             ObjectiveSpec(size=None), self.generator, own_backbone=backbone(device=self.place.device)[0]
         )
@@ -84,14 +88,17 @@ def photo_of(network: str, place: Place) -> Tensor:
 def plain_of(network: str, place: Place) -> PlainLoop:
     """The plain loop, on contiguous networks of its own."""
     layout = torch.contiguous_format
-    generator, encoder = networks(NETWORKS[network](), memory_format=layout, device=place.device)
+    spec = NETWORKS[network]()
+    generator, encoder = networks(spec, memory_format=layout, device=place.device, **published_block(spec))
     look, _ = backbone()
     return PlainLoop(cast(StyleGAN2, generator), encoder, look.to(memory_format=layout), place)
 
 
-def ours_of(network: str, place: Place) -> Ours:
-    """Our step, on networks of its own, of the same weights."""
-    return Ours(*networks(NETWORKS[network](), device=place.device), photo_of(network, place), place)
+def ours_of(network: str, place: Place, *, published: bool = False) -> Ours:
+    """Our step, on networks of its own; with the published block of the same weights as the plain loop's."""
+    spec = NETWORKS[network]()
+    fields = published_block(spec) if published else {}
+    return Ours(*networks(spec, device=place.device, **fields), photo_of(network, place), place)
 
 
 def disagreement(ours: Ours, plain: PlainLoop) -> float:
@@ -104,23 +111,23 @@ def disagreement(ours: Ours, plain: PlainLoop) -> float:
     return max(*apart, gradient)
 
 
-def loops(ours: Ours, plain: PlainLoop) -> Work:
-    """The steps, with the second encoder pass and without."""
+def loops(ours: Ours, same: Ours, plain: PlainLoop) -> Work:
+    """The steps: ours, ours with the published encoder, and the plain one."""
     photo = ours.photo.contiguous()
     return {
         "ours": ours.step,
+        "ours, published encoder": same.step,
         "plain": lambda: plain.step(photo),
         "plain, filters in groups": lambda: plain.step(photo, grouped=True),
-        "ours, no latent loss": lambda: ours.step(latent=False),
-        "plain, no latent loss": lambda: plain.step(photo, latent=False),
     }
 
 
-def keeps(ours: Ours, plain: PlainLoop) -> dict[str, float]:
+def keeps(ours: Ours, same: Ours, plain: PlainLoop) -> dict[str, float]:
     """The megabytes that each step keeps at once for its gradients, weights left out."""
     found = {}
-    for name, step in loops(ours, plain).items():
-        networks = (ours.generator, ours.encoder, ours.objective, plain.generator, plain.encoder, plain.lpips)
+    for name, step in loops(ours, same, plain).items():
+        mine = [module for one in (ours, same) for module in (one.generator, one.encoder, one.objective)]
+        networks = (*mine, plain.generator, plain.encoder, plain.lpips)
         with Kept(*networks) as kept:
             step()
         found[name] = kept.megabytes
@@ -155,7 +162,7 @@ def passes(ours: Ours, plain: PlainLoop) -> Work:
             make()
 
     return {
-        "encoder": lambda: encoded(lambda: ours.encoder(ours.photo)),
+        "encoder": lambda: encoded(lambda: ours.encoder(photo.contiguous(memory_format=torch.channels_last))),
         "plain encoder": lambda: encoded(lambda: encode(plain.encoder, photo)),
         "synthesis": lambda: forward(mine),
         "plain synthesis": lambda: forward(theirs),
@@ -165,13 +172,14 @@ def passes(ours: Ours, plain: PlainLoop) -> Work:
 
 
 def agree(network: str, place: Place) -> tuple[Ours, PlainLoop]:
-    """Both loops, held against each other in single precision before they compute as they are told to.
+    """Both loops with the published encoder, held against each other in single precision before they compute as they
+    are told to.
 
     Raises:
         SystemExit: if they do not compute the same.
     """
     precise = replace(place, autocast="none")
-    ours, plain = ours_of(network, precise), plain_of(network, precise)
+    ours, plain = ours_of(network, precise, published=True), plain_of(network, precise)
     with torch.backends.cudnn.flags(allow_tf32=False):
         apart = disagreement(ours, plain)
     if apart > 1e-3:
@@ -181,27 +189,34 @@ def agree(network: str, place: Place) -> tuple[Ours, PlainLoop]:
     return ours, plain
 
 
+ROWS = {
+    "fine-tuning": ("ours", "plain"),
+    "fine-tuning; the published encoder in ours, too": ("ours, published encoder", "plain"),
+    "fine-tuning; the plain loop's filters in groups": ("ours", "plain, filters in groups"),
+}
+"""The steps that are held against each other."""
+
+
 def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
     """The rows of the two tables for one network."""
-    ours, plain = agree(network, place)
-    kept = keeps(ours, plain)
-    times = interleaved(loops(ours, plain), rounds=rounds, clock=place.clock())
+    same, plain = agree(network, place)
+    ours = ours_of(network, place)
+    place.prepare(ours.generator)
+    kept = keeps(ours, same, plain)
+    times = interleaved(loops(ours, same, plain), rounds=rounds, clock=place.clock())
     plain.generator.requires_grad_(False)
     alone = interleaved(passes(ours, plain), rounds=rounds, clock=place.clock())
-    del ours, plain
+    del ours, same, plain
+    arguments = ["--memory-of", network, *place.arguments, "--loop"]
+    peaks = {name: in_fresh_process("paper_loop.py", *arguments, name)["megabytes"] for name in LOOPS}
     steps: list[Sequence[str]] = []
-    for ending, option in (("", []), (", no latent loss", ["--no-latent"])):
-        arguments = ["--memory-of", network, *place.arguments, *option]
-        mine, theirs = (
-            in_fresh_process("paper_loop.py", *arguments, "--loop", loop)["megabytes"] for loop in ("ours", "plain")
-        )
-        seconds, ratio = times[f"ours{ending}"], ratios(times[f"plain{ending}"], times[f"ours{ending}"])
-        memory = [f"{mine:.0f}", f"{mine / theirs:.3f}"]
-        memory += [f"{kept[f'ours{ending}']:.0f}", f"{kept[f'ours{ending}'] / kept[f'plain{ending}']:.3f}"]
-        steps.append((network, f"fine-tuning{ending}", f"{statistics.median(seconds):.3f}", describe(ratio), *memory))
-    ratio = ratios(times["plain, filters in groups"], times["ours"])
-    name = "fine-tuning; the plain loop's filters in groups"
-    steps.insert(1, (network, name, steps[0][2], describe(ratio), *[""] * 4))
+    for name, (mine, theirs) in ROWS.items():
+        memory = [""] * 4
+        if theirs in peaks:
+            memory = [f"{peaks[mine]:.0f}", f"{peaks[mine] / peaks[theirs]:.3f}"]
+            memory += [f"{kept[mine]:.0f}", f"{kept[mine] / kept[theirs]:.3f}"]
+        ratio = describe(ratios(times[theirs], times[mine]))
+        steps.append((network, name, f"{statistics.median(times[mine]):.3f}", ratio, *memory))
     rows = []
     for name in ("encoder", "synthesis", "synthesis and gradient"):
         rate = 1 / statistics.median(alone[name])
@@ -209,23 +224,22 @@ def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]
     return steps, [*rows]
 
 
+LOOPS = ("ours", "ours, published encoder", "plain")
+
+
 def memory_of(chosen: argparse.Namespace) -> None:
     """Two steps of one loop and the memory they took."""
     place = Place.chosen(chosen)
-    peak, latent = Peak(place.device), not chosen.no_latent
-    photo = photo_of(chosen.memory_of, place)
-    if chosen.loop == "ours":
-        ours = ours_of(chosen.memory_of, place)
-        place.prepare(ours.generator)
-        step: Callable[..., None] = ours.step
+    peak = Peak(place.device)
+    if chosen.loop == "plain":
+        plain, photo = plain_of(chosen.memory_of, place), photo_of(chosen.memory_of, place)
+        step: Callable[[], None] = partial(plain.step, photo)
     else:
-        plain = plain_of(chosen.memory_of, place)
-
-        def step(*, latent: bool) -> None:
-            plain.step(photo, latent=latent)
-
+        ours = ours_of(chosen.memory_of, place, published=chosen.loop != "ours")
+        place.prepare(ours.generator)
+        step = ours.step
     for _ in range(2):
-        step(latent=latent)
+        step()
     peak.report()
 
 
@@ -236,8 +250,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3, help="rounds that count")
     place_options(options)
     options.add_argument("--memory-of", choices=NETWORKS, help=argparse.SUPPRESS)
-    options.add_argument("--loop", choices=["ours", "plain"], help=argparse.SUPPRESS)
-    options.add_argument("--no-latent", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     set_threads(chosen.threads)
     if chosen.memory_of:
@@ -255,7 +268,8 @@ def main() -> None:
     body = "\n\n".join(
         [
             "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
-            f" backbone squeeze, {backbone()[1]}. Medians of {chosen.rounds} rounds, smallest and largest in brackets.",
+            f" backbone squeeze, {backbone()[1]}. Medians of {chosen.rounds} rounds, smallest and largest in brackets."
+            f" {formats()}",
             table(
                 [
                     "network",

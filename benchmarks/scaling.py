@@ -17,9 +17,9 @@ from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
+from ganenc.encoders import FORMATS, encoder_format, generator_format
 from ganenc.objectives import Batch, EncoderStep, build_objective, make_adam
 from ganenc_registry.specs import ObjectiveSpec
-from steps import channels_last
 
 RESOLUTIONS = ("f64", "f128", "f256", "f512", "f1024")
 """StyleGAN2's configuration F, one photo a step."""
@@ -33,7 +33,9 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     generator, encoder = networks(NETWORKS[network](), device=place.device)
     place.prepare(generator)
     torch.manual_seed(1)
-    photos = channels_last(torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
+    photos = (torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
+    photos = photos.contiguous(memory_format=FORMATS[encoder_format(encoder, batch)])
+    generator_format(generator, batch)
     objective = build_objective(ObjectiveSpec(), generator, own_backbone=backbone(device=place.device)[0])
     work, reference = EncoderStep(generator, encoder, objective), objective.prepare(photos)
     adam = make_adam(encoder.parameters(), 1e-6, (0.9, 0.99))

@@ -24,8 +24,8 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
-from _networks import NETWORKS, backbone, networks
-from ganenc.encoders import Encoder
+from _networks import NETWORKS, backbone, formats, networks
+from ganenc.encoders import FORMATS, Encoder, encoder_format, generator_format
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Backbone, Batch, EncoderStep, Objective, Reference, build_objective, make_adam
@@ -37,8 +37,6 @@ TARGET = 1.25
 """The ratio that a step is held to."""
 DIRECT = 1.3
 """That of a step on the latents themselves to the synthesis and its gradient alone, in time and in memory."""
-FORMAT = torch.channels_last
-"""The memory format that training uses."""
 
 
 @dataclass
@@ -53,15 +51,21 @@ class Bench:
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
+        self.memory_format = FORMATS[encoder_format(self.encoder, self.batch)]
+        generator_format(self.generator, self.batch)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
         self.source = Synthesized(self.generator, self.batch)
-        self.images = channels_last(self.source.batch(0).images)
+        self.images = self.laid_out(self.source.batch(0).images)
         with torch.no_grad():
             self.latents = self.generator.complete(self.encoder(self.images))
-            self.made = channels_last(self.generator.synthesize(self.latents))
+            self.made = self.laid_out(self.generator.synthesize(self.latents))
             views = self.objective.attention.views(self.images, self.objective.attention.prepare(self.images))
             self.views = self.backbone.fit(torch.cat([view.image for view in views]))
         self.reference = self.objective.prepare(self.images)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """The same images in the memory format of the encoder."""
+        return images.contiguous(memory_format=self.memory_format)
 
     def step(self, work: EncoderStep, batch: Callable[[], Batch], reference: Reference | None) -> Callable[[], None]:
         """A whole step, as the trainer (without a reference) and the inverter (with one) take it."""
@@ -79,7 +83,7 @@ class Bench:
     def synthesized(self) -> Batch:
         """A batch of the source, as the trainer prepares it."""
         batch = self.source.batch(1)
-        return Batch(channels_last(batch.images), batch.labels, batch.latents)
+        return Batch(self.laid_out(batch.images), batch.labels, batch.latents)
 
     def encode(self, images: Tensor, *, gradient: bool) -> Callable[[], None]:
         """The encoder forward and backward, with a gradient to the images where the step takes one."""
@@ -118,11 +122,6 @@ class Bench:
         with self.place.computing():
             result = self.objective(self.generator.synthesize(Latents(self.latents.layout, tensors)), self.reference)
         torch.autograd.grad(result.total, list(tensors.values()))
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """The same images in the memory format that training uses."""
-    return images.contiguous(memory_format=FORMAT)
 
 
 def finetuning(bench: Bench, *, latent: bool) -> dict[str, Callable[[], object]]:
@@ -262,7 +261,8 @@ def main() -> None:
     body = "\n\n".join(
         [
             "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
-            f" backbone squeeze, {weights}. Medians of {chosen.rounds} rounds, smallest and largest in brackets.",
+            f" backbone squeeze, {weights}. Medians of {chosen.rounds} rounds, smallest and largest in brackets."
+            f" {formats()}",
             table(["network", "step", "seconds", f"over the sum of its parts (target: at most {TARGET})"], totals),
             f"A step on the latents themselves, over the synthesis and its gradient alone (target: at most {DIRECT}).",
             table(

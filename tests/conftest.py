@@ -21,6 +21,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+# No test depends on what is faster on its machine.
+os.environ.setdefault("GANENC_MEMORY_FORMAT", "channels_last")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Let a test that draws without a seed draw the same in any order, its modules' fixtures too."""

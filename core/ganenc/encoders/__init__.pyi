@@ -8,6 +8,11 @@ from .encoder import check_fits as check_fits
 from .encoder import mirror as mirror
 from .encoder import rows as rows
 from .encoder import sees as sees
+from .formats import FORMATS as FORMATS
+from .formats import encoder_format as encoder_format
+from .formats import generator_format as generator_format
+from .formats import in_format as in_format
+from .formats import known_formats as known_formats
 from .layers import Blur as Blur
 from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv

@@ -15,21 +15,9 @@ _IMAGES = 2
 
 
 @torch.no_grad()
-def examine(generator: Generator, *, channels_last: bool) -> None:
-    """Make a few images of a frozen generator: warn if its range of values is not what it declares.
-
-    With ``channels_last`` the weights are brought to that memory format, if the network runs in it; one that was
-    written with another in mind, such as by ``view`` of its features, stays as it is.
-    """
-    latents = generator.sample(_IMAGES)
-    images = None
-    if channels_last:
-        try:
-            generator.to(memory_format=torch.channels_last)
-            images = generator.synthesize(latents)
-        except RuntimeError:
-            generator.to(memory_format=torch.contiguous_format)
-    complaint = range_complaint(generator.synthesize(latents) if images is None else images, generator.spec)
+def examine(generator: Generator) -> None:
+    """Make a few images of a frozen generator, and warn if its range of values is not what it declares."""
+    complaint = range_complaint(generator.synthesize(generator.sample(_IMAGES)), generator.spec)
     if complaint:
         warnings.warn(complaint, stacklevel=4)
 

@@ -14,10 +14,9 @@ from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ganenc.encoders import Encoder
+from ganenc.encoders import FORMATS, Encoder, encoder_format
 from ganenc.generators import Generator
 from ganenc.inversion.descent import Schedule, descend
-from ganenc.inversion.encode import channels_last
 from ganenc.inversion.inverter import Inversion, Inverter, Task, need_encoder
 from ganenc.inversion.optimize import POOR, STARTS, Variables, begin_anew, optimise_latents, starts_of
 from ganenc.inversion.stacked import StackedEncoder, pays_at_once
@@ -71,13 +70,12 @@ class Finetune(Inverter):
 
     def work(self, task: Task) -> Inversion:
         """See :meth:`Inverter.work`. The encoder that is given stays as it is."""
-        task = replace(task, images=channels_last(task.images))
         working = copy.deepcopy(need_encoder(task.encoder)).requires_grad_(False)
         working = working.to(torch.promote_types(task.images.dtype, torch.float32))  # Half would lose Adam's steps.
-        if task.images.device.type in ("cpu", "cuda"):  # Convolutions there are fastest with the channels last.
-            working = working.to(memory_format=torch.channels_last)
         for parameter in self._trained(working):
             parameter.requires_grad_(True)
+        memory_format = FORMATS[encoder_format(working, 1)]
+        task = replace(task, images=task.images.contiguous(memory_format=memory_format))
         if not self.options.together and len(task.images) > 1:
             working = cast(Encoder, StackedEncoder(working, len(task.images), task.generator.label_rows))
         tuned = self._tuned(task, working)

@@ -85,7 +85,7 @@ class EncoderStep:
             reference = self.objective.prepare(batch.images, labels=batch.labels)
         reconstruction = averaged(self.synthesized(self.completed(latents, batch)), batch.images.shape[2:])
         if truth is None and self.objective.latent is not None and self.latent_on_photos:
-            truth = self._encoded(reconstruction, batch.labels)
+            truth = self._encoded(_laid_out_as(batch.images, reconstruction), batch.labels)
         result = self.objective(reconstruction, reference, latents=latents, latents_reference=truth)
         return StepOutcome(result, latents, reconstruction)
 
@@ -130,3 +130,9 @@ class EncoderStep:
         terms = {**terms, "total": per_sample}
         result = ObjectiveResult(per_sample.mean(), per_sample, torch.zeros_like(per_sample), terms)
         return StepOutcome(result, latents, reconstruction)
+
+
+def _laid_out_as(images: Tensor, others: Tensor) -> Tensor:
+    """Other images in the memory format of these, which is the encoder's."""
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return others.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

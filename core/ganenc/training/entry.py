@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import EncoderSpec, ObjectiveSpec, RunSpec
 from torch import Tensor
 
-from ganenc.encoders import Encoder, build_encoder, check_fits
+from ganenc.encoders import Encoder, build_encoder, check_fits, encoder_format, generator_format, in_format
 from ganenc.files import Processes
 from ganenc.generators import Generator, examine
 from ganenc.models import load_encoder, model_hash
@@ -81,6 +82,25 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
     return encoder
 
 
+def _in_formats(
+    run: RunSpec, begun: RunSpec | None, generator: Generator, encoder: Encoder, processes: Processes
+) -> RunSpec:
+    """The run with the memory formats that its networks are brought into: as it says, as they were when it was begun,
+    or what is faster here."""
+    batch = max(1, run.batch_at(generator.spec.resolution) // processes.count)
+    chosen = {}
+    for name, network, measure in (
+        ("encoder_format", encoder, partial(encoder_format, encoder, batch)),
+        ("generator_format", generator, partial(generator_format, generator, batch)),
+    ):
+        told = getattr(run.speed, name)
+        if told == "auto":
+            told = getattr(begun.speed, name) if begun is not None else processes.told(measure())
+        in_format(network, told)
+        chosen[name] = told
+    return run.model_copy(update={"speed": run.speed.model_copy(update=chosen)})
+
+
 def _source(
     run: RunSpec, generator: Generator, encoder: Encoder, photos: Photos | None, processes: Processes
 ) -> Source:
@@ -127,13 +147,12 @@ def _train(
     encoder = encoder or _encoder(run, generator)
     check_fits(encoder.spec, generator.spec)
     encoder.to(generator.device)
-    if run.speed.channels_last:
-        encoder.to(memory_format=torch.channels_last)
-    examine(generator.freeze(), channels_last=run.speed.channels_last)
-    processes = Processes(run.device)
-    recipe = _recipe(run, generator, encoder, own_backbone, processes)
     if sink is None or not isinstance(sink, Sink):
         sink = Memory() if sink is None else RunFolder(sink)
+    processes = Processes(run.device)
+    run = _in_formats(run, sink.begun, generator.freeze(), encoder, processes)
+    examine(generator)
+    recipe = _recipe(run, generator, encoder, own_backbone, processes)
     if run.speed.compile:
         generator.synthesize = torch.compile(generator.synthesize)  # type: ignore[method-assign]
     if run.data.cache and on_start is not None and processes.first:

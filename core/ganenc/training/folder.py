@@ -48,12 +48,17 @@ class RunFolder(Sink):
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def begun(self) -> RunSpec | None:
+        spec = self.path / RUN
+        return RunSpec.from_file(spec) if spec.is_file() else None
+
     @told(TrainingError)
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
         """Take a run up; what writes that were killed left in the folder goes."""
         self.run, self.writes = run, writes
         spec = self.path / RUN
-        if spec.is_file() and (old := RunSpec.from_file(spec)) != run:
+        if (old := self.begun) is not None and old != run:
             differing = ", ".join(_differences(old.to_mapping(), run.to_mapping()))
             raise TrainingError(
                 f"{self.path} holds a run of another spec (it differs in {differing}); resume it with its own"

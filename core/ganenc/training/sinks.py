@@ -23,6 +23,11 @@ class Sink(ABC):
     info: Mapping[str, Any] = {}
     """What is told of the trained encoder, once the run is done."""
 
+    @property
+    def begun(self) -> RunSpec | None:
+        """The run (its resolved spec) that it holds already, if any; a GanencError if that cannot be read."""
+        return self.run
+
     @abstractmethod
     def begin(self, run: RunSpec, *, writes: bool = True) -> None:
         """Take a run (its resolved spec) up, and keep others out until `close`; of several processes one ``writes``. A

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from ganenc import images
-from ganenc.encoders import Encoder
+from ganenc.encoders import FORMATS, Encoder
 from ganenc.files import Interrupts, Processes
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, looks_sheet, make_schedule, restore_adam
@@ -188,9 +188,8 @@ class Trainer:
     def _batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         batch = self.source.batch(step) if self.processes.count == 1 else self.source.batch(step, self.processes.part)
-        if self.run.speed.channels_last:
-            batch = replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
-        return batch
+        memory_format = FORMATS[self.run.speed.encoder_format]
+        return replace(batch, images=batch.images.contiguous(memory_format=memory_format))
 
     def _computing(self) -> torch.autocast:
         """The precision of the forward passes."""

@@ -181,10 +181,16 @@ class Saving(Spec):
     grid: Count = Field(8, description="images in a sample grid")
 
 
+MemoryFormat: TypeAlias = Literal["auto", "channels_last", "contiguous"]
+
+
 class Speed(Spec):
     """Switches that change speed and memory, and results not beyond rounding, autocast aside."""
 
-    channels_last: bool = Field(True, description="memory format of images and weights")
+    encoder_format: MemoryFormat = Field(
+        "auto", description="memory format of the encoder and its images; auto: what is faster here, measured once"
+    )
+    generator_format: MemoryFormat = Field("auto", description="the same of the generator")
     autocast: Literal["none", "bf16", "fp16"] = Field("none", description="precision of the forward passes")
     compile: bool = Field(False, description="torch.compile of the generator")
     micro_batch: PositiveInt | Literal["auto"] | None = Field(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.cli import findings, processor
+from ganenc.cli import findings
+from ganenc.files import processor
 from toys import ToyGenerator
 
 

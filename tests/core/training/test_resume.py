@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "averaged": {"optimiser": {"average": 0.9, "schedule": "cosine", "warmup": 2, "clip": 1.0, "betas": [0.9, 0.99]}},
     "rows of three": {"saving": {"log_every": 3, "checkpoint_every": 2}},
-    "contiguous": {"speed": {"channels_last": False}, "data": {"samples": 5}},
+    "contiguous": {"speed": {"encoder_format": "contiguous", "generator_format": "contiguous"}, "data": {"samples": 5}},
     "bfloat16": {"speed": {"autocast": "bf16"}},
 }
 

@@ -1,0 +1,131 @@
+"""The faster memory format is measured once, kept, and told; what says otherwise is heeded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ganenc.cli import findings
+from ganenc.encoders import Encoder, build_encoder, encoder_format, formats, generator_format
+from ganenc.inversion import invert
+from ganenc.training import RunFolder, pretrain
+from ganenc_registry.errors import SpecError
+from runs import run_spec
+
+
+@pytest.fixture
+def measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of its own, in which small networks are measured, too."""
+    monkeypatch.setenv("GANENC_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("GANENC_MEMORY_FORMAT")
+    monkeypatch.setattr(formats, "SMALLEST", 0)
+    return tmp_path / "home" / "formats.json"
+
+
+def slowed(monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module, slow: torch.memory_format) -> list[None]:
+    """Make a network slow in a format, by a clock that stands still otherwise; what is returned grows with a pass."""
+    passes: list[None] = []
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(formats, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    wide = next(one for one in network.parameters() if one.ndim == 4 and min(one.shape) > 1)
+
+    def wait(*_: Any) -> None:
+        passes.append(None)
+        clock.now += 0.2 if wide.is_contiguous(memory_format=slow) else 0.1
+
+    name = "synthesize" if hasattr(network, "synthesize") else "forward"
+    own = getattr(network, name)
+    monkeypatch.setattr(network, name, lambda *given, **named: (wait(), own(*given, **named))[1])
+    return passes
+
+
+@pytest.mark.parametrize("slow", formats.FORMATS)
+def test_the_faster_format_is_taken_and_kept(
+    slow: str, measuring: Path, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_encoder.train()
+    before = torch.get_rng_state()
+    other = next(name for name in formats.FORMATS if name != slow)
+    passes = slowed(monkeypatch, toy_encoder, formats.FORMATS[slow])
+    assert encoder_format(toy_encoder, 2) == other
+    count = len(passes)
+    assert count >= 4
+    assert encoder_format(toy_encoder, 2) == other
+    assert len(passes) == count, "it is known by now"
+    assert toy_encoder.training
+    assert all(weight.grad is None for weight in toy_encoder.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+    (row,) = [row for row in json.loads(measuring.read_text()).values() if isinstance(row, dict)]
+    assert row["seconds"][slow] > row["seconds"][other]
+    (told,) = findings()["memory_formats"]
+    assert told.startswith("encoder of 2x3x8x8, ")
+    assert f": {other} (" in told
+    assert encoder_format(toy_encoder, 1)
+    assert len(passes) > count, "another batch is another matter"
+
+
+def test_a_file_that_is_broken_is_written_anew(measuring: Path, toy_encoder: Encoder) -> None:
+    measuring.parent.mkdir()
+    for text in ("{", "[]", '{"a": 1}'):
+        measuring.write_text(text)
+        assert encoder_format(toy_encoder, 1) in formats.FORMATS
+        assert formats.known_formats()
+
+
+def test_a_word_decides_and_small_images_are_not_measured(
+    toy: Any, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GANENC_HOME", str(tmp_path))
+    for word in formats.FORMATS:
+        monkeypatch.setenv("GANENC_MEMORY_FORMAT", word)
+        assert encoder_format(toy_encoder, 1) == generator_format(toy, 1) == word
+    monkeypatch.setenv("GANENC_MEMORY_FORMAT", "fast")
+    with pytest.raises(SpecError, match="it takes channels_last or contiguous"):
+        encoder_format(toy_encoder, 1)
+    monkeypatch.delenv("GANENC_MEMORY_FORMAT")
+    assert encoder_format(toy_encoder, 1) == "channels_last"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_network_that_works_in_one_format_is_left_in_it(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = toy.synthesize
+    wide = next(one for one in toy.parameters() if one.ndim == 4 and min(one.shape) > 1)
+
+    def synthesize(*given: Any, **named: Any) -> Any:
+        if not wide.is_contiguous():
+            raise RuntimeError("view size is not compatible")
+        return own(*given, **named)
+
+    monkeypatch.setattr(toy, "synthesize", synthesize)
+    assert generator_format(toy, 1) == "contiguous"
+    assert wide.is_contiguous()
+
+
+def test_a_run_goes_on_in_the_formats_that_it_was_begun_in(
+    toy: Any, toy_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANENC_MEMORY_FORMAT", "contiguous")
+    pretrain(toy, run_spec(steps=2), tmp_path, encoder=build_encoder(toy))
+    held = RunFolder(tmp_path).begun
+    assert held is not None
+    assert (held.speed.encoder_format, held.speed.generator_format) == ("contiguous", "contiguous")
+    monkeypatch.setenv("GANENC_MEMORY_FORMAT", "channels_last")
+    pretrain(toy, run_spec(steps=2), tmp_path, encoder=build_encoder(toy))
+    assert RunFolder(tmp_path).begun == held
+
+
+def test_formats_change_inversions_by_rounding_alone(
+    toy: Any, toy_encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = toy.double().synthesize(toy.sample(1, seed=3)).detach()
+    method = {"name": "finetune", "options": {"steps": 2, "latent_loss": True}}
+    found = []
+    for word in formats.FORMATS:
+        monkeypatch.setenv("GANENC_MEMORY_FORMAT", word)
+        objective = {"losses": {"mse": 1.0}}
+        found.append(invert(images, toy, toy_encoder.double(), method, objective=objective).latents["w"])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
