@@ -14,7 +14,7 @@ import torch
 from ganenc.files import load_state
 from ganenc.jobs import execute, invert_shards, invert_shards_on, read_runner, train_on
 from ganenc.testing import check
-from ganenc_registry.errors import PluginError, SpecError
+from ganenc_registry.errors import CheckpointError, SpecError
 from ganenc_registry.specs import InvertSpec, RunSpec
 from tars import photos_tar, plain, small_model
 
@@ -95,7 +95,7 @@ def test_two_processes_of_a_training_train_as_one(tmp_path: Path) -> None:
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, **TOLERANCE)
     missing = run.model_copy(update={"model": str(tmp_path / "nothing")})
-    with pytest.raises(PluginError, match="nothing"):
+    with pytest.raises(CheckpointError, match="There is no model"):
         train_on(read_runner("ray:concurrency=2,retries=0"), missing, tmp_path / "three")
 
 
