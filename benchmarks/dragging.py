@@ -30,7 +30,7 @@ from skimage.feature import corner_peaks, corner_shi_tomasi, match_template
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import resize
 
-MODELS = {"stylegan2-hands64": 20, "dcgan-celebs-64": 20}
+MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20}
 """Models, and how many images of each are dragged."""
 BACKBONES = ("squeeze", "hands")
 """Behind LPIPS: one with the published weights, and one that needs no download."""
@@ -144,25 +144,27 @@ def top(line: Array) -> float:
     return float((line[2] - line[0]) / (2 * bend)) if bend > 0 else 0.0
 
 
-def ways(model: Model, latents: Latents, seed: int) -> Iterator[Latents]:
-    """Ways from latents: along the four directions in which the styles vary most, or, without styles, towards others
-    that are drawn."""
+def ways(model: Model, latents: Latents, seed: int, along: Path | None = None) -> Iterator[Latents]:
+    """Ways from latents: along the directions of a file, or the four in which the styles vary most, or, without styles,
+    towards others that are drawn."""
     styled = latents.space != "z"
-    found = find_by_pca(model.generator, 4) if styled else []
+    found = (find_by_pca(model.generator, 4) if along is None else model.directions(along)) if styled else []
     for turn in range(8):
         place = (turn + seed) % 8
         if styled:
-            yield found[place // 2].apply(latents.expand(FRAMES), torch.linspace(0, (-2.0, 2.0)[place % 2], FRAMES))
+            yield found[place // 2 % len(found)].apply(
+                latents.expand(FRAMES), torch.linspace(0, (-2.0, 2.0)[place % 2], FRAMES)
+            )
         else:
             other = model.generate(1, seed=1000 + 8 * seed + turn).latents
             yield interpolate(latents, other, 3 * FRAMES)[:FRAMES]
 
 
-def known_motion(model: Model, seed: int) -> Known | None:
+def known_motion(model: Model, seed: int, along: Path | None = None) -> Known | None:
     """The corner of a drawn image that is followed best along a way, and where it goes; None if none is."""
     latents = model.generate(1, seed=seed).latents
     scale = max(model.generator.spec.size) / SEEN
-    for way in ways(model, latents, seed):
+    for way in ways(model, latents, seed, along):
         made = frames(model, way)
         there, back = by_flow(made), by_flow(made[::-1])
         height, width = made[0].shape
@@ -235,7 +237,9 @@ def row(name: str, done: Sequence[Moved]) -> list[str]:
     ]  # fmt: skip
 
 
-def measured(name: str, count: int, work: Path, backbones: Sequence[str], **options: Any) -> list[str]:
+def measured(
+    name: str, count: int, work: Path, backbones: Sequence[str], along: Path | None = None, **options: Any
+) -> list[str]:
     """Points of so many images of a model dragged: a row of the table. What each came to is kept, so that it can be
     gone on with."""
     work.mkdir(parents=True, exist_ok=True)
@@ -245,7 +249,7 @@ def measured(name: str, count: int, work: Path, backbones: Sequence[str], **opti
     for seed in range(10 * count):
         kept = work / f"{name}-{seed}.json"
         if not kept.is_file():
-            known = known_motion(model, seed)
+            known = known_motion(model, seed, along)
             moved = None
             if known is not None:
                 moved, shown = dragged(model, known, lpips, **options)
@@ -264,6 +268,7 @@ def main() -> None:
     """Drag points of several models, and write down how near they come."""
     options = parser("dragging", (__doc__ or "").splitlines()[0])
     options.add_argument("--models", nargs="+", choices=[*MODELS], default=[*MODELS], help="these alone")
+    options.add_argument("--along", help="MODEL=FILE: ways of a model along a file's directions, not those found here")
     options.add_argument("--work", type=Path, default=Path("runs/dragging"), help="where results are kept as they come")
     chosen = options.parse_args()
     set_threads(chosen.threads)
@@ -271,7 +276,9 @@ def main() -> None:
     if chosen.quick:
         rows = [measured("stylegan2-hands64", 1, chosen.work / "quick", backbones, steps=10)]
     else:
-        rows = [measured(name, MODELS[name], chosen.work, backbones) for name in chosen.models]
+        styled, _, file = (chosen.along or "").partition("=")
+        along = {styled: Path(file)}
+        rows = [measured(name, MODELS[name], chosen.work, backbones, along.get(name)) for name in chosen.models]
     header = [
         "model", "images", "way", "left, by flow", "left, by patch", "left, as tracked",
         *(f"lpips-{one} outside (highest)" for one in backbones), "steps",

@@ -490,8 +490,8 @@ class Model(Parts):
 
         ``scores``, ``features`` (also ``SCRIPT.py:FUNCTION``, or another backbone's name) and ``kappa`` are as in
         `ganenc.measures.Comparer`. ``method`` is by default one pass of the encoder; without one, or with ``steps``,
-        latents are sought, held to what the generator draws, as to restore. ``on_step`` is told of photos done, and
-        all. `GanencError` if a photo cannot be read, these are too few, or a score cannot be had.
+        latents are sought, held to what the generator draws, as to restore. ``on_step`` is told, at every step, of
+        photos done, and all. `GanencError` if a photo cannot be read, these are too few, or a score cannot be had.
         """
         if method is None and self.encoder is not None and steps is None:
             method = "encode"
@@ -502,7 +502,8 @@ class Model(Parts):
         chosen = None if align is None else Choice.of(align, at="align")
         found = []
         for first in range(0, len(many), CHUNK):
-            done = self.invert(many[first : first + CHUNK], choice, align=chosen, fit=fit, seed=seed)
+            within = told_within(on_step, first, len(many))
+            done = self.invert(many[first : first + CHUNK], choice, align=chosen, fit=fit, seed=seed, on_step=within)
             found.append(comparer(done.targets, done.reconstructions, done.latents))
             if on_step is not None:
                 on_step(min(first + CHUNK, len(many)), len(many))
@@ -527,8 +528,8 @@ class Model(Parts):
     ) -> Scored:
         """How odd photos are, and where, beside ``normal`` ones: a calibration, its file, or photos to `calibrate` by,
         which ``how`` and ``features`` are of. A photo is called odd if it scores above what at most the share
-        ``false_alarms`` of normal photos do. ``on_step`` is told of photos done, and all. `GanencError` as of
-        `calibrate`, if the calibration is another model's, or normal photos are too few for that rate.
+        ``false_alarms`` of normal photos do. ``on_step`` is told, at every step, of photos done, and all. `GanencError`
+        as of `calibrate`, if the calibration is another model's, or normal photos are too few for that rate.
         """
         if isinstance(normal, str | Path) and Path(normal).suffix in (".json", ".yaml", ".yml"):
             normal = Calibration.from_file(normal)
@@ -549,8 +550,9 @@ class Model(Parts):
         kept: list[Photo] = []
         for first in range(0, len(many), CHUNK):
             done = self.invert(
-                many[first : first + CHUNK], normal.method, align=normal.align, fit=normal.fit, seed=normal.seed
-            )
+                many[first : first + CHUNK], normal.method, align=normal.align, fit=normal.fit, seed=normal.seed,
+                on_step=told_within(on_step, first, len(many)),
+            )  # fmt: skip
             kept += done.photos
             made.append(done.reconstructions.detach().cpu())
             found.append(comparer(done.targets, done.reconstructions, done.latents))
@@ -652,6 +654,17 @@ def _spec_of(objective: Towards | None) -> ObjectiveSpec | None:
     if isinstance(objective, Objective):
         return objective.spec
     return objective if isinstance(objective, ObjectiveSpec) else ObjectiveSpec.from_mapping(objective or {})
+
+
+def told_within(on_step: Callable[[int, int], object] | None, done: int, total: int) -> OnStep | None:
+    """What an inverter tells at its steps, told as photos done before, and all: so that who waits is told that it goes
+    on."""
+
+    def told(photo: int, step: int, steps: int, terms: Mapping[str, float]) -> None:
+        if on_step is not None:
+            on_step(done + photo, total)
+
+    return None if on_step is None else told
 
 
 def several(photos: Photos) -> list[Readable | Photo]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from ganenc.editing.edited import FRAMES, Edited
 from ganenc.files import as_count, as_tensor
-from ganenc.generators import Generator
+from ganenc.generators import Generator, reach
 from ganenc.images import PhotoSource, read, write_png
 from ganenc.inversion import able, of_prior
 from ganenc.latents import Latents
@@ -34,6 +35,8 @@ COARSE = 0.5
 """The part of all layers of styles that move; in the paper the first 6 of 16."""
 FULL = 512
 """Pixels of the image's longer side that the paper's lengths are of."""
+LOOKED = 128
+"""Pixels of the longer side of the map that is looked at, at most; 256 in the paper, at twice the cost."""
 PACE, PATCH, WINDOW = (1.0, 0.5), (3.0, 1.5), (12.0, 3.0)
 """Of the paper, and the least, in pixels: how far a patch is moved in a step, its radius, and that in which a point is
 found again."""
@@ -41,7 +44,8 @@ Mask: TypeAlias = "PhotoSource | Tensor"
 """A picture, whose white may move and whose black stays, or numbers (H, W), bool or halved at their highest."""
 
 
-class DragStep(NamedTuple):
+@dataclass(frozen=True)
+class DragStep:
     """How far a drag is."""
 
     step: int
@@ -53,8 +57,13 @@ class DragStep(NamedTuple):
     distances: Tensor
     """From their targets, in pixels (K,)."""
     latents: Latents
-    image: Tensor
-    """(1, C, H, W), in the generator's range."""
+    generator: Generator = field(repr=False)
+
+    @cached_property
+    @torch.no_grad()
+    def image(self) -> Tensor:
+        """(1, C, H, W), in the generator's range; made when it is asked for."""
+        return self.generator.synthesize(self.latents)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ def drag(
     ends when every point is as near as one step goes, after ``steps``, or when ``on_step``, which is told of each,
     returns something true; the last latents stay. Of styles the first ``layers`` move, by default the coarse ones;
     without styles the vectors do. ``stage`` is the map inside that is looked at (see `Generator.stages`), by default
-    the finest of at most half the image's size, and of 256 pixels.
+    the finest of at most half the image's size, and of 128 pixels.
 
     `SpecError` if points or the mask do not fit the image, or a point lies where the mask is black; `LatentsError` if
     there are several samples, fewer than two stages, nothing that could move, or it does not stay finite.
@@ -120,32 +129,30 @@ def drag(
     way: list[dict[str, Tensor]] = []
     history: list[dict[str, Any]] = []
     terms: dict[str, float] = {}
-    with generator.watch([stage]) as maps:
-        for step in range(steps + 1):
-            now = free.latents()
-            image = generator.synthesize(now)
-            found = maps[stage].float()
-            if not step:
-                first, known = found.detach(), features_at(found.detach(), places, size)
-                held = None if moves is None else _held(moves, found)
-            else:
-                places = track_points(found.detach(), known, places, window, size)
-            apart = (goal - places).norm(dim=1)
-            way.append({name: one.detach().clone() for name, one in free.tensors.items()})
-            if step:
-                history.append({"step": step, **terms, "points": places.tolist(), "distances": apart.tolist()})
-                told = DragStep(step, steps, places.cpu(), apart.cpu(), now.detach(), image.detach())
-                if on_step is not None and on_step(told):
-                    break
-            if step == steps or bool((apart <= pace).all()):
+    for step in range(steps + 1):
+        now = free.latents()
+        found = reach(generator, stage, now).float()
+        if not step:
+            first, known = found.detach(), features_at(found.detach(), places[:, None] + patch, size)
+            held = None if moves is None else _held(moves, found)
+        else:
+            places = track_points(found.detach(), known, places, patch, window, size)
+        apart = (goal - places).norm(dim=1)
+        way.append({name: one.detach().clone() for name, one in free.tensors.items()})
+        if step:
+            history.append({"step": step, **terms, "points": places.tolist(), "distances": apart.tolist()})
+            told = DragStep(step, steps, places.cpu(), apart.cpu(), now.detach(), generator)
+            if on_step is not None and on_step(told):
                 break
-            ahead = (goal - places) * (pace / apart.clamp(min=pace))[:, None]
-            motion = motion_loss(found, places, ahead, patch, size)
-            outside = motion.new_zeros(()) if held is None else hold * ((found - first).abs() * held).sum()
-            terms = {"motion": motion.item(), "hold": outside.item()}
-            if not math.isfinite(sum(terms.values())):
-                raise LatentsError(f"The drag left what is finite after {step} steps; lower its rate.")
-            free.descend(motion + outside)
+        if step == steps or bool((apart <= pace).all()):
+            break
+        ahead = (goal - places) * (pace / apart.clamp(min=pace))[:, None]
+        motion = motion_loss(found, places, ahead, patch, size)
+        outside = motion.new_zeros(()) if held is None else hold * ((found - first).abs() * held).sum()
+        terms = {"motion": motion.item(), "hold": outside.item()}
+        if not math.isfinite(sum(terms.values())):
+            raise LatentsError(f"The drag left what is finite after {step} steps; lower its rate.")
+        free.descend(motion + outside)
     settings["steps"] = len(history)
     kept = torch.linspace(0, len(way) - 1, min(len(way), FRAMES)).round().long().tolist()
     facts = {key: value for key, value in settings.items() if key != "mask"}
@@ -232,11 +239,15 @@ def motion_loss(maps: Tensor, places: Tensor, ahead: Tensor, patch: Tensor, size
     return (features_at(maps, spots + ahead[:, None], size) - behind).abs().mean((1, 2)).sum()
 
 
-def track_points(maps: Tensor, known: Tensor, places: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """Point tracking (Equation 2): of the spots around each place (K, 2), at the offsets of a ``window`` (P, 2), those
-    whose feature is nearest to the one ``known`` (K, C), by L1; of some alike, the first."""
+def track_points(
+    maps: Tensor, known: Tensor, places: Tensor, patch: Tensor, window: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Point tracking (Equation 2), by patches: of the spots around each place (K, 2), at the offsets of a ``window``
+    (W, 2), those whose features at the offsets of a ``patch`` (P, 2) are nearest to those ``known`` (K, P, C), by L1;
+    of some alike, the first. In the paper the point alone is compared, which in small maps is soon taken for others."""
     spots = (places[:, None] + window).clamp(min=0).minimum(places.new_tensor(size[::-1]) - 1)
-    nearest = (features_at(maps, spots, size) - known[:, None]).abs().sum(-1).argmin(1)
+    found = features_at(maps, spots[:, :, None] + patch, size)
+    nearest = (found - known[:, None]).abs().sum((-2, -1)).argmin(1)
     return spots[torch.arange(len(spots)), nearest]
 
 
@@ -258,7 +269,7 @@ def _stage(generator: Generator, stage: str | None) -> str:
             f"{generator.spec.family} shows {len(stages)} stages inside, and dragging takes two or more sizes of maps."
         )
     small = [name for name, (_, high, wide) in stages.items() if high * 2 <= height and wide * 2 <= width]
-    fair = [name for name in small if max(stages[name][1:]) <= FULL // 2]
+    fair = [name for name in small if max(stages[name][1:]) <= LOOKED]
     return stage or (fair or small or [*stages])[-1]
 
 

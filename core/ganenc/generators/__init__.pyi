@@ -21,3 +21,4 @@ from .undrawn import fill as fill
 from .undrawn import undrawn as undrawn
 from .value_range import examine as examine
 from .value_range import range_complaint as range_complaint
+from .watching import reach as reach

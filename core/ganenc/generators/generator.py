@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
-from ganenc_registry.errors import CheckpointError, LatentsError, SpecError, nearest
+from ganenc_registry.errors import CheckpointError, LatentsError, SpecError
 from ganenc_registry.specs import Condition, GeneratorSpec, Map, Setting, Styles, Vector
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +25,7 @@ from ganenc.generators.prior import draw_class, draw_prior
 from ganenc.generators.reading import Reading, find_readings
 from ganenc.generators.tuning import Tuning, check_tuning, tuning_hash
 from ganenc.generators.undrawn import fill, undrawn
-from ganenc.generators.watching import hooked, trace
+from ganenc.generators.watching import hooked, stage_modules, trace
 from ganenc.latents import Latents
 
 if TYPE_CHECKING:
@@ -328,10 +328,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         """While it lasts, the maps (N, C, H, W) of these stages by name, each time images are made; their gradient is
         kept where they have one. Of a network that draws noise for itself they are those of the last sample.
         `LatentsError` if there is no such module."""
-        modules, known = dict(self.named_modules()), list(stages)
-        for name in known:
-            if name not in modules:
-                raise LatentsError(f"{self.spec.family} has no stage {name!r}{nearest(name, [*self.stages()])}.")
+        modules = stage_modules(self, stages)
         found: dict[str, Tensor] = {}
 
         def take(name: str, made: Tensor) -> None:
@@ -341,7 +338,7 @@ class Generator(nn.Module, metaclass=_Adopting):
 
         compared, self._apart = self._apart, True  # What is made to be compared is not watched.
         try:
-            with hooked({name: modules[name] for name in known}, take):
+            with hooked(modules, take):
                 yield found
         finally:
             self._apart = compared

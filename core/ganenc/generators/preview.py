@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from einops import rearrange
 from ganenc_registry.errors import SpecError
@@ -11,15 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ganenc.generators.generator import Generator
-from ganenc.generators.watching import hooked
+from ganenc.generators.watching import reach
 from ganenc.latents import Latents
 
 RIDGE = 1e-3
 """Of the mean square of a feature, so that features which tell the same share what they tell."""
-
-
-class _Seen(Exception):
-    """A stage was reached."""
 
 
 class Preview:
@@ -54,16 +48,5 @@ class Preview:
     @torch.no_grad()
     def __call__(self, latents: Latents) -> Tensor:
         """Images (N, C, h, w) of latents, of the stage's ``size``, in the generator's range, never clamped."""
-        return torch.cat([F.conv2d(self._seen(one), self._weight, self._bias) for one in latents])
-
-    def _seen(self, latents: Latents) -> Tensor:
-        def leave(_: str, made: Tensor) -> Any:
-            raise _Seen(made)
-
-        try:
-            with hooked({self.stage: self._generator.get_submodule(self.stage)}, leave):
-                self._generator.synthesize(latents)
-        except _Seen as seen:
-            found: Tensor = seen.args[0]
-            return found
-        raise SpecError(f"{self._generator.spec.family} did not come by its stage {self.stage!r}.")
+        maps = (reach(self._generator, self.stage, one) for one in latents)
+        return torch.cat([F.conv2d(one, self._weight, self._bias) for one in maps])

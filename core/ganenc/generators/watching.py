@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from ganenc_registry.errors import LatentsError, nearest
 from torch import Tensor, nn
 
 from ganenc.generators.contract import evaluating
+from ganenc.latents import Latents
 
 
 @torch.no_grad()
@@ -46,3 +48,32 @@ def hooked(modules: Mapping[str, nn.Module], take: Callable[[str, Tensor], Any])
         for name, module in modules.items():
             hooks.callback(module.register_forward_hook(hook_of(name)).remove)
         yield
+
+
+def stage_modules(generator: Any, stages: Iterable[str]) -> dict[str, nn.Module]:
+    """The modules of stages, by name; a LatentsError if there is no such module."""
+    modules = dict(generator.named_modules())
+    for name in (stages := [*stages]):
+        if name not in modules:
+            raise LatentsError(f"{generator.spec.family} has no stage {name!r}{nearest(name, [*generator.stages()])}.")
+    return {name: modules[name] for name in stages}
+
+
+class _Reached(Exception):
+    """A stage was reached."""
+
+
+def reach(generator: Any, stage: str, latents: Latents) -> Tensor:
+    """The map (N, C, H, W) that a generator has at a stage for latents, with its gradient. The network is left there,
+    so what follows costs nothing. `LatentsError` if there is no such module, or it is not come by."""
+
+    def leave(_: str, made: Tensor) -> None:
+        raise _Reached(made)
+
+    try:
+        with hooked(stage_modules(generator, [stage]), leave):
+            generator.synthesize(latents)
+    except _Reached as reached:
+        found: Tensor = reached.args[0]
+        return found
+    raise LatentsError(f"{generator.spec.family} makes no maps at its stage {stage!r}; take another.")

@@ -20,7 +20,7 @@ from ganenc.inversion import Method, Photo
 from ganenc.jobs.inverting import batches
 from ganenc.jobs.summary import THUMBNAIL
 from ganenc.measures import HELD_OUT, mean_std, psnr
-from ganenc.model import Model, Photos, several
+from ganenc.model import Model, Photos, several, told_within
 from ganenc.models import model_hash
 from ganenc.report import Inverted, attributed_page
 
@@ -114,9 +114,9 @@ def attribute(
 
     What each reaches on ``own`` images of its own, drawn where no training draws, with noise anew, is measured once and
     kept in the folder ``kept``, by default in the cache. An image of one of the models is called ``none`` by chance
-    with a probability of ``rate`` at most. Photos are cut and resized as each model takes them. ``on_step`` is told of
-    inversions done, and all; with ``on_error``, photos that cannot be read are told to it and left out. `SpecError` if
-    models go by one name, or own images are too few for the rate; else as `Model.invert`.
+    with a probability of ``rate`` at most. Photos are cut and resized as each model takes them. ``on_step`` is told, at
+    every step, of inversions done, and all; with ``on_error``, photos that cannot be read are told to it and left out.
+    `SpecError` if models go by one name, or own images are too few for the rate; else as `Model.invert`.
     """
     own, many, names = as_count(own, "own", 1), several(photos), [model.source for model in models]
     if not names or len({*names, NONE}) <= len(names):
@@ -132,7 +132,7 @@ def attribute(
 
     def invert(name: str, model: Model, some: Any) -> tuple[Inverted, list[float]]:
         nonlocal done
-        found = model.invert(some, chosen[name], objective=CLOSE, seed=seed)
+        found = model.invert(some, chosen[name], objective=CLOSE, seed=seed, on_step=told_within(on_step, done, total))
         done += len(some)
         if on_step is not None:
             on_step(done, total)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ganenc.generators import Generator
+from ganenc.generators import Generator, reach
 from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import GeneratorSpec, Prior, Vector
 from torch import Tensor, nn
@@ -76,3 +76,17 @@ def test_watched_maps_come_with_their_gradient() -> None:
         generator.watch(["bot"]),
     ):
         pass
+
+
+def test_a_network_is_left_where_its_map_is_reached() -> None:
+    generator, ran = Deep().freeze(), list[bool]()
+    latents = generator.sample(2)
+    z = latents["z"].clone().requires_grad_()
+    generator.both.register_forward_hook(lambda *_: ran.append(True))
+    found = reach(generator, "net.small", latents.replace(z=z))
+    assert torch.equal(found, generator.net["small"](generator.first(z).reshape(-1, 7, 3, 5)))
+    assert torch.autograd.grad(found.sum(), z)[0].any()
+    assert not ran
+    for name, told in (("bot", "no stage 'bot'"), ("net", "no maps")):
+        with pytest.raises(LatentsError, match=told):
+            reach(generator, name, latents)
