@@ -2,91 +2,44 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 from ganenc import Model
-from ganenc.files import is_out_of_memory, write_bytes
-from ganenc.images import shrink, to_image
+from ganenc.images import to_image
 from ganenc_plugin_hands.models import MODELS, PHOTOS
-from ganenc_registry.errors import GanencError, LatentsError, SpecError, UnknownNameError, path_fault
-from PIL import Image
+from ganenc_registry.errors import LatentsError, SpecError, UnknownNameError
 
-from ganenc_plugin_studio import equal, work
-from ganenc_plugin_studio.jobs import Told
+from ganenc_plugin_studio import ends, work
 from ganenc_plugin_studio.models import choices
+from ganenc_plugin_studio.sentences import sentenced, without_folders
 from ganenc_plugin_studio.session import Session, Sessions
-from ganenc_plugin_studio.stage import box_of, encoded, marks_of, move_of, slid, staged
-from ganenc_plugin_studio.words import model_text, progress_bar, progress_end, verdict_text
+from ganenc_plugin_studio.shown import Shown
+from ganenc_plugin_studio.stage import box_of, marks_of, move_of, slid
+from ganenc_plugin_studio.words import (
+    attribution_text,
+    explanation_text,
+    model_text,
+    oddity_text,
+    progress_bar,
+    progress_end,
+    verdict_text,
+)
 
-__all__ = ["FOUND", "SLIDERS", "Actions", "class_choices", "sentence_of"]
+__all__ = ["FOUND", "SLIDERS", "Actions", "class_choices"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 SLIDERS = 12
 SHOWN_FIRST = 8
 """Sliders that are there without being asked for."""
-LARGEST = 640
-"""Pixels of the longer side of a picture that is shown on the way."""
 MOST = 100
 """Photos of a queue."""
 FOUND = "found"
 """In place of a class: it is found."""
 
 
-_FOLDER = re.compile(r"\S*ganenc-studio-[^/\s]+/[^/\s]+/(?:given-[^/\s]+/)?")
-"""Where a visitor's files lie, which is nothing to tell."""
-
-
-def sentence_of(error: Exception) -> str | None:
-    """What a visitor is told of an error; None of one that is ours."""
-    if isinstance(error, GanencError):
-        said = str(error)
-    elif isinstance(error, OSError):
-        said = path_fault(error)
-    elif is_out_of_memory(error):
-        said = "The device ran out of memory; take a smaller model, or fewer steps."
-    else:
-        return None
-    return _FOLDER.sub("", said)
-
-
-def sentenced(action: F) -> F:
-    """An action whose errors are one sentence on the page, and leave all else as it is."""
-
-    def sentence(error: Exception) -> Exception:
-        said = sentence_of(error)
-        told = "That went wrong here, and the server's log says why." if said is None else escape(said)
-        return gr.Error(told, title="That did not work", print_exception=said is None, duration=15)
-
-    if inspect.isgeneratorfunction(action):
-
-        @functools.wraps(action)
-        def going(*given: Any, **named: Any) -> Iterator[Any]:
-            try:
-                yield from action(*given, **named)
-            except Exception as error:
-                raise sentence(error) from error
-
-        return going  # type: ignore[return-value]
-
-    @functools.wraps(action)
-    def done(*given: Any, **named: Any) -> Any:
-        try:
-            return action(*given, **named)
-        except Exception as error:
-            raise sentence(error) from error
-
-    return done  # type: ignore[return-value]
-
-
-class Actions:
+class Actions(Shown):
     """The actions of the page with these parts, for all sessions."""
 
     def __init__(self, sessions: Sessions, parts: dict[str, Any]) -> None:
@@ -258,6 +211,73 @@ class Actions:
         session.redo()
         return self._wipe(session)
 
+    # What else inverting is for.
+
+    @sentenced
+    def restore(
+        self,
+        photo: str | None,
+        happened: str,
+        amount: float | None,
+        hidden: str | None,
+        steps: float | None,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
+        """Restore a photo to which something happened: "downscale", "grey", "blur", "noise" or "jpeg", so much of it (0
+        for what is usual, or found along), or "mask", with a picture that is white where the photo is hidden."""
+        session = self._session(request)
+        going = ends.restore(session, _needed(photo), happened, amount or None, hidden, int(steps or 0))
+        shown: list[Any] = []
+        for shown in self._going(session, going):
+            yield [*shown, gr.skip()]
+        yield [*shown, _path(ends.pasted(session))]
+
+    @sentenced
+    def explain(self, classifier: str, target: float, steps: float | None, request: gr.Request) -> Iterator[list[Any]]:
+        """Find the smallest change of what is shown with which a classifier says a class: what it goes by."""
+        session = self._session(request)
+        for now in self._told_of(session, ends.explain(session, classifier, int(target), int(steps or 0))):
+            if isinstance(now, str):
+                yield [now, gr.skip()]
+                continue
+            files = ends.explained_files(session, now)
+            shown = [(str(files[name]), told) for name, told in (("strip", "on the way there"), ("map", "what changed"))
+                     if name in files]  # fmt: skip
+            yield [explanation_text(now, int(target)), shown]
+
+    @sentenced
+    def score(
+        self, photos: list[str], normal: list[str], false_alarms: float, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        """Say how odd photos are beside normal ones, and where; of normal photos at most the share ``false_alarms`` is
+        called odd."""
+        session = self._session(request)
+        _queued([*(photos or []), *(normal or [])])
+        for now in self._told_of(session, ends.scored(session, photos, normal, false_alarms)):
+            if isinstance(now, str):
+                yield [now, gr.skip()]
+                continue
+            maps = [(session.picture(now.pictures(place).get("map", photo.target)), photo.name)
+                    for place, photo in enumerate(now.photos)]  # fmt: skip
+            yield [oddity_text(now), maps]
+
+    @sentenced
+    def attribute(
+        self, photos: list[str], models: list[str], steps: float | None, request: gr.Request
+    ) -> Iterator[list[Any]]:
+        """Say which of some models made photos, or none, by inverting them under each in so many steps; what a model
+        reaches on its own images is measured at the first time, which takes minutes."""
+        session = self._session(request)
+        _queued(photos)
+        names = [_offered(name, session) for name in models or []]
+        for now in self._told_of(session, ends.attributed(session, photos, names, int(steps or 0))):
+            if isinstance(now, str):
+                yield [now, gr.skip()]
+                continue
+            shown = [(to_image(again), f"{Path(one.photo).name} by {Path(name).name}")
+                     for one in now for name, (_, again) in one.pictures.items()]  # fmt: skip
+            yield [attribution_text(now), shown]
+
     # What is taken along, and several photos.
 
     @sentenced
@@ -274,13 +294,12 @@ class Actions:
     ) -> Iterator[list[Any]]:
         """Invert several photos, one after the other."""
         session = self._session(request)
-        if not 0 < len(photos or []) <= MOST:
-            raise SpecError(f"A queue takes 1 to {MOST} photos; for more, use the command line that is shown.")
+        _queued(photos)
         done = None
         chosen = None if align in (None, "", "none") else {"name": align}
         for done in work.invert_all(session, photos, method, int(steps) if steps else None, chosen):
             yield [progress_bar(done.step, done.steps, done.left), self._gallery(session)]
-        yield [progress_end(_FOLDER.sub("", work.queue_text(session))), self._gallery(session)]
+        yield [progress_end(without_folders(work.queue_text(session))), self._gallery(session)]
 
     @sentenced
     def choose_photo(self, event: gr.SelectData, request: gr.Request) -> Any:
@@ -322,74 +341,10 @@ class Actions:
         session.slid = [*(name for name in session.slid if name not in names), *names][-SLIDERS:]
         return gr.Dropdown(choices=list(session.directions), value=session.slid)
 
-    def _wipe(self, session: Session, after: Image.Image | None = None) -> Any:
-        """What was there, and what is shown, or a step on the way, as files."""
-        now, before = session.now, session.before
-        if now is None:
-            return None
-        with session.turns:
-            if before is None or before[0].latents is not now.latents or before[0].photo is not now.photo:
-                target = session.made(now.latents, now.tuning) if now.photo is None else now.photo.target
-                before = session.before = now, _file(session, "before", session.picture(target))
-            return before[1], _file(session, "after", after or session.picture(session.images()))
-
-    def _told(self, session: Session) -> list[Any]:
-        """Whether there is a way back and forth, and the lines that do the same."""
-        past, future = (gr.Button(interactive=bool(one)) for one in (session.past, session.future))
-        return [past, future, *equal.written(session.acts() if session.now else [])]
-
-    def _stage(self, session: Session) -> Any:
-        """The picture to drag, without marks."""
-        if session.now is None:
-            return staged()
-        with session.turns:
-            picture = session.picture(session.images())
-        marks = {"size": session.need_model().generator.spec.size, "points": [], "targets": [], "strokes": []}
-        return staged(marks, picture)
-
-    def _crop(self, session: Session) -> Any:
-        """The photo with the crop that it was aligned by; empty where it was not."""
-        photo = None if session.now is None else session.now.photo
-        if photo is None or photo.transform is None or not isinstance(photo.source, Path):
-            return staged()
-        if session.whole is None or session.whole[0] != photo.source:
-            whole = replace(photo).whole  # Of a copy, so that it is let go.
-            assert whole is not None
-            picture = to_image(shrink(whole, LARGEST), photo.value_range).convert("RGB")
-            session.whole = photo.source, picture
-        across, down = zip(*photo.transform.corners(), strict=True)
-        box = [min(down), min(across), max(down) - min(down), max(across) - min(across)]
-        marks = {"size": photo.transform.photo_size, "box": box}
-        return staged(marks, session.whole[1])
-
-    def _going(self, session: Session, work_of: Iterator[Told[Image.Image]]) -> Iterator[list[Any]]:
-        """How far long work is, with a picture now and then, and what it comes to."""
-        for now in work_of:
-            yield [progress_bar(now.step, now.steps, now.left), self._wipe(session, now.shown)]
-        job = session.job
-        ended = (
-            f"Stopped; of what was found in {job.taken} steps the best is shown." if job and job.stopped else "Done."
-        )
-        yield [progress_end(ended), self._wipe(session)]
-
-    def _gallery(self, session: Session) -> Any:
-        return [(session.picture(one.inverted.reconstructions), one.photo.name) for one in session.queue]
-
 
 def class_choices(model: Model) -> list[str]:
     """The classes that a photo may be said to have."""
     return [FOUND, *map(str, range(model.generator.spec.classes))]
-
-
-def _file(session: Session, name: str, picture: Image.Image) -> str:
-    """A file of a picture, made smaller where that is quicker sent."""
-    if max(picture.size) > LARGEST:
-        picture = picture.copy()
-        picture.thumbnail((LARGEST, LARGEST))
-    data, kind = encoded(picture)
-    path = session.folder / f"{name}.{kind.rpartition('/')[2]}"
-    write_bytes(path, data, replace=True)
-    return str(path)
 
 
 def _class(label: str | None) -> int | None:
@@ -403,8 +358,17 @@ def _class(label: str | None) -> int | None:
 
 def _needed(photo: str | None) -> str:
     if photo is None:
-        raise SpecError("There is no second photo; drop one first.")
+        raise SpecError("There is no photo here yet; drop one first.")
     return photo
+
+
+def _queued(photos: list[str] | None) -> None:
+    if not 0 < len(photos or []) <= MOST:
+        raise SpecError(f"It takes 1 to {MOST} photos at a time; for more, use the command line.")
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _offered(model: str, session: Session) -> str:

@@ -20,6 +20,8 @@ class Act:
     python: str
     left: str
     """The folder that it leaves, which the next begins with."""
+    files: tuple[str, ...] = ()
+    """The files that it takes, beside."""
 
 
 def inverted(photo: str, model: str, told: Mapping[str, Any], *, note: str = "") -> Act:
@@ -27,8 +29,8 @@ def inverted(photo: str, model: str, told: Mapping[str, Any], *, note: str = "")
     is what neither line can say."""
     words = ["ganenc", "invert", photo, "--model", model]
     for name, value in told.items():
-        if name == "labels":
-            words += ["--labels", ",".join(map(str, value))]
+        if name in ("labels", "operator"):
+            words += [f"--{name}", value if isinstance(value, str) else ",".join(map(str, value))]
             continue
         words += [f"--{name}", value["name"]]
         for option, chosen in value.get("options", {}).items():
@@ -53,14 +55,19 @@ def edited(
     words: Sequence[object],
     arguments: Sequence[object],
     place: int,
+    *,
+    files: Sequence[str] = (),
     **named: object,
 ) -> Act:
     """Another edit of what an act left: ``verb`` is the name of the command and of the method, ``words`` are those of
-    the command line, ``arguments`` and ``named`` those of the method, and ``place`` numbers what it leaves."""
+    the command line, ``arguments`` and ``named`` those of the method, ``files`` what both take beside, and ``place``
+    numbers what it leaves."""
     left = f"{verb}-{place}/{PurePath(before.left).name}"
     command = ["ganenc", verb, before.left, *map(str, words), "--model", model, "--out", f"{verb}-{place}"]
     told = [*map(repr, arguments), *(f"{name}={value!r}" for name, value in named.items())]
-    return Act(shlex.join(command), f"model.{verb}({before.left!r}, {', '.join(told)}).save({left!r})", left)
+    return Act(
+        shlex.join(command), f"model.{verb}({before.left!r}, {', '.join(told)}).save({left!r})", left, tuple(files)
+    )
 
 
 def written(acts: Sequence[Act]) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from ganenc_plugin_studio.turns import Turns
 
-__all__ = ["Job", "Told"]
+__all__ = ["Ended", "Job", "Told"]
 
 T = TypeVar("T")
 EVERY = 0.25
@@ -27,6 +27,10 @@ class Told(Generic[T]):
     """Seconds that the steps left will take."""
     shown: T
     """What the step came to."""
+
+
+class Ended(Exception):
+    """Work was ended before it came to anything."""
 
 
 class Job(Generic[T]):
@@ -62,6 +66,11 @@ class Job(Generic[T]):
         self._turns.pass_on()
         return self.stopped
 
+    def go_on(self, step: int, steps: int) -> None:
+        """As `step`, for work that comes to nothing if it is ended, and is ended by `Ended`."""
+        if self.step(step, steps, lambda: None):  # type: ignore[arg-type, return-value]
+            raise Ended
+
     def run(self, work: Callable[[], object]) -> Iterator[Told[T]]:
         """Do the work, a turn long, and tell how far it is; an error of its own is raised here. Who closes the iterator
         drops the job."""
@@ -71,6 +80,8 @@ class Job(Generic[T]):
                 with self._turns:
                     if not self.stopped:
                         work()
+            except Ended:
+                pass
             except BaseException as error:  # It belongs to who waits.
                 self._error = error
             self.done = True

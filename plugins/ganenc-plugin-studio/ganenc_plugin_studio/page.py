@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from ganenc.measures import FALSE_ALARMS
 from ganenc_plugin_hands.models import PHOTOS
 from ganenc_registry import registry
 
 from ganenc_plugin_studio.actions import FOUND, SLIDERS, Actions, class_choices
+from ganenc_plugin_studio.ends import HAPPENED, classifiers
 from ganenc_plugin_studio.models import choices
 from ganenc_plugin_studio.session import Sessions
 from ganenc_plugin_studio.stage import FILES, build_sliders, build_stage
@@ -22,9 +24,16 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
 LOOK: dict[str, Any] = {
     "theme": gr.themes.Default(font=FONTS, font_mono=MONO, primary_hue="blue", radius_size="md", spacing_size="sm"),
     "css": (FILES / "page.css").read_text("utf-8"),
+    "head": f"<script>{(FILES / 'paste.js').read_text('utf-8')}</script>",
 }
 """How the page looks: no font is fetched."""
 QUIET: dict[str, Any] = {"show_progress": "hidden"}
+ENDS = {
+    "explain": ["classifier", "target", "explain_steps"],
+    "score": ["odd", "normal", "false_alarms"],
+    "attribute": ["whose", "models", "attribute_steps"],
+}
+"""What else inverting is for, beside restoring: actions that change nothing of what is shown, and what they take."""
 
 
 def build_page(sessions: Sessions) -> gr.Blocks:
@@ -37,7 +46,7 @@ def build_page(sessions: Sessions) -> gr.Blocks:
             with gr.Column(scale=4, min_width=320):
                 middle = _middle(sessions)
             with gr.Column(scale=4, min_width=320):
-                right = _right()
+                right = _right(sessions)
         parts = {**left, **middle, **right, **_several()}
         _bind(page, Actions(sessions, parts), parts)
     page.queue(default_concurrency_limit=None, api_open=True)
@@ -137,7 +146,7 @@ def _middle(sessions: Sessions) -> dict[str, Any]:
     return parts
 
 
-def _right() -> dict[str, Any]:
+def _right(sessions: Sessions) -> dict[str, Any]:
     """What is done to the latents."""
     parts: dict[str, Any] = {}
     with gr.Row():
@@ -195,7 +204,71 @@ def _right() -> dict[str, Any]:
                 parts["drag"] = gr.Button("Drag", variant="primary", elem_id="drag")
                 parts["stop_drag"] = gr.Button("Stop", elem_id="stop-drag")
             parts["drag_progress"] = gr.HTML(elem_id="drag-progress", apply_default_css=False)
+        with gr.Tab("More"):
+            parts |= _more(sessions)
     return parts
+
+
+def _more(sessions: Sessions) -> dict[str, Any]:
+    """What else inverting is for."""
+    parts: dict[str, Any] = {}
+
+    def ending(name: str, label: str, told: str) -> None:
+        with gr.Row():
+            parts[name] = gr.Button(label, variant="primary", elem_id=name)
+            parts[f"{name}_halt"] = gr.Button("Stop")
+        parts[f"{name}_told"] = gr.HTML(elem_id=f"{name}-told", apply_default_css=False)
+        if told:
+            parts[f"{name}_shown"] = _gallery(label=told, columns=4, elem_id=f"{name}-shown")
+
+    def photos(label: str) -> gr.File:
+        return gr.File(label=label, file_count="multiple", type="filepath", height=110, min_width=140)
+
+    with gr.Accordion("Restore a photo", open=True):
+        with gr.Row():
+            parts["damaged"] = _photo(label="What was seen", sources=["upload", "clipboard"], height=150, buttons=[])
+            parts["hidden"] = _photo(label="White where it is hidden", sources=["upload"], height=150, buttons=[])
+        with gr.Row():
+            parts["happened"] = gr.Dropdown([*HAPPENED], label="What happened", min_width=120, elem_id="happened")
+            parts["amount"] = gr.Number(0, label="How much (0: usual, or found)", minimum=0, min_width=150)
+            parts["restore_steps"] = _steps()
+        ending("restore", "Restore", "")
+        parts["pasted"] = gr.Image(
+            label="With what was seen put back", type="filepath", interactive=False, height=220, buttons=["download"],
+            elem_id="pasted",
+        )  # fmt: skip
+    with gr.Accordion("Explain a classifier", open=False):
+        with gr.Row():
+            known = classifiers()
+            own = sessions.models.get(sessions.first).backbone
+            parts["classifier"] = gr.Dropdown(
+                known, value=own if own in known else known[0], label="Classifier", min_width=120
+            )
+            parts["target"] = gr.Number(0, label="Class that it is to say", precision=0, minimum=0, min_width=150)
+            parts["explain_steps"] = _steps()
+        ending("explain", "Explain what is shown", "What it goes by")
+    with gr.Accordion("Find what is odd", open=False):
+        with gr.Row():
+            parts["odd"], parts["normal"] = photos("Photos"), photos("Normal photos, 19 or more")
+        parts["false_alarms"] = gr.Number(
+            FALSE_ALARMS, label="Share of normal photos that may be called odd", minimum=0, maximum=1, step=0.01
+        )
+        ending("score", "Score", "Where they are odd")
+    with gr.Accordion("Tell who made photos", open=False):
+        parts["whose"] = photos("Photos")
+        with gr.Row():
+            parts["models"] = _chosen(gr.Dropdown(choices(), label="Models", multiselect=True, min_width=200))
+            parts["attribute_steps"] = _steps()
+        ending("attribute", "Tell", "As each model makes them again")
+    return parts
+
+
+def _steps() -> gr.Number:
+    return gr.Number(0, label="Steps (0: usual)", precision=0, minimum=0, min_width=110)
+
+
+def _gallery(**options: Any) -> gr.Gallery:
+    return gr.Gallery(interactive=False, buttons=[], height="auto", **options)
 
 
 def _several() -> dict[str, Any]:
@@ -207,14 +280,7 @@ def _several() -> dict[str, Any]:
                 run = gr.Button("Invert all", elem_id="run-queue")
                 halt = gr.Button("Stop")
                 told = gr.HTML()
-        gallery = gr.Gallery(
-            label="Choose one to go on with it",
-            columns=8,
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            elem_id="gallery",
-        )
+        gallery = _gallery(label="Choose one to go on with it", columns=8, allow_preview=False, elem_id="gallery")
     return {"queue": queue, "run_queue": run, "halt": halt, "queue_told": told, "gallery": gallery}
 
 
@@ -244,6 +310,13 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
             actions.open_directions, p["direction_files"], p["names"], api_name="open_directions"
         ),
         p["mix"].click(actions.mix, [p["second"], p["layers"]], wipe, api_name="mix"),
+        p["restore"].click(
+            actions.restore,
+            [p["damaged"], p["happened"], p["amount"], p["hidden"], p["restore_steps"]],
+            [p["restore_told"], wipe, p["pasted"]],
+            api_name="restore",
+            **QUIET,
+        ),
         p["drag"].click(actions.drag, p["stage"], [p["drag_progress"], wipe], api_name="drag", **QUIET),
         p["undo"].click(actions.undo, None, wipe, api_name="undo", queue=False, **QUIET),
         p["redo"].click(actions.redo, None, wipe, api_name="redo", queue=False, **QUIET),
@@ -262,13 +335,16 @@ def _bind(page: gr.Blocks, actions: Actions, parts: dict[str, Any]) -> None:
         shown = change.success(actions.show, None, actions.told(), **named)
         shown.then(actions.place, None, placed, queue=False, **own)
     p["stop"].click(actions.stop, api_name="stop", queue=False, **QUIET)
-    for part in (p["stop_drag"], p["halt"]):
+    for part in (p["stop_drag"], p["halt"], *(p[f"{name}_halt"] for name in ("restore", *ENDS))):
         part.click(actions.stop, queue=False, **own)
     page.unload(actions.leave)
 
     way = [p["second"], p["between_steps"], p["between_kind"]]
     p["interpolate"].click(actions.interpolate, way, p["animation"], api_name="interpolate")
     p["export"].click(actions.export, p["kind"], p["files"], api_name="export")
+    for name, given in ENDS.items():
+        shown = [p[f"{name}_told"], p[f"{name}_shown"]]
+        p[name].click(getattr(actions, name), [p[one] for one in given], shown, api_name=name, **QUIET)
     p["run_queue"].click(
         actions.invert_all, [p["queue"], p["method"], p["steps"], p["align"]], [p["queue_told"], p["gallery"]],
         api_name="invert_all", **QUIET,

@@ -15,10 +15,10 @@ from fastapi.responses import PlainTextResponse
 from ganenc_registry.errors import SpecError
 from gradio import processing_utils
 
-from ganenc_plugin_studio.actions import sentence_of
 from ganenc_plugin_studio.guard import Guard
 from ganenc_plugin_studio.models import Models
 from ganenc_plugin_studio.page import LOOK, build_page
+from ganenc_plugin_studio.sentences import sentence_of
 from ganenc_plugin_studio.session import Sessions
 from ganenc_plugin_studio.stage import encoded
 

@@ -30,7 +30,7 @@ from ganenc_plugin_studio.jobs import Job
 from ganenc_plugin_studio.models import Models
 from ganenc_plugin_studio.turns import Turns
 
-__all__ = ["Moment", "Session", "Sessions"]
+__all__ = ["Moment", "Session", "Sessions", "check_pixels"]
 
 PIXELS = 50_000_000
 """The largest photo that is opened."""
@@ -127,10 +127,13 @@ class Session:
         place = Path(tempfile.mkdtemp(prefix="given-", dir=self.folder))
         return [Path(shutil.copyfile(path, place / Path(path).name)) for path in paths]
 
-    def read(self, path: str | Path, align: Mapping[str, Any] | None) -> Photo:
-        """A photo as the model takes it; `ImageError` if it cannot be read, or is too large."""
+    def read(
+        self, path: str | Path, align: Mapping[str, Any] | None, operator: Mapping[str, Any] | None = None
+    ) -> Photo:
+        """A photo as the model takes it, or what was seen of it through an operator; `ImageError` if it cannot be read,
+        or is too large."""
         check_pixels(path)
-        photo = self.need_model().read(*self.keep(path), align=align)
+        photo = self.need_model().read(*self.keep(path), align=align, operator=operator)
         return replace(photo, picture=None)  # It is read again where it is wanted.
 
     # What is shown.

@@ -13,8 +13,9 @@ import ganenc
 import torch
 from ganenc import Direction, Latents, Model
 from ganenc.editing import Edited, between_sets
+from ganenc.generators import Generator
 from ganenc.images import write_image, write_png
-from ganenc.inversion import MIXABLE, Inverter, default_method
+from ganenc.inversion import MIXABLE, Inverter, Photo, default_method
 from ganenc.measures import judge
 from ganenc.report import Inverted
 from ganenc_registry import registry
@@ -28,7 +29,7 @@ from ganenc_plugin_studio.session import Moment, Session, layer_text
 
 __all__ = [
     "directions_between", "directions_of_file", "directions_pca", "drag", "draw", "export", "interpolate", "invert_all",
-    "invert_first", "judged", "methods", "mix", "queue_text", "refine",
+    "invert_first", "inverting", "judged", "methods", "mix", "own_generator", "queue_text", "refine",
 ]  # fmt: skip
 
 DRAWS = 2000
@@ -79,23 +80,36 @@ def draw(session: Session, seed: int) -> None:
 
 def refine(session: Session, method: str, steps: int | None, label: int | None) -> Iterator[Told[Image.Image]]:
     """Invert the photo by a method, and tell how far it is; stopped, the best so far is shown."""
-    model, moment = session.need_model(), session.need()
+    moment = session.need()
     if moment.photo is None:
         raise LatentsError("What is shown is no photo; open one to refine it.")
-    photo, job = moment.photo, session.begin()
     options = {"steps": int(steps)} if steps and "steps" in _options(method) else {}
-    chosen = {"name": method, "options": options}
+    operators = None if moment.inverted is None else moment.inverted.settings.get("operator")
+    yield from inverting(session, moment.photo, {"name": method, "options": options}, label, operators)
+
+
+def inverting(
+    session: Session,
+    photo: Photo,
+    method: Mapping[str, Any],
+    label: int | None,
+    operators: Sequence[Mapping[str, Any]] | None,
+) -> Iterator[Told[Image.Image]]:
+    """Invert a photo, or, through ``operators``, what was seen of it, and tell how far it is; then it is shown."""
+    model, job = session.need_model(), session.begin()
 
     def on_step(_: int, step: int, of: int, terms: Any) -> bool:
         made = getattr(terms, "images", None)
-        return job.step(step, of, lambda: session.picture(moment.photo.target if made is None else made))  # type: ignore[union-attr]
+        return job.step(step, of, lambda: session.picture(photo.target if made is None else made))
 
     def work() -> None:
         given = None if label is None else [label]
-        inverted = model.invert(photo, chosen, labels=given, on_step=on_step)
+        inverted = model.invert(photo, method, labels=given, operator=operators, on_step=on_step)
         if job.dropped:
             return
-        told: dict[str, Any] = {"method": chosen}
+        told: dict[str, Any] = {"method": method}
+        if operators:
+            told["operator"] = "|".join(map(written, operators))
         if photo.read_with["align"] is not None:
             told["align"] = photo.read_with["align"]
         if label is not None:
@@ -197,34 +211,28 @@ def drag(session: Session, points: Any, targets: Any, mask: Any) -> Iterator[Tol
     """Drag points of what is shown to their targets, and tell how far it is."""
     model, moment = session.need_model(), session.need()
     job, latents, acts = session.begin(), session.latents(), _acts(session)
-    if moment.tuning:  # The weights that all share are not tuned while others have their turn.
-        own = copy.deepcopy(model.generator)
-        model = Model(own, source=model.source, backbone=model.chosen_backbone, info=model.info)
-    came: list[Any] = []
+    generator = own_generator(model, moment)
 
     def on_step(told: Any) -> bool:
-        came.append(told)
         return job.step(told.step, told.steps, lambda: session.picture(told.image))
 
     def work() -> None:
-        with model.generator.tuned(moment.tuning):
-            dragged = ganenc.editing.drag(model.generator, latents, points, targets, mask, on_step=on_step)
+        with generator.tuned(moment.tuning):
+            dragged = ganenc.editing.drag(generator, latents, points, targets, mask, on_step=on_step)
         if job.dropped:
             return
-        words = [*_pairs("--point", points), *_pairs("--target", targets)]
-        named: dict[str, Any] = {}
+        words, named, files = [*_pairs("--from", points), *_pairs("--to", targets)], dict[str, Any](), list[str]()
+        if job.stopped:
+            named["steps"] = dragged.settings["steps"]
+            words += ["--steps", named["steps"]]
         if mask is not None:
-            words += ["--mask", "mask.png"]
-            named["mask"] = "mask.png"
-            write_png(
-                session.folder / "mask.png", torch.from_numpy(mask)[None].float(), value_range=(0.0, 1.0), replace=True
-            )
-        act = (
-            [equal.edited(acts[-1], model.source, "drag", words, [points, targets], len(acts), **named)] if acts else []
-        )
-        session.show(
-            Moment(_owned(dragged.latents, session.need_model()), moment.tuning, moment.photo, acts=(*acts, *act))
-        )
+            named["mask"] = f"mask-{len([*session.folder.glob('mask-*.png')]) + 1}.png"
+            words += ["--mask", named["mask"]]
+            files.append(named["mask"])
+            painted = torch.from_numpy(mask)[None].float()
+            write_png(session.folder / named["mask"], painted, value_range=(0.0, 1.0))
+        act = [equal.edited(acts[-1], model.source, "drag", words, [points, targets], len(acts), files=files, **named)]
+        session.show(Moment(_owned(dragged.latents, model), moment.tuning, moment.photo, acts=(*acts, *act)))
 
     yield from job.run(work)
 
@@ -291,9 +299,19 @@ def export(session: Session, animation: str) -> list[Path]:
         if strength and name in session.directions:
             written.append(folder / f"{name}.safetensors")
             session.directions[name].save(written[-1])
-    if any("mask.png" in act.command for act in moment.acts):
-        written.append(session.folder / "mask.png")
-    return written
+    return written + [session.folder / name for act in moment.acts for name in act.files]
+
+
+def own_generator(model: Model, moment: Moment) -> Generator:
+    """The generator that long work tunes as a moment has it: not the one that all share, whose turn others have
+    meanwhile."""
+    return copy.deepcopy(model.generator) if moment.tuning else model.generator
+
+
+def written(operator: Mapping[str, Any]) -> str:
+    """An operator as the command line has it, of files their names."""
+    told = [f"{name}={Path(value).name if name == 'file' else value}" for name, value in operator["options"].items()]
+    return ":".join([operator["name"], *([",".join(told)] if told else [])])
 
 
 def _frames(session: Session) -> Latents:

@@ -16,8 +16,10 @@ gradio = pytest.importorskip("gradio", reason="needs gradio, which ganenc-plugin
 
 import httpx
 import numpy as np
+import torch
 from ganenc.cli import main
 from ganenc.inversion import MIXABLE
+from ganenc.jobs import Attributed, Attribution
 from ganenc_plugin_studio import command
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
@@ -171,6 +173,91 @@ def test_a_queue_goes_on_after_what_is_broken(client: Any, photo: Path, tmp_path
     assert [one["caption"] for one in gallery] == [photo.name]
 
 
+def test_a_photo_is_restored(client: Any, photo: Path, tmp_path: Path) -> None:
+    with Image.open(photo) as whole:
+        whole.convert("RGB").resize((16, 16)).save(tmp_path / "small.png")
+    small = handle_file(str(tmp_path / "small.png"))
+    progress, (seen, made), back = client.predict(small, "downscale", 4, None, 2, api_name="/restore")
+    assert "Done" in progress
+    assert [pixels(one).shape[0] for one in (seen, made, back)] == [16, 64, 64]
+    assert "--operator downscale:factor=4" in client.predict(api_name="/show")[1]
+    client.predict("optimize", 1, "found", api_name="/refine")
+    assert "--operator downscale:factor=4" in client.predict(api_name="/show")[1], "it is refined in what was seen"
+    hidden = np.zeros((40, 40), np.uint8)
+    hidden[10:30] = 255
+    Image.fromarray(hidden).save(tmp_path / "hidden.png")
+    with Image.open(photo) as whole:
+        whole.convert("RGB").resize((40, 40)).save(tmp_path / "seen.png")
+    given = [handle_file(str(tmp_path / name)) for name in ("seen.png", "hidden.png")]
+    _, (seen, _), back = client.predict(given[0], "mask", 0, given[1], 1, api_name="/restore")
+    known = np.s_[[*range(12), *range(52, 64)]]
+    assert np.abs(pixels(back)[known] - pixels(seen)[known]).max() <= 1
+
+
+def test_a_classifier_is_explained(client: Any, photo: Path) -> None:
+    _, before = opened(client, photo)
+    told, shown = client.predict("hands", 5, 2, api_name="/explain")
+    assert re.search(r"say 5: its probability goes from \d\.\d\d to \d\.\d\d", told)
+    assert [one["caption"] for one in shown] == ["on the way there", "what changed"]
+    assert np.array_equal(pixels(client.predict("class-5", 0.0, api_name="/slide")[1]), pixels(before))
+
+
+def test_what_is_odd_is_found(client: Any, photo: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "<i>odd.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(odd)
+    normal = [handle_file(str(one)) for one in sorted(photo.parent.glob("*.jpg"))[:4]]
+    told, maps = client.predict([handle_file(str(odd)), normal[0]], normal, 0.2, api_name="/score")
+    assert "1 of 2 photos are odd" in told
+    assert "<i>" not in told
+    assert len(maps) == 2
+
+
+def test_who_made_a_photo_is_told(client: Any, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def carried_out(photos: Any, models: Any, *, steps: int, on_step: Callable[[int, int], object]) -> Attributed:
+        on_step(1, 2)
+        asked.append(steps)
+        pictures = {models[0].source: (torch.zeros(3, 8, 8, dtype=torch.uint8),) * 2}
+        numbers = [{models[0].source: value} for value in (20.0, 0.5, 0.25)]
+        return Attributed([Attribution(str(photos[0]), *numbers, "none", pictures)], {})
+
+    asked: list[int] = []
+    monkeypatch.setattr("ganenc_plugin_studio.ends.attribute", carried_out)
+    photos = [handle_file(str(photo))]
+    told, shown = client.predict(photos, ["stylegan2-hands64"], 3, api_name="/attribute")
+    assert "made by none of these: stylegan2-hands64 20.0 dB, p 0.250" in told
+    assert [one["caption"] for one in shown] == [f"{photo.name} by stylegan2-hands64"]
+    assert asked == [3]
+
+
+def test_work_that_comes_to_nothing_when_it_is_stopped_says_so(
+    client: Any, photo: Path, monkeypatch: pytest.MonkeyPatch, wait: Callable[..., None]
+) -> None:
+    def endless(*_: Any, on_step: Callable[[int, int], object], **__: Any) -> None:
+        while True:
+            on_step(1, 2)
+
+    monkeypatch.setattr("ganenc_plugin_studio.ends.attribute", endless)
+    job = client.submit([handle_file(str(photo))], ["stylegan2-hands64"], 1, api_name="/attribute")
+    wait(lambda: any("Step" in str(one) for one in job.outputs()))
+    client.predict(api_name="/stop")
+    assert "Stopped, before" in job.result(60)[0]
+
+
+def test_no_operator_classifier_or_model_is_taken_from_the_machine(visitor: Any, photo: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit")
+    given = handle_file(str(photo))
+    for asked, told in (
+        (("/restore", given, "mask:/etc/passwd", 0, None, 1), "not in the list of choices"),
+        (("/restore", given, "mask", 0, None, 1), "Give a picture"),
+        (("/explain", f"{script}:logits", 1, 1), "not in the list of choices"),
+        (("/attribute", [given], [str(tmp_path)], 1), "no model"),
+    ):
+        with pytest.raises(AppError, match=told) as refused:
+            visitor.predict(*asked[1:], api_name=asked[0])
+        assert str(refused.value).count("\n") == 0
+
+
 @pytest.mark.parametrize(
     "name", ["broken.png", "text.jpg", "large.png", "checkpoint.pth", "nothing.safetensors", "direction.npy"]
 )
@@ -220,6 +307,9 @@ FILES = {
     "/mix": lambda one: [one, [1]],
     "/interpolate": lambda one: [one, 3, "gif"],
     "/invert_all": lambda one: [[one], "encode", 0, "none"],
+    "/restore": lambda one: [one, "mask", 0, one, 1],
+    "/score": lambda one: [[one], [one], 0.5],
+    "/attribute": lambda one: [[one], ["stylegan2-hands64"], 1],
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs gradio, which ganenc-plugin-studio brings")
 
 import ganenc
+import numpy as np
 import torch
 from ganenc.cli import main
 from ganenc.latents import Latents
@@ -203,17 +204,21 @@ def test_the_lines_do_the_same(session: Session, photo: Path, tmp_path: Path, mo
     work.invert_first(session, photo, {"name": "box", "options": {"box": [1.0, 2.0, 60.0, 60.0]}}, None)
     session.move("class-5", 1.25)
     session.move("class-1", -0.5)
+    for _ in work.drag(session, [[30.0, 20.0]], [[40.0, 20.0]], np.arange(64) > np.arange(20, 84)[:, None] - 40):
+        session.job.stop()  # type: ignore[union-attr]
     (tmp_path / photo.name).write_bytes(photo.read_bytes())
+    (mask,) = [path for path in work.export(session, "") if path.name.startswith("mask")]
+    (tmp_path / mask.name).write_bytes(mask.read_bytes())
     monkeypatch.chdir(tmp_path)
     acts = session.acts()
-    assert len(acts) == 3
+    assert len(acts) == 4
     for act in acts:
         with pytest.raises(SystemExit) as ended:
             main(shlex.split(act.command)[1:])
         assert ended.value.code == 0
     found = Latents.load(tmp_path / acts[-1].left / "latents.safetensors")
     assert torch.allclose(found["w"], session.latents()["w"], atol=1e-4)
-    for folder in ("inverted", "edit-1", "edit-2"):
+    for folder in ("inverted", "edit-1", "edit-2", "drag-3"):
         (tmp_path / folder).rename(tmp_path / f"by-command-{folder}")
     exec("\n".join(act.python for act in acts), {})
     assert torch.equal(Latents.load(tmp_path / acts[-1].left / "latents.safetensors")["w"], found["w"])
@@ -230,7 +235,21 @@ def test_a_drag_goes_on_with_the_photo_and_its_tuned_weights(session: Session, p
     assert moment.tuning is tuned
     assert moment.photo is not None
     assert ganenc.model_hash(session.need_model().generator) == weights
-    assert "ganenc drag" in session.acts()[-1].command
+
+
+def test_a_later_drag_leaves_the_mask_of_an_earlier_one(session: Session) -> None:
+    masks = []
+    for place in (20, 40):
+        work.draw(session, 0)
+        mask = np.arange(64)[:, None] + np.zeros(64) > place - 10
+        for _ in work.drag(session, [[30.0, float(place)]], [[34.0, float(place)]], mask):
+            session.job.stop()  # type: ignore[union-attr]
+        masks.append(mask)
+    for mask in reversed(masks):
+        (file,) = [path for path in work.export(session, "") if path.name.startswith("mask")]
+        assert np.array_equal(np.asarray(Image.open(file)) > 127, mask)
+        session.undo()
+        session.undo()
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), -1e30, "x", None])
