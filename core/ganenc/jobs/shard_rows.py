@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ganenc_registry.specs import Noise, ShardSettings
+from PIL import Image
 from typing_extensions import Self
 
 from ganenc.files import MARK, load_parquet
@@ -20,6 +22,8 @@ GROUP = 1024
 """The most rows that are held, and written as one group;"""
 HELD = 1 << 26
 """or fewer, that have some more bytes than this."""
+QUALITY = 95
+"""Of JPEG."""
 
 
 @dataclass
@@ -37,12 +41,13 @@ class ShardRow:
     method: str | None = None
     label: int | None = None
     seconds: float | None = None
-    picture: bytes | None = None
+    picture: Image.Image | None = None
 
     @property
     def bytes(self) -> int:
         """How much it takes."""
-        return sum(one.nbytes for one in self.latents.values()) + len(self.picture or b"") + len(self.error or "")
+        pixels = 0 if self.picture is None else self.picture.width * self.picture.height * len(self.picture.getbands())
+        return sum(one.nbytes for one in self.latents.values()) + pixels + len(self.error or "")
 
 
 def shard_metadata(model: Model, shard: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -98,8 +103,11 @@ class ShardWriter:
             if name in self.schema.names:
                 arrays[name] = pa.array([getattr(row, name) for row in rows], self.schema.field(name).type)
         if "reconstruction" in self.schema.names:
-            kept = [None if row.picture is None else {"bytes": row.picture, "path": f"{row.key}.{self.ending}"}
-                    for row in rows]  # fmt: skip
+            kept = [
+                None if row.picture is None
+                else {"bytes": _encoded(row.picture, self.ending), "path": f"{row.key}.{self.ending}"}
+                for row in rows
+            ]  # fmt: skip
             arrays["reconstruction"] = pa.array(kept, self.schema.field("reconstruction").type)
         table = pa.table([arrays[name] for name in self.schema.names], schema=self.schema)
         self._writer.write_table(table, row_group_size=len(rows))
@@ -114,3 +122,11 @@ class ShardWriter:
 
     def _struct(self, kind: Any, arrays: Sequence[Any], lost: Any) -> Any:
         return self.arrow.StructArray.from_arrays(arrays, fields=list(kind), mask=lost)
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    opaque = picture.convert("RGB") if kind == "jpeg" and picture.mode == "RGBA" else picture
+    opaque.save(buffer, kind, quality=QUALITY)
+    return buffer.getvalue()

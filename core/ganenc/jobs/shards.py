@@ -6,7 +6,6 @@ the shard's order, and what is no photo keeps out of them, whatever was done bef
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from ganenc_registry.errors import ImageError, SpecError, WriteError, path_fault
 from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import Choice, InvertSpec, Noise
+from PIL import Image
 
 from ganenc.files import atomic_path, drop_leftovers, load_parquet, open_parquet
 from ganenc.images import depict, to_image
@@ -35,8 +35,6 @@ from ganenc.report import Inverted
 Read: TypeAlias = tuple[ShardPhoto, Photo | ImageError]
 ONE_PASS = Choice(name="encode")
 WAYS = ("predicted", "searched")
-QUALITY = 95
-"""Of JPEG."""
 
 
 @dataclass(frozen=True)
@@ -162,19 +160,12 @@ class _ShardWorker(Worker):
             for place, (metrics, verdict, label, seconds, picture) in enumerate(found)
         ]  # fmt: skip
 
-    def pictures(self, inverted: Inverted) -> Iterable[bytes | None]:
-        """The reconstructions as files, where they are kept."""
-        kind = self.spec.shards.reconstructions
-        if kind == "none":
+    def pictures(self, inverted: Inverted) -> Iterable[Image.Image | None]:
+        """The reconstructions, where they are kept."""
+        if self.spec.shards.reconstructions == "none":
             return repeat(None)
-        spec, made = self.model.generator.spec, []
-        for one in inverted.reconstructions.detach().cpu():
-            buffer = io.BytesIO()
-            picture = to_image(depict(one, spec))
-            picture = picture.convert("RGB") if kind == "jpeg" and picture.mode == "RGBA" else picture
-            picture.save(buffer, kind, quality=QUALITY)
-            made.append(buffer.getvalue())
-        return made
+        spec = self.model.generator.spec
+        return [to_image(depict(one, spec)) for one in inverted.reconstructions.detach().cpu()]
 
     def loaded(self, photo: ShardPhoto) -> Read:
         """A photo as the generator takes it, or what is wrong with it."""
