@@ -27,6 +27,7 @@ __all__ = [
     "interleaved",
     "machine",
     "parser",
+    "place_of",
     "publish",
     "ratios",
     "resident",
@@ -127,6 +128,12 @@ def resident(process: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
+def place_of(name: str, place: Place | None, ending: str = ".md") -> Path:
+    """The file of a result: of a GPU in a folder of its own."""
+    folder = RESULTS / "device" if place is not None and place.is_gpu else RESULTS
+    return folder / f"{name}{place.suffix if place else ''}{ending}"
+
+
 def publish(
     name: str,
     title: str,
@@ -143,13 +150,14 @@ def publish(
         name: of the benchmark.
         title: the heading of the file.
         body: Markdown.
-        out: the file to write; by default ``results/<name>.md``, or none where the run was a quick one.
+        out: the file to write; by default ``results/<name>.md``, of a GPU in ``results/device``, or none where the run
+            was a quick one.
         quick: whether it was.
         threads: that torch was allowed to use.
         place: where it computed; a GPU's name, and another precision, go into the name of the file.
     """
     print(f"\n{body}\n")
-    path = out or (None if quick else RESULTS / f"{name}{place.suffix if place else ''}.md")
+    path = out or (None if quick else place_of(name, place))
     if path is None:
         return
     arguments = [argument for argument in sys.argv[1:] if argument != "--out" and argument != str(out)]

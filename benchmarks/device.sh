@@ -38,6 +38,19 @@ encoder() {  # Train an encoder for the time that is left, at most five minutes,
     bench encoder 60 faces --device $device --work "$work/faces" --encoder "$work/encoder" --freedoms encode
 }
 
+folder() {  # folder COUNT: so many photos through one pass of an encoder, in a folder; then again, when all are done.
+    [ -e "$results/folder.md" ] && { echo "folder: done before"; return; }
+    local said photos=$work/photos options=(--model stylegan2-hands64 --device $device)
+    part photos 60 "$python" -m ganenc generate "${options[@]}" -n "$1" --out "$photos"
+    for again in folder folder-again; do
+        said=$(part $again 90 "$python" -m ganenc invert "$photos" "${options[@]}" --method encode --quiet --out "$work/folder")
+        echo "$said"
+        [[ $said == *"exit 0,"* ]] || return
+        printf -- '- %s\n' "${said%%;*}" >> "$work/folder.md"
+    done
+    { printf '# A folder of %s photos on %s\n\n' "$1" "$device"; cat "$work/folder.md"; } > "$results/folder.md"
+}
+
 if [ $device = cuda ]; then
     for precision in "" "--autocast bf16" "--autocast bf16 --compile"; do
         # shellcheck disable=SC2086
@@ -45,11 +58,15 @@ if [ $device = cuda ]; then
             --device cuda $precision
     done
     bench synthesis 30 synthesis --networks hands64 f256 f1024 --device cuda
+    bench scaling 60 scaling --networks f256 f1024 --batches 1 4 --steps 2 --device cuda
+    folder 2000
     bench faces 150 faces --all --device cuda --work "$work/faces" --freedoms "w+, constant, noise not held" w+
     encoder --set speed.autocast=bf16 --set data.batch=4
 else
     bench steps 60 steps --networks hands64 --latents hands64 --rounds 1 --threads 1
     bench synthesis 60 synthesis --quick --threads 1
+    bench scaling 60 scaling --quick --threads 1
+    folder 100
     bench faces 120 faces --quick --threads 1 --work "$work/faces"
     encoder --set data.batch=1
 fi

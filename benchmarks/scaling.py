@@ -12,14 +12,16 @@ import statistics
 from collections.abc import Sequence
 
 import torch
-from _common import RESULTS, parser, publish, set_threads, table
+from _common import parser, place_of, publish, set_threads, table
 from _device import Place, place_options
 from _memory import Peak, in_fresh_process
 from _networks import NETWORKS, backbone, networks
 from _svg import curves
 from ganenc.encoders import FORMATS, encoder_format, generator_format
 from ganenc.objectives import Batch, EncoderStep, build_objective, make_adam
-from ganenc_registry.specs import ObjectiveSpec
+from ganenc.training import Recipe, RecipeContext, expect
+from ganenc_registry.components import build
+from ganenc_registry.specs import ObjectiveSpec, RunSpec
 
 RESOLUTIONS = ("f64", "f128", "f256", "f512", "f1024")
 """StyleGAN2's configuration F, one photo a step."""
@@ -37,6 +39,12 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     photos = photos.contiguous(memory_format=FORMATS[encoder_format(encoder, batch)])
     generator_format(generator, batch)
     objective = build_objective(ObjectiveSpec(), generator, own_backbone=backbone(device=place.device)[0])
+    run = RunSpec(task="finetune", steps=1)
+    context = RecipeContext(
+        generator.spec, device=place.device, network=generator, encoder=encoder, objective=objective, run=run
+    )
+    with place.computing():
+        expected = expect(build("recipe", run.recipe, Recipe, context), Batch(photos)).memory(batch)
     work, reference = EncoderStep(generator, encoder, objective), objective.prepare(photos)
     adam = make_adam(encoder.parameters(), 1e-6, (0.9, 0.99))
     read, seconds = place.clock(), []
@@ -49,31 +57,31 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
         adam.step()
         del result
         seconds.append(read() - started)
-    peak.report(seconds=statistics.median(seconds[1:]))
+    peak.report(seconds=statistics.median(seconds[1:]), expected=expected / (1 << 20))
 
 
-def measure(network: str, batch: int, chosen: argparse.Namespace) -> tuple[float, float]:
-    """Seconds and megabytes of a step, from a process of its own."""
+def measure(network: str, batch: int, chosen: argparse.Namespace) -> tuple[float, float, float]:
+    """Seconds and megabytes of a step, from a process of its own, and the megabytes that a run would have said."""
     options = ["--here", network, "--batch", str(batch), "--steps", str(chosen.steps)]
     found = in_fresh_process("scaling.py", *options, *Place.chosen(chosen).arguments)
-    return found["seconds"], found["megabytes"]
+    return found["seconds"], found["megabytes"], found["expected"]
 
 
-def rows(found: Sequence[tuple[str, int, float, float]]) -> list[Sequence[str]]:
+def rows(found: Sequence[tuple[str, int, float, float, float]]) -> list[Sequence[str]]:
     """What was found, with seconds and megabytes over those of the row before."""
     made, before = [], None
-    for network, batch, seconds, megabytes in found:
+    for network, batch, seconds, megabytes, expected in found:
         times = ("", "") if before is None else (f"{seconds / before[0]:.2f}", f"{megabytes / before[1]:.2f}")
-        made.append((network, str(batch), f"{seconds:.2f}", times[0], f"{megabytes:.0f}", times[1]))
+        made.append((network, str(batch), f"{seconds:.2f}", times[0], f"{megabytes:.0f}", times[1], f"{expected:.0f}"))
         before = (seconds, megabytes)
     return [*made]
 
 
-def plot(found: dict[str, list[tuple[str, int, float, float]]]) -> str:
+def plot(found: dict[str, list[tuple[str, int, float, float, float]]]) -> str:
     """Seconds and gigabytes over the pixels of a step."""
     lines = {}
     for name, points in found.items():
-        pixels = [batch * NETWORKS[network]().size[0] ** 2 / 2**20 for network, batch, _, _ in points]
+        pixels = [batch * NETWORKS[network]().size[0] ** 2 / 2**20 for network, batch, *_ in points]
         lines[f"seconds, {name}"] = [(x, point[2]) for x, point in zip(pixels, points, strict=True)]
         lines[f"gigabytes, {name}"] = [(x, point[3] / 1000) for x, point in zip(pixels, points, strict=True)]
     return curves(lines, across="pixels of a step, in units of 1024 x 1024", up="seconds; gigabytes")
@@ -102,10 +110,11 @@ def main() -> None:
         "batch grows": [(chosen.batched, batch) for batch in chosen.batches],
     }
     found = {name: [(*size, *measure(*size, chosen)) for size in line] for name, line in sizes.items()}
-    header = ["network", "photos", "seconds", "over the row before", "peak megabytes", "over the row before"]
+    header = ["network", "photos", "seconds", "over the row before", "peak megabytes", "over the row before",
+              "megabytes that a run says to expect"]  # fmt: skip
     parts = [f"{name[0].upper()}{name[1:]}:\n\n{table(header, rows(points))}" for name, points in found.items()]
     if not chosen.quick:
-        drawn = RESULTS / f"scaling{place.suffix}.svg"
+        drawn = place_of("scaling", place, ".svg")
         drawn.write_text(plot(found), encoding="utf-8")
         parts.append(f"![Seconds and gigabytes over the pixels of a step]({drawn.name})")
     losses = "losses mse, cos, lpips and ssim on three views, and the latent loss; backbone squeeze"
