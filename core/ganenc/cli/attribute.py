@@ -28,7 +28,9 @@ def attribute(
         float, typer.Option("--false-alarms", help="The part of a model's own images that may be called none.")
     ] = RATE,
     own: Annotated[int, typer.Option("--own", min=1, help="Images of each model to go by; they are kept.")] = OWN,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Of each inversion.")] = STEPS,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Under the nearest model; a quarter of them under all.")
+    ] = STEPS,
     method: Annotated[str | None, typer.Option("--method", help="Another inverter, with its own options.")] = None,
     settings: options.Set = None,
     seed: options.Seed[int] = 0,

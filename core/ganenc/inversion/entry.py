@@ -49,8 +49,8 @@ def invert(
     the classes that were taken. ``invert(images, generator, encoder, **inversion.settings)`` replays it; an objective
     at hand that no spec describes is to be given again.
 
-    The generator is frozen here; ``encoder`` is its own, and only ``optimize`` and ``tune`` can do without. ``method``
-    is a registered inverter, ``encode``, ``finetune`` (the paper's), ``finetune+refine``, ``tune`` (weights; the
+    The generator is frozen here; ``encoder`` is its own, and only ``optimize`` and ``tune`` can do without, and
+    ``newton`` from draws. ``method`` is a registered inverter, ``encode``, ``finetune`` (the paper's), ``finetune+refine``, ``tune`` (weights; the
     default with an encoder) or ``optimize`` (the default without one), or one at hand. ``labels``, for generators with
     classes, are one each or one for all, ``predicted`` by the objective's backbone, or ``searched``; by default the
     best there is, see `ganenc.inversion.find_labels`. ``candidates`` are the classes (K,), or (N, K), that a search

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,7 @@ from typing_extensions import Self
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.inverter import Inversion, Inverter, StepTerms, Task, by_size
+from ganenc.inversion.optimize import best_draws
 from ganenc.latents import Latents
 
 AT_ONCE = 1 << 18
@@ -32,9 +33,9 @@ KEPT = 20
 
 
 class Newton(Inverter):
-    """Moves the encoder's latents by L-BFGS, by default on the pixels' squared error, which begins with the curvature
-    that images of the generator's draws have on average: each step costs one gradient, of the generator alone, and the
-    best is kept. Styles and vectors move, all else stays as it was encoded."""
+    """Moves the encoder's latents, or without one the best draw's, by L-BFGS, by default on the pixels' squared error,
+    which begins with the curvature that images of the generator's draws have on average: each step costs one gradient,
+    of the generator alone, and the best is kept. Styles and vectors move, all else stays as it was."""
 
     needs_encoder, needs_objective = True, False
 
@@ -42,10 +43,17 @@ class Newton(Inverter):
         steps: PositiveInt = Field(5, description="steps; a gradient is taken in each, and one before")
         near: NonNegativeFloat = Field(
             0.0,
-            description="how strongly latents are held to the encoder's: times the mean square of how far they went, in"
-            " the deviation of the generator's own, it adds to the mean squared error",
+            description="how strongly latents are held to where they begin: times the mean square of how far they went,"
+            " in the deviation of the generator's own, it adds to the mean squared error",
         )
         objective: bool = Field(False, description="compare as the objective does, not by the squared error of pixels")
+        start: Literal["encoder", "draws"] = Field(
+            "encoder", description="draws: the best of some, which takes no encoder"
+        )
+        draws: PositiveInt = Field(300, description="how many draws the best is of")
+        space: Literal["w", "w+"] | None = Field(
+            None, description="w is one style for all layers; by default w+ where there are styles"
+        )
         batch: PositiveInt | None = Field(
             None,
             description="photos at a time; by default 16 of up to 128x128 pixels, and fewer larger ones",
@@ -54,24 +62,27 @@ class Newton(Inverter):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        vars(self)["needs_objective"] = self.options.objective
+        vars(self).update(needs_objective=self.options.objective, needs_encoder=self.options.start == "encoder")
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self.options.batch or by_size(generator, AT_ONCE)
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
-        """See :meth:`Inverter.settled`; a LatentsError if nothing could move."""
+        """See :meth:`Inverter.settled`; a LatentsError if nothing could move, or the generator has no such space."""
         if not moving(generator):
             raise LatentsError(f"{generator.spec.family} has neither styles nor vectors to move; use 'optimize'.")
+        if self.options.space and not any(isinstance(part, Styles) for part in generator.spec.layout):
+            raise LatentsError(f"{generator.spec.family} has no styles, so there is no space; leave it out.")
         return self
 
     def work(self, task: Task) -> Inversion:
-        """See :meth:`Inverter.work`; the seed plays no part."""
-        generator, options = task.generator, self.options
+        """See :meth:`Inverter.work`; the seed is of the draws."""
+        generator, options, tied = task.generator, self.options, self.options.space == "w"
         with torch.no_grad():
-            start = task.encoded()
-        answer = _answer(generator)
-        begin = _flat(start, answer.units).to(answer.axes)
+            start = task.encoded() if options.start == "encoder" else _drawn(task, options.draws)
+            start = start.tie() if tied else start
+        answer = _answer(generator, tied)
+        begin = answer.sought.flat(start).to(answer.axes)
         low, high = generator.spec.value_range
         near = options.near * task.images[0].numel() / begin.shape[1] * (high - low) ** 2 / 4
         objective = task.objective if options.objective else None
@@ -80,7 +91,7 @@ class Newton(Inverter):
 
         def look(moved: Tensor, *, weigh: bool = False) -> _Point:
             moved = moved.detach().requires_grad_()
-            made = generator.synthesize(_placed(start, begin + moved, answer.units))
+            made = generator.synthesize(answer.sought.placed(start, begin + moved))
             squares = (made - task.images).square().flatten(1)
             loss, terms = squares.sum(1), dict.fromkeys(("image/mse", "total"), squares.detach().mean(1))
             if objective is not None and reference is not None:
@@ -111,7 +122,7 @@ class Newton(Inverter):
             [{"step": float(step), **dict(zip(names, row))} for step, row in enumerate(one.tolist(), 1)]
             for one in torch.stack(found, 1)
         ]
-        return Inversion(_placed(start, begin + best.moved, answer.units), best.made, history)
+        return Inversion(answer.sought.placed(start, begin + best.moved), best.made, history)
 
 
 @dataclass(frozen=True)
@@ -134,11 +145,40 @@ class _Point:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """How images answer to latents."""
+class _Sought:
+    """What moves of latents, as rows."""
 
     units: dict[str, float]
     """By name, how far the generator's own latents deviate."""
+    tied: bool
+    """Whether styles are one for all layers, of which the first moves the others."""
+
+    def flat(self, latents: Latents) -> Tensor:
+        """(N, D), in units of its deviations; in float32 at least."""
+        flat = torch.cat([one.detach().flatten(1) / self.units[name] for name, one in self._few(latents).items()], 1)
+        return flat.to(torch.promote_types(flat.dtype, torch.float32))
+
+    def placed(self, latents: Latents, flat: Tensor) -> Latents:
+        """Latents with what moves at (N, D)."""
+        few = self._few(latents)
+        parts = flat.split([one[0].numel() for one in few.values()], 1)
+        return latents.replace(
+            **{
+                name: (part * self.units[name]).reshape(one.shape).to(one).expand_as(latents[name])
+                for (name, one), part in zip(few.items(), parts, strict=True)
+            }
+        )
+
+    def _few(self, latents: Latents) -> dict[str, Tensor]:
+        styles = {part.name for part in latents.layout if self.tied and isinstance(part, Styles)}
+        return {name: latents[name][:, :1] if name in styles else latents[name] for name in self.units}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How images answer to latents."""
+
+    sought: _Sought
     axes: Tensor
     """(K, D), the directions in which images change the most."""
     curvature: Tensor
@@ -175,21 +215,22 @@ class _Curvature:
         return slope
 
 
-_answers: WeakKeyDictionary[Generator, _Answer] = WeakKeyDictionary()
+_answers: WeakKeyDictionary[Generator, dict[bool, _Answer]] = WeakKeyDictionary()
 
 
-def _answer(generator: Generator) -> _Answer:
+def _answer(generator: Generator, tied: bool) -> _Answer:
     """Learnt once of a generator: J^T J of its draws, by gradients of images along noise, whose covariance it is."""
-    found, dtype = _answers.get(generator), torch.promote_types(generator.dtype, torch.float32)
+    known, dtype = _answers.setdefault(generator, {}), torch.promote_types(generator.dtype, torch.float32)
+    found = known.get(tied)
     if found is None or (found.axes.device, found.axes.dtype) != (generator.device, dtype):
         labels = generator.draw_labels(DRAWS, seed=0)
         latents = generator.complete(generator.sample(DRAWS, seed=0, labels=labels), labels=labels)
-        units = {name: float(latents[name].std()) or 1.0 for name in moving(generator)}
+        sought = _Sought({name: float(latents[name].std()) or 1.0 for name in moving(generator)}, tied)
         count = max(1, min(PROBES, PROBED // math.prod(generator.spec.size)) // DRAWS)
         slopes = []
         for one in latents if count == 1 else [latents]:
-            still = _flat(one, units).requires_grad_()
-            made = generator.synthesize(_placed(one, still, units))
+            still = sought.flat(one).requires_grad_()
+            made = generator.synthesize(sought.placed(one, still))
             noise = torch.Generator().manual_seed(0)
             for turn in range(count):
                 along = torch.randn(made.shape, generator=noise).to(made)
@@ -197,8 +238,8 @@ def _answer(generator: Generator) -> _Answer:
                 slopes.append(slope)
         every = torch.cat(slopes)
         _, strengths, axes = torch.linalg.svd(every.float() / math.sqrt(len(every)), full_matrices=False)
-        found = _Answer(units, axes[:RANK].to(dtype), strengths[:RANK].square().to(dtype))
-        _answers[generator] = found
+        found = _Answer(sought, axes[:RANK].to(dtype), strengths[:RANK].square().to(dtype))
+        known[tied] = found
     return found
 
 
@@ -207,18 +248,9 @@ def moving(generator: Generator) -> list[str]:
     return [part.name for part in generator.spec.layout if isinstance(part, Styles | Vector)]
 
 
-def _flat(latents: Latents, units: dict[str, float]) -> Tensor:
-    """What moves, (N, D), in units of its deviations; in float32 at least."""
-    flat = torch.cat([latents[name].detach().flatten(1) / unit for name, unit in units.items()], 1)
-    return flat.to(torch.promote_types(flat.dtype, torch.float32))
-
-
-def _placed(latents: Latents, flat: Tensor, units: dict[str, float]) -> Latents:
-    """Latents with what moves at (N, D)."""
-    parts = flat.split([latents[name][0].numel() for name in units], 1)
-    return latents.replace(
-        **{
-            name: (one * unit).reshape(latents[name].shape).to(latents[name])
-            for (name, unit), one in zip(units.items(), parts, strict=True)
-        }
-    )
+@torch.no_grad()
+def _drawn(task: Task, draws: int) -> Latents:
+    """For each photo the best of some draws, complete."""
+    z = best_draws(task, draws, 1)[:, 0]
+    drawn = task.generator.complete(task.generator.map(z, labels=task.labels), labels=task.labels)
+    return Latents(drawn.layout, drawn.tensors)

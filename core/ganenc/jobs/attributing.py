@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from ganenc_registry.errors import ImageError, SpecError
-from ganenc_registry.specs import Choice, Condition, ObjectiveSpec, Styles
+from ganenc_registry.specs import Choice, ObjectiveSpec, Styles
 from torch import Tensor
 
 from ganenc.files import as_count, cache_folder, read_json, write_json, write_text
@@ -25,7 +25,7 @@ from ganenc.models import model_hash
 from ganenc.report import Inverted, attributed_page
 
 NONE = "none"
-OWN, RATE, STEPS = 39, 0.025, 50
+OWN, RATE, STEPS = 39, 0.025, 100
 NUMBERS, PAGE = "attribution.json", "index.html"
 CLOSE = ObjectiveSpec.from_mapping({"losses": {"mse": 1.0}, "attention": "none"})
 """What inversions go by: pixels, which every generator has."""
@@ -39,9 +39,9 @@ class Attribution:
 
     photo: str
     errors: Mapping[str, float]
-    """The PSNR in dB of its inversion."""
+    """The PSNR in dB of its inversion; of the nearest after all steps, of the others after a quarter."""
     apart: Mapping[str, float]
-    """By how many deviations of the model's own images that lies above their mean."""
+    """By how many deviations of the model's own images, after as many steps, that lies above their mean."""
     chances: Mapping[str, float]
     """The part of the model's own images, this one counted in, that come back as badly: a conformal p-value (Vovk et
     al., 2005)."""
@@ -84,16 +84,14 @@ class Attributed(Sequence[Attribution]):
 
 
 def attribution_method(model: Model, steps: int = STEPS) -> dict[str, Any]:
-    """How photos are inverted: by `optimize` among what the generator draws, from the best of some draws, and along
-    what they vary by."""
+    """How photos are inverted: by `newton` on pixels, from the best of some draws, with one style for all layers."""
     layout, (height, width) = model.generator.spec.layout, model.generator.spec.size
     options = {
-        "steps": steps, "rate": 0.2, "betas": [0.8, 0.9], "whiten": True, "start": "draws", "draws": 300, "starts": 1,
-        "space": "w" if any(isinstance(part, Styles) for part in layout) else "z",
-        "free": [part.name for part in layout if isinstance(part, Condition)],
+        "steps": steps, "start": "draws", "draws": 300,
+        "space": "w" if any(isinstance(part, Styles) for part in layout) else None,
         "batch": max(1, min(CHUNK, PIXELS // (height * width))),
     }  # fmt: skip
-    return {"name": "optimize", "options": options}
+    return {"name": "newton", "options": options}
 
 
 def attribute(
@@ -109,8 +107,9 @@ def attribute(
     on_step: Callable[[int, int], object] | None = None,
     on_error: Callable[[Path, ImageError], object] | None = None,
 ) -> Attributed:
-    """Say for each photo which of some models made it, or ``none``, by inverting it under each with the same ``steps``
-    (Albright and McCloskey, 2019), or by another ``method``.
+    """Say for each photo which of some models made it, or ``none``, by inverting it under each with the same effort
+    (Albright and McCloskey, 2019): a quarter of the ``steps``, and all of them under the model that comes nearest, or
+    another ``method`` under all.
 
     What each reaches on ``own`` images of its own, drawn where no training draws, with noise anew, is measured once and
     kept in the folder ``kept``, by default in the cache. An image of one of the models is called ``none`` by chance
@@ -125,26 +124,11 @@ def attribute(
         least = f"{1 / rate - 1:.0f}" if 0 < rate < 1 else "more"
         raise SpecError(f"A rate of {rate:g} takes {least} own images or more; not {own}.")
     folder = Path(kept) if kept is not None else cache_folder() / "attribution"
-    chosen = {name: Choice.of(method or attribution_method(model, steps)) for name, model in zip(names, models)}
-    files = {name: _file(folder, model, chosen[name], own, seed) for name, model in zip(names, models)}
-    known = {name: _known(file, own) or [] for name, file in files.items()}
-    done, total = 0, len(names) * len(many) + own * sum(not one for one in known.values())
-
-    def invert(name: str, model: Model, some: Any) -> tuple[Inverted, list[float]]:
-        nonlocal done
-        found = model.invert(some, chosen[name], objective=CLOSE, seed=seed, on_step=told_within(on_step, done, total))
-        done += len(some)
-        if on_step is not None:
-            on_step(done, total)
-        return found, psnr(found.targets, found.reconstructions.detach(), value_range=model.generator.spec.value_range)
-
-    for name, model in zip(names, models):
-        if not known[name]:
-            parts = [invert(name, model, _own_images(model, first, min(CHUNK, own - first), seed))[1]
-                     for first in range(0, own, CHUNK)]  # fmt: skip
-            known[name] = [min(value, 99.0) for part in parts for value in part]
-            facts = {"model": model.hash, "method": chosen[name].to_mapping(), "psnr": known[name]}
-            write_json(files[name], facts, replace=True)
+    suspects = {name: _Suspect(model, method, steps, own, seed, folder) for name, model in zip(names, models)}
+    total = len(many) * (len(names) + (method is None)) + sum(one.missing for one in suspects.values())
+    told = _Told(total, on_step)
+    for one in suspects.values():
+        one.learn(told)
 
     def read() -> Iterator[list[Photo]]:
         for photo in many:
@@ -157,17 +141,96 @@ def attribute(
 
     rows: list[Attribution] = []
     for batch in batches(read(), lambda: CHUNK):
-        found = {name: invert(name, model, [one[at] for one in batch])
-                 for at, (name, model) in enumerate(zip(names, models))}  # fmt: skip
-        for place, photo in enumerate(batch):
-            errors = {name: min(values[place], 99.0) for name, (_, values) in found.items()}
-            pictures = {name: _pictures(one, place) for name, (one, _) in found.items()}
-            source = photo[0].source
-            told = str(source) if isinstance(source, str | Path) else photo[0].name
-            rows.append(Attribution(told, errors, *judged(errors, known, rate), pictures))
-    reached = {name: {"hash": model.hash, "psnr": mean_std(known[name])[0], "deviation": mean_std(known[name])[1],
-                      "method": chosen[name].to_mapping()} for name, model in zip(names, models)}  # fmt: skip
+        rows += _attributed(batch, suspects, rate, told)
+    reached = {name: one.reached() for name, one in suspects.items()}
     return Attributed(rows, {"rate": rate, "own": own, "seed": seed, "models": reached})
+
+
+@dataclass
+class _Told:
+    """How far it is."""
+
+    total: int
+    on_step: Callable[[int, int], object] | None
+    done: int = 0
+
+    def add(self, count: int) -> None:
+        """Say that so many inversions more are done."""
+        self.done += count
+        if self.on_step is not None:
+            self.on_step(self.done, self.total)
+
+
+Found: TypeAlias = "tuple[float, tuple[Tensor, Tensor]]"
+"""The PSNR of an inversion, and `Attribution.pictures`."""
+
+
+class _Suspect:
+    """A model, how photos are inverted under it, those to which it comes nearest anew, and what its own images reach
+    by each way."""
+
+    def __init__(self, model: Model, method: Method | None, steps: int, own: int, seed: int, folder: Path) -> None:
+        given = [method] if method else [attribution_method(model, some) for some in (max(1, steps // 4), steps)]
+        self.model, self.own, self.seed = model, own, seed
+        self.ways = [Choice.of(one) for one in given]
+        self.files = [_file(folder, model, way, own, seed) for way in self.ways]
+        self.known = [_known(file, own) or [] for file in self.files]
+
+    @property
+    def missing(self) -> int:
+        """How many inversions of its own images are to be done."""
+        return self.own * sum(not one for one in self.known)
+
+    def learn(self, told: _Told) -> None:
+        """Invert its own images in the ways in which that was not done."""
+        for way, file in enumerate(self.files):
+            if not self.known[way]:
+                parts = [
+                    self.invert(_own_images(self.model, first, min(CHUNK, self.own - first), self.seed), way, told)
+                    for first in range(0, self.own, CHUNK)
+                ]
+                self.known[way] = [error for part in parts for error, _ in part]
+                facts = {"model": self.model.hash, "method": self.ways[way].to_mapping(), "psnr": self.known[way]}
+                write_json(file, facts, replace=True)
+
+    def invert(self, some: Any, way: int, told: _Told) -> list[Found]:
+        """Photos, inverted."""
+        within = told_within(told.on_step, told.done, told.total)
+        found = self.model.invert(some, self.ways[way], objective=CLOSE, seed=self.seed, on_step=within)
+        span = self.model.generator.spec.value_range
+        errors = psnr(found.targets, found.reconstructions.detach(), value_range=span)
+        told.add(len(some))
+        return [(min(error, 99.0), _pictures(found, place)) for place, error in enumerate(errors)]
+
+    def reached(self) -> dict[str, Any]:
+        """Of the way that judges those to which it comes nearest, as plain data."""
+        mean, deviation = mean_std(self.known[-1])
+        way = self.ways[-1].to_mapping()
+        return {"hash": self.model.hash, "psnr": mean, "deviation": deviation, "method": way}
+
+
+def _attributed(
+    batch: Sequence[Sequence[Photo]], suspects: Mapping[str, _Suspect], rate: float, told: _Told
+) -> list[Attribution]:
+    """Photos, each as every model takes it, attributed."""
+    found = {
+        name: dict(enumerate(one.invert([photos[at] for photos in batch], 0, told)))
+        for at, (name, one) in enumerate(suspects.items())
+    }
+    first = [{name: some[place][0] for name, some in found.items()} for place in range(len(batch))]
+    nearest = [max(errors, key=errors.__getitem__) for errors in first]
+    for at, (name, one) in enumerate(suspects.items()):
+        places = [place for place, other in enumerate(nearest) if other == name]
+        if places and len(one.ways) > 1:
+            found[name] |= zip(places, one.invert([batch[place][at] for place in places], 1, told), strict=True)
+    rows = []
+    for place, (photo, *_) in enumerate(batch):
+        name_of = str(photo.source) if isinstance(photo.source, str | Path) else photo.name
+        errors = {name: some[place][0] for name, some in found.items()}
+        known = {name: one.known[-1 if name == nearest[place] else 0] for name, one in suspects.items()}
+        pictures = {name: some[place][1] for name, some in found.items()}
+        rows.append(Attribution(name_of, errors, *judged(errors, known, rate), pictures))
+    return rows
 
 
 def judged(
@@ -186,13 +249,13 @@ def judged(
 
 @torch.no_grad()
 def _own_images(model: Model, first: int, n: int, seed: int) -> Tensor:
-    """Images that a model draws, (N, C, H, W), each with noise of its own, as its training had it."""
-    drawn, made = model.generator, []
+    """Images of 8 bits that a model draws, (N, C, H, W), each with noise of its own, as its training had it."""
+    drawn, (low, high), made = model.generator, model.generator.spec.value_range, []
     for place in range(HELD_OUT + first, HELD_OUT + first + n):
         labels = drawn.draw_labels(1, seed=seed, first=place)
         one = drawn.sample(1, seed=seed, first=place, labels=labels)
         made.append(drawn.synthesize(drawn.complete(one, labels=labels), noise=place))
-    return torch.cat(made)
+    return ((torch.cat(made).clamp(low, high) - low) * (255 / (high - low))).round() * ((high - low) / 255) + low
 
 
 def _file(folder: Path, model: Model, method: Choice, own: int, seed: int) -> Path:

@@ -90,11 +90,11 @@ def test_own_images_are_inverted_once(paths: dict[str, Path], tmp_path: Path) ->
         return attribute(photo, models, on_step=lambda done, total: told.append((done, total)), **how)
 
     first = again()
-    assert told == [(9, 10), (10, 10)]
+    assert [*dict.fromkeys(told)] == [(0, 20), (9, 20), (18, 20), (19, 20), (20, 20)]
     assert again().to_mapping() == first.to_mapping()
-    assert told == [(1, 1)]
+    assert [*dict.fromkeys(told)] == [(0, 2), (1, 2), (2, 2)]
     again(steps=6)
-    assert told == [(9, 10), (10, 10)]
+    assert [*dict.fromkeys(told)] == [(0, 11), (9, 11), (10, 11), (11, 11)]
     (file, *_) = (tmp_path / "kept").glob("*.json")
     for text in ("{}", '{"psnr": [1, 2]}', '{"psnr": ["a"]}', '{"psnr": null}'):
         file.write_text(text)
@@ -111,9 +111,9 @@ def test_chances_deviations_and_verdicts_are_as_said() -> None:
     assert judged({"a": 9.0, "b": 19.0}, known, 0.25)[2] == "none"
 
 
-def test_of_the_default_method_what_a_generator_has_is_sought(paths: dict[str, Path]) -> None:
-    small, wide = (attribution_method(ganenc.load(paths[name]))["options"] for name in ("small", "wide"))
-    assert (small["space"], small["free"], wide["space"], wide["free"]) == ("z", ["c"], "w", [])
+def test_of_styles_one_is_sought_for_all_layers(paths: dict[str, Path]) -> None:
+    spaces = [attribution_method(ganenc.load(paths[name]))["options"]["space"] for name in ("small", "wide")]
+    assert spaces == [None, "w"]
 
 
 @pytest.mark.parametrize(

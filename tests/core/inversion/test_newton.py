@@ -123,6 +123,34 @@ def test_what_cannot_move_or_begin_is_refused() -> None:
     generator = ToyGenerator().freeze()
     with pytest.raises(SpecError, match="The method 'newton' needs an encoder"):
         invert(torch.zeros(1, 3, 16, 16), generator, None, "newton")
+    with pytest.raises(LatentsError, match="linear has no styles, so there is no space; leave it out"):
+        Newton.of(space="w").settled(Linear(), None)
+
+
+def test_without_an_encoder_it_begins_at_the_best_draw() -> None:
+    generator, z = Linear(), Linear().draw(20, seed=5)
+    images = generator.synthesize(Latents(generator.spec.layout, {"z": z[[7, 3]] + 1e-3})).detach()
+    found = invert(
+        images, generator, None, {"name": "newton", "options": {"start": "draws", "draws": 20, "near": 1e9}}, seed=5
+    )
+    torch.testing.assert_close(found.latents["z"], z[[7, 3]], rtol=0, atol=1e-5)
+
+
+def test_of_w_one_style_moves_for_all_layers() -> None:
+    """Down to the image of a style that draws do not hold, which has as many numbers as pixels tell apart."""
+    generator = ToyGenerator(toy_spec((8, 8))).freeze().double()
+    wanted = Latents(generator.spec.layout, generator.sample(2, seed=9).tensors).tie()
+    with torch.no_grad():
+        images = generator.synthesize(generator.complete(wanted))
+    errors = []
+    for space in ("w", "w+"):
+        options = {"start": "draws", "draws": 5, "space": space, "steps": 40}
+        found = invert(images, generator, None, {"name": "newton", "options": options})
+        assert found.latents.space == space
+        tied = found.latents["w"][:, :1].expand_as(found.latents["w"])
+        assert torch.equal(found.latents["w"], tied) == (space == "w")
+        errors.append([rows[-1]["total"] / rows[0]["total"] for rows in found.history])
+    assert max(map(max, errors)) < 0.1
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e3])
