@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 import torch
 from ganenc_registry.errors import ImageError, SpecError
-from ganenc_registry.specs import Choice, ObjectiveSpec, Styles
+from ganenc_registry.specs import Choice, Styles
 from torch import Tensor
 
 from ganenc.files import as_count, cache_folder, read_json, write_json, write_text
 from ganenc.images import depict, shrink
-from ganenc.inversion import Method, Photo
+from ganenc.inversion import CLOSE, Method, Photo
 from ganenc.jobs.inverting import batches
 from ganenc.jobs.summary import THUMBNAIL
 from ganenc.measures import HELD_OUT, mean_std, psnr
@@ -25,10 +25,10 @@ from ganenc.models import model_hash
 from ganenc.report import Inverted, attributed_page
 
 NONE = "none"
-OWN, RATE, STEPS = 39, 0.025, 100
+OWN, RATE, STEPS = 39, 0.025, 200
+LAST = 2
+"""Models under which a photo is inverted anew, with all steps."""
 NUMBERS, PAGE = "attribution.json", "index.html"
-CLOSE = ObjectiveSpec.from_mapping({"losses": {"mse": 1.0}, "attention": "none"})
-"""What inversions go by: pixels, which every generator has."""
 CHUNK, PIXELS = 64, 1 << 18
 """Images at once, and pixels."""
 
@@ -39,7 +39,7 @@ class Attribution:
 
     photo: str
     errors: Mapping[str, float]
-    """The PSNR in dB of its inversion; of the nearest after all steps, of the others after a quarter."""
+    """The PSNR in dB of its inversion; of the two nearest after all steps, of the others after a quarter."""
     apart: Mapping[str, float]
     """By how many deviations of the model's own images, after as many steps, that lies above their mean."""
     chances: Mapping[str, float]
@@ -108,7 +108,7 @@ def attribute(
     on_error: Callable[[Path, ImageError], object] | None = None,
 ) -> Attributed:
     """Say for each photo which of some models made it, or ``none``, by inverting it under each with the same effort
-    (Albright and McCloskey, 2019): a quarter of the ``steps``, and all of them under the model that comes nearest, or
+    (Albright and McCloskey, 2019): a quarter of the ``steps``, and all of them under the two that come nearest, or
     another ``method`` under all.
 
     What each reaches on ``own`` images of its own, drawn where no training draws, with noise anew, is measured once and
@@ -125,7 +125,8 @@ def attribute(
         raise SpecError(f"A rate of {rate:g} takes {least} own images or more; not {own}.")
     folder = Path(kept) if kept is not None else cache_folder() / "attribution"
     suspects = {name: _Suspect(model, method, steps, own, seed, folder) for name, model in zip(names, models)}
-    total = len(many) * (len(names) + (method is None)) + sum(one.missing for one in suspects.values())
+    again = min(LAST, len(names)) if method is None else 0
+    total = len(many) * (len(names) + again) + sum(one.missing for one in suspects.values())
     told = _Told(total, on_step)
     for one in suspects.values():
         one.learn(told)
@@ -166,8 +167,8 @@ Found: TypeAlias = "tuple[float, tuple[Tensor, Tensor]]"
 
 
 class _Suspect:
-    """A model, how photos are inverted under it, those to which it comes nearest anew, and what its own images reach
-    by each way."""
+    """A model, how photos are inverted under it, those to which it is of the nearest anew, and what its own images
+    reach by each way."""
 
     def __init__(self, model: Model, method: Method | None, steps: int, own: int, seed: int, folder: Path) -> None:
         given = [method] if method else [attribution_method(model, some) for some in (max(1, steps // 4), steps)]
@@ -203,7 +204,7 @@ class _Suspect:
         return [(min(error, 99.0), _pictures(found, place)) for place, error in enumerate(errors)]
 
     def reached(self) -> dict[str, Any]:
-        """Of the way that judges those to which it comes nearest, as plain data."""
+        """Of the way by which the nearest are judged, as plain data."""
         mean, deviation = mean_std(self.known[-1])
         way = self.ways[-1].to_mapping()
         return {"hash": self.model.hash, "psnr": mean, "deviation": deviation, "method": way}
@@ -218,16 +219,16 @@ def _attributed(
         for at, (name, one) in enumerate(suspects.items())
     }
     first = [{name: some[place][0] for name, some in found.items()} for place in range(len(batch))]
-    nearest = [max(errors, key=errors.__getitem__) for errors in first]
+    last = [sorted(errors, key=errors.__getitem__)[-LAST:] for errors in first]
     for at, (name, one) in enumerate(suspects.items()):
-        places = [place for place, other in enumerate(nearest) if other == name]
+        places = [place for place, some in enumerate(last) if name in some]
         if places and len(one.ways) > 1:
             found[name] |= zip(places, one.invert([batch[place][at] for place in places], 1, told), strict=True)
     rows = []
     for place, (photo, *_) in enumerate(batch):
         name_of = str(photo.source) if isinstance(photo.source, str | Path) else photo.name
         errors = {name: some[place][0] for name, some in found.items()}
-        known = {name: one.known[-1 if name == nearest[place] else 0] for name, one in suspects.items()}
+        known = {name: one.known[-1 if name in last[place] else 0] for name, one in suspects.items()}
         pictures = {name: some[place][1] for name, some in found.items()}
         rows.append(Attribution(name_of, errors, *judged(errors, known, rate), pictures))
     return rows
