@@ -17,6 +17,7 @@ from ganenc import Model, images, load
 from ganenc.files import hash_tensors
 from ganenc.images import sheet
 from ganenc.inversion import Mask, Operator, build_operator, default_method
+from ganenc.measures import Metric
 from ganenc_plugin_hands.models import PHOTOS
 from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
@@ -27,6 +28,14 @@ SHOWN = 2
 """Photos of each damage in the picture."""
 WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2)
 """Of total variation; that is taken which gives the highest PSNR on the photos themselves."""
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "newton": {"steps": 40, "near": 0.01},
+    "optimize": default_method(True, "restore")["options"],
+}
+SMOOTHING = 320
+"""Steps of total variation."""
 
 
 def damages(side: int) -> dict[str, tuple[str, str]]:
@@ -66,7 +75,7 @@ def smooth(seen: Tensor, operator: Operator, size: tuple[int, int], weight: floa
 
 
 def restored(
-    model: Model, photos: Tensor, name: str, steps: int, starts: int | None
+    model: Model, photos: Tensor, name: str, by: str, steps: int
 ) -> tuple[list[list[object]], dict[str, Tensor]]:
     """Of one damage the rows of the table, and the pictures by name, (N, C, H, W)."""
     metrics, size, (low, high) = model.metrics(), model.generator.spec.size, model.generator.spec.value_range
@@ -74,12 +83,14 @@ def restored(
     operator = build_operator(happened, model.context)
     with torch.no_grad():
         seen = operator(photos)
-    method: dict[str, Any] = default_method(model.encoder is not None, "restore")
-    method = {"name": method["name"], "options": {**method["options"], "steps": steps, "starts": starts}}
+    options = {**METHODS[by], "steps": steps}
+    if model.encoder is None:
+        options |= {"newton": {"start": "draws"}, "optimize": {"starts": 1}}[by]
+    method: dict[str, Any] = {"name": by, "options": options}
     plain, found = interpolated(seen, operator, size)
     made = {plain: found}
     if name != "grey":  # Of which it says nothing.
-        tried = [smooth(seen, operator, size, weight, 3 * steps) for weight in WEIGHTS]
+        tried = [smooth(seen, operator, size, weight, SMOOTHING) for weight in WEIGHTS]
         made["total variation"] = max(tried, key=lambda one: sum(metrics["psnr"](one, photos)))  # type: ignore[arg-type]
     done = model.invert(seen, method, operator=told)
     assert done.seen is not None
@@ -100,22 +111,45 @@ def restored(
 
 
 def compare(
-    model: Model, photos: Tensor, steps: int, starts: int | None, work: Path | None
+    model: Model, photos: Tensor, by: str, steps: int, work: Path | None
 ) -> tuple[list[list[object]], list[dict[str, Tensor]]]:
     """The rows of all damages, and their pictures; what lies in ``work`` is not done again."""
     found = []
     for name in damages(1):
         key = hash_tensors({"photos": photos})[:8]
-        kept = None if work is None else work / f"{model.source}-{key}-{steps}-{name.partition(',')[0]}.pt"
+        kept = None if work is None else work / f"{model.source}-{key}-{by}-{steps}-{name.partition(',')[0]}.pt"
         if kept is not None and kept.is_file():
             found.append(torch.load(kept, weights_only=True))
             continue
-        found.append(restored(model, photos, name, steps, starts))
+        found.append(restored(model, photos, name, by, steps))
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             torch.save(found[-1], kept)
         print(table(["damage", "how", *model.metrics()], found[-1][0]), flush=True)
     return [row for rows, _ in found for row in rows], [made for _, made in found]
+
+
+def matched(model: Model, made: dict[str, Tensor]) -> str:
+    """What a restoration of fewer pixels gains in terms of bicubic enlarging, as near by LPIPS from more of them."""
+    photos, size, (*_, restored) = made["photo"], model.generator.spec.size, made.values()
+    metrics = model.metrics()
+    lpips = next(metric for name, metric in metrics.items() if name.startswith("lpips"))
+
+    def mean(metric: Metric, one: Tensor) -> float:
+        return sum(metric(photos, one)) / len(photos)  # type: ignore[arg-type]
+
+    wanted, curve = mean(lpips, restored), []
+    for factor in (4.0, 3.5, 3.0, 2.5, 2.0, 1.5):
+        seen = build_operator(f"downscale:{factor}", model.context)(photos)
+        one = F.interpolate(seen, size, mode="bicubic", align_corners=False).clamp(*model.generator.spec.value_range)
+        curve.append((mean(lpips, one), factor, mean(metrics["psnr"], one)))
+    curve.sort()
+    factor, value = (np.interp(wanted, [one[0] for one in curve], [one[at] for one in curve]) for at in (1, 2))
+    return (
+        f"At 4x bicubic has {curve[-1][2]:.1f} dB. What is given back has an LPIPS of {wanted:.3f}, as bicubic has from"
+        f" {factor:.1f}x fewer pixels, with {value:.1f} dB: {value - curve[-1][2]:.1f} dB over bicubic in terms of"
+        " bicubic itself, matched by LPIPS."
+    )
 
 
 def picture(shown: list[dict[str, Tensor]], model: Model) -> Tensor:
@@ -141,7 +175,8 @@ def hands() -> tuple[Model, list[Path]]:
 def main() -> None:
     """Damage photos, restore them, and print the tables."""
     options = parser("restoring", __doc__)
-    options.add_argument("--steps", type=int, default=100, help="of optimize")
+    options.add_argument("--method", choices=METHODS, default="newton")
+    options.add_argument("--steps", type=int, help="of it; by default as METHODS has them")
     options.add_argument("--photos", type=int, default=12, help="of each kind, at most")
     options.add_argument("--faces", type=Path, help="a folder of faces")
     options.add_argument("--work", type=Path, help="a folder that keeps what is done, so that it is not done again")
@@ -151,8 +186,9 @@ def main() -> None:
     set_threads(chosen.threads)
     if chosen.quick:
         chosen.steps, chosen.photos = 4, 2
+    steps = chosen.steps or METHODS[chosen.method]["steps"]
     body = [
-        f"By `optimize` with {chosen.steps} steps, as `ganenc restore` has it but for the steps; means of all photos."
+        f"By `{chosen.method}` with {steps} steps; means of all photos."
         f" Total variation goes down by gradient through the true operator, its weight (of {WEIGHTS}) the best of each"
         " row on these very photos; it is told sigma, the restoration is not.",
     ]
@@ -164,10 +200,11 @@ def main() -> None:
     for kind, get in kinds:
         model, files = get()
         photos = torch.stack([model.read(file).target for file in files[: chosen.photos]])
-        starts = 1 if chosen.quick or model.encoder is None else None
-        rows, shown = compare(model, photos, chosen.steps, starts, chosen.work)
+        rows, shown = compare(model, photos, chosen.method, steps, chosen.work)
         header = ["damage", "how", *(name if name != "psnr" else "psnr, dB" for name in model.metrics())]
-        body.append(f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}")
+        body.append(
+            f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}\n\n{matched(model, shown[0])}"
+        )
         kept = None if chosen.work is None else chosen.work / "faces.png"  # Of people, so not for the repository.
         path = PICTURE if kind == "Hands" else kept
         if path is not None and not chosen.quick:

@@ -3,6 +3,7 @@ from .alignment import AttentionAligner as AttentionAligner
 from .alignment import BoxAligner as BoxAligner
 from .alignment import CenterAligner as CenterAligner
 from .alignment import Transform as Transform
+from .defaults import CLOSE as CLOSE
 from .defaults import MIXABLE as MIXABLE
 from .defaults import Purpose as Purpose
 from .defaults import another_answer as another_answer

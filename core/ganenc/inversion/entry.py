@@ -16,7 +16,7 @@ from torch import Tensor
 from ganenc.encoders import Encoder, check_fits
 from ganenc.files import as_count, as_tensor
 from ganenc.generators import Generator, LabelsGiven
-from ganenc.inversion.defaults import default_method
+from ganenc.inversion.defaults import CLOSE, default_method
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, able, need_encoder
 from ganenc.inversion.operators import Operator, Operators, build_operator, operator_choices
 from ganenc.inversion.photo import Photo
@@ -50,7 +50,8 @@ def invert(
     at hand that no spec describes is to be given again.
 
     The generator is frozen here; ``encoder`` is its own, and only ``optimize`` and ``tune`` can do without, and
-    ``newton`` from draws. ``method`` is a registered inverter, ``encode``, ``finetune`` (the paper's), ``finetune+refine``, ``tune`` (weights; the
+    ``newton`` from draws. ``method`` is a registered inverter, ``encode``, ``newton``, ``finetune`` (the paper's),
+    ``finetune+refine``, ``tune`` (weights; the
     default with an encoder) or ``optimize`` (the default without one), or one at hand. ``labels``, for generators with
     classes, are one each or one for all, ``predicted`` by the objective's backbone, or ``searched``; by default the
     best there is, see `ganenc.inversion.find_labels`. ``candidates`` are the classes (K,), or (N, K), that a search
@@ -82,10 +83,11 @@ def invert(
         needed = inverter.needs_objective or must_find(generator, encoder, labels, candidates)
         objective = build_objective(spec, generator) if needed else None
     images = images.to(device=generator.device, dtype=torch.promote_types(generator.dtype, torch.float32))
-    started, seen = time.perf_counter(), None
+    started, seen, whole = time.perf_counter(), None, objective
     if through is not None:
         seen = Seen.of(images, through, generator.spec.size, photos)
-        images, objective = seen.guesses, None if objective is None else SeenObjective(able(objective), seen)
+        images = seen.guesses
+        objective = SeenObjective(able(whole or build_objective(CLOSE, generator)), seen)
     found = find_labels(images, generator, encoder, objective, labels=labels, candidates=candidates)
     spent = (time.perf_counter() - started) / len(images)
     done = inverter.invert(
@@ -93,8 +95,8 @@ def invert(
     )
     options = {**inverter.options.to_mapping(), **done.settings}
     settings: dict[str, Any] = {"method": {"name": name, "options": options}, "seed": seed}
-    if objective is not None and objective.spec is not None:
-        settings["objective"] = objective.spec.to_mapping()
+    if whole is not None and whole.spec is not None:
+        settings["objective"] = whole.spec.to_mapping()
     if found.labels is not None:
         settings["labels"] = found.labels.tolist()
     if operator is not None and not isinstance(operator, Operator):

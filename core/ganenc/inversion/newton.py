@@ -18,6 +18,7 @@ from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.inverter import Inversion, Inverter, StepTerms, Task, by_size
 from ganenc.inversion.optimize import best_draws
+from ganenc.inversion.seeing import SeenObjective
 from ganenc.latents import Latents
 
 AT_ONCE = 1 << 18
@@ -33,9 +34,10 @@ KEPT = 20
 
 
 class Newton(Inverter):
-    """Moves the encoder's latents, or without one the best draw's, by L-BFGS, by default on the pixels' squared error,
-    which begins with the curvature that images of the generator's draws have on average: each step costs one gradient,
-    of the generator alone, and the best is kept. Styles and vectors move, all else stays as it was."""
+    """Moves the encoder's latents, or without one the best draw's, by L-BFGS, by default on the squared error of pixels
+    (of those that were seen, where there is an operator), which begins with the curvature that images of the
+    generator's draws have on average: each step costs one gradient, of the generator alone, and the best is kept.
+    Styles and vectors move, all else stays as it was."""
 
     needs_encoder, needs_objective = True, False
 
@@ -88,12 +90,15 @@ class Newton(Inverter):
         objective = task.objective if options.objective else None
         reference = objective and objective.prepare(task.images, labels=task.labels)
         weights = torch.ones_like(begin[:, 0])
+        through = task.objective if isinstance(task.objective, SeenObjective) else None
+        wanted = task.images if through is None else through.seen_of(task.images)
+        share = task.images[0].numel() / wanted[0].numel()
 
         def look(moved: Tensor, *, weigh: bool = False) -> _Point:
             moved = moved.detach().requires_grad_()
             made = generator.synthesize(answer.sought.placed(start, begin + moved))
-            squares = (made - task.images).square().flatten(1)
-            loss, terms = squares.sum(1), dict.fromkeys(("image/mse", "total"), squares.detach().mean(1))
+            squares = ((made if through is None else through.through(made, task.images)) - wanted).square().flatten(1)
+            loss, terms = share * squares.sum(1), dict.fromkeys(("image/mse", "total"), squares.detach().mean(1))
             if objective is not None and reference is not None:
                 result = objective(made, reference)
                 lengths = [torch.autograd.grad(one.sum(), moved, retain_graph=True)[0].norm(dim=1)
@@ -101,7 +106,9 @@ class Newton(Inverter):
                 if weigh:  # So that it is about as steep as the squares are, whose curvature is known.
                     weights.copy_(lengths[0] / lengths[1].clamp(min=1e-12))
                 loss, terms = weights * result.per_sample, dict(result.terms)
-            (slope,) = torch.autograd.grad((loss / 2).sum(), moved)
+            (loss / 2).sum().backward()  # What is unknown of an operator takes a step, too.
+            slope = moved.grad
+            assert slope is not None
             moved, loss = moved.detach(), loss.detach() + near * moved.detach().square().sum(1)
             names.extend(terms if weigh else ())
             return _Point(moved, loss, slope + near * moved, made.detach(), torch.stack([*terms.values()], 1).detach())

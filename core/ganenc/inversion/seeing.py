@@ -99,6 +99,17 @@ class SeenObjective(Objective):
         self.spec = whole.spec
         self._whole, self._seen = (whole,), seen  # No module of this one: nobody is to freeze what is unknown.
 
+    def seen_of(self, guesses: Tensor) -> Tensor:
+        """What was seen of photos, by the guesses of them (N, C, H, W)."""
+        return self._seen.seen[self._places(guesses)]
+
+    def through(self, images: Tensor, guesses: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they would have been seen, had they been the photos of these guesses."""
+        return self._seen.through(images, self._places(guesses))
+
+    def _places(self, guesses: Tensor) -> list[int]:
+        return [place for one in guesses if (place := self._seen.place(one)) is not None]
+
     @torch.no_grad()
     def prepare(self, target: Tensor, **context: Any) -> Reference:
         places = [self._seen.place(one) for one in target]

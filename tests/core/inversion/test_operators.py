@@ -201,7 +201,7 @@ STEPS: dict[str, Any] = {"name": "optimize", "options": {"steps": 3, "starts": 1
 
 
 @pytest.mark.parametrize("written", ["downscale:4", "mask:box=2,2,8,8", "grey", "blur:?", "noise:0.1", "jpeg:?"])
-@pytest.mark.parametrize("method", ["encode", "optimize", "finetune", "tune"])
+@pytest.mark.parametrize("method", ["encode", "newton", "optimize", "finetune", "tune"])
 def test_every_inverter_takes_every_operator(model: Model, written: str, method: str) -> None:
     seen = built(written)(reachable(model)).detach()
     options = {} if method == "encode" else {"steps": 2}
