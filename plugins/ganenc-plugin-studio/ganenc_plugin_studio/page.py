@@ -219,7 +219,9 @@ def _more(sessions: Sessions) -> dict[str, Any]:
             parts[f"{name}_halt"] = gr.Button("Stop")
         parts[f"{name}_told"] = gr.HTML(elem_id=f"{name}-told", apply_default_css=False)
         if told:
-            parts[f"{name}_shown"] = _gallery(label=told, columns=4, elem_id=f"{name}-shown")
+            parts[f"{name}_shown"] = _gallery(
+                label=told, columns=1 if name == "explain" else 4, object_fit="contain", elem_id=f"{name}-shown"
+            )
 
     def photos(label: str) -> gr.File:
         return gr.File(label=label, file_count="multiple", type="filepath", height=110, min_width=140)
@@ -229,12 +231,12 @@ def _more(sessions: Sessions) -> dict[str, Any]:
             parts["damaged"] = _photo(label="What was seen", sources=["upload", "clipboard"], height=150, buttons=[])
             parts["hidden"] = _photo(label="White where it is hidden", sources=["upload"], height=150, buttons=[])
         with gr.Row():
-            parts["happened"] = gr.Dropdown([*HAPPENED], label="What happened", min_width=120, elem_id="happened")
-            parts["amount"] = gr.Number(0, label="How much (0: usual, or found)", minimum=0, min_width=150)
+            parts["happened"] = gr.Dropdown([*HAPPENED], label="What happened", min_width=150, elem_id="happened")
+            parts["amount"] = gr.Number(0, label="How much (0: usual)", minimum=0, min_width=150)
             parts["restore_steps"] = _steps()
         ending("restore", "Restore", "")
         parts["pasted"] = gr.Image(
-            label="With what was seen put back", type="filepath", interactive=False, height=220, buttons=["download"],
+            label="With what was seen put back", type="filepath", interactive=False, height=180, buttons=["download"],
             elem_id="pasted",
         )  # fmt: skip
     with gr.Accordion("Explain a classifier", open=False):
@@ -242,11 +244,11 @@ def _more(sessions: Sessions) -> dict[str, Any]:
             known = classifiers()
             own = sessions.models.get(sessions.first).backbone
             parts["classifier"] = gr.Dropdown(
-                known, value=own if own in known else known[0], label="Classifier", min_width=120
+                known, value=own if own in known else known[0], label="Classifier", min_width=130
             )
-            parts["target"] = gr.Number(0, label="Class that it is to say", precision=0, minimum=0, min_width=150)
+            parts["target"] = gr.Number(0, label="Is to say class", precision=0, minimum=0, min_width=130)
             parts["explain_steps"] = _steps()
-        ending("explain", "Explain what is shown", "What it goes by")
+        ending("explain", "Explain", "What it goes by, in what is shown")
     with gr.Accordion("Find what is odd", open=False):
         with gr.Row():
             parts["odd"], parts["normal"] = photos("Photos"), photos("Normal photos, 19 or more")
@@ -264,7 +266,7 @@ def _more(sessions: Sessions) -> dict[str, Any]:
 
 
 def _steps() -> gr.Number:
-    return gr.Number(0, label="Steps (0: usual)", precision=0, minimum=0, min_width=110)
+    return gr.Number(0, label="Steps (0: usual)", precision=0, minimum=0, min_width=150)
 
 
 def _gallery(**options: Any) -> gr.Gallery:
