@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from ganenc_registry.components import Context
@@ -143,7 +143,7 @@ class Blur(Operator):
     """Out of focus, or shaken: a Gaussian, or a kernel of one's own."""
 
     class Options(Spec):
-        sigma: PositiveFloat | Literal["?"] | None = Field(
+        sigma: Annotated[float, Field(gt=0, le=1024)] | Literal["?"] | None = Field(
             None, description="deviation of a Gaussian, in pixels; ? to find it along; 2 where there is no kernel"
         )
         kernel: str | None = Field(None, description="a grey picture, or an array (.npy), of a kernel to convolve with")

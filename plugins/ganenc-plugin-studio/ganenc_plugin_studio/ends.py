@@ -117,9 +117,9 @@ def attributed(session: Session, photos: Sequence[str], names: Sequence[str], st
     was ended."""
     if not photos or not names:
         raise SpecError("Give photos, and choose the models that may have made them.")
-    for path in photos:
-        check_pixels(path)
     many = [session.keep(path)[0] for path in photos]
+    for path in many:
+        session.read(path, None)  # What cannot be read is told before anything is measured.
     job, models, found = session.begin(), [session.models.get(name) for name in names], list[Attributed]()
 
     def working() -> None:
