@@ -53,10 +53,10 @@ Array = np.ndarray[Any, Any]
 
 
 NOTES = """\
-Means, in pixels of images of 64: how long the way is, and what is left of it where the point came to, by each way of
-measuring and as the drag itself tracked it. Both ways of measuring agree within 0.8 pixels on where each point was to
-go. The mask leaves free what is within a quarter of the image of the way. Nothing is chosen after a drag: those are
-the first images of the stream for which a way was found, and the defaults were settled on others."""
+Means, in pixels of the model's images: how long the way is, and what is left of it where the point came to, by each way
+of measuring and as the drag itself tracked it. Both ways of measuring agree within 1.2% of the side on where each point
+was to go. The mask leaves free what is within a quarter of the image of the way. Nothing is chosen after a drag: those
+are the first images of the stream for which a way was found, and the defaults were settled on others."""
 
 
 @dataclass(frozen=True)

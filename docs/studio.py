@@ -166,8 +166,11 @@ def main() -> None:
         sliding(page)
         slide_to(page, 5, 0)
         refining(page)
-        slide_to(page, 5, 1.5)
-        page.wait_for_timeout(3000)
+        shown = "JSON.stringify([...document.querySelectorAll('#wipe img')].map((one) => one.src))"
+        before = page.evaluate(shown)
+        slide_to(page, 5, 2.5)
+        page.wait_for_function(f"(old) => {shown} !== old && !{shown}.includes('blob:')", arg=before)
+        page.wait_for_timeout(1500)
         write_bytes(DOCS / "studio.png", page.screenshot(), replace=True)
 
 
