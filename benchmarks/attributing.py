@@ -116,8 +116,9 @@ def main() -> None:
     spent, many = sum(one["seconds"] for one in found.values()), sum(len(one["photos"]) for one in found.values())
     of_models = [name for name in found if name not in real]
     body = [
-        f"By {chosen.steps} steps of `newton` from the best of some draws under the model that comes nearest after a"
-        f" quarter of them, as `ganenc attribute` has it; beside {own} own images of each, at a rate of {rate:g}."
+        f"By {chosen.steps} steps of `newton` from the best of some draws, three times, under the two models that come"
+        f" nearest after a quarter of them once, as `ganenc attribute` has it; beside {own} own images of"
+        f" each, at a rate of {rate:g}."
         f" {spent / 60:.1f} minutes of the processor in all, {many} images under {len(models)} models and own images"
         " once.",
         "## Who is taken for whom",

@@ -29,7 +29,8 @@ def attribute(
     ] = RATE,
     own: Annotated[int, typer.Option("--own", min=1, help="Images of each model to go by; they are kept.")] = OWN,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Under the two nearest models; a quarter of them under all.")
+        int,
+        typer.Option("--steps", min=1, help="Under the two nearest models, three times; a quarter of them under all."),
     ] = STEPS,
     method: Annotated[str | None, typer.Option("--method", help="Another inverter, with its own options.")] = None,
     settings: options.Set = None,
