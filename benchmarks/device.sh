@@ -41,7 +41,9 @@ encoder() {  # Train an encoder for the time that is left, at most five minutes,
 folder() {  # folder COUNT: so many photos through one pass of an encoder, in a folder; then again, when all are done.
     [ -e "$results/folder.md" ] && { echo "folder: done before"; return; }
     local said photos=$work/photos options=(--model stylegan2-hands64 --device $device)
-    part photos 60 "$python" -m ganenc generate "${options[@]}" -n "$1" --out "$photos"
+    said=$(part photos 60 "$python" -m ganenc generate "${options[@]}" -n "$1" --out "$photos")
+    echo "$said"
+    [[ $said == *"exit 0,"* ]] || return
     for again in folder folder-again; do
         said=$(part $again 90 "$python" -m ganenc invert "$photos" "${options[@]}" --method encode --quiet --out "$work/folder")
         echo "$said"
