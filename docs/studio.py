@@ -86,9 +86,7 @@ def clip_of(page: Any, *parts: str) -> dict[str, float]:
 
 def refining(page: Any) -> None:
     """A refinement, live, and the wipe."""
-    page.click("#method input")
-    page.click("li[aria-label=optimize]")
-    page.fill("#steps input", "150")
+    page.fill("#steps input", "100")
     film = Film(page, clip_of(page, "#wipe", "#refine", "#stop"))
     film.shoot()
     page.click("#refine")
