@@ -152,11 +152,12 @@ def test_a_result_says_where_it_was_computed_and_is_no_other_places(
     places = {
         "one.md": (device.Place(), "1 thread, processor time"),
         "one-bf16-compiled.md": (device.Place(autocast="bf16", compiles=True), "autocast to bf16, compiled, "),
-        "one-nvidia-model-7-80gb.md": (device.Place("cuda"), "NVIDIA Model 7 80GB, "),
+        "device/one-nvidia-model-7-80gb.md": (device.Place("cuda"), "NVIDIA Model 7 80GB, "),
     }
     for place, _ in places.values():
         common.publish("one", "One", "1.0", out=None, quick=False, threads=1, place=place)
-    assert {path.name for path in tmp_path.iterdir()} == set(places)
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.md")}
+    assert found == set(places)
     for name, (place, words) in places.items():
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert words in text
@@ -209,10 +210,10 @@ def test_filters_in_groups_are_those_of_one_channel(load: Any, up: int) -> None:
 
 
 def test_each_size_is_set_against_the_one_before(load: Any) -> None:
-    found = [("f64", 1, 1.0, 100.0), ("f128", 1, 3.0, 150.0)]
+    found = [("f64", 1, 1.0, 100.0, 90.0), ("f128", 1, 3.0, 150.0, 160.0)]
     assert load("scaling").rows(found) == [
-        ("f64", "1", "1.00", "", "100", ""),
-        ("f128", "1", "3.00", "3.00", "150", "1.50"),
+        ("f64", "1", "1.00", "", "100", "", "90"),
+        ("f128", "1", "3.00", "3.00", "150", "1.50", "160"),
     ]
     assert "gigabytes, resolution grows" in load("scaling").plot({"resolution grows": found})
 

@@ -85,7 +85,10 @@ class WriteError(GanencError):
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path} cannot be written: {reason}. Choose another place or make room there.")
-        self.reason = reason
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[object, str]]:
+        return type(self), (self.path, self.reason)
 
 
 class TrainingError(GanencError):

@@ -246,9 +246,11 @@ def track_points(
     (W, 2), those whose features at the offsets of a ``patch`` (P, 2) are nearest to those ``known`` (K, P, C), by L1;
     of some alike, the first. In the paper the point alone is compared, which in small maps is soon taken for others."""
     spots = (places[:, None] + window).clamp(min=0).minimum(places.new_tensor(size[::-1]) - 1)
-    found = features_at(maps, spots[:, :, None] + patch, size)
-    nearest = (found - known[:, None]).abs().sum((-2, -1)).argmin(1)
-    return spots[torch.arange(len(spots)), nearest]
+    nearest = []
+    for around, one in zip(spots, known, strict=True):  # One after the other, as a patch at every spot takes memory.
+        apart = (features_at(maps, around[:, None] + patch, size) - one).abs().sum((-2, -1))
+        nearest.append(around[apart.argmin()])
+    return torch.stack(nearest)
 
 
 def _layers(generator: Generator, count: int, layers: Sequence[int] | None) -> list[int]:

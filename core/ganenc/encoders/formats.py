@@ -33,6 +33,8 @@ MOST = 4
 BUDGET = 8.0
 """Seconds that a measurement takes at the most, once each candidate has had two rounds."""
 ROUNDS = 4
+MEASURED: dict[str, Any] = {}
+"""What this process measured, also where nothing can be kept."""
 VARIABLE = "GANENC_MEMORY_FORMAT"
 """Names a format that is taken everywhere, so that nothing is measured."""
 
@@ -93,24 +95,25 @@ def in_format(network: nn.Module, name: str) -> None:
 def _fastest(what: str, network: nn.Module, shape: tuple[int, ...], work: Callable[[torch.memory_format], None]) -> str:
     """The format in which a network works faster; its weights are in that one then."""
     first, device, told = next(iter(FORMATS)), next(network.parameters()).device, os.environ.get(VARIABLE)
-    chosen = first if device.type in ("cpu", "cuda") else "contiguous"
+    flat = all(one.dim() != 5 for one in network.state_dict().values())  # Of volumes nothing lies with channels last.
+    chosen = first if flat and device.type in ("cpu", "cuda") else "contiguous"
     if told is not None:
         if told not in FORMATS:
             raise SpecError(f"{VARIABLE} is {told!r}; it takes {' or '.join(FORMATS)}.")
-        chosen = told
+        chosen = told if flat else "contiguous"
     elif chosen == first and shape[-2] * shape[-1] >= SMALLEST:
         sizes = repr([(tuple(one.shape), one.dtype, one.requires_grad) for one in network.parameters()])
         words = f"{what} of {'x'.join(map(str, shape))}, {hashlib.sha256(sizes.encode()).hexdigest()[:8]}"
         key = f"{_machine()}, {device}, {words}"
-        kept = _kept()
-        if key not in kept:
+        if key not in _kept():
             seconds = _measured(network, work)
             best = min(seconds, key=lambda name: seconds[name], default=first)
             best = first if first in seconds and seconds[first] * MARGIN <= seconds[best] else best
-            kept = {**_kept(), key: {"network": words, "format": best, "seconds": seconds}}
-            with suppress(GanencError):
-                write_json(cache_folder() / "formats.json", kept, replace=True)
-        chosen = kept[key]["format"]
+            MEASURED[key] = {"network": words, "format": best, "seconds": seconds}
+            if seconds:
+                with suppress(GanencError):
+                    write_json(cache_folder() / "formats.json", _kept(), replace=True)
+        chosen = _kept()[key]["format"]
     in_format(network, chosen)
     return chosen
 
@@ -153,7 +156,8 @@ def _machine() -> str:
     """All of the machine and its settings that decides what is faster."""
     limits = [f"{name}={os.environ[name]}" for name in ("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA") if name in os.environ]
     set_up = [f"{torch.get_num_threads()} threads", torch.backends.cpu.get_cpu_capability(), *limits]
-    return ", ".join([processor(), f"torch {torch.__version__}", *set_up])
+    cards = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    return ", ".join([processor(), *cards, f"torch {torch.__version__}", *set_up])
 
 
 def _kept() -> dict[str, Any]:
@@ -161,5 +165,6 @@ def _kept() -> dict[str, Any]:
     with suppress(GanencError, OSError):
         kept = read_json(cache_folder() / "formats.json", "delete it")
         if isinstance(kept, dict):
-            return {key: row for key, row in kept.items() if isinstance(row, dict) and row.get("format") in FORMATS}
-    return {}
+            good = {key: row for key, row in kept.items() if isinstance(row, dict) and row.get("format") in FORMATS}
+            return good | MEASURED
+    return MEASURED

@@ -70,7 +70,8 @@ def invert_shards_on(
         result.broken += one.broken
         for done in one.done if on_shard else ():
             on_shard(done.shard, done.photos, done)  # type: ignore[misc]
-    result.done.sort(key=lambda one: found.index(one.shard))
+    places = {shard: place for place, shard in enumerate(found)}
+    result.done.sort(key=lambda one: places[one.shard])
     return result
 
 

@@ -87,7 +87,8 @@ def _in_formats(
 ) -> RunSpec:
     """The run with the memory formats that its networks are brought into: as it says, as they were when it was begun,
     or what is faster here."""
-    batch = max(1, run.batch_at(generator.spec.resolution) // processes.count)
+    part = run.speed.micro_batch
+    batch = part if isinstance(part, int) else max(1, run.batch_at(generator.spec.resolution) // processes.count)
     chosen = {}
     for name, network, measure in (
         ("encoder_format", encoder, partial(encoder_format, encoder, batch)),

@@ -188,8 +188,10 @@ class Trainer:
     def _batch(self, step: int) -> Batch:
         """This process's part of a step's batch."""
         batch = self.source.batch(step) if self.processes.count == 1 else self.source.batch(step, self.processes.part)
-        memory_format = FORMATS[self.run.speed.encoder_format]
-        return replace(batch, images=batch.images.contiguous(memory_format=memory_format))
+        told = self.run.speed.encoder_format
+        if told == "auto":  # Nothing was chosen, as runs have it: images stay as they come.
+            return batch
+        return replace(batch, images=batch.images.contiguous(memory_format=FORMATS[told]))
 
     def _computing(self) -> torch.autocast:
         """The precision of the forward passes."""

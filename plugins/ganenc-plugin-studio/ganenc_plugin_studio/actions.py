@@ -236,14 +236,14 @@ class Actions(Shown):
     def explain(self, classifier: str, target: float, steps: float | None, request: gr.Request) -> Iterator[list[Any]]:
         """Find the smallest change of what is shown with which a classifier says a class: what it goes by."""
         session = self._session(request)
-        for now in self._told_of(session, ends.explain(session, classifier, int(target), int(steps or 0))):
+        for now in self._told_of(session, ends.explain(session, classifier, int(target or 0), int(steps or 0))):
             if isinstance(now, str):
                 yield [now, gr.skip()]
                 continue
             files = ends.explained_files(session, now)
             shown = [(str(files[name]), told) for name, told in (("strip", "on the way there"), ("map", "what changed"))
                      if name in files]  # fmt: skip
-            yield [explanation_text(now, int(target)), shown]
+            yield [explanation_text(now, int(target or 0)), shown]
 
     @sentenced
     def score(
@@ -253,7 +253,7 @@ class Actions(Shown):
         called odd."""
         session = self._session(request)
         _queued([*(photos or []), *(normal or [])])
-        for now in self._told_of(session, ends.scored(session, photos, normal, false_alarms)):
+        for now in self._told_of(session, ends.scored(session, photos, normal, false_alarms or 0)):
             if isinstance(now, str):
                 yield [now, gr.skip()]
                 continue

@@ -120,7 +120,8 @@ def attributed(session: Session, photos: Sequence[str], names: Sequence[str], st
     many = [session.keep(path)[0] for path in photos]
     for path in many:
         session.read(path, None)  # What cannot be read is told before anything is measured.
-    job, models, found = session.begin(), [session.models.get(name) for name in names], list[Attributed]()
+    models = [session.models.passing(name) for name in names]
+    job, found = session.begin(), list[Attributed]()
 
     def working() -> None:
         found.append(attribute(many, models, steps=steps or STEPS, on_step=job.go_on))

@@ -41,6 +41,11 @@ class Models:
             self._last = found
             return found
 
+    def passing(self, source: str) -> Model:
+        """The model of that name for a while: one that is held, or one that takes no other's room; errors as of `get`,
+        but for room."""
+        return self._held.get(source) or load(source, device=self.device)
+
 
 def choices() -> list[tuple[str, str]]:
     """The models that are installed or released, each with its licence, as they are told and called; first those that

@@ -356,7 +356,8 @@ def _mixable(session: Session) -> Latents:
         return session.latents()
     if moment.inverted is None:
         raise LatentsError("What is shown goes with tuned weights, and cannot be combined with another photo.")
-    latents = model.invert(moment.inverted.photos[0], MIXABLE).latents
+    happened = moment.inverted.settings.get("operator")
+    latents = model.invert(moment.inverted.photos[0], MIXABLE, operator=happened).latents
     return session.latents(replace(moment, latents=_owned(latents, model)))
 
 

@@ -23,6 +23,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("GANENC_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GANENC_MEMORY_FORMAT")
     monkeypatch.setattr(formats, "SMALLEST", 0)
+    monkeypatch.setattr(formats, "MEASURED", {})
     return tmp_path / "home" / "formats.json"
 
 
@@ -71,6 +72,7 @@ def test_the_faster_format_is_taken_and_kept(
 def test_a_file_that_is_broken_is_written_anew(measuring: Path, toy_encoder: Encoder) -> None:
     measuring.parent.mkdir()
     for text in ("{", "[]", '{"a": 1}'):
+        formats.MEASURED.clear()
         measuring.write_text(text)
         assert encoder_format(toy_encoder, 1) in formats.FORMATS
         assert formats.known_formats()

@@ -116,7 +116,7 @@ def test_published_outputs(shared: Path, name: str, file: str) -> None:
 def test_averages_that_lie_in_a_list_are_taken(tmp_path: Path) -> None:
     """As FastGAN's ``all_N.pth`` keeps them, beside the state of two optimisers."""
     net = settled(Fast(256, 4, small=(16, 64, 256), projected=False))
-    averages = [1.1 * one.detach() + 0.01 for one in net.parameters()]
+    averages = [1.1 * one.detach() + 0.001 for one in net.parameters()]
     state = {"state": {0: {"exp_avg": torch.ones(2, 2)}}}
     content = {"g": net.state_dict(), "d": {"x": torch.ones(2, 2)}, "g_ema": averages, "opt_g": state, "opt_d": state}
     torch.save(content, tmp_path / "all_5.pth")

@@ -21,6 +21,7 @@ from ganenc.cli import main
 from ganenc.inversion import MIXABLE
 from ganenc.jobs import Attributed, Attribution
 from ganenc_plugin_studio import command
+from ganenc_plugin_studio.words import attribution_text
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -203,13 +204,20 @@ def test_a_classifier_is_explained(client: Any, photo: Path) -> None:
 
 
 def test_what_is_odd_is_found(client: Any, photo: Path, tmp_path: Path) -> None:
-    odd = tmp_path / "<i>odd.png"
+    odd = tmp_path / "odd.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(odd)
     normal = [handle_file(str(one)) for one in sorted(photo.parent.glob("*.jpg"))[:4]]
     told, maps = client.predict([handle_file(str(odd)), normal[0]], normal, 0.2, api_name="/score")
     assert "1 of 2 photos are odd" in told
-    assert "<i>" not in told
     assert len(maps) == 2
+
+
+def test_names_are_no_part_of_the_page() -> None:
+    told = attribution_text(
+        Attributed([Attribution("<i>.png", {"<b>": 2.0}, {"<b>": 0.0}, {"<b>": 1.0}, "<b>", {})], {})
+    )
+    assert "&lt;i&gt;.png" in told
+    assert "made by &lt;b&gt;: &lt;b&gt; 2.0 dB" in told
 
 
 def test_who_made_a_photo_is_told(client: Any, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

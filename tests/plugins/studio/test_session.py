@@ -143,6 +143,8 @@ def test_all_share_a_model_and_few_are_open(monkeypatch: pytest.MonkeyPatch) -> 
     assert [models.get(name) for name in "abc"] == held
     with pytest.raises(SpecError, match="room for no other: take one of a, b, c"):
         models.get("d")
+    assert models.passing("a") is held[0]
+    assert models.passing("d").source == "d", "for a while there is room"
     held.clear()
     assert models.get("d").source == "d"
 
