@@ -189,7 +189,7 @@ class Trainer:
         """This process's part of a step's batch."""
         batch = self.source.batch(step) if self.processes.count == 1 else self.source.batch(step, self.processes.part)
         told = self.run.speed.encoder_format
-        if told == "auto":  # Nothing was chosen, as runs have it: images stay as they come.
+        if told == "auto":  # A trainer that no run made, which would have chosen: images stay as they come.
             return batch
         return replace(batch, images=batch.images.contiguous(memory_format=FORMATS[told]))
 
