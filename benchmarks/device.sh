@@ -59,6 +59,7 @@ if [ $device = cuda ]; then
         bench "steps$(tr -d ' -' <<< "${precision//autocast/}")" 50 steps --networks hands64 f256 f1024 --rounds 3 \
             --device cuda $precision
     done
+    bench graphs 60 graphs --device cuda
     bench synthesis 30 synthesis --networks hands64 f256 f1024 --device cuda
     bench scaling 60 scaling --networks f256 f1024 --batches 1 4 --steps 2 --device cuda
     folder 2000
@@ -66,6 +67,7 @@ if [ $device = cuda ]; then
     encoder --set speed.autocast=bf16 --set data.batch=4
 else
     bench steps 60 steps --networks hands64 --latents hands64 --rounds 1 --threads 1
+    bench graphs 60 graphs --quick --threads 1
     bench synthesis 60 synthesis --quick --threads 1
     bench scaling 60 scaling --quick --threads 1
     folder 100

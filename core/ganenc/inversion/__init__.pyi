@@ -24,6 +24,9 @@ from .entry import build_inverter as build_inverter
 from .entry import invert as invert
 from .finetune import Finetune as Finetune
 from .finetune import FinetuneRefine as FinetuneRefine
+from .graphs import Card as Card
+from .graphs import Stepper as Stepper
+from .graphs import card_for as card_for
 from .inverter import Inversion as Inversion
 from .inverter import Inverter as Inverter
 from .inverter import OnStep as OnStep

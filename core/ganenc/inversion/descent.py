@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
+from ganenc.inversion.graphs import Stepper, Taken, card_for
 from ganenc.inversion.inverter import StepTerms, Task
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, make_adam, make_schedule
@@ -71,7 +72,7 @@ class History:
 def descend(
     task: Task,
     parameters: Iterable[Tensor],
-    take: Callable[[], tuple[Latents, ObjectiveResult, Tensor]],
+    take: Callable[..., Taken],
     *,
     steps: int,
     rate: float,
@@ -81,29 +82,36 @@ def descend(
     after: int = 0,
     settle: Callable[[], None] = lambda: None,
     until: Callable[[ObjectiveResult], bool] = lambda _: False,
+    draw: Callable[[], tuple[Any, ...]] = tuple,
+    fixed: bool = False,
 ) -> tuple[Best, History]:
     """Adam on ``parameters`` => the latents whose own image loss was lowest, and the history.
 
     ``take`` makes a step's latents, their result, and the number whose gradient is followed. ``rate`` is the learning
     rate at its height, see `make_schedule`. ``before`` steps went before and ``after`` follow, for the task, which is
     told of each step, and may end them. ``settle`` brings parameters back to where they may be, after each step;
-    ``until`` says of a step's result that it is enough, and no further step is taken.
+    ``until`` says of a step's result that it is enough, and no further step is taken. ``draw`` makes what ``take`` is
+    given in each step. ``fixed`` says that ``take`` computes the same of that and of the parameters in every step, so
+    that a GPU may replay it (see `Stepper`).
     """
-    adam = make_adam(parameters, rate, betas)
+    given = list(parameters)
+    stepper = Stepper(take, given, card_for(given, steps) if fixed else None)
+    adam = make_adam(given, rate, betas)
     falls = schedule == "cosine"
     rates = make_schedule(adam, steps, warmup=max(1.0, WARMUP * steps) if falls else 0.0, falls=falls)
     best, history = Best(), History()
-    for step in range(1, steps + 1):
-        adam.zero_grad(set_to_none=True)  # Here, as a step may gather gradients before its loss.
-        latents, result, loss = take()
-        best.offer(latents, result.image)
-        terms = history.add(result)
-        if until(result):
-            break
-        loss.backward()
-        adam.step()
-        settle()
-        rates.step()
-        if task.tell(before + step, before + steps + after, terms):
-            break
+    try:
+        for step in range(1, steps + 1):
+            latents, result = stepper(*draw())
+            best.offer(latents, result.image)
+            terms = history.add(result)
+            if until(result):
+                break
+            adam.step()
+            settle()
+            rates.step()
+            if task.tell(before + step, before + steps + after, terms):
+                break
+    finally:
+        stepper.close()
     return best, history

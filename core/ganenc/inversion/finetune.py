@@ -114,7 +114,7 @@ class Finetune(Inverter):
 
         best, history = descend(
             task, [p for p in encoder.parameters() if p.requires_grad], take, steps=options.steps, rate=options.rate,
-            betas=options.betas, schedule=options.schedule, after=options.refine,
+            betas=options.betas, schedule=options.schedule, after=options.refine, fixed=True,
         )  # fmt: skip
         with torch.no_grad():
             latents = replace(task, encoder=encoder).encoded()

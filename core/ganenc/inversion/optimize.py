@@ -295,8 +295,9 @@ def optimise_latents(
         return latents, result, loss.sum()
 
     best, history = descend(
-        task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back, betas=betas
-    )
+        task, variables.tensors.values(), take, steps=steps, rate=rate, before=before, settle=bring_back, betas=betas,
+        fixed=True,
+    )  # fmt: skip
     with torch.no_grad():
         latents, result, _ = take()
         best.offer(latents, result.image)

@@ -23,11 +23,12 @@ from typing_extensions import Self
 from ganenc.encoders import Encoder
 from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
+from ganenc.inversion.graphs import Taken
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, by_size, need_encoder
 from ganenc.inversion.moves import Moves
 from ganenc.inversion.newton import moving
 from ganenc.latents import Latents
-from ganenc.objectives import ObjectiveResult, Reference
+from ganenc.objectives import Reference
 
 AT_ONCE = 1 << 16
 """So many pixels a step makes at once: of small images two cost little more than one, as most goes into the weights."""
@@ -115,9 +116,11 @@ class Tune(Inverter):
         if options.edits:
             holds["edits"] = Moves(task, pivots)
 
-        def take() -> tuple[Latents, ObjectiveResult, Tensor]:
+        def draw() -> tuple[dict[str, tuple[Latents, Reference]]]:
             step = next(steps)
-            held = {name: hold(step) for name, hold in holds.items()}
+            return ({name: hold(step) for name, hold in holds.items()},)
+
+        def take(held: dict[str, tuple[Latents, Reference]]) -> Taken:
             latents = [*(one for one, _ in held.values()), pivots]
             counts = [len(one) for one in latents]
             at_once = sum(counts) <= by_size(tuned, AT_ONCE)  # Else one graph at a time takes memory.
@@ -134,8 +137,9 @@ class Tune(Inverter):
             return pivots, replace(result, terms={**result.terms, **terms}), sum(losses, result.total)
 
         _, history = descend(
-            task, weights.values(), take, steps=options.steps, rate=options.rate, before=before, **self.going_down()
-        )
+            task, weights.values(), take, steps=options.steps, rate=options.rate, before=before, draw=draw, fixed=True,
+            **self.going_down(),
+        )  # fmt: skip
         rows = [[{**row, "step": row["step"] + before} for row in one] for one in history.per_sample()]
         found = {name: one.detach() - own[name] for name, one in weights.items()}
         found = {name: one.half() if options.half else one for name, one in found.items() if one.any()}

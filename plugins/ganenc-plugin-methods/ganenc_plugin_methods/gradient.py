@@ -64,8 +64,9 @@ def descend_latents(
         return latents, replace(result, image=result.per_sample), result.per_sample.sum()
 
     best, history = descend(
-        task, free.values(), take, steps=steps, rate=rate, betas=BETAS, schedule="constant", settle=bring_back
-    )
+        task, free.values(), take, steps=steps, rate=rate, betas=BETAS, schedule="constant", settle=bring_back,
+        fixed=True,
+    )  # fmt: skip
     with torch.no_grad():
         latents, result, _ = take()
         best.offer(latents, result.image)

@@ -53,7 +53,7 @@ class RFM(Inverter):
 
         best, history = descend(
             task, encoder.parameters(), take, steps=options.steps, rate=options.rate, betas=(0.0, 0.99),
-            schedule="constant",
+            schedule="constant", fixed=True,
         )  # fmt: skip
         with torch.no_grad():
             latents, result, _ = take()
