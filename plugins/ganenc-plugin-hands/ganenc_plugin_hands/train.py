@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from ganenc import images
-from ganenc.files import load_state, save_state, write_json
+from ganenc.files import check_device, load_state, save_state, write_json
 from ganenc.generators import Generator, build_generator
 from ganenc.measures import build_metrics, score
 from ganenc.models import load_generator, model_hash, save_pretrained, save_weights
+from ganenc.objectives import context_for
 from ganenc.training import finetune as finetune_encoder
 from ganenc.training import pretrain as pretrain_encoder
 from ganenc_registry.specs import GeneratorSpec, preset
@@ -29,6 +32,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train the mo
 
 PhotosOption = Annotated[Path, typer.Option("--photos", help="folder with the photos in `0` to `9`")]
 WorkOption = Annotated[Path, typer.Option("--work", help="folder for checkpoints, metrics and sample grids")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:N or mps")]
 ModelOption = Annotated[str, typer.Option("--model", help="a model of the zoo")]
 
 
@@ -66,16 +70,42 @@ def gan(
     learn_from: Annotated[
         Path | None, typer.Option("--learn-from", help="another GAN's state, whose discriminator to start with")
     ] = None,
+    near: Annotated[float, typer.Option("--near", help="stop at this Frechet distance from the photos")] = 0.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="stop after so long; another call goes on")] = math.inf,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Train a GAN on the photos."""
     training, _ = split_kept_out(photos)
     if start and not (work / model / STATE).exists():
         save_state(work / model / STATE, load_state(start))
     torch.manual_seed(0)
-    trainer = GanTrainer(build_generator(zoo_spec(model)), *read_photos(training), work / model, zoo_training(model))
+    generator = build_generator(zoo_spec(model)).to(check_device(device))
+    pictures, digits = read_photos(training)
+    trainer = GanTrainer(
+        generator, pictures, digits, work / model, zoo_training(model), photo_distance(pictures, device)
+    )
     if learn_from:
         trainer.learn_from(load_state(learn_from))
-    trainer.train(count)
+    trainer.train(count, seconds=seconds, near=near)
+
+
+def photo_distance(pictures: torch.Tensor, device: str = "cpu") -> Callable[[Generator], float]:
+    """How far a generator's images, as many as there are photos, uint8 (N, C, H, W), are from these: the Frechet
+    distance on the backbone `hands`."""
+    (metric,) = build_metrics(("frechet",), context_for("hands", device=device)).values()
+    photos = pictures.float() / 127.5 - 1
+
+    @torch.inference_mode()
+    def distance(generator: Generator) -> float:
+        labels = generator.draw_labels(len(photos), seed=1)
+        latents = generator.sample(len(photos), seed=1, labels=labels)
+        parts = [latents[first : first + 64] for first in range(0, len(photos), 64)]
+        made = torch.cat([generator.synthesize(part).clamp(-1, 1).cpu() for part in parts])
+        found = metric(photos, made)
+        assert isinstance(found, float)
+        return found
+
+    return distance
 
 
 @app.command()
@@ -89,7 +119,8 @@ def release(
     if keep:
         save_state(keep, slim_state(state))
     generator = build_generator(GeneratorSpec.from_json(state["spec"]))
-    generator.load_state_dict(state["average"])
+    best = state.get("best") or state
+    generator.load_state_dict(best["average"])
     generator.freeze()
     generator.gather_statistics()
     if hasattr(generator, "w_avg"):
@@ -97,14 +128,14 @@ def release(
     folder = ZOO / model
     info = {
         "trained_on": "the photos of hands (Mavi, 2020), twelve kept out",
-        "images_seen": state["seen"],
+        "images_seen": best["seen"],
         "backbone": "hands",
         "photos": "../photos",
         "demo": model == "stylegan2-hands64",
     }
     save_pretrained(generator, folder, info=info)
     images.write_png(folder / "samples.png", _samples(generator), replace=True)
-    typer.echo(f"{folder}: {state['seen']} images seen, hash {model_hash(generator)[:12]}")
+    typer.echo(f"{folder}: {best['seen']} images seen, hash {model_hash(generator)[:12]}")
 
 
 @app.command()
@@ -114,13 +145,15 @@ def encoders(
     model: ModelOption = "stylegan2-hands64",
     steps: int = 2000,
     photo_steps: int = 800,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Train an encoder on images that the generator makes, then fine-tune it on the training photos."""
     folder = ZOO / model
-    generator = load_generator(folder)
+    generator = load_generator(folder, device=device)
     training, _ = split_kept_out(photos)
     fields: dict[str, Any] = {
         "model": model,
+        "device": device,
         "objective": {"backbone": "hands", "attention": {"name": "none"}},  # Two views more take twice the time.
         "saving": {"grid": 12, "checkpoint_every": 250},
     }
@@ -145,6 +178,7 @@ def encoders(
 
 def _release_encoder(encoder: Any, generator: Generator, folder: Path) -> None:
     encoder.half().float()  # As they will be stored.
+    generator, encoder = copy.deepcopy(generator).cpu(), copy.deepcopy(encoder).cpu()
     figures = encoder_figures(generator, encoder)
     save_pretrained(encoder, folder, info={"generator": model_hash(generator), **figures}, half=True)
     typer.echo(f"{folder.name}: {json.dumps(figures)}")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +51,35 @@ class GanTraining:
 
 
 class GanTrainer:
-    """Trains ``generator`` against a discriminator on uint8 photos (N, C, H, W), with labels where they matter.
+    """Trains ``generator``, on its device, against a discriminator on uint8 photos (N, C, H, W), with labels where they
+    matter.
 
     ``folder`` holds ``state.safetensors`` (everything, for resuming), ``metrics.jsonl`` and grids ``samples-*.png``.
+    ``distance`` says of the averaged copy how far its images are from the photos; of all copies that were saved, the
+    nearest is kept as the state's ``best``.
     """
 
     def __init__(
-        self, generator: Generator, photos: Tensor, labels: Tensor, folder: str | Path, numbers: GanTraining
+        self,
+        generator: Generator,
+        photos: Tensor,
+        labels: Tensor,
+        folder: str | Path,
+        numbers: GanTraining,
+        distance: Callable[[Generator], float] | None = None,
     ) -> None:
-        self.numbers, self.folder = numbers, Path(folder)
-        self.labels = labels if generator.spec.classes else None
-        self.photos = Photos(photos, numbers.batch, labels=self.labels, seed=numbers.seed)
+        self.numbers, self.folder, self.distance = numbers, Path(folder), distance
+        self.device = generator.device
+        photos = photos.to(self.device)
+        self.labels = labels.to(self.device) if generator.spec.classes else None
+        self.photos = Photos(photos, numbers.batch, labels=self.labels, seed=numbers.seed, device=self.device)
         torch.manual_seed(numbers.seed)
         self.generator = generator.train().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(generator).freeze()
         if numbers.decoder_images or numbers.recall:
             self.codes = photo_codes(photos, generator.spec.prior.dim)
         self.discriminator = Discriminator(generator.spec, width=numbers.width, widest=numbers.widest)
-        self.discriminator.to(memory_format=torch.channels_last)
+        self.discriminator.to(self.device, memory_format=torch.channels_last)
         self.augment = AdaptiveAugment(numbers.p)
         share = lazy_share(numbers.r1_every)
         rate = numbers.generator_rate or numbers.rate
@@ -77,6 +89,7 @@ class GanTrainer:
         ]
         self.seen = 0
         self.step_count = 0
+        self.best: dict[str, Any] = {}
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -94,8 +107,9 @@ class GanTrainer:
         self.discriminator.load_state_dict({name: known.get(name, value) for name, value in own.items()})
         self.augment.p = state["p"]
 
-    def train(self, images_to_see: int) -> None:
-        """Go on until that many photos were seen, counted from the very beginning."""
+    def train(self, images_to_see: int, *, seconds: float = math.inf, near: float = -math.inf) -> None:
+        """Go on until that many photos were seen, counted from the very beginning, or the best copy is as ``near`` to
+        the photos as is asked for; or, in this sitting, for so many seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
         if not self.seen and self.numbers.decoder_images:
@@ -104,7 +118,7 @@ class GanTrainer:
         first = self.seen
         sums: dict[str, float] = {}
         counted = 0
-        while self.seen < images_to_see:
+        while self.seen < images_to_see and time.monotonic() - started < seconds and self.nearest > near:
             for name, value in self._step(*self._batch()).items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += 1
@@ -116,6 +130,11 @@ class GanTrainer:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+    @property
+    def nearest(self) -> float:
+        """How near to the photos the best copy is."""
+        return float(self.best.get("distance", math.inf))
 
     def _start_as_decoder(self) -> None:
         """Begin with a generator that only draws each photo from its code.
@@ -205,6 +224,7 @@ class GanTrainer:
 
     def save(self) -> None:
         """Write everything that resuming needs, and a grid of samples not chosen by hand (seed 0, truncation 1)."""
+        self._compare()
         state = {
             "spec": self.spec.to_json(),
             "generator": self.generator.state_dict(),
@@ -215,15 +235,28 @@ class GanTrainer:
             "step_count": self.step_count,
             "p": self.augment.p,
             "random": torch.get_rng_state(),
+            "best": self.best,
         }
+        if self.device.type == "cuda":
+            state["random_device"] = torch.cuda.get_rng_state(self.device)
         save_state(self.folder / STATE, state)
         images.write_png(self.folder / f"samples-{self.seen // 1000:05d}k.png", self.sample_grid())
+
+    def _compare(self) -> None:
+        """Keep the averaged copy, if it is nearer to the photos than those before."""
+        if self.distance is None:
+            return
+        distance = self.distance(self.average)
+        self._log({"distance": distance})
+        if distance < self.nearest:
+            weights = {name: value.clone() for name, value in self.average.state_dict().items()}
+            self.best = {"distance": distance, "seen": self.seen, "average": weights}
 
     @torch.no_grad()
     def sample_grid(self, n: int = 64, columns: int = 16) -> Tensor:
         """The first n samples of seed 0 from the averaged weights, as one image uint8 (C, H, W)."""
         made = self.average.synthesize(self.average.sample(n, seed=0))
-        return images.grid(made.clamp(-1, 1), columns, self.spec.value_range)
+        return images.grid(made.clamp(-1, 1).cpu(), columns, self.spec.value_range)
 
     def _resume(self) -> None:
         path = self.folder / STATE
@@ -236,7 +269,10 @@ class GanTrainer:
         for adam, one in zip(self.optimisers, state.get("optimisers", ())):  # A slim state goes on without them.
             restore_adam(adam, one)
         self.seen, self.step_count, self.augment.p = state["seen"], state["step_count"], state["p"]
+        self.best = state.get("best", {})
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and "random_device" in state:
+            torch.cuda.set_rng_state(state["random_device"], self.device)
 
     def _log(self, values: dict[str, float]) -> None:
         row = {"seen": self.seen, "p": round(self.augment.p, 4)}
@@ -267,7 +303,7 @@ def photo_codes(photos: Tensor, dim: int) -> Tensor:
 def slim_state(state: dict[str, Any]) -> dict[str, Any]:
     """What a training needs to go on, small enough to keep: half precision, without the optimisers' averages."""
     networks = ("generator", "average", "discriminator")
-    kept = {name: value for name, value in state.items() if name not in (*networks, "optimisers")}
+    kept = {name: value for name, value in state.items() if name not in (*networks, "optimisers", "best")}
     return kept | {name: {key: value.half() for key, value in state[name].items()} for name in networks}
 
 

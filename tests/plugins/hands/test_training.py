@@ -209,3 +209,33 @@ def test_the_classifier_learns_what_can_be_learned():
     backbone = train_classifier(pictures, digits, epochs=6, batch=32)
     logits = backbone(pictures.float() / 127.5 - 1).logits
     assert (logits.argmax(1) == digits).float().mean() > 0.5
+
+
+def test_the_copy_nearest_to_the_photos_is_kept_and_ends_the_training(tmp_path):
+    distances, seen = iter([3.0, 1.0, 2.0]), []
+
+    def distance(generator):
+        seen.append(generator.const.clone())
+        return next(distances)
+
+    numbers = replace(NUMBERS, save_seconds=-1.0)  # Saves after every step.
+    labels = torch.zeros(8, dtype=torch.int64)
+    GanTrainer(build_generator(TINY), photos(), labels, tmp_path, numbers, distance).train(100, near=1.5)
+    state = load_state(tmp_path / STATE)
+    assert (state["seen"], state["best"]["seen"], state["best"]["distance"]) == (8, 8, 1.0)
+    assert torch.equal(state["best"]["average"]["const"], seen[1])
+
+
+def test_a_sitting_ends_when_its_time_is_up(tmp_path):
+    trainer = GanTrainer(build_generator(TINY), photos(), torch.zeros(8, dtype=torch.int64), tmp_path, NUMBERS)
+    trainer.train(1 << 40, seconds=0.0)
+    assert load_state(tmp_path / STATE)["seen"] <= 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
+def test_a_gan_trains_on_its_generators_device(tmp_path):
+    generator = build_generator(stylegan2_spec((16, 16), {4: 8, 8: 8, 16: 8}, z_dim=8, w_dim=8, classes=3)).to("cuda")
+    trainer = GanTrainer(generator, photos(), torch.arange(8) % 3, tmp_path, NUMBERS)
+    trainer.train(8)
+    assert trainer.generator.const.device.type == trainer.discriminator.score.weight.device.type == "cuda"
+    assert load_state(tmp_path / STATE)["seen"] == 8
