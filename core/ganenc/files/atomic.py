@@ -24,6 +24,8 @@ MARK = "written by ganenc"
 """Every file that is written says so near its start or end; JSON and tensors have it as a field."""
 _MARK = re.compile(rb"written[ _]by\W{1,5}ganenc")
 _LOOKED_AT = 1 << 16
+_LONGEST_HEADER = 100_000_000
+"""That safetensors reads."""
 
 
 @contextmanager
@@ -58,6 +60,8 @@ def is_ours(path: str | Path) -> bool:
     try:
         with open_file(path) as file:
             start = file.read(_LOOKED_AT)
+            if start[8:9] == b"{":  # The header of tensors, which begins with its length, has the mark anywhere.
+                start += file.read(min(int.from_bytes(start[:8], "little"), _LONGEST_HEADER))
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
             return not start or bool(_MARK.search(start) or _MARK.search(file.read()))
     except OSError:

@@ -145,6 +145,7 @@ def encoders(
     model: ModelOption = "stylegan2-hands64",
     steps: int = 2000,
     photo_steps: int = 800,
+    batch: int = 16,
     device: DeviceOption = "cpu",
 ) -> None:
     """Train an encoder on images that the generator makes, then fine-tune it on the training photos."""
@@ -158,11 +159,11 @@ def encoders(
         "saving": {"grid": 12, "checkpoint_every": 250},
     }
     wide = {"overrides": {"map_gain": 0.1}}
-    first = preset("pretrain", **fields, encoder=wide, optimiser={"rate": 0.01}, steps=steps, data={"batch": 16})
+    first = preset("pretrain", **fields, encoder=wide, optimiser={"rate": 0.01}, steps=steps, data={"batch": batch})
     encoder = pretrain_encoder(generator, first, work / model / "encoder-pretrained", on_step=_say)
     _release_encoder(encoder, generator, folder / "encoder-pretrained")
     pictures, digits = read_photos(training)
-    mixed = {"batch": 16, "photo_share": 0.75}
+    mixed = {"batch": batch, "photo_share": 0.75}
     second = preset("finetune", **fields, optimiser={"rate": 0.004}, steps=photo_steps, data=mixed)
     encoder = finetune_encoder(
         generator,

@@ -172,8 +172,9 @@ class GanTrainer:
         adam_g.step()
         adam_g.zero_grad(set_to_none=True)
         self.discriminator.requires_grad_(True)
-        loss_fake = F.softplus(self.discriminator(self.augment(fakes.detach()), labels)).mean()
-        scores = self.discriminator(self.augment(photos), labels)
+        seen_fakes, seen_photos = self.augment(torch.cat([fakes.detach(), photos])).chunk(2)
+        loss_fake = F.softplus(self.discriminator(seen_fakes, labels)).mean()
+        scores = self.discriminator(seen_photos, labels)
         loss_d = loss_fake + F.softplus(-scores).mean()
         loss_d.backward()
         if self.step_count % numbers.r1_every == 0:
