@@ -60,6 +60,7 @@ if [ $device = cuda ]; then
             --device cuda $precision
     done
     bench graphs 60 graphs --device cuda
+    bench processes 90 processes --networks hands64 --device cuda
     bench synthesis 30 synthesis --networks hands64 f256 f1024 --device cuda
     bench scaling 60 scaling --networks f256 f1024 --batches 1 4 --steps 2 --device cuda
     folder 2000

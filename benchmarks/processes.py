@@ -3,7 +3,8 @@
 Both do the same run, the same whole batch a step, each process pinned to a core of its own with one thread. Runs take
 turns, and the first steps of each do not count. Other programs disturb the wall's time more than the processor's, which
 is told too: seconds that a process computes for a step, of two processes the one that computes longer. What the wall's
-ratio lacks of that one is waiting for each other, or for other programs.
+ratio lacks of that one is waiting for each other, or for other programs. With ``--device cuda`` losses alone are
+compared: of two processes on one GPU, say, which gain no time.
 """
 
 from __future__ import annotations
@@ -135,10 +136,10 @@ def timed(network: str, batch: int, steps: int, rounds: int, folder: Path) -> li
     return [network, str(batch), *speed, ratio, *computed, f"{cost[1] / cost[2]:.2f}"]
 
 
-def losses(network: str, rate: float, folder: Path) -> list[str]:
+def losses(network: str, rate: float, folder: Path, device: str) -> list[str]:
     """The row of a rate: how far the losses of two processes are from those of one, and those of one in two halves."""
     batch, steps = COMPARED
-    log: dict[str, Any] = {"saving": {"log_every": 1, "trackers": []}, "optimiser": {"rate": rate}}
+    log: dict[str, Any] = {"saving": {"log_every": 1, "trackers": []}, "optimiser": {"rate": rate}, "device": device}
     found = []
     for name, count, size in (("whole", 1, batch), ("halves", 1, batch // 2), ("two", 2, batch // 2)):
         spec = make_run(network, batch, steps, folder, speed={"micro_batch": size}, **log)
@@ -152,6 +153,7 @@ def main() -> None:
     """Time the runs and print the ratios."""
     options = parser("processes", __doc__.splitlines()[0])
     options.add_argument("--networks", nargs="+", choices=RUNS, default=[*RUNS], help="StyleGAN2s")
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where losses are compared")
     options.add_argument("--here", nargs=2, type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.here:
@@ -161,8 +163,10 @@ def main() -> None:
         raise SystemExit("processes.py needs two cores")
     sizes = {"tiny32": (4, 3, 1)} if chosen.quick else {name: RUNS[name] for name in chosen.networks}
     with tempfile.TemporaryDirectory() as name:
-        ratios = [timed(network, *size, Path(name)) for network, size in sizes.items()]
-        differences = [losses(next(iter(sizes)), rate, Path(name)) for rate in RATES]
+        timing = sizes if chosen.device == "cpu" else {}
+        ratios = [timed(network, *size, Path(name)) for network, size in timing.items()]
+        rates = RATES if timing else RATES[1:]
+        differences = [losses(next(iter(sizes)), rate, Path(name), chosen.device) for rate in rates]
     speed = ["network", "images a step", "images a second, 1 process", "2 processes"]
     seconds = ["seconds computed a step, 1 process", "each of 2", "ratio"]
     far = ["step 1, total loss", "any term", "all steps, total loss", "any term", "in halves, total loss", "any term"]
@@ -170,7 +174,7 @@ def main() -> None:
         [
             "`pretrain` of the mirrored encoder: losses mse, cos, lpips and ssim on three views, and the latent loss;"
             " one thread a process, each pinned to a core. Medians over rounds, those of each round in brackets.",
-            table([*speed, f"ratio (target: at least {TARGET})", *seconds], ratios),
+            *([table([*speed, f"ratio (target: at least {TARGET})", *seconds], ratios)] if ratios else []),
             f"The greatest relative difference between the losses of one process and of two, over {COMPARED[1]} steps"
             f" of {COMPARED[0]} images, and next to it that between one process and one that takes each batch in two"
             " halves. Adam's first steps have one size wherever the gradient is not zero, so at the usual rate rounding"
@@ -178,7 +182,12 @@ def main() -> None:
             table(["network", "rate", *far], differences),
         ]
     )
-    publish("processes", "Two processes", body, out=chosen.out, quick=chosen.quick, threads=None)
+    place = None
+    if chosen.device == "cuda":
+        from _device import Place
+
+        place = Place(chosen.device)
+    publish("processes", "Two processes", body, out=chosen.out, quick=chosen.quick, threads=None, place=place)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from ganenc_registry.errors import DeviceError
-from torch import Tensor, distributed
+from torch import Tensor, cuda, distributed
 from torch._utils import _flatten_dense_tensors, _take_tensors, _unflatten_dense_tensors
 
 BUCKET = 25 * 2**20
@@ -23,18 +23,21 @@ class Processes:
 
     Each holds the whole encoder and works on its part of every batch; the gradients are summed, so all take the same
     step. A process alone says nothing and pays nothing. With several, the ``device`` ``cuda`` becomes the one of this
-    process, and ``patience`` is for how many seconds one waits for the others before it gives them up (by default
-    torch's half hour or less); `DeviceError` if they cannot share the device.
+    process; where they outnumber the GPUs, several have one, and what they say goes through the processor (gloo, as
+    NCCL wants a GPU each). ``patience`` is for how many seconds one waits for the others before it gives them up (by
+    default torch's half hour or less); `DeviceError` if they cannot share the device.
     """
 
     def __init__(self, device: str = "cpu", *, patience: float | None = None) -> None:
-        waits = {} if patience is None else {"timeout": timedelta(seconds=patience)}
-        self._state = PartialState(cpu=device == "cpu", **waits)
+        told: dict[str, Any] = {} if patience is None else {"timeout": timedelta(seconds=patience)}
+        if device == "cuda" and 0 < cuda.device_count() < int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
+            told["backend"] = "gloo"
+        self._state = PartialState(cpu=device == "cpu", **told)
         self.index: int = self._state.process_index
         self.count: int = self._state.num_processes
         if self.count > 1 and device not in ("cpu", "cuda"):
-            raise DeviceError(f"device {device}: {self.count} processes work on `cpu` or, one GPU each, on `cuda`.")
-        local = f"cuda:{self._state.local_process_index}"
+            raise DeviceError(f"device {device}: {self.count} processes work on `cpu` or `cuda`.")
+        local = f"cuda:{self._state.local_process_index % max(1, cuda.device_count())}"
         self.device = local if self.count > 1 and device == "cuda" else device
 
     @property

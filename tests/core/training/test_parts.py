@@ -31,10 +31,12 @@ import toys
 spec, folder = sys.argv[1:]
 run = RunSpec.from_file(spec)
 torch.manual_seed(0)
-pretrain(toys.ToyGenerator(toys.toy_spec((8, 8), dim=4)).freeze(), run, folder)
-processes = Processes()
-rows, own = processes.gathered(torch.full((1 + processes.index, 2), float(processes.index)))
-assert torch.equal(rows[own], torch.full((1 + processes.index, 2), float(processes.index)))
+torch.backends.cudnn.allow_tf32 = False
+processes = Processes(run.device)
+pretrain(toys.ToyGenerator(toys.toy_spec((8, 8), dim=4)).freeze().to(processes.device), run, folder)
+mine = torch.full((1 + processes.index, 2), float(processes.index), device=processes.device)
+rows, own = processes.gathered(mine)
+assert torch.equal(rows[own], mine)
 if processes.first:
     Path(folder, "rows.json").write_text(json.dumps(rows.tolist()))
 """
@@ -44,10 +46,13 @@ def rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_two_processes_train_as_one(device: str, tmp_path: Path) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
     with serving():  # Skips where a machine cannot reach itself.
         pass
-    run = run_spec(steps=4, data={"batch": 5}, saving={"log_every": 1})
+    run = run_spec(steps=4, data={"batch": 5}, saving={"log_every": 1}, device=device)
     spec = tmp_path / "run.yaml"
     spec.write_text(run.to_yaml())
     script = tmp_path / "together.py"
