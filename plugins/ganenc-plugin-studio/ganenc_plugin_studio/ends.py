@@ -30,6 +30,8 @@ HAPPENED: dict[str, str | None] = {
 """What may have happened to a photo, as operators are called, and their option that says how much."""
 FOUND = ("blur", "jpeg")
 """Of these it can be found along."""
+SUSPECTS = 8
+"""Models that photos are attributed under at once."""
 
 
 def restore(
@@ -117,6 +119,8 @@ def attributed(session: Session, photos: Sequence[str], names: Sequence[str], st
     was ended."""
     if not photos or not names:
         raise SpecError("Give photos, and choose the models that may have made them.")
+    if len(names) > SUSPECTS:
+        raise SpecError(f"Choose at most {SUSPECTS} models, as all of them are in memory at once.")
     many = [session.keep(path)[0] for path in photos]
     for path in many:
         session.read(path, None)  # What cannot be read is told before anything is measured.

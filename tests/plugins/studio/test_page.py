@@ -260,6 +260,7 @@ def test_no_operator_classifier_or_model_is_taken_from_the_machine(visitor: Any,
         (("/restore", given, "mask", 0, None, 1), "Give a picture"),
         (("/explain", f"{script}:logits", 1, 1), "not in the list of choices"),
         (("/attribute", [given], [str(tmp_path)], 1), "no model"),
+        (("/attribute", [given], ["stylegan2-hands64"] * 9, 1), "at most 8 models"),
     ):
         with pytest.raises(AppError, match=told) as refused:
             visitor.predict(*asked[1:], api_name=asked[0])
