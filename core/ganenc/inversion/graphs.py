@@ -29,7 +29,7 @@ Taken: TypeAlias = tuple[Latents, ObjectiveResult, Tensor]
 """A step's latents, their result, and the number whose gradient is followed."""
 
 VARIABLE = "GANENC_CUDA_GRAPHS"
-"""0 has every step taken as it comes."""
+"""1 has steps recorded; without it each is taken as it comes, as no recording has been proven on a GPU yet."""
 WARMUP = 3
 """Steps that are taken on the stream of the recording before it, as torch wants it; the last is the one watched."""
 FEWEST = 20
@@ -188,7 +188,7 @@ class Stepper:
 def card_for(parameters: Sequence[Tensor], steps: int) -> Card | None:
     """The GPU that steps on these parameters may be recorded on; None where they are better taken as they come. A
     SpecError if the variable is neither 0 nor 1."""
-    told = os.environ.get(VARIABLE, "1")
+    told = os.environ.get(VARIABLE, "0")
     if told not in ("0", "1"):
         raise SpecError(f"{VARIABLE} is {told!r}; it takes 0 or 1.")
     devices = {parameter.device for parameter in parameters}
