@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from ganenc.encoders import Encoder, build_encoder, known_formats
+from ganenc.encoders import Encoder, build_encoder, generator_format, generator_ways
+from ganenc.files import measured
 from ganenc.generators import Generator, build_generator
 from ganenc.objectives import ImageNetBackbone, Squeeze, Vgg16
 from ganenc_plugin_hands.zoo_specs import zoo_spec
@@ -16,7 +17,7 @@ from ganenc_plugin_stylegan3.specs import stylegan3_spec
 from ganenc_registry.specs import EncoderSpec, GeneratorSpec
 from torchvision import models
 
-__all__ = ["BACKBONES", "NETWORKS", "backbone", "formats", "networks", "published_block"]
+__all__ = ["BACKBONES", "NETWORKS", "as_in_runs", "backbone", "chosen_here", "networks", "published_block"]
 
 STRIDED = 4
 """The first blocks of the published encoder, which halve by stride."""
@@ -89,10 +90,16 @@ def published_block(spec: GeneratorSpec) -> dict[str, Any]:
     return {"blocks": blocks, "blur": True, "noise": "fixed", "residual": 0.111}
 
 
-def formats() -> str:
-    """The memory formats that were measured to be faster here, in a sentence."""
-    found = "; ".join(known_formats())
-    return f"Memory formats, by a pass and its gradient: {found or 'channels last, as small networks have them'}."
+def as_in_runs(generator: Generator, batch: int, precision: str = "none") -> None:
+    """Have a generator in the memory format, and compute in the ways, that a run on this machine takes."""
+    memory_format = generator_format(generator, batch, precision=precision)
+    generator_ways(generator, batch, memory_format, precision=precision)
+
+
+def chosen_here() -> str:
+    """The ways that were measured to be faster here, in a sentence."""
+    found = "; ".join(measured())
+    return f"Chosen by a pass and its gradient: {found or 'nothing, of small networks'}."
 
 
 def backbone(name: str = "squeeze", device: str = "cpu") -> tuple[ImageNetBackbone, str]:

@@ -26,9 +26,9 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
-from _networks import NETWORKS, backbone, formats, networks, published_block
+from _networks import NETWORKS, as_in_runs, backbone, chosen_here, networks, published_block
 from _plain import PlainLoop, encode, synthesize
-from ganenc.encoders import FORMATS, Encoder, encoder_format, generator_format
+from ganenc.encoders import FORMATS, Encoder, encoder_format
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, EncoderStep, LatentTerm, build_objective, make_adam
@@ -52,8 +52,10 @@ class Ours:
     place: Place
 
     def __post_init__(self) -> None:
-        self.photo = self.photo.contiguous(memory_format=FORMATS[encoder_format(self.encoder, 1)])
-        generator_format(self.generator, 1)
+        self.photo = self.photo.contiguous(
+            memory_format=FORMATS[encoder_format(self.encoder, 1, precision=self.place.autocast)]
+        )
+        as_in_runs(self.generator, 1, self.place.autocast)
         self.objective = build_objective(
             ObjectiveSpec(size=None), self.generator, own_backbone=backbone(device=self.place.device)[0]
         )
@@ -269,7 +271,7 @@ def main() -> None:
         [
             "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
             f" backbone squeeze, {backbone()[1]}. Medians of {chosen.rounds} rounds, smallest and largest in brackets."
-            f" {formats()}",
+            f" {chosen_here()}",
             table(
                 [
                     "network",

@@ -15,9 +15,9 @@ import torch
 from _common import parser, place_of, publish, set_threads, table
 from _device import Place, place_options
 from _memory import Peak, in_fresh_process
-from _networks import NETWORKS, backbone, networks
+from _networks import NETWORKS, as_in_runs, backbone, networks
 from _svg import curves
-from ganenc.encoders import FORMATS, encoder_format, generator_format
+from ganenc.encoders import FORMATS, encoder_format
 from ganenc.objectives import Batch, EncoderStep, build_objective, make_adam
 from ganenc.training import Recipe, RecipeContext, expect
 from ganenc_registry.components import build
@@ -36,8 +36,8 @@ def measure_here(network: str, batch: int, steps: int, place: Place) -> None:
     place.prepare(generator)
     torch.manual_seed(1)
     photos = (torch.rand(batch, 3, *generator.spec.size) * 2 - 1).to(place.device)
-    photos = photos.contiguous(memory_format=FORMATS[encoder_format(encoder, batch)])
-    generator_format(generator, batch)
+    photos = photos.contiguous(memory_format=FORMATS[encoder_format(encoder, batch, precision=place.autocast)])
+    as_in_runs(generator, batch, place.autocast)
     objective = build_objective(ObjectiveSpec(), generator, own_backbone=backbone(device=place.device)[0])
     run = RunSpec(task="finetune", steps=1)
     context = RecipeContext(

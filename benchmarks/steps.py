@@ -24,8 +24,8 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
-from _networks import NETWORKS, backbone, formats, networks
-from ganenc.encoders import FORMATS, Encoder, encoder_format, generator_format
+from _networks import NETWORKS, as_in_runs, backbone, chosen_here, networks
+from ganenc.encoders import FORMATS, Encoder, encoder_format
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from ganenc.objectives import Backbone, Batch, EncoderStep, Objective, Reference, build_objective, make_adam
@@ -51,8 +51,8 @@ class Bench:
     place: Place = field(default_factory=Place)
 
     def __post_init__(self) -> None:
-        self.memory_format = FORMATS[encoder_format(self.encoder, self.batch)]
-        generator_format(self.generator, self.batch)
+        self.memory_format = FORMATS[encoder_format(self.encoder, self.batch, precision=self.place.autocast)]
+        as_in_runs(self.generator, self.batch, self.place.autocast)
         self.adam = make_adam(self.encoder.parameters(), 1e-6, (0.9, 0.99))
         self.source = Synthesized(self.generator, self.batch)
         self.images = self.laid_out(self.source.batch(0).images)
@@ -262,7 +262,7 @@ def main() -> None:
         [
             "StyleGAN2s with random weights, their mirrored encoders; losses mse, cos, lpips and ssim on three views;"
             f" backbone squeeze, {weights}. Medians of {chosen.rounds} rounds, smallest and largest in brackets."
-            f" {formats()}",
+            f" {chosen_here()}",
             table(["network", "step", "seconds", f"over the sum of its parts (target: at most {TARGET})"], totals),
             f"A step on the latents themselves, over the synthesis and its gradient alone (target: at most {DIRECT}).",
             table(

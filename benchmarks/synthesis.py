@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
-from _networks import NETWORKS, formats, networks
-from ganenc.encoders import generator_format
+from _networks import NETWORKS, as_in_runs, chosen_here, networks
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 from torch import Tensor
@@ -111,7 +110,7 @@ def main() -> None:
     rows = []
     for name in ["tiny32", "tiny-t32"] if chosen.quick else chosen.networks:
         generator, _ = networks(NETWORKS[name](), device=place.device)
-        generator_format(generator, chosen.batch)
+        as_in_runs(generator, chosen.batch, chosen.autocast)
         with torch.no_grad():
             latents = generator.complete(generator.sample(chosen.batch))
             with Recorder() as recorder, place.computing():
@@ -132,7 +131,7 @@ def main() -> None:
             seconds = f"{statistics.median(times['synthesis']):.4f}"
             rows.append((name, what, seconds, f"{len(recorder.calls)}: {all_of}", f"{len(main_calls)}: {main_of}"))
     header = ["network", "pass", "seconds", "calls of convolutions: time over theirs", "without low-pass filters"]
-    told = f"Batch {chosen.batch}, random weights. Medians, smallest and largest in brackets. {formats()}"
+    told = f"Batch {chosen.batch}, random weights. Medians, smallest and largest in brackets. {chosen_here()}"
     body = f"{told}\n\n{table(header, rows)}"
     threads = chosen.threads
     publish("synthesis", "Synthesis", body, out=chosen.out, quick=chosen.quick, threads=threads, place=place)

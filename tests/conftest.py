@@ -23,6 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # No test depends on what is faster on its machine.
 os.environ.setdefault("GANENC_MEMORY_FORMAT", "channels_last")
+os.environ.setdefault("GANENC_MODULATION", "features")
 
 
 @pytest.hookimpl(tryfirst=True)

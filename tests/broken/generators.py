@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -103,6 +103,14 @@ class Counts(ExampleGenerator):
     def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
         self.get_buffer("calls").add_(1)
         return super().synthesize(latents, noise=noise)
+
+
+class TwoMinds(ExampleGenerator):
+    alternatives: ClassVar = {"way": ("one", "other")}
+    way = "one"
+
+    def synthesize(self, latents: Latents, *, noise: Any = "const") -> Tensor:
+        return super().synthesize(latents, noise=noise) * (1.1 if self.way == "other" else 1.0)
 
 
 class WritesLatents(ExampleGenerator):
@@ -332,6 +340,7 @@ BROKEN_GENERATORS: list[tuple[type, str]] = [
     (WakesUp, "calls-change-nothing"),
     (SinglePrecision, "dtype-follows-the-weights"),
     (LeftBehind, "device-follows-the-weights"),
+    (TwoMinds, "alternatives-are-the-same"),
     (ClaimsAll, "claims-no-foreign-file"),
     (LooksForItsOwn, "claims-no-foreign-file"),
     (LacksAPart, "latents-fit-the-layout"),

@@ -17,8 +17,7 @@ from packaging.requirements import Requirement
 from ganenc import models
 from ganenc.cli.console import emit, show_table
 from ganenc.cli.options import Json
-from ganenc.encoders import known_formats
-from ganenc.files import cache_folder, processor
+from ganenc.files import cache_folder, measured, processor
 from ganenc.objectives import available_backbones
 
 GIB = 1 << 30
@@ -51,7 +50,7 @@ def findings() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory": f"{memory.total / GIB:.1f} GiB, of which {memory.available / GIB:.1f} GiB are free",
         "devices": ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])],
-        "memory_formats": known_formats(),
+        "measured": measured(),
         "cache": str(cache_folder()),
         "plugins": [one.name for one in registry().plugins if not one.error],
         "plugins_that_fail": [f"{one.name}: {one.error}" for one in registry().plugins if one.error],

@@ -11,8 +11,9 @@ from .encoder import sees as sees
 from .formats import FORMATS as FORMATS
 from .formats import encoder_format as encoder_format
 from .formats import generator_format as generator_format
+from .formats import generator_ways as generator_ways
 from .formats import in_format as in_format
-from .formats import known_formats as known_formats
+from .formats import in_precision as in_precision
 from .layers import Blur as Blur
 from .layers import ConditionalBatchNorm as ConditionalBatchNorm
 from .layers import Conv as Conv

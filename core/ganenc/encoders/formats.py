@@ -1,90 +1,84 @@
-"""The memory format that a network is trained and differentiated in: what is faster on the machine at hand, measured.
+"""How networks are differentiated: their memory format, and what a generator computes in one of several ways, by what
+is faster on the machine at hand (see `ganenc.files.fastest`).
 
-Which one is depends on the processor's instructions, on threads and on sizes, and has been a factor of 1.3 either way.
-A measurement takes seconds, once, and is kept in the cache folder. A pass without gradient keeps the channels last, so
-that what many machines invert does not depend on what each of them measured. Not in paper.
+A format has been a factor of 1.3 either way. A pass without gradient keeps the channels last, so that what many
+machines invert does not depend on what each of them measured. Not in paper.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import time
+import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+from functools import partial
 
 import torch
-from ganenc_registry.errors import GanencError, SpecError
 from torch import Tensor, nn
 
 from ganenc.encoders.encoder import Encoder
-from ganenc.files import cache_folder, processor, read_json, write_json
+from ganenc.files import fastest, forced
 from ganenc.generators import Generator
 from ganenc.latents import Latents
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-"""The candidates; the first is taken unless another is faster by `MARGIN`."""
-MARGIN = 0.95
+"""The candidates; the first is taken where nothing is measured."""
 SMALLEST = 128 * 128
 """Pixels of an image, below which nothing is measured: a pass is short either way."""
 MOST = 4
 """Images that a measurement takes at a time, at the most."""
-BUDGET = 8.0
-"""Seconds that a measurement takes at the most, once each candidate has had two rounds."""
-ROUNDS = 4
-MEASURED: dict[str, Any] = {}
-"""What this process measured, also where nothing can be kept."""
-VARIABLE = "GANENC_MEMORY_FORMAT"
-"""Names a format that is taken everywhere, so that nothing is measured."""
 
 
-def encoder_format(encoder: Encoder, batch: int) -> str:
-    """In which format the encoder is faster, forward and backward, on that many images; it is left in that one."""
+def encoder_format(encoder: Encoder, batch: int, *, precision: str = "none") -> str:
+    """In which format the encoder is faster, forward and backward, on that many images in a precision (see
+    `in_precision`); it is left in that one."""
     spec, weights = encoder.spec, [weight for weight in encoder.parameters() if weight.requires_grad]
-    shape = (min(batch, MOST), spec.channels, *spec.size)
-    images = torch.zeros(shape, device=weights[0].device, dtype=weights[0].dtype)
+    images = torch.zeros(min(batch, MOST), spec.channels, *spec.size, device=weights[0].device, dtype=weights[0].dtype)
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device) if spec.classes else None
 
-    def work(memory_format: torch.memory_format) -> None:
-        latents = encoder(images.contiguous(memory_format=memory_format), labels=labels)
+    def work(name: str) -> None:
+        in_format(encoder, name)
+        with in_precision(images.device, precision):
+            latents = encoder(images.contiguous(memory_format=FORMATS[name]), labels=labels)
         _differentiate([*latents.tensors.values()], weights)
 
-    return _fastest("encoder", encoder, shape, work)
+    return _format("encoder", encoder, images.shape, precision, work)
 
 
-def generator_format(generator: Generator, batch: int) -> str:
-    """In which format the generator is faster, forward and backward to the latents, on that many; it is left in that
-    one, or in the only one that it works in."""
-    shape = (min(batch, MOST), generator.spec.channels, *generator.spec.size)
-    with torch.no_grad():
-        drawn = generator.complete(generator.sample(shape[0], seed=0))
+def generator_format(generator: Generator, batch: int, *, precision: str = "none") -> str:
+    """In which format the generator is faster, forward and backward to the latents, on that many in a precision (see
+    `in_precision`); it is left in that one, or in the only one that it works in."""
+    shape, synthesize = _synthesis(generator, batch, precision)
 
-    def work(memory_format: torch.memory_format) -> None:
-        given = {name: one.detach().requires_grad_() for name, one in drawn.tensors.items() if one.is_floating_point()}
-        made = generator.synthesize(Latents(drawn.layout, {**drawn.tensors, **given}))
-        _differentiate([made], [*given.values()])
+    def work(name: str) -> None:
+        in_format(generator, name)
+        synthesize()
 
-    chosen = _fastest("generator", generator, shape, work)
+    chosen = _format("generator", generator, shape, precision, work)
     try:
         with torch.no_grad():
-            generator.synthesize(drawn)
+            generator.synthesize(generator.sample(shape[0], seed=0))
     except RuntimeError:  # A network that was written with another format in mind, such as by ``view`` of its features.
         chosen = "contiguous"
         in_format(generator, chosen)
     return chosen
 
 
-def known_formats() -> list[str]:
-    """What was measured on this machine as it is now set up, in words."""
-    here = _machine()
-    return [
-        f"{row['network']}: {row['format']} ("
-        + ", ".join(f"{name} {seconds:.3g} s" for name, seconds in row["seconds"].items())
-        + ")"
-        for key, row in sorted(_kept().items())
-        if key.startswith(here)
-    ]
+def generator_ways(generator: Generator, batch: int, memory_format: str, *, precision: str = "none") -> dict[str, str]:
+    """Of each of the generator's `alternatives` the way that is faster, as in `generator_format`, in the format that it
+    is in; it goes on in these. Those of small images are left as they are, unless the environment names a way."""
+    found: dict[str, str] = {}
+    for choice, ways in generator.alternatives.items():
+        shape, synthesize = _synthesis(generator, batch, precision)
+
+        def work(way: str, choice: str = choice, synthesize: Callable[[], None] = synthesize) -> None:
+            generator.choose(**{choice: way})
+            synthesize()
+
+        way = _fastest(choice, ways, f"generator, {memory_format}", generator, shape, precision, work)
+        if way is not None:
+            generator.choose(**{choice: way})
+            found[choice] = way
+    return found
 
 
 def in_format(network: nn.Module, name: str) -> None:
@@ -92,79 +86,58 @@ def in_format(network: nn.Module, name: str) -> None:
     network.to(memory_format=FORMATS[name])
 
 
-def _fastest(what: str, network: nn.Module, shape: tuple[int, ...], work: Callable[[torch.memory_format], None]) -> str:
+def in_precision(device: torch.device, precision: str) -> torch.autocast:
+    """Within it, passes are in ``bf16`` or ``fp16`` where that is sound, or with ``none`` as they are."""
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, half, enabled=precision != "none")
+
+
+def _format(what: str, network: nn.Module, shape: Sequence[int], precision: str, work: Callable[[str], None]) -> str:
     """The format in which a network works faster; its weights are in that one then."""
-    first, device, told = next(iter(FORMATS)), next(network.parameters()).device, os.environ.get(VARIABLE)
     flat = all(one.dim() != 5 for one in network.state_dict().values())  # Of volumes nothing lies with channels last.
-    chosen = first if flat and device.type in ("cpu", "cuda") else "contiguous"
-    if told is not None:
-        if told not in FORMATS:
-            raise SpecError(f"{VARIABLE} is {told!r}; it takes {' or '.join(FORMATS)}.")
-        chosen = told if flat else "contiguous"
-    elif chosen == first and shape[-2] * shape[-1] >= SMALLEST:
-        sizes = repr([(tuple(one.shape), one.dtype, one.requires_grad) for one in network.parameters()])
-        words = f"{what} of {'x'.join(map(str, shape))}, {hashlib.sha256(sizes.encode()).hexdigest()[:8]}"
-        key = f"{_machine()}, {device}, {words}"
-        if key not in _kept():
-            seconds = _measured(network, work)
-            best = min(seconds, key=lambda name: seconds[name], default=first)
-            best = first if first in seconds and seconds[first] * MARGIN <= seconds[best] else best
-            MEASURED[key] = {"network": words, "format": best, "seconds": seconds}
-            if seconds:
-                with suppress(GanencError):
-                    write_json(cache_folder() / "formats.json", _kept(), replace=True)
-        chosen = _kept()[key]["format"]
+    known = next(network.parameters()).device.type in ("cpu", "cuda")
+    chosen: str | None = "contiguous"
+    if flat and (known or forced("memory_format", [*FORMATS])):
+        chosen = _fastest("memory_format", [*FORMATS], what, network, shape, precision, work)
+    chosen = chosen or next(iter(FORMATS))
     in_format(network, chosen)
     return chosen
 
 
-def _measured(network: nn.Module, work: Callable[[torch.memory_format], None]) -> dict[str, float]:
-    """The least seconds of some rounds in each format that the network works in."""
-    found: dict[str, float] = {}
-    training, began = network.training, time.perf_counter()
+def _fastest(
+    choice: str, ways: Sequence[str], what: str, network: nn.Module, shape: Sequence[int], precision: str,
+    work: Callable[[str], None],
+) -> str | None:  # fmt: skip
+    """The way in which a network works faster; None of small images, where the environment names none."""
+    told = forced(choice, ways)
+    if told is not None or math.prod(shape[-2:]) < SMALLEST:
+        return told
+    sizes = repr([(tuple(one.shape), one.dtype, one.requires_grad) for one in network.parameters()])
+    of = f"{what} of {'x'.join(map(str, shape))}, {hashlib.sha256(sizes.encode()).hexdigest()[:8]}"
+    of = of if precision == "none" else f"{of}, {precision}"
+    training = network.training
     network.eval()
     try:
-        for turn in range(1 + ROUNDS):
-            for name, memory_format in FORMATS.items():
-                if turn and name not in found:
-                    continue
-                network.to(memory_format=memory_format)
-                start = time.perf_counter()
-                try:
-                    work(memory_format)
-                except RuntimeError:
-                    if turn:
-                        raise
-                    continue
-                if next(network.parameters()).is_cuda:
-                    torch.cuda.synchronize()
-                seconds = time.perf_counter() - start
-                found[name] = min(found[name], seconds) if turn > 1 else seconds
-            if turn and time.perf_counter() - began > BUDGET:
-                break
+        return fastest(choice, of, {way: partial(work, way) for way in ways}, next(network.parameters()).device)
     finally:
         network.train(training)
-    return found
+
+
+def _synthesis(generator: Generator, batch: int, precision: str) -> tuple[tuple[int, ...], Callable[[], None]]:
+    """The shape of some images, and a pass forward and backward to their latents."""
+    count = min(batch, MOST)
+    with torch.no_grad():
+        drawn = generator.complete(generator.sample(count, seed=0))
+
+    def work() -> None:
+        given = {name: one.detach().requires_grad_() for name, one in drawn.tensors.items() if one.is_floating_point()}
+        with in_precision(generator.device, precision):
+            made = generator.synthesize(Latents(drawn.layout, {**drawn.tensors, **given}))
+        _differentiate([made], [*given.values()])
+
+    return (count, generator.spec.channels, *generator.spec.size), work
 
 
 def _differentiate(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
     ones = [torch.ones_like(one) for one in outputs]
     torch.autograd.grad(outputs, inputs, ones, allow_unused=True)
-
-
-def _machine() -> str:
-    """All of the machine and its settings that decides what is faster."""
-    limits = [f"{name}={os.environ[name]}" for name in ("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA") if name in os.environ]
-    set_up = [f"{torch.get_num_threads()} threads", torch.backends.cpu.get_cpu_capability(), *limits]
-    cards = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
-    return ", ".join([processor(), *cards, f"torch {torch.__version__}", *set_up])
-
-
-def _kept() -> dict[str, Any]:
-    """What was measured before, if it can be read."""
-    with suppress(GanencError, OSError):
-        kept = read_json(cache_folder() / "formats.json", "delete it")
-        if isinstance(kept, dict):
-            good = {key: row for key, row in kept.items() if isinstance(row, dict) and row.get("format") in FORMATS}
-            return good | MEASURED
-    return MEASURED

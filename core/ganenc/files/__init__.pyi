@@ -17,6 +17,9 @@ from .downloads import cache_folder as cache_folder
 from .downloads import download as download
 from .interrupts import Interrupts as Interrupts
 from .machine import processor as processor
+from .measuring import fastest as fastest
+from .measuring import forced as forced
+from .measuring import measured as measured
 from .names import as_path as as_path
 from .names import as_text as as_text
 from .names import is_plain_name as is_plain_name

@@ -70,6 +70,9 @@ class Generator(nn.Module, metaclass=_Adopting):
 
     NO_WEIGHTS: ClassVar = ("spec", "_draws", "_centers", "_settings", "_stages", "_held", "untuned")
 
+    alternatives: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What it can compute in several ways that are the same to rounding: of each attribute that says which, the values
+    it takes. Runs set those that are faster on the machine at hand (see `choose`)."""
     spec: GeneratorSpec
     taken_as: str = ""
     """Of one read from a foreign file that does not tell all: what it was taken to be, as the YAML that settles it
@@ -114,6 +117,15 @@ class Generator(nn.Module, metaclass=_Adopting):
         """See `torch.nn.Module`."""
         self._adopt()
         return super().state_dict(*arguments, **options)
+
+    def choose(self, **ways: str) -> Self:
+        """Compute in these ways from now on, by the names of `alternatives`; a SpecError if there are none such."""
+        for name, way in ways.items():
+            if way not in self.alternatives.get(name, ()):
+                known = "; ".join(f"{one}: {' or '.join(offered)}" for one, offered in self.alternatives.items())
+                raise SpecError(f"{self.spec.family} computes nothing as {name}: {way}; it takes {known or 'no such'}.")
+            setattr(self, name, way)
+        return self
 
     @property
     def device(self) -> torch.device:

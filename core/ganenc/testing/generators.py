@@ -11,6 +11,8 @@ from ganenc_registry.specs import GeneratorSpec, encoded
 from torch import Tensor
 
 from ganenc.foreign import Checkpoint, Container
+from ganenc.generators import Generator
+from ganenc.latents import Latents
 from ganenc.testing import generator_draws, generator_uses
 from ganenc.testing.checks import declare, expect, fail, skip
 from ganenc.testing.comparing import (
@@ -162,6 +164,28 @@ def calls_change_nothing(case: GeneratorCase) -> None:
         expect(same, f"synthesize changed part {name!r} of the latents in place; work on a copy.")
 
 
+def alternatives_are_the_same(case: GeneratorCase) -> None:
+    """Whichever of its alternatives it takes, images and their gradient are the same, to rounding."""
+    generator = case.fresh()
+    if not generator.alternatives:
+        skip("it declares no alternatives")
+    latents = case.latents(generator, 2)
+    for name, ways in generator.alternatives.items():
+        first, *others = (_differentiated(generator.choose(**{name: way}), latents) for way in ways)
+        for way, found in zip(ways[1:], others, strict=True):
+            for what, one, other in zip(("images", "gradients"), found, first, strict=True):
+                apart = f"With {name}={way!r} the {what} of {case.name} differ by {{by}} from those with {ways[0]!r}"
+                expect_close(one, other, f"{apart}; let alternatives differ by rounding alone")
+
+
+def _differentiated(generator: Generator, latents: Latents) -> tuple[Tensor, Tensor]:
+    """Images, and the gradient of their squares to what moves, in one row."""
+    given = {name: one.detach().requires_grad_() for name, one in latents.tensors.items() if one.is_floating_point()}
+    images = generator.synthesize(latents.replace(**given))
+    found = torch.autograd.grad(images.square().sum(), [*given.values()], allow_unused=True)
+    return images.detach(), torch.cat([one.flatten() for one in found if one is not None])
+
+
 def claims_no_foreign_file(case: GeneratorCase) -> None:
     """Asked whether a file of something else is its own, it says no."""
     family = type(case.built)
@@ -189,6 +213,7 @@ CHECKS = (
         calls_change_nothing,
         dtype_follows_the_weights,
         device_follows_the_weights,
+        alternatives_are_the_same,
         claims_no_foreign_file,
     ),
     *generator_draws.CHECKS,

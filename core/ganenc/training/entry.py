@@ -12,7 +12,15 @@ from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import EncoderSpec, ObjectiveSpec, RunSpec
 from torch import Tensor
 
-from ganenc.encoders import Encoder, build_encoder, check_fits, encoder_format, generator_format, in_format
+from ganenc.encoders import (
+    Encoder,
+    build_encoder,
+    check_fits,
+    encoder_format,
+    generator_format,
+    generator_ways,
+    in_format,
+)
 from ganenc.files import Processes
 from ganenc.generators import Generator, examine
 from ganenc.models import load_encoder, model_hash
@@ -85,20 +93,27 @@ def _encoder(run: RunSpec, generator: Generator) -> Encoder:
 def _in_formats(
     run: RunSpec, begun: RunSpec | None, generator: Generator, encoder: Encoder, processes: Processes
 ) -> RunSpec:
-    """The run with the memory formats that its networks are brought into: as it says, as they were when it was begun,
-    or what is faster here."""
+    """The run with the memory formats that its networks are brought into, and the ways that the generator computes by:
+    as it says, as they were when it was begun, or what is faster here."""
     part = run.speed.micro_batch
     batch = part if isinstance(part, int) else max(1, run.batch_at(generator.spec.resolution) // processes.count)
-    chosen = {}
+    chosen: dict[str, Any] = {}
+    precision = run.speed.autocast
     for name, network, measure in (
-        ("encoder_format", encoder, partial(encoder_format, encoder, batch)),
-        ("generator_format", generator, partial(generator_format, generator, batch)),
+        ("encoder_format", encoder, partial(encoder_format, encoder, batch, precision=precision)),
+        ("generator_format", generator, partial(generator_format, generator, batch, precision=precision)),
     ):
         told = getattr(run.speed, name)
         if told == "auto":
             told = getattr(begun.speed, name) if begun is not None else processes.told(measure())
         in_format(network, told)
         chosen[name] = told
+    if begun is not None:
+        ways = begun.speed.generator_ways
+    else:
+        ways = processes.told(generator_ways(generator, batch, chosen["generator_format"], precision=precision))
+    chosen["generator_ways"] = {**ways, **run.speed.generator_ways}
+    generator.choose(**chosen["generator_ways"])
     return run.model_copy(update={"speed": run.speed.model_copy(update=chosen)})
 
 

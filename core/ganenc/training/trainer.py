@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from ganenc import images
-from ganenc.encoders import FORMATS, Encoder
+from ganenc.encoders import FORMATS, Encoder, in_precision
 from ganenc.files import Interrupts, Processes
 from ganenc.latents import Latents
 from ganenc.objectives import Batch, looks_sheet, make_schedule, restore_adam
@@ -195,9 +195,7 @@ class Trainer:
 
     def _computing(self) -> torch.autocast:
         """The precision of the forward passes."""
-        choice = self.run.speed.autocast
-        kind = torch.float16 if choice == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, kind, enabled=choice != "none")
+        return in_precision(self.device, self.run.speed.autocast)
 
     def _one(self) -> None:
         choice, progress = self.run.optimiser, self.progress

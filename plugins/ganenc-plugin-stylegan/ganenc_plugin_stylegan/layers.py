@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -148,6 +148,7 @@ def styled_conv(
     *,
     up: Tensor | None = None,
     clamp: float | None = None,
+    modulation: str | None = None,
 ) -> Tensor:
     """Modulated convolution, noise, bias, leaky ReLU times sqrt(2), clamp: a whole layer of StyleGAN2's synthesis.
 
@@ -162,6 +163,8 @@ def styled_conv(
         noise: (N or 1, 1, H', W'), at its strength.
         up: a low-pass filter, to double the size with it.
         clamp: the largest magnitude that comes out.
+        modulation: of a frozen layer that is differentiated, what styles and demodulation are multiplied into: the
+            ``features``, or the ``weights`` of each sample where those are fewer; by default those of single samples.
 
     Returns:
         (N, out, H', W'), of twice the size with ``up``.
@@ -171,7 +174,7 @@ def styled_conv(
     frozen = not (torch.is_grad_enabled() and any(given.requires_grad for given in weights))
     if frozen and precise and not autocasts(x):
         if torch.is_grad_enabled() and (x.requires_grad or styles.requires_grad):
-            out: Tensor = _StyledConv.apply(x, styles, weight, bias, noise, up, clamp)
+            out: Tensor = _StyledConv.apply(x, styles, weight, bias, noise, up, clamp, modulation)
             return out
         return _frozen_layer(x, styles, weight, bias, noise, up, clamp, _energy(weight))
     x = modulated_conv(x, weight, styles, up=up)
@@ -199,11 +202,11 @@ def _frozen_layer(
 
     Args:
         energy: the weight's (out, in).
-        fold: multiply styles and demodulation into the weight of a single sample, not into the features.
+        fold: multiply styles and demodulation into the weight of each sample, not into the features.
     """
     gain = _demodulation(styles, energy) * SQRT2
     if fold:
-        y = _convolve(x, _modulate(weight, styles, gain), up, bias * SQRT2)
+        y = _each(lambda x, *own: _convolve(x, _modulate(weight, *own), up, bias * SQRT2), x, styles, gain)
     else:
         y = _convolve(x * rearrange(styles, "n i -> n i 1 1"), weight, up)
         y.mul_(rearrange(gain, "n o -> n o 1 1")).add_(rearrange(bias * SQRT2, "o -> o 1 1"))
@@ -229,9 +232,11 @@ class _StyledConv(torch.autograd.Function):
         noise: Tensor | None,
         up: Tensor | None,
         clamp: float | None,
+        modulation: str | None,
     ) -> Tensor:
         energy = _energy(weight)
-        ctx.clamp, ctx.fold = clamp, len(x) == 1 and weight.numel() < x.numel()
+        fold = len(x) == 1 if modulation is None else modulation == "weights"
+        ctx.clamp, ctx.fold = clamp, fold and weight.numel() < x[0].numel()
         y = _frozen_layer(x, styles, weight, bias, noise, up, clamp, energy, fold=ctx.fold)
         ctx.save_for_backward(x, styles, weight, bias, noise, up, energy, y)
         return y
@@ -244,13 +249,13 @@ class _StyledConv(torch.autograd.Function):
         before, along = _before_activation(grad, y, bias, noise, ctx.clamp, None if ctx.fold else gain)
         through_energy = -styles * ((along * demodulation.square()) @ energy)
         if ctx.fold:
-            to_x = _gradient(before, x, _modulate(weight, styles, gain), up)
+            to_x = _each(lambda *one: _gradient(*one[:2], _modulate(weight, *one[2:]), up), before, x, styles, gain)
             to_styles = _dot(x, to_x) / _divisible(styles)
         else:
             to_scaled = _gradient(before, x, weight, up)
             to_styles = _dot(x, to_scaled)
             to_x = to_scaled * rearrange(styles, "n i -> n i 1 1")
-        return to_x, to_styles + through_energy, None, None, None, None, None
+        return to_x, to_styles + through_energy, None, None, None, None, None, None
 
 
 def _before_activation(
@@ -268,6 +273,12 @@ def _before_activation(
     if noise is not None:
         along = along - (before.flatten(2) @ noise.flatten(2).mT).squeeze(2) * SQRT2
     return before if gain is None else before * rearrange(gain, "n o -> n o 1 1"), along
+
+
+def _each(work: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """What is done with each sample (1, ...) alone, one after another: torch's grouped convolutions take longer."""
+    found = [work(*one) for one in zip(*(one.split(1) for one in given), strict=True)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

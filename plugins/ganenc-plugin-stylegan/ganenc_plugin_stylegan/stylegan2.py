@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ganenc.foreign import Checkpoint
@@ -44,12 +44,15 @@ class StyledConv(nn.Module):
         self.up = up
         self.register_buffer("kernel", own)
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor, clamp: float | None) -> Tensor:
+    def forward(
+        self, x: Tensor, w: Tensor, noise: Tensor | None, kernel: Tensor, clamp: float | None, modulation: str | None
+    ) -> Tensor:
         """(N, in, H, W), (N, w_dim), (N or 1, 1, H', W') => (N, out, H', W')."""
         noise = None if noise is None else noise.to(x.dtype) * self.noise_strength.to(x.dtype)
         kernel = kernel if self.kernel is None else self.kernel
         up = kernel if self.up else None
-        return styled_conv(x, self.weight, self.affine(w) * self.gain, self.bias, noise, up=up, clamp=clamp)
+        styles = self.affine(w) * self.gain
+        return styled_conv(x, self.weight, styles, self.bias, noise, up=up, clamp=clamp, modulation=modulation)
 
 
 class ToRGB(nn.Module):
@@ -79,7 +82,10 @@ class StyleGAN2(StyleBased):
     Style i drives convolution i; the image layers take the style that follows their block's last convolution.
     """
 
+    alternatives: ClassVar = {"modulation": ("features", "weights")}
     fir: Tensor
+    modulation: str | None = None
+    """What styles are multiplied into; see `styled_conv`."""
 
     def __init__(self, spec: GeneratorSpec) -> None:
         options = StyleGAN2Options.from_mapping(spec.options, where="the options of a stylegan2")
@@ -110,15 +116,15 @@ class StyleGAN2(StyleBased):
     def synthesize(self, latents: Latents, *, noise: NoiseChoice = "const") -> Tensor:
         """Latents => images (N, C, H, W), nominally in [-1, 1]."""
         w, maps = latents["w"], self._noise(latents, noise)
-        conv, clamp = list(self.convs), self.options.clamp
-        x = conv[0](self._start(latents), w[:, 0], maps[0], self.fir, clamp)
+        conv, clamp, how = list(self.convs), self.options.clamp, (self.fir, self.options.clamp, self.modulation)
+        x = conv[0](self._start(latents), w[:, 0], maps[0], *how)
         if self.options.architecture != "skip":
             return self._synthesize_plain(x, w, maps)
         image: Tensor = self.to_rgb[0](x, w[:, 1], clamp)
         for level in range(1, len(self.to_rgb)):
             i = 2 * level - 1
-            x = conv[i](x, w[:, i], maps[i], self.fir, clamp)
-            x = conv[i + 1](x, w[:, i + 1], maps[i + 1], self.fir, clamp)
+            x = conv[i](x, w[:, i], maps[i], *how)
+            x = conv[i + 1](x, w[:, i + 1], maps[i + 1], *how)
             kernel = self.to_rgb[level].kernel
             image = upsample(image, self.fir if kernel is None else kernel)
             image = image + self.to_rgb[level](x, w[:, i + 2], clamp)
@@ -126,13 +132,13 @@ class StyleGAN2(StyleBased):
 
     def _synthesize_plain(self, x: Tensor, w: Tensor, maps: list[Tensor | None]) -> Tensor:
         """The architectures whose image comes from the last features alone; ``resnet`` adds a bypass to each block."""
-        conv, clamp = list(self.convs), self.options.clamp
+        conv, clamp, how = list(self.convs), self.options.clamp, (self.fir, self.options.clamp, self.modulation)
         residual = self.options.architecture == "resnet"
         for level in range(1, len(conv) // 2 + 1):
             i = 2 * level - 1
             before = x
-            x = conv[i](x, w[:, i], maps[i], self.fir, clamp)
-            x = conv[i + 1](x, w[:, i + 1], maps[i + 1], self.fir, clamp)
+            x = conv[i](x, w[:, i], maps[i], *how)
+            x = conv[i + 1](x, w[:, i + 1], maps[i + 1], *how)
             if residual:
                 weight = self.skips[level - 1].get_parameter("weight")
                 bypass = F.conv2d(upsample(before, self.fir), weight / math.sqrt(weight.shape[1]))

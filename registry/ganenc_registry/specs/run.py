@@ -191,6 +191,9 @@ class Speed(Spec):
         "auto", description="memory format of the encoder and its images; auto: what is faster here, measured once"
     )
     generator_format: MemoryFormat = Field("auto", description="the same of the generator")
+    generator_ways: dict[str, str] = Field(
+        {}, description="ways of the generator to compute what it can in several; of others what is faster here"
+    )
     autocast: Literal["none", "bf16", "fp16"] = Field("none", description="precision of the forward passes")
     compile: bool = Field(False, description="torch.compile of the generator")
     micro_batch: PositiveInt | Literal["auto"] | None = Field(

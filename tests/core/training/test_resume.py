@@ -222,7 +222,7 @@ def test_another_spec_is_refused_with_the_fields_that_differ(toy: Any, toy_encod
     with pytest.raises(TrainingError, match=r"differs in objective\.losses\.ssim, optimiser\.rate, seed\); resume"):
         pretrain(toy, other, tmp_path, encoder=fresh(toy_encoder))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    formats = {"encoder_format": "channels_last", "generator_format": "channels_last"}
+    formats = {"encoder_format": "channels_last", "generator_format": "channels_last", "generator_ways": {}}
     assert RunSpec.from_file(tmp_path / "run.yaml") == run_spec(steps=1, speed=formats)
     (tmp_path / "run.yaml").write_text("steps: [")
     with pytest.raises(SpecError, match=r"run\.yaml: this is not YAML"):

@@ -186,8 +186,9 @@ def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
     wanted = wanted if clamp is None else wanted.clamp(-clamp, clamp)
     along = draw(*wanted.shape, seed=7)
     gradients = torch.autograd.grad(wanted, [x, styles], along)
-    for trains in (False, True):
-        found = styled_conv(x, weight.requires_grad_(trains), styles, bias, noise, up=kernel, clamp=clamp)
+    for trains, how in ((False, "features"), (False, "weights"), (True, None)):
+        weight.requires_grad_(trains)
+        found = styled_conv(x, weight, styles, bias, noise, up=kernel, clamp=clamp, modulation=how)
         torch.testing.assert_close(found, wanted)
         torch.testing.assert_close(torch.autograd.grad(found, [x, styles], along), gradients)
     with torch.no_grad():
@@ -196,6 +197,7 @@ def test_a_whole_layer_and_its_gradients_are_those_of_its_steps(
 
 @pytest.mark.parametrize(("samples", "up"), [(1, False), (1, True), (2, False)])
 def test_the_gradient_of_a_frozen_layer_has_a_gradient(samples: int, up: bool) -> None:
+    """With the styles multiplied into the weights, as it is for single samples, or into the features."""
     (x, weight, styles, bias), kernel, _ = layer_inputs(samples, 5 if samples == 1 else 2, up)
     given = (x[:, :, :, :2].requires_grad_(), styles.requires_grad_())
     assert torch.autograd.gradgradcheck(lambda x, styles: styled_conv(x, weight, styles, bias, up=kernel), given)
