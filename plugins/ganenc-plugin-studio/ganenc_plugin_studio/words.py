@@ -48,11 +48,16 @@ def verdict_text(told: Mapping[str, Any], model: Model) -> str:
     """Whether the photo or the encoder is at fault, and the metrics."""
     if not told:
         return ""
+    if not told["metrics"]:
+        said = "This model has no encoder, so its mean image is shown: Refine inverts the photo."
+        return f'<div class="told"><p>{said}</p></div>'
     parts, verdict, taken = [], told["verdict"], model.metrics()
     if verdict is not None:
         head = f'<span class="mark {escape(verdict.mark)}"></span>{escape(verdict.headline)}'
         parts.append(f'<div class="verdict">{head}</div><p>{escape(verdict.text)}</p>')
     rows = [(metric_name(name), metric_text(value, taken.get(name))) for name, value in told["metrics"].items()]
+    if not any(name.startswith("lpips") for name in taken):
+        rows.append(("LPIPS", "left out: no backbone for it is here"))
     rows += [(name, seconds_text(value) if name == "seconds" else str(value)) for name, value in told["facts"].items()]
     return f'<div class="told">{"".join(parts)}{_table(rows)}</div>'
 

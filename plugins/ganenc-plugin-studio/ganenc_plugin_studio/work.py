@@ -121,11 +121,14 @@ def inverting(
 
 
 def judged(session: Session) -> dict[str, Any]:
-    """The verdict on the photo that is shown, its metrics and how it came; empty where there is no photo."""
+    """The verdict on the photo that is shown, its metrics and how it came; empty where there is no photo, and without
+    metrics where it was not inverted yet."""
     moment = session.need()
     inverted = moment.inverted
-    if inverted is None or moment.photo is None:
+    if moment.photo is None:
         return {}
+    if inverted is None:
+        return {"verdict": None, "metrics": {}, "facts": {}}
     with session.turns:
         metrics, check = inverted.metrics, inverted.check
     verdict = None if check is None else judge(check, metrics["psnr"])

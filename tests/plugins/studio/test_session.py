@@ -164,6 +164,17 @@ def test_what_is_no_photo_is_told_in_a_sentence(session: Session, tmp_path: Path
     assert session.now is None
 
 
+def test_a_model_without_encoder_says_that_its_mean_is_shown(
+    session: Session, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.need_model(), "encoder", None)
+    said = verdict_text(work.judged(opened(session, photo)), session.need_model())
+    assert "no encoder" in said
+    torch.testing.assert_close(session.latents()["w"], session.need_model().generator.center()["w"])
+    work.draw(session, 1)
+    assert verdict_text(work.judged(session), session.need_model()) == ""
+
+
 def test_names_on_the_page_are_escaped() -> None:
     class Named:
         def metrics(self) -> dict[str, Any]:
@@ -174,6 +185,7 @@ def test_names_on_the_page_are_escaped() -> None:
     assert "<script" not in said.lower()
     assert "<img" not in said
     assert "&lt;img" in said
+    assert "LPIPS</td><td>left out" in said
 
 
 @pytest.mark.parametrize(
