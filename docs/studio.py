@@ -23,7 +23,8 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 from plugins.studio.browsing import browser_at, drop, slide_to  # noqa: E402
 
-PHOTO = PHOTOS / "1-IMG_1119.jpg"
+POINTING, FOUR = PHOTOS / "1-IMG_1119.jpg", PHOTOS / "4-IMG_1122.jpg"
+"""A finger to be dragged, and four to be opened and closed."""
 WIDE = 480
 """Pixels of an animation."""
 
@@ -42,9 +43,9 @@ def served() -> Iterator[tuple[str, Any]]:
         server.should_exit = True
 
 
-def opened(page: Any) -> None:
-    """Open the photo, and wait for its verdict."""
-    drop(page, "#photo button", PHOTO)
+def opened(page: Any, photo: Path) -> None:
+    """Open a photo, and wait for its verdict."""
+    drop(page, "#photo button", photo)
     page.wait_for_selector("#told .verdict")
     page.wait_for_timeout(2500)
 
@@ -98,7 +99,7 @@ def refining(page: Any) -> None:
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, y)
     page.mouse.down()
-    for share in (0.65, 0.8, 0.65, 0.5, 0.35, 0.2, 0.35, 0.5):
+    for share in (0.65, 0.8, 0.65, 0.5, 0.35, 0.2):
         page.mouse.move(box["x"] + box["width"] * share, y, steps=2)
         film.shoot()
     page.mouse.up()
@@ -155,21 +156,21 @@ def dragging(page: Any) -> None:
 
 def main() -> None:
     """Make all of them."""
-    with served() as (url, __), browser_at(url) as (page, _):
-        opened(page)
-        dragging(page)
-        page.click("role=tab[name='Directions']")
-        page.click("#undo")
-        page.wait_for_timeout(1500)
-        sliding(page)
-        slide_to(page, 5, 0)
-        refining(page)
-        shown = "JSON.stringify([...document.querySelectorAll('#wipe img')].map((one) => one.src))"
-        before = page.evaluate(shown)
-        slide_to(page, 5, 2.5)
-        page.wait_for_function(f"(old) => {shown} !== old && !{shown}.includes('blob:')", arg=before)
-        page.wait_for_timeout(1500)
-        write_bytes(DOCS / "studio.png", page.screenshot(), replace=True)
+    shown = "JSON.stringify([...document.querySelectorAll('#wipe img')].map((one) => one.src))"
+    with served() as (url, _):
+        with browser_at(url) as (page, _):
+            opened(page, POINTING)
+            dragging(page)
+        with browser_at(url) as (page, _):
+            opened(page, FOUR)
+            sliding(page)
+            slide_to(page, 5, 0)
+            refining(page)
+            before = page.evaluate(shown)
+            slide_to(page, 5, -3.5)
+            page.wait_for_function(f"(old) => {shown} !== old && !{shown}.includes('blob:')", arg=before)
+            page.wait_for_timeout(1500)
+            write_bytes(DOCS / "studio.png", page.screenshot(), replace=True)
 
 
 if __name__ == "__main__":
