@@ -9,12 +9,12 @@ from typing import Annotated, Literal, cast
 import torch
 from ganenc_registry.components import Context
 from ganenc_registry.errors import SpecError
-from ganenc_registry.specs import Condition, NonNegativeInt, PositiveInt, Spec, encoded
+from ganenc_registry.specs import Condition, MemoryFormat, NonNegativeInt, PositiveInt, Spec, encoded
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ganenc.encoders import FORMATS, Encoder, encoder_format
+from ganenc.encoders import FORMATS, Encoder, encoder_format, in_format
 from ganenc.generators import Generator
 from ganenc.inversion.descent import Schedule, descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, need_encoder
@@ -59,6 +59,9 @@ class Finetune(Inverter):
         batch: PositiveInt | None = Field(
             None, description="photos whose encoders are fine-tuned at once", json_schema_extra={"speed": True}
         )
+        encoder_format: MemoryFormat = Field(
+            "auto", description="its memory format; auto: what is faster here", json_schema_extra={"speed": True}
+        )
 
         @model_validator(mode="after")
         def _apart(self) -> Self:
@@ -70,16 +73,28 @@ class Finetune(Inverter):
 
     def work(self, task: Task) -> Inversion:
         """See :meth:`Inverter.work`. The encoder that is given stays as it is."""
-        working = copy.deepcopy(need_encoder(task.encoder)).requires_grad_(False)
-        working = working.to(torch.promote_types(task.images.dtype, torch.float32))  # Half would lose Adam's steps.
-        for parameter in self._trained(working):
-            parameter.requires_grad_(True)
-        memory_format = FORMATS[encoder_format(working, 1)]
+        working = self._copied(task.encoder, task.images.dtype)
+        in_format(working, self.options.encoder_format)
+        memory_format = FORMATS[self.options.encoder_format]
         task = replace(task, images=task.images.contiguous(memory_format=memory_format))
         if not self.options.together and len(task.images) > 1:
             working = cast(Encoder, StackedEncoder(working, len(task.images), task.generator.label_rows))
         tuned = self._tuned(task, working)
         return self._refined(task, tuned) if self.options.refine else tuned
+
+    def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
+        if self.options.encoder_format != "auto":
+            return self
+        found = encoder_format(self._copied(encoder, generator.dtype), 1)
+        return type(self)(self.options.model_copy(update={"encoder_format": found}), self.context)
+
+    def _copied(self, encoder: Encoder | None, dtype: torch.dtype) -> Encoder:
+        """The encoder to fine-tune, of which the weights that move take a gradient."""
+        working = copy.deepcopy(need_encoder(encoder)).requires_grad_(False)
+        working = working.to(torch.promote_types(dtype, torch.float32))  # Half would lose Adam's steps.
+        for parameter in self._trained(working):
+            parameter.requires_grad_(True)
+        return working
 
     @property
     def shares(self) -> bool:
@@ -151,6 +166,9 @@ class FinetuneRefine(Inverter):
             description="photos at once, first their encoders and then their latents, as in finetune",
             json_schema_extra={"speed": True},
         )
+        encoder_format: MemoryFormat = Field(
+            "auto", description="the encoder's memory format, as in finetune", json_schema_extra={"speed": True}
+        )
         starts: PositiveInt | None = STARTS
         poor: float = POOR
 
@@ -160,7 +178,8 @@ class FinetuneRefine(Inverter):
         refine = int(chosen.steps * chosen.share)
         self._finetune = Finetune.of(
             self.context, steps=chosen.steps - refine, rate=chosen.rate, refine=refine,
-            batch=chosen.batch, **({"refine_rate": chosen.refine_rate} if refine else {}),
+            batch=chosen.batch, encoder_format=chosen.encoder_format,
+            **({"refine_rate": chosen.refine_rate} if refine else {}),
         )  # fmt: skip
 
     def work(self, task: Task) -> Inversion:
@@ -168,7 +187,8 @@ class FinetuneRefine(Inverter):
 
     def settled(self, generator: Generator, encoder: Encoder | None) -> Self:
         starts = starts_of(generator, self.options.starts)
-        return type(self)(self.options.model_copy(update={"starts": starts}), self.context)
+        found = {"starts": starts, "encoder_format": self._finetune.settled(generator, encoder).options.encoder_format}
+        return type(self)(self.options.model_copy(update=found), self.context)
 
     def at_once(self, generator: Generator, encoder: Encoder | None) -> int:
         return self._finetune.at_once(generator, encoder)

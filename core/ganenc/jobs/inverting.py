@@ -81,10 +81,11 @@ def invert_folder(
     worker = Worker(model, spec, labels=labels, pages=len(found) <= LISTED if pages is None else pages)
     record = Record(
         folder, found, worker.settings(), labels=classes, overwrite=overwrite, retry_failed=retry_failed,
-        processes=processes, written=[folder.summary] if report else [],
+        processes=processes, written=[folder.summary] if report else [], ways=worker.ways,
     )  # fmt: skip
     work = _Work(worker, record, on_event or (lambda event: None), budget)
     with record:
+        worker.take(record.ways)
         work.run()
         record.finish()
         result = JobResult(record, worker.facts(), worker.model.metrics())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,8 @@ from ganenc.jobs.result_folder import SETTINGS, SUMMARY, ResultFolder, key_of, u
 LOCK = ".lock"
 """Files that begin so are held by the processes that write; they stay, and mean nothing once those are gone."""
 OVERWRITING = "overwriting"
+WAYS = "ways"
+"""Beside the settings, what is no part of them: what was left to the machine that began."""
 
 State: TypeAlias = tuple[int | None, int | None]
 """A photo's bytes, and when it was changed, in nanoseconds; None where it is not there."""
@@ -67,7 +69,8 @@ class Record:
 
     ``settings`` are all that a result depends on besides the photo and its label, as data; ``labels`` the class that
     each photo is said to have. Photos inverted or failed before are tried again by ``overwrite`` and ``retry_failed``.
-    ``written`` are other files that the job writes there in the end.
+    ``written`` are other files that the job writes there in the end. ``ways`` finds, where there is something to do
+    and none are known, what is left to the machine; those of the first photo's are kept for all.
     ``todo`` is what is to do, by all ``processes``; ``skipped`` how many photos are done already.
     """
 
@@ -82,8 +85,10 @@ class Record:
         retry_failed: bool = False,
         processes: Processes | None = None,
         written: Sequence[Path] = (),
+        ways: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        self.written = written
+        self.written, self._find_ways = written, ways
+        self.ways: Mapping[str, Any] = {}
         self.folder, self.photos, self.labels = folder, photos, labels
         self.overwrite, self.retry_failed = overwrite, retry_failed
         self.processes = processes or Processes()
@@ -105,7 +110,8 @@ class Record:
                     self._prepare()
                 except GanencError as error:
                     complaint = str(error)
-            complaint, self.todo, self.skipped = self.processes.told((complaint, self.todo, self.skipped))
+            found = self.processes.told((complaint, self.todo, self.skipped, self.ways))
+            complaint, self.todo, self.skipped, self.ways = found
             if complaint:
                 raise SpecError(complaint)
             if not self.processes.first:
@@ -181,7 +187,10 @@ class Record:
             before = self._before()
         self.todo = self._plan(before)
         if self.todo:
-            self.folder.write_settings({**known, self._digest: self._settings}, replace=bool(before))
+            before_us = known.get(self._digest)
+            self.ways = before_us.get(WAYS) or {} if isinstance(before_us, dict) else self._find_ways()
+            settings = {**self._settings, **({WAYS: self.ways} if self.ways else {})}
+            self.folder.write_settings({**known, self._digest: settings}, replace=bool(before))
 
     def _before(self) -> dict[str, _Before]:
         return {row["photo"]: _Before._make(map(row.get, _Before._fields)) for row in self.folder.all_rows()}
@@ -202,7 +211,8 @@ class Record:
         if not other:
             return
         was, now = dict(_leaves(known.get(other[0]) or {})), dict(_leaves(self._settings))
-        differ = [name for name in {**now, **was} if was.get(name) != now.get(name)]
+        mine = [name for name in {**now, **was} if not name.startswith(f"{WAYS}.")]
+        differ = [name for name in mine if was.get(name) != now.get(name)]
         told = "; ".join(f"{name}: {_brief(was.get(name))} there, {_brief(now.get(name))} here" for name in differ)
         raise SpecError(
             f"{self.folder.path} holds these photos inverted with other settings ({told}); give another folder, or"

@@ -57,7 +57,8 @@ class Worker:
                 "method: in a job no photo depends on the others, and here they would share what is trained: give them"
                 " to `Model.invert` in Python together, or have `ganenc finetune` train an encoder for them."
             )
-        self.decides = set(self.method.options) - speed_options(type(inverter.options))
+        self.inverter, self.speeds = inverter, speed_options(type(inverter.options))
+        self.decides = set(self.method.options) - self.speeds
         self.together = self.size = inverter.at_once(model.generator, model.encoder)
         compares = model.needs_objective(self.method, labels, spec.candidates)
         self.objective = model.objective(spec.objective) if compares else None
@@ -77,6 +78,20 @@ class Worker:
             **self.spec.model_dump(mode="json", include={"objective", "candidates", "seed", "fit", "align"}),
             **({"operator": [one.to_mapping() for one in self.operator]} if self.operator else {}),
         }
+
+    def ways(self) -> dict[str, Any]:
+        """What the method leaves to the machine, as it comes out on this one: options that change how fast it goes, and
+        results by rounding."""
+        settled = self.inverter.settled(self.model.generator, self.model.encoder).options.to_mapping()
+        before = self.inverter.options.to_mapping()
+        return {name: settled[name] for name in sorted(self.speeds) if settled[name] != before[name]}
+
+    def take(self, ways: Mapping[str, Any]) -> None:
+        """Have the method go these ways, in what it leaves to the machine."""
+        free = self.inverter.options.to_mapping()
+        usual = type(self.inverter.options)().to_mapping()
+        kept = {name: way for name, way in ways.items() if name in self.speeds and free[name] == usual[name]}
+        self.method = self.method.model_copy(update={"options": {**self.method.options, **kept}})
 
     def facts(self) -> dict[str, Any]:
         """What is true of all photos."""

@@ -11,7 +11,7 @@ from ganenc_registry.specs.layout import Condition, Layout, Map, Noise, Part, Se
 from ganenc_registry.specs.presets import PRESETS, merge, preset, preset_text
 from ganenc_registry.specs.release import Release, ReleaseFile
 from ganenc_registry.specs.rows import Row
-from ganenc_registry.specs.run import LatentLoss, LossChoice, ObjectiveSpec, OptimiserSpec, RunSpec
+from ganenc_registry.specs.run import LatentLoss, LossChoice, MemoryFormat, ObjectiveSpec, OptimiserSpec, RunSpec
 from ganenc_registry.specs.sizes import MANY, MOST, Count, NonNegativeInt, PositiveInt, Seed, Width
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Layout",
     "LossChoice",
     "Map",
+    "MemoryFormat",
     "Noise",
     "NonNegativeInt",
     "ObjectiveSpec",

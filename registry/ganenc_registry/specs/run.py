@@ -20,6 +20,7 @@ __all__ = [
     "Guards",
     "LatentLoss",
     "LossChoice",
+    "MemoryFormat",
     "ObjectiveSpec",
     "OptimiserSpec",
     "RunSpec",

@@ -174,5 +174,7 @@ def test_formats_change_inversions_by_rounding_alone(
     for word in formats.FORMATS:
         monkeypatch.setenv("GANENC_MEMORY_FORMAT", word)
         objective = {"losses": {"mse": 1.0}}
-        found.append(invert(images, toy, toy_encoder.double(), method, objective=objective).latents["w"])
+        done = invert(images, toy, toy_encoder.double(), method, objective=objective)
+        found.append(done.latents["w"])
+        assert done.settings["method"]["options"]["encoder_format"] == word
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from ganenc.files import Processes
-from ganenc.inversion import PhotoFolder
+from ganenc.inversion import Inversion, PhotoFolder, Task
 from ganenc.jobs import (
     LISTED,
     WORST,
@@ -35,9 +35,10 @@ from ganenc.jobs import (
 from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc_registry.errors import GanencError, ImageError, SpecError
-from ganenc_registry.specs import Choice, InvertSpec
+from ganenc_registry.specs import Choice, InvertSpec, Spec
 from painting import Paints, calls, faults, grey, grey_photos, rows, seen
 from PIL import Image
+from pydantic import Field
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +128,42 @@ def test_other_settings_do_not_touch_what_is_done(job: Job, photos: list[Path]) 
     invert(photos[:2], other.but(overwrite=True))
     assert calls == [[0, 10], [20, 30], [0, 10]]
     assert invert(photos[:4], other).skipped == 4
+
+
+class Choosy(Paints):
+    """Goes the way that the machine favours, unless it is told."""
+
+    here: ClassVar = ["left"]
+    gone: ClassVar[list[str]] = []
+
+    class Options(Spec):
+        way: str = Field("auto", json_schema_extra={"speed": True})
+
+    def settled(self, generator: Any, encoder: Any) -> Choosy:
+        return self if self.options.way != "auto" else Choosy.of(way=self.here[0])
+
+    def at_once(self, generator: Any, encoder: Any) -> int:
+        return 1
+
+    def work(self, task: Task) -> Inversion:
+        self.gone.append(self.options.way)
+        return super().work(task)
+
+
+def test_a_job_goes_on_by_what_the_machine_that_began_favoured(
+    job: Job, photos: list[Path], known: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.add_value("inverter", "choosy", Choosy)
+    monkeypatch.setattr(Choosy, "gone", [])
+    invert(photos[:2], job.but(method="choosy"))
+    monkeypatch.setattr(Choosy, "here", ["right"])
+    invert(photos[:4], job.but(method="choosy"))
+    assert Choosy.gone == ["left"] * 4
+    told = job.but(method=Choice(name="choosy", options={"way": "middle"}))
+    assert invert(photos[:5], told).skipped == 4, "a way is no setting"
+    assert Choosy.gone[4:] == ["middle"]
+    with pytest.raises(SpecError, match=r"other settings \(seed: 0 there, 5 here\)"):
+        invert(photos[:1], told.but(seed=5))
 
 
 def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None:
