@@ -69,9 +69,11 @@ def line(row: Compared) -> list[str]:
 def faces(folder: Path) -> list[Path]:
     """Real faces, cut as the GAN frames its own."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = []
     for name, image in KINDS["faces"](folder):
-        image.save(folder / f"{name}.png")
-    return find(folder)
+        files.append(folder / f"{name}.png")
+        image.save(files[-1])
+    return files
 
 
 def closed_form(model: str, folder: Path) -> Path:
@@ -96,9 +98,9 @@ def main() -> None:
     body = []
     for model in [HANDS] if chosen.quick else chosen.models:
         work = chosen.work / model
-        every = find(PHOTOS) if model == HANDS else faces(chosen.work / "faces")
-        photos = every[:: max(1, len(every) // count)][:count]
-        spec = study(model, photos, seconds, train, closed_form(model, chosen.work / f"{model}-start"))
+        hands = find(PHOTOS)
+        photos = hands[:: max(1, len(hands) // count)] if model == HANDS else faces(chosen.work / "faces")
+        spec = study(model, photos[:count], seconds, train, closed_form(model, chosen.work / f"{model}-start"))
         if chosen.quick:
             spec = spec.model_copy(update={"methods": {name: spec.methods[name] for name in QUICK}})
         found = benchmark(spec, work, on_note=lambda note: print(note, flush=True))
