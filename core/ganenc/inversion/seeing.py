@@ -99,6 +99,10 @@ class SeenObjective(Objective):
         self.spec = whole.spec
         self._whole, self._seen = (whole,), seen  # No module of this one: nobody is to freeze what is unknown.
 
+    def likewise(self, other: Objective) -> Objective:
+        """See `Objective.likewise`: what was seen of the same photos."""
+        return SeenObjective(other, self._seen)
+
     def seen_of(self, guesses: Tensor) -> Tensor:
         """What was seen of photos, by the guesses of them (N, C, H, W)."""
         return self._seen.seen[self._places(guesses)]

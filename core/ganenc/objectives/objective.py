@@ -116,6 +116,10 @@ class Objective(nn.Module):
         self.spec: ObjectiveSpec | None = None
         """What builds the same again, where it was built from a spec."""
 
+    def likewise(self, other: Objective) -> Objective:
+        """Another objective, to compare what this one does: whole images, as any does by itself."""
+        return other
+
     @torch.no_grad()
     def prepare(self, target: Tensor, **context: Any) -> Reference:
         """Compute once what targets (N, C, H, W) call for, in the value range that the losses were made for;

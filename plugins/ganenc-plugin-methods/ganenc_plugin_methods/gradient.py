@@ -19,15 +19,16 @@ BETAS = (0.9, 0.999)
 
 
 def own_objective(task: Task, *, latent: float = 0.0, mse: float = 1.0, **perceptual: float) -> Objective:
-    """The losses that a method was published with, by their weights, on the backbone of the task's objective; without
-    one, the mean square of the pixels alone. ``latent`` weighs that of latents and their reference."""
+    """The losses that a method was published with, by their weights, of what the task's objective compares and on its
+    backbone; without one, the mean square of the pixels alone. ``latent`` weighs that of latents and their
+    reference."""
     given = task.objective
     assert given is not None
     backbones = [loss.context.backbone for loss in given.losses.values() if loss.needs_backbone]
     losses = {"mse": mse, **perceptual} if backbones else {"mse": mse or 1.0}
     fields = {"losses": losses, "attention": "none", "size": given.size}
     spec = ObjectiveSpec.from_mapping({**fields, "latent": {"weight": latent, "mse": 1.0, "cos": 0.0}})
-    return build_objective(spec, task.generator, own_backbone=backbones[0] if backbones else NO_BACKBONE)
+    return given.likewise(build_objective(spec, task.generator, own_backbone=backbones[0] if backbones else NO_BACKBONE))
 
 
 def descend_latents(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ganenc.encoders import build_encoder
 from ganenc.generators import Generator, NoiseChoice
-from ganenc.inversion import Inverter, invert
+from ganenc.inversion import Inverter, build_operator, invert
 from ganenc.latents import Latents
 from ganenc.objectives import Objective
 from ganenc_plugin_methods.image2stylegan import Image2StyleGAN
@@ -267,6 +267,29 @@ def test_pti_ends_where_lpips_is_low_enough(tiny_backbone: Any) -> None:
     done = case.invert(PTI.of(steps=12, enough=9.0))
     assert len(done.history[0]) == first + 1
     assert not any(done.tuning)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda steps: Image2StyleGAN.of(steps=steps),
+        lambda steps: InDomainInverter.of(steps=steps, domain=0.0),
+        lambda steps: PTI.of(steps=2 + steps, share=2 / (2 + steps), rate=0.01),
+    ],
+    ids=["image2stylegan", "in-domain", "pti"],
+)
+def test_what_was_seen_is_compared(method: Callable[[int], Inverter]) -> None:
+    """Of a smaller photo: the loss of the fourth step is that of what three steps made, made smaller."""
+    generator = styled().double().freeze()
+    torch.manual_seed(5)
+    photo = torch.rand(1, 3, 4, 4, dtype=torch.float64) * 2 - 1
+    encoder, smaller = build_encoder(generator).double(), build_operator("downscale:2", Context())
+    three, four = (
+        invert(photo, generator, encoder, method(steps), operator=smaller, objective=make_objective({"mse": 1.0}))
+        for steps in (3, 4)
+    )
+    wanted = (smaller(three.reconstructions) - photo).square().mean()
+    same(four.history[0][-1]["image/mse"], wanted)
 
 
 @pytest.mark.parametrize("method", [InDomainInverter.of(), RFM.of()])
