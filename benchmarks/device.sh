@@ -38,19 +38,21 @@ encoder() {  # Train an encoder for the time that is left, at most five minutes,
     bench encoder 60 faces --device $device --work "$work/faces" --encoder "$work/encoder" --freedoms encode
 }
 
-folder() {  # folder COUNT: so many photos through one pass of an encoder, in a folder; then again, when all are done.
+folder() {  # folder COUNT: so many photos through one pass of an encoder: a folder; again, when all are done; a shard.
     [ -e "$results/folder.md" ] && { echo "folder: done before"; return; }
     local said photos=$work/photos options=(--model stylegan2-hands64 --device $device)
     said=$(part photos 60 "$python" -m ganenc generate "${options[@]}" -n "$1" --out "$photos")
     echo "$said"
     [[ $said == *"exit 0,"* ]] || return
-    for again in folder folder-again; do
-        said=$(part $again 90 "$python" -m ganenc invert "$photos" "${options[@]}" --method encode --quiet --out "$work/folder")
+    tar cf "$work/photos.tar" -C "$photos" --exclude latents.safetensors .
+    for one in "folder photos folder" "folder-again photos folder" "shard photos.tar shards"; do
+        read -r name from out <<< "$one"
+        said=$(part "$name" 90 "$python" -m ganenc invert "$work/$from" "${options[@]}" --method encode --quiet --out "$work/$out")
         echo "$said"
         [[ $said == *"exit 0,"* ]] || return
         printf -- '- %s\n' "${said%%;*}" >> "$work/folder.md"
     done
-    { printf '# A folder of %s photos on %s\n\n' "$1" "$device"; cat "$work/folder.md"; } > "$results/folder.md"
+    { printf '# A folder and a shard of %s photos on %s\n\n' "$1" "$device"; cat "$work/folder.md"; } > "$results/folder.md"
 }
 
 if [ $device = cuda ]; then

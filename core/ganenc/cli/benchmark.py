@@ -20,8 +20,8 @@ from ganenc.report import Compared, metric_name, metric_text
 METHODS = typer.Option(
     "--method",
     metavar="NAME[=ENCODER]",
-    help="A method to compare, with an encoder of its own: a folder or file, or one of `ganenc list encoder`, which is"
-    " trained; may be given again.",
+    help="A method to compare, with an encoder of its own: a folder or file, or one of `ganenc list encoder` or"
+    " `ganenc list recipe`, which is trained; may be given again.",
 )
 
 

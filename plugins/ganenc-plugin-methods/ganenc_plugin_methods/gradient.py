@@ -28,7 +28,8 @@ def own_objective(task: Task, *, latent: float = 0.0, mse: float = 1.0, **percep
     losses = {"mse": mse, **perceptual} if backbones else {"mse": mse or 1.0}
     fields = {"losses": losses, "attention": "none", "size": given.size}
     spec = ObjectiveSpec.from_mapping({**fields, "latent": {"weight": latent, "mse": 1.0, "cos": 0.0}})
-    return given.likewise(build_objective(spec, task.generator, own_backbone=backbones[0] if backbones else NO_BACKBONE))
+    own = build_objective(spec, task.generator, own_backbone=backbones[0] if backbones else NO_BACKBONE)
+    return given.likewise(own)
 
 
 def descend_latents(
