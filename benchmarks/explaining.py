@@ -21,6 +21,8 @@ from torch import Tensor
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "explain.png"
 SHOWN = 4
 """Photos in the picture."""
+RULES = {"likeliest": "the likeliest other digit", "next": "the next digit, whatever the classifier thinks of it"}
+"""Which digits may be asked for."""
 
 
 def straight(model: Model, start: Latents, mean: Latents, target: int) -> tuple[bool, Tensor]:
@@ -49,11 +51,11 @@ def main() -> None:
     options = parser("explaining", __doc__)
     options.add_argument("--photos", type=int, default=12)
     options.add_argument("--draws", type=int, default=200, help="of which the means of classes are taken")
-    options.add_argument("--rules", default="likeliest", help="which digits are asked for")
+    options.add_argument("--rules", nargs="+", choices=RULES, default=[*RULES], help="which digits are asked for")
     chosen = options.parse_args()
     set_threads(chosen.threads)
     if chosen.quick:
-        chosen.photos, chosen.draws, chosen.rules = 1, 100, "likeliest"
+        chosen.photos, chosen.draws, chosen.rules = 1, 100, ["likeliest"]
     model = load("stylegan2-hands64")
     (lpips,) = model.metrics(["lpips"]).values()
     drawn, logits = label_draws(model.generator, load_backbone("hands"), chosen.draws, encoder=model.encoder)
@@ -61,7 +63,7 @@ def main() -> None:
     rows: list[list[str]] = []
     body: list[str] = []
     shown: list[dict[str, Tensor]] = []
-    for rule in chosen.rules.split(","):
+    for rule in chosen.rules:
         kept: list[tuple[Explained, bool, float, bool, float]] = []
         for file in sorted(Path(PHOTOS).glob("*.jpg"))[: chosen.photos]:
             start = model.encode(file)
@@ -89,7 +91,7 @@ def main() -> None:
                 shown.append({f"{file.stem}": model.read(file).target, **row, "what changed": heat[0]})
         near, far = sum(one[2] for one in kept) / len(kept), sum(one[4] for one in kept) / len(kept)
         body.append(
-            f"The {rule} other digit: {sum(one[1] for one in kept)} of {len(kept)} photos flipped, in 8 bits, too;"
+            f"Asked for {RULES[rule]}: {sum(one[1] for one in kept)} of {len(kept)} photos flipped, in 8 bits, too;"
             f" LPIPS to the unedited {near:.3f}, of the straight line {far:.3f} ({near / far:.2f} times as much), which"
             f" {sum(one[3] for one in kept)} times came to say the digit at all; random changes of the same length:"
             f" {100 * sum(one[0].random for one in kept if one[0].random == one[0].random) / len(kept):.1f} %."

@@ -111,11 +111,11 @@ def restored(
 
 
 def compare(
-    model: Model, photos: Tensor, by: str, steps: int, work: Path | None
+    model: Model, photos: Tensor, names: list[str], by: str, steps: int, work: Path | None
 ) -> tuple[list[list[object]], list[dict[str, Tensor]]]:
-    """The rows of all damages, and their pictures; what lies in ``work`` is not done again."""
+    """The rows of damages, and their pictures; what lies in ``work`` is not done again."""
     found = []
-    for name in damages(1):
+    for name in names:
         key = hash_tensors({"photos": photos})[:8]
         kept = None if work is None else work / f"{model.source}-{key}-{by}-{steps}-{name.partition(',')[0]}.pt"
         if kept is not None and kept.is_file():
@@ -178,6 +178,7 @@ def main() -> None:
     options.add_argument("--method", choices=METHODS, default="newton")
     options.add_argument("--steps", type=int, help="of it; by default as METHODS has them")
     options.add_argument("--photos", type=int, default=12, help="of each kind, at most")
+    options.add_argument("--damages", nargs="+", choices=damages(1), default=[*damages(1)])
     options.add_argument("--faces", type=Path, help="a folder of faces")
     options.add_argument("--work", type=Path, help="a folder that keeps what is done, so that it is not done again")
     options.add_argument("--model", default="dcgan-faces-64", help="what makes faces")
@@ -200,14 +201,14 @@ def main() -> None:
     for kind, get in kinds:
         model, files = get()
         photos = torch.stack([model.read(file).target for file in files[: chosen.photos]])
-        rows, shown = compare(model, photos, chosen.method, steps, chosen.work)
+        rows, shown = compare(model, photos, chosen.damages, chosen.method, steps, chosen.work)
         header = ["damage", "how", *(name if name != "psnr" else "psnr, dB" for name in model.metrics())]
-        body.append(
-            f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}\n\n{matched(model, shown[0])}"
-        )
+        body.append(f"## {kind}: {len(photos)} photos, {model.source}\n\n{table(header, rows)}")
+        if chosen.damages[0] == "4x smaller":
+            body.append(matched(model, shown[0]))
         kept = None if chosen.work is None else chosen.work / "faces.png"  # Of people, so not for the repository.
         path = PICTURE if kind == "Hands" else kept
-        if path is not None and not chosen.quick:
+        if path is not None and not chosen.quick and chosen.damages == [*damages(1)]:
             images.write_png(path, picture(shown, model), replace=True, sheet=True)
     body.append("![Photos that were damaged, and restored](../../docs/how-to/restore.png)")
     publish(

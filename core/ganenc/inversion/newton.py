@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ from ganenc_registry.errors import LatentsError
 from ganenc_registry.specs import PositiveInt, Spec, Styles, Vector
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from ganenc.encoders import Encoder
@@ -31,13 +32,17 @@ RANK, DAMPED = 32, 1 / 48
 """Directions that are told apart, and what they are damped by, as a part of the strongest's curvature."""
 KEPT = 20
 """Steps that the curvature is learnt from."""
+SURE = 4
+"""What is unknown of an operator moves after such a part of the steps: of images that are far off it goes astray."""
+PACE = 0.1
+"""Of logarithms of what is unknown of an operator, over which it is learnt how what is seen answers to them."""
 
 
 class Newton(Inverter):
     """Moves the encoder's latents, or without one the best draw's, by L-BFGS, by default on the squared error of pixels
     (of those that were seen, where there is an operator), which begins with the curvature that images of the
     generator's draws have on average: each step costs one gradient, of the generator alone, and the best is kept.
-    Styles and vectors move, all else stays as it was."""
+    Styles and vectors move, and what is unknown of an operator; all else stays as it was."""
 
     needs_encoder, needs_objective = True, False
 
@@ -85,39 +90,51 @@ class Newton(Inverter):
             start = start.tie() if tied else start
         answer = _answer(generator, tied)
         begin = answer.sought.flat(start).to(answer.axes)
+        count = begin.shape[1]
         low, high = generator.spec.value_range
-        near = options.near * task.images[0].numel() / begin.shape[1] * (high - low) ** 2 / 4
+        near = options.near * task.images[0].numel() / count * (high - low) ** 2 / 4
         objective = task.objective if options.objective else None
         reference = objective and objective.prepare(task.images, labels=task.labels)
         weights = torch.ones_like(begin[:, 0])
         through = task.objective if isinstance(task.objective, SeenObjective) else None
         wanted = task.images if through is None else through.seen_of(task.images)
         share = task.images[0].numel() / wanted[0].numel()
+        logs = begin[:, :0] if through is None else through.logs_of(task.images).to(begin)
+        curved = _Curvature(replace(answer, axes=F.pad(answer.axes, (0, logs.shape[1]))), near)
+        units = torch.ones_like(logs)
+        if through is not None and logs.shape[1]:
+            with torch.no_grad():
+                first = generator.synthesize(answer.sought.placed(start, begin))
+                units = (1 + share * _bends(through, task.images, first, logs) / curved.damped).rsqrt()
+        held = F.pad(begin.new_full((count,), near), (0, logs.shape[1]))
 
         def look(moved: Tensor, *, weigh: bool = False) -> _Point:
             moved = moved.detach().requires_grad_()
-            made = generator.synthesize(answer.sought.placed(start, begin + moved))
-            squares = ((made if through is None else through.through(made, task.images)) - wanted).square().flatten(1)
+            made = generator.synthesize(answer.sought.placed(start, begin + moved[:, :count]))
+            there = through and through.at(task.images, logs + units * moved[:, count:])
+            squares = ((there.through(made, task.images) if there else made) - wanted).square().flatten(1)
             loss, terms = share * squares.sum(1), dict.fromkeys(("image/mse", "total"), squares.detach().mean(1))
             if objective is not None and reference is not None:
-                result = objective(made, reference)
+                result = (there or objective)(made, reference)
                 lengths = [torch.autograd.grad(one.sum(), moved, retain_graph=True)[0].norm(dim=1)
                            for one in (loss, result.per_sample) if weigh]  # fmt: skip
                 if weigh:  # So that it is about as steep as the squares are, whose curvature is known.
                     weights.copy_(lengths[0] / lengths[1].clamp(min=1e-12))
                 loss, terms = weights * result.per_sample, dict(result.terms)
-            (loss / 2).sum().backward()  # What is unknown of an operator takes a step, too.
+            (loss / 2).sum().backward()
             slope = moved.grad
             assert slope is not None
-            moved, loss = moved.detach(), loss.detach() + near * moved.detach().square().sum(1)
+            moved = moved.detach()
+            loss = loss.detach() + (held * moved.square()).sum(1)
             names.extend(terms if weigh else ())
-            return _Point(moved, loss, slope + near * moved, made.detach(), torch.stack([*terms.values()], 1).detach())
+            return _Point(moved, loss, slope + held * moved, made.detach(), torch.stack([*terms.values()], 1).detach())
 
         names: list[str] = []
-        best, found = look(torch.zeros_like(begin), weigh=True), []
-        curved, scale = _Curvature(answer, near), torch.ones_like(best.loss)
+        best, found = look(F.pad(torch.zeros_like(begin), (0, logs.shape[1])), weigh=True), []
+        scale = torch.ones_like(best.loss)
         for step in range(1, options.steps + 1):
-            tried = look(best.moved - scale[:, None] * curved.solve(best.slope))
+            free = F.pad(torch.ones_like(begin), (0, logs.shape[1]), value=float(step > options.steps // SURE))
+            tried = look(best.moved - scale[:, None] * free * curved.solve(free * best.slope).nan_to_num(0, 0, 0))
             curved.learn(tried.moved - best.moved, tried.slope - best.slope)
             better = tried.loss < best.loss  # Not where it is NaN.
             best = tried.where(better, best)
@@ -129,7 +146,9 @@ class Newton(Inverter):
             [{"step": float(step), **dict(zip(names, row))} for step, row in enumerate(one.tolist(), 1)]
             for one in torch.stack(found, 1)
         ]
-        return Inversion(answer.sought.placed(start, begin + best.moved), best.made, history)
+        if through is not None:
+            through.settle(task.images, logs + units * best.moved[:, count:])
+        return Inversion(answer.sought.placed(start, begin + best.moved[:, :count]), best.made, history)
 
 
 @dataclass(frozen=True)
@@ -137,7 +156,7 @@ class _Point:
     """Where the search has been, photo by photo."""
 
     moved: Tensor
-    """(N, D), in units of the generator's own deviations."""
+    """(N, D + P), of latents, in units of the generator's own deviations, and of what is unknown of operators."""
     loss: Tensor
     slope: Tensor
     """Half the loss's gradient."""
@@ -201,6 +220,11 @@ class _Curvature:
     near: float
     steps: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
+    @property
+    def damped(self) -> float:
+        """The curvature along what nothing is known of."""
+        return max(self.near, float(self.answer.curvature[0]) * DAMPED)
+
     def learn(self, step: Tensor, bent: Tensor) -> None:
         """A step (N, D) changed the slope by so much. What bends the wrong way, or not at all, is no use."""
         product = (step * bent).sum(1, keepdim=True)
@@ -214,9 +238,8 @@ class _Curvature:
         for step, bent, share in reversed(self.steps):
             shares.append(share * (step * slope).sum(1, keepdim=True))
             slope = slope - shares[-1] * bent
-        damped = max(self.near, float(self.answer.curvature[0]) * DAMPED)
-        along = damped / (self.answer.curvature + damped) - 1
-        slope = (slope + (slope @ self.answer.axes.T * along) @ self.answer.axes) / damped
+        along = self.damped / (self.answer.curvature + self.damped) - 1
+        slope = (slope + (slope @ self.answer.axes.T * along) @ self.answer.axes) / self.damped
         for (step, bent, share), first in zip(self.steps, reversed(shares), strict=True):
             slope = slope + step * (first - share * (bent * slope).sum(1, keepdim=True))
         return slope
@@ -248,6 +271,15 @@ def _answer(generator: Generator, tied: bool) -> _Answer:
         found = _Answer(sought, axes[:RANK].to(dtype), strengths[:RANK].square().to(dtype))
         known[tied] = found
     return found
+
+
+def _bends(through: SeenObjective, guesses: Tensor, made: Tensor, logs: Tensor) -> Tensor:
+    """(N, P), the squared change of all values that are seen of images, by differences along each logarithm."""
+    still, bends = through.at(guesses, logs).through(made, guesses), []
+    for aside in PACE * torch.eye(logs.shape[1]).to(logs):
+        change = (through.at(guesses, logs + aside).through(made, guesses) - still) / PACE
+        bends.append(change.square().flatten(1).sum(1))
+    return torch.stack(bends, 1)
 
 
 def moving(generator: Generator) -> list[str]:

@@ -14,6 +14,7 @@ from ganenc_registry.components import Component, Context, build, written_choice
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Choice
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from typing_extensions import Self
 
@@ -79,12 +80,29 @@ class Operator(Component, nn.Module, ABC):
 
     def found(self) -> dict[str, float]:
         """What was unknown, by name, as it is now."""
-        names = {name: name.rpartition("log_")[2] for name, one in self.named_parameters() if one.requires_grad}
-        return {names[name]: float(one.detach().exp()) for name, one in self.named_parameters() if name in names}
+        return {name.rpartition("log_")[2]: float(one.detach().exp()) for name, one in self._unknown().items()}
+
+    @property
+    def logs(self) -> Tensor:
+        """(P,), the logarithms of what is unknown, as they are now; to be set, too."""
+        return torch.stack([*self._unknown().values()]).detach() if self._unknown() else torch.zeros(0)
+
+    @logs.setter
+    def logs(self, values: Tensor) -> None:
+        for one, value in zip(self._unknown().values(), values.detach(), strict=True):
+            one.data.copy_(value)
+
+    def at(self, logs: Tensor, images: Tensor) -> Tensor:
+        """What is seen of images where what is unknown has some logarithms (P,), which gradients reach."""
+        seen: Tensor = functional_call(self, dict(zip(self._unknown(), logs, strict=True)), images)
+        return seen
+
+    def _unknown(self) -> dict[str, nn.Parameter]:
+        return {name: one for name, one in self.named_parameters() if one.requires_grad}
 
     def for_one(self) -> Self:
         """The same with parameters of its own, where it has some: each takes a step whenever a gradient reaches it."""
-        if not any(one.requires_grad for one in self.parameters()):
+        if not self._unknown():
             return self
         one = copy.deepcopy(self)
         for parameter in one.parameters():

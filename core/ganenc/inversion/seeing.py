@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -110,6 +111,24 @@ class SeenObjective(Objective):
     def through(self, images: Tensor, guesses: Tensor) -> Tensor:
         """Images (N, C, H, W) as they would have been seen, had they been the photos of these guesses."""
         return self._seen.through(images, self._places(guesses))
+
+    def logs_of(self, guesses: Tensor) -> Tensor:
+        """(M, P), the logarithms of what is unknown of how photos of guesses (M, C, H, W) were seen, as it is now."""
+        return torch.stack([self._seen.operators[place].logs for place in self._places(guesses)])
+
+    def at(self, guesses: Tensor, logs: Tensor) -> SeenObjective:
+        """The same where photos were seen with such logarithms (M, P), which gradients reach."""
+        if not logs.shape[1]:
+            return self
+        operators = [*self._seen.operators]
+        for place, row in zip(self._places(guesses), logs, strict=True):
+            operators[place] = cast(Operator, partial(operators[place].at, row))
+        return SeenObjective(self._whole[0], replace(self._seen, operators=operators))
+
+    def settle(self, guesses: Tensor, logs: Tensor) -> None:
+        """Take logarithms (M, P) for what is found."""
+        for place, row in zip(self._places(guesses), logs, strict=True):
+            self._seen.operators[place].logs = row
 
     def _places(self, guesses: Tensor) -> list[int]:
         return [place for one in guesses if (place := self._seen.place(one)) is not None]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from ganenc.generators import Generator, NoiseChoice
-from ganenc.inversion import Newton, Task, Tune, invert
+from ganenc.inversion import Newton, Task, Tune, build_operator, invert
 from ganenc.latents import Latents
+from ganenc_registry.components import Context
 from ganenc_registry.errors import LatentsError, SpecError
 from ganenc_registry.specs import GeneratorSpec, Map, Part, Prior, Vector
 from rounding import close
@@ -114,6 +115,25 @@ def test_photos_do_not_touch_one_another_and_are_held_to_where_they_begin() -> N
         torch.testing.assert_close(alone.latents["w"], found.latents["w"][1:2], rtol=1e-6, atol=1e-8)
         gone.append(float((found.latents["w"] - once).square().mean()))
     assert gone[0] > gone[1] > 1e3 * gone[2]
+
+
+@pytest.mark.parametrize(("objective", "steps"), [(False, 60), (True, 60), (False, 7)])
+def test_what_is_found_of_an_operator_belongs_to_the_best_point_and_is_true(objective: bool, steps: int) -> None:
+    generator = Linear()
+    images = generator.synthesize(generator.sample(2, seed=4)).detach()
+    seen = torch.cat(
+        [build_operator(f"blur:{sigma}", Context())(one) for sigma, one in zip((0.7, 1.1), images.split(1))]
+    )
+    options = {"steps": steps, "objective": objective, "start": "draws", "draws": 20}
+    done = invert(
+        seen, generator, None, {"name": "newton", "options": options}, operator="blur:?",
+        objective=make_objective({"mse": 1.0}, "none", spec=generator.spec),
+    )  # fmt: skip
+    assert done.seen is not None
+    errors = (done.seen.through(done.reconstructions) - seen).square().flatten(1).mean(1)
+    assert [rows[-1]["total"] for rows in done.history] == pytest.approx(errors.tolist(), rel=1e-5)
+    if steps == 60:
+        assert [one.found()["sigma"] for one in done.seen.operators] == pytest.approx([0.7, 1.1], rel=0.05)
 
 
 def test_what_cannot_move_or_begin_is_refused() -> None:
