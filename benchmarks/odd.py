@@ -175,7 +175,7 @@ def by_steps(model: Model, steps: int, backbone: Backbone) -> Ways:
     """By latents sought from one pass on, once for each photo, held to what the generator draws; none by no steps."""
     method = {
         "name": "optimize",
-        "options": {**default_method(True, "restore")["options"], "steps": steps, "starts": 1},
+        "options": {**default_method(True, "fill")["options"], "steps": steps, "starts": 1},
     }
     return {f"GAN, {steps} steps": (lambda: by_model(model, method, backbone), GAN)} if steps else {}
 

@@ -31,8 +31,8 @@ WEIGHTS = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "newton": {"steps": 40, "near": 0.01},
-    "optimize": default_method(True, "restore")["options"],
+    "newton": default_method(True, "restore")["options"],
+    "optimize": default_method(True, "fill")["options"],
 }
 SMOOTHING = 320
 """Steps of total variation."""

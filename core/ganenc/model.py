@@ -51,9 +51,9 @@ from ganenc.inversion import (
     Purpose,
     Readable,
     another_answer,
-    default_method,
     invert,
     plan,
+    purpose_of,
     rebuild,
 )
 from ganenc.latents import Latents
@@ -150,7 +150,7 @@ class Model(Parts):
         """
         many = several(photos)
         given = labels if labels is None or isinstance(labels, str) else self.labels(labels, len(many))
-        method = method or default_method(self.encoder is not None, "both" if operator is None else "restore")
+        method = method or self.default_method(purpose_of(operator))
         inverter, spec = self.inverter(method), _spec_of(objective)
         if not isinstance(objective, Objective):
             objective = self.objective(spec) if self.needs_objective(inverter, given, candidates) else None
@@ -179,8 +179,9 @@ class Model(Parts):
         and options, or several: registered operators, the first of which came first. A photo is what was seen, of the
         size that the operator gives images of the generator's. ``given`` is as in `invert`, whose errors it has.
         """
-        first = given.pop("method", None) or default_method(self.encoder is not None, "restore")
-        other = first if isinstance(first, Inverter) else another_answer(Choice.of(first).to_mapping())
+        first = given.pop("method", None)
+        mapping = None if first is None or isinstance(first, Inverter) else Choice.of(first).to_mapping()
+        other = first if isinstance(first, Inverter) else another_answer(mapping)
         return [
             self.invert(photos, other if place else first, operator=operator, seed=seed + place, **given)
             for place in range(as_count(n, "n", 1))
@@ -490,12 +491,13 @@ class Model(Parts):
 
         ``scores``, ``features`` (also ``SCRIPT.py:FUNCTION``, or another backbone's name) and ``kappa`` are as in
         `ganenc.measures.Comparer`. ``method`` is by default one pass of the encoder; without one, or with ``steps``,
-        latents are sought, held to what the generator draws, as to restore. ``on_step`` is told, at every step, of
-        photos done, and all. `GanencError` if a photo cannot be read, these are too few, or a score cannot be had.
+        latents are sought, held to what the generator draws, as to fill what is hidden. ``on_step`` is told, at every
+        step, of photos done, and all. `GanencError` if a photo cannot be read, these are too few, or a score cannot be
+        had.
         """
         if method is None and self.encoder is not None and steps is None:
             method = "encode"
-        choice = Choice.of(method or default_method(self.encoder is not None, "restore"), at="method")
+        choice = Choice.of(method or self.default_method("fill"), at="method")
         if steps is not None:
             choice = choice.model_copy(update={"options": {**choice.options, "steps": steps}})
         comparer, many = self._comparer(scores, features, kappa, seed), several(normal)

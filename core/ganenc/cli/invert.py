@@ -11,14 +11,14 @@ import torch
 import typer
 from ganenc_registry.errors import SpecError
 from ganenc_registry.fields import changed
-from ganenc_registry.specs import InvertSpec, merge
+from ganenc_registry.specs import GeneratorSpec, InvertSpec, merge
 
 from ganenc import images, load
 from ganenc.cli import options
 from ganenc.cli.console import Bar, emit, say, show
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.cli.shards import carry_out_shards
-from ganenc.inversion import PhotoFolder, Purpose, default_method
+from ganenc.inversion import PhotoFolder, Purpose, default_method, purpose_of
 from ganenc.jobs import are_shards, read_part, unique_names
 from ganenc.latents import Latents
 from ganenc.model import Model
@@ -42,7 +42,7 @@ def invert(
     method: options.Method = None,
     purpose: Annotated[
         Purpose | None,
-        typer.Option("--for", help="rebuild (as near as can be), edit (moved far), both (default), or restore."),
+        typer.Option("--for", help="rebuild (as near as can be), edit (moved far), both (default), restore, or fill."),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="A photo; as many steps as fill them on this machine.")
@@ -154,12 +154,19 @@ def read_spec(
     else:
         encoder = told.get("encoder", spec.encoder) or resolve(model).encoder
         if method.get("options"):
-            through = told.get("operator", spec.operator) and purpose == "both"
-            chosen = default_method(encoder is not None, "restore" if through else purpose)
+            through = told.get("operator", spec.operator)
+            chosen = usual_method(model, encoder, purpose_of(through) if through and purpose == "both" else purpose)
             told["method"] = {**chosen, "options": {**chosen["options"], **method["options"]}}
         if encoder is None and not quiet:
             say(f"{model} has no encoder; `ganenc start -m {model} -o DIR` builds one in minutes, for --encoder DIR.")
     return changed(spec, told)
+
+
+def usual_method(model: str, encoder: str | Path | None, purpose: Purpose) -> dict[str, Any]:
+    """The method that a model takes for a purpose, with an encoder or its own, as far as it is known unloaded."""
+    known = resolve(model)
+    layout = known.spec.layout if isinstance(known.spec, GeneratorSpec) else None
+    return default_method((encoder or known.encoder) is not None, purpose, layout)
 
 
 def read_samples(files: Iterable[Path], model: Model) -> list[tuple[Path, int, Latents, str]]:

@@ -14,7 +14,7 @@ from ganenc.cli.console import emit
 from ganenc.cli.invert import Report, read_spec
 from ganenc.cli.outcome import carry_out, show_result
 from ganenc.files import first_process
-from ganenc.inversion import another_answer, default_method
+from ganenc.inversion import another_answer
 
 
 def restore(
@@ -65,11 +65,11 @@ def restore(
     if not words:
         raise SpecError("Name photos to restore.")
     results = []
+    other = another_answer(spec.method.to_mapping() if spec.method else None)
     for place in range(n):
         own = spec.model_copy(update={"seed": spec.seed + place})
         if place:
-            method_of = spec.method.to_mapping() if spec.method else default_method(spec.encoder is not None, "restore")
-            own = own.model_copy(update={"method": Choice.of(another_answer(method_of))})
+            own = own.model_copy(update={"method": Choice.of(other)})
         folder = out / str(place + 1) if n > 1 else out
         results.append(
             carry_out(spec.model, words, folder, own, report=report is not False, pages=report, overwrite=overwrite)

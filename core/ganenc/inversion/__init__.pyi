@@ -45,6 +45,7 @@ from .operators import Operator as Operator
 from .operators import Operators as Operators
 from .operators import build_operator as build_operator
 from .operators import operator_choices as operator_choices
+from .operators import purpose_of as purpose_of
 from .optimize import Optimize as Optimize
 from .optimize import of_prior as of_prior
 from .parts import Parts as Parts

@@ -57,6 +57,7 @@ class Mask(Operator):
                 raise ValueError("box is left, top, right and bottom, with left < right and top < bottom")
             return self
 
+    hides = True
     hidden: Tensor | None = None
     """(1, 1, h, w), what a photo hides besides the box, once it was looked up."""
 

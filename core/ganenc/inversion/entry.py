@@ -18,7 +18,7 @@ from ganenc.files import as_count, as_tensor
 from ganenc.generators import Generator, LabelsGiven
 from ganenc.inversion.defaults import CLOSE, default_method
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, able, need_encoder
-from ganenc.inversion.operators import Operator, Operators, build_operator, operator_choices
+from ganenc.inversion.operators import Operator, Operators, build_operator, operator_choices, purpose_of
 from ganenc.inversion.photo import Photo
 from ganenc.inversion.photo_classes import find_labels, must_find
 from ganenc.inversion.seeing import Seen, SeenObjective
@@ -73,7 +73,7 @@ def invert(
     generator, encoder = able(generator), able(encoder)
     if labels is not None and not isinstance(labels, str):
         labels = generator.as_labels(labels, len(images))
-    method = method or default_method(encoder is not None, "both" if operator is None else "restore")
+    method = method or default_method(encoder is not None, purpose_of(operator), generator.spec.layout)
     inverter = build_inverter(method, generator)
     name = type(method).__name__ if isinstance(method, Inverter) else Choice.of(method).name
     if inverter.needs_encoder:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
-from ganenc_registry.components import Component, Context, build, written_choices
+from ganenc_registry.components import Component, Context, build, component_class, written_choices
 from ganenc_registry.errors import SpecError
 from ganenc_registry.specs import Choice
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from ganenc.inversion.defaults import Purpose
 from ganenc.inversion.photo import Photo
 
 Operators: TypeAlias = "Operator | str | Mapping[str, Any] | Choice | Sequence[Mapping[str, Any] | Choice | str]"
@@ -39,6 +40,8 @@ class Operator(Component, nn.Module, ABC):
     is a parameter, see `unknown`.
     """
 
+    hides: bool = False
+    """Whether there are parts of a photo of which nothing is known."""
     gives_back: bool = True
     """Whether what was seen beyond that of a reconstruction is the photo's, so that it may be given back to this."""
 
@@ -116,6 +119,7 @@ class Chain(Operator):
     def __init__(self, parts: Sequence[Operator], context: Context | None = None) -> None:
         super().__init__(None, context)
         self.parts = nn.ModuleList(parts)
+        self.hides = any(part.hides for part in parts)
         self.gives_back = all(part.gives_back for part in parts)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -160,6 +164,17 @@ def operator_choices(operator: Operators) -> list[Choice]:
     if not found:
         raise SpecError("No operator is named; leave it out, or name one, such as downscale:4.")
     return found
+
+
+def purpose_of(operator: Operators | None) -> Purpose:
+    """What photos are inverted for through operators by default: to ``fill`` what one hides, to ``restore`` where none
+    does, for ``both`` where there is none. An UnknownNameError if there is none of a name."""
+    if operator is None:
+        return "both"
+    if isinstance(operator, Operator):
+        return "fill" if operator.hides else "restore"
+    found = [component_class("operator", one.name, Operator) for one in operator_choices(operator)]
+    return "fill" if any(one.hides for one in found) else "restore"
 
 
 def build_operator(operator: Operators, context: Context) -> Operator:

@@ -19,7 +19,7 @@ from ganenc.encoders import Encoder, check_fits
 from ganenc.generators import Generator, LabelsGiven
 from ganenc.images import Fit
 from ganenc.inversion.alignment import Aligner
-from ganenc.inversion.defaults import default_method
+from ganenc.inversion.defaults import Purpose, default_method
 from ganenc.inversion.entry import Method, build_inverter
 from ganenc.inversion.inverter import Inverter
 from ganenc.inversion.judging import Judge
@@ -207,7 +207,11 @@ class Parts:
     def inverter(self, method: Method | Inverter | None = None) -> Inverter:
         """A method with its options, by default the best there is; an UnknownNameError if there is no such method, a
         SpecError naming a wrong option and the nearest right one."""
-        return build_inverter(method or default_method(self.encoder is not None), self.generator)
+        return build_inverter(method or self.default_method(), self.generator)
+
+    def default_method(self, purpose: Purpose = "both") -> dict[str, Any]:
+        """The best method that there is for a purpose, and its options."""
+        return default_method(self.encoder is not None, purpose, self.generator.spec.layout)
 
     def own_latents(self, seed: int = 0) -> OwnLatents:
         """How the generator's own latents lie, learnt once."""

@@ -57,7 +57,9 @@ def plan(
         raise SpecError(f"An inversion is for one of {', '.join(get_args(Purpose))}, not {purpose!r}.")
     if seconds is not None and not 0 < seconds < math.inf:
         raise SpecError(f"A photo takes a number of seconds above 0, not {seconds!r}.")
-    choice = Choice.of(method if method is not None else default_method(encoder is not None, purpose))
+    choice = Choice.of(
+        method if method is not None else default_method(encoder is not None, purpose, generator.spec.layout)
+    )
     if seconds is None:
         return choice
     filled = _filled(choice, seconds, generator, encoder, objective)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from ganenc.files import atomic_path, drop_leftovers, load_parquet, open_parquet
 from ganenc.images import depict, to_image
-from ganenc.inversion import Photo, default_method
+from ganenc.inversion import Photo, purpose_of
 from ganenc.jobs.inverting import READERS, ahead, batches
 from ganenc.jobs.shard_names import find_shards, part_of
 from ganenc.jobs.shard_records import PARQUET, ShardPhoto, open_shard
@@ -198,8 +198,8 @@ class _Work:
         if spec.seconds:
             raise SpecError("seconds: what a shard leaves does not depend on the machine; give --steps for the method.")
         labels = [self.label or 0] if settings.label or self.label is not None else given
-        best = default_method(model.encoder is not None, "restore" if spec.operator else "rebuild")
-        method = spec.method or Choice.from_mapping(best)
+        purpose = purpose_of(spec.operator) if spec.operator else "rebuild"
+        method = spec.method or Choice.from_mapping(model.default_method(purpose))
         refines = settings.refine_below is not None
         once = spec.method is None and model.encoder is not None and not spec.operator
         first = ONE_PASS if refines or once else method

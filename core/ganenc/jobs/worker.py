@@ -12,7 +12,7 @@ from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.specs import InvertSpec
 
 from ganenc.files import is_out_of_memory
-from ganenc.inversion import Photo, Purpose, Readable
+from ganenc.inversion import Photo, Readable, purpose_of
 from ganenc.jobs.record import Todo
 from ganenc.model import Model
 from ganenc.models import model_hash
@@ -48,7 +48,7 @@ class Worker:
         self.model, self.spec, self.labels, self.pages = model, spec, labels, pages
         self.given = labels is not None and not isinstance(labels, str)
         self.objective = model.objective(spec.objective) if spec.seconds else None
-        purpose: Purpose = "restore" if spec.operator and spec.purpose == "both" else spec.purpose
+        purpose = purpose_of(spec.operator) if spec.operator and spec.purpose == "both" else spec.purpose
         self.operator = [*spec.operator] or None
         self.method = model.plan(purpose, seconds=spec.seconds, method=spec.method, objective=self.objective)
         inverter = model.inverter(self.method)

@@ -11,7 +11,7 @@ from typing import Any
 import ganenc
 from ganenc.editing import EFFORT, Explained
 from ganenc.images import write_image
-from ganenc.inversion import default_method
+from ganenc.inversion import purpose_of
 from ganenc.jobs import STEPS, Attributed, attribute
 from ganenc.report import Scored
 from ganenc_registry import registry
@@ -42,7 +42,7 @@ def restore(
     model = session.need_model()
     operator = _operator(session, happened, amount, hidden)
     photo = session.read(path, None, operator=operator)
-    method = default_method(model.encoder is not None, "restore")
+    method = model.default_method(purpose_of([operator]))
     if steps:
         method = {**method, "options": {**method["options"], "steps": int(steps)}}
     yield from work.inverting(session, photo, method, None, [operator])

@@ -79,11 +79,12 @@ class InvertSpec(PhotosSpec):
         description="the inverter; by default what the purpose takes",
         json_schema_extra={"kind": "inverter"},
     )
-    purpose: Literal["both", "rebuild", "edit", "restore"] = Field(
+    purpose: Literal["both", "rebuild", "edit", "restore", "fill"] = Field(
         "both",
         description="what photos are inverted for: both takes tune, rebuild takes finetune+refine, either optimize"
         " where there is no encoder; edit takes tune, and holds edits more; restore, and through an operator both,"
-        " takes optimize held to what the generator draws",
+        " takes newton held to the encoder's latents; fill, and through an operator that hides parts both, or where"
+        " there is no encoder, takes optimize held to what the generator draws",
     )
     operator: tuple[Choice, ...] = Field(
         (),

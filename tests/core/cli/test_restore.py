@@ -9,6 +9,7 @@ from typing import Any
 import ganenc
 import pytest
 from ganenc import images
+from ganenc.encoders import build_encoder
 from ganenc.models import save_pretrained
 from PIL import Image
 from toys import ToyGenerator, toy_spec
@@ -52,6 +53,24 @@ def test_several_answers_each_leave_a_folder_and_are_not_made_twice(
     code, _, err = run(*words, "--out", tmp_path / "out")
     assert code == 0
     assert "done before" in err
+
+
+def test_what_is_hidden_is_filled_and_all_else_is_restored_near_the_encoders(
+    model: Path, photo: Path, run: Any, tmp_path: Path
+) -> None:
+    save_pretrained(build_encoder(ToyGenerator(toy_spec((16, 16))), hidden=8), model / "encoder")
+    names = {}
+    for written in ("downscale:2", "mask:box=0,0,4,4"):
+        seen = photo if written == "downscale:2" else tmp_path / "whole.png"
+        Image.radial_gradient("L").resize((16, 16)).convert("RGB").save(tmp_path / "whole.png")
+        words = ("restore", seen, "--operator", written, "--model", model, "-n", 2, *WORDS, "--out", tmp_path / written)
+        code, _, err = run(*words)
+        assert code == 0, err
+        facts = [json.loads((tmp_path / written / f"{n}" / seen.stem / "inversion.json").read_text()) for n in (1, 2)]
+        ways = [one["settings"]["method"] for one in facts]
+        names[written] = [(way["name"], way["options"].get("start")) for way in ways]
+    assert names["downscale:2"] == [("newton", "encoder"), ("newton", "draws")]
+    assert names["mask:box=0,0,4,4"] == [("optimize", "encoder"), ("optimize", "draws")]
 
 
 def test_invert_takes_operators_too(model: Path, photo: Path, run: Any, tmp_path: Path) -> None:

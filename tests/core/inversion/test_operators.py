@@ -23,12 +23,15 @@ from ganenc.inversion import (
     PhotoFolder,
     Seen,
     build_operator,
+    default_method,
     fill,
     invert,
     operator_choices,
+    purpose_of,
 )
 from ganenc_registry.components import Context
 from ganenc_registry.errors import GanencError, ImageError, SpecError, UnknownNameError
+from ganenc_registry.specs import Map
 from PIL import Image
 from scipy.ndimage import convolve, gaussian_filter
 from skimage.color import rgb2ycbcr
@@ -259,6 +262,25 @@ def test_an_unknown_sigma_is_found(model: Model, true: str, told: str) -> None:
         (seen.through(image) - seen.seen).square().mean().backward()
     (found,) = seen.operators[0].found().values()
     assert found == pytest.approx(float(true.rpartition(":")[2]), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("written", "encoded", "wanted"),
+    [
+        ("grey|downscale:2", True, "newton"),
+        ("grey|downscale:2", False, "optimize"),
+        ("grey|mask", True, "optimize"),
+        (None, True, "tune"),
+    ],
+)
+def test_what_is_taken_by_default_is_by_what_was_seen(
+    model: Model, written: str | None, encoded: bool, wanted: str
+) -> None:
+    purpose = purpose_of(written)
+    assert default_method(encoded, purpose, model.generator.spec.layout)["name"] == wanted
+    assert written is None or purpose_of(built(written)) == purpose
+    if wanted == "newton":
+        assert default_method(True, purpose, (Map(channels=1, height=4, width=4),))["name"] == "optimize"
 
 
 @pytest.mark.parametrize("how", ["file", "colour", "alpha"])
