@@ -23,6 +23,11 @@ from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 from torch.nn import functional as F
 
+try:
+    import cv2
+except ImportError:
+    cv2 = None
+
 PICTURE = RESULTS.parents[1] / "docs" / "how-to" / "restore.png"
 SHOWN = 2
 """Photos of each damage in the picture."""
@@ -49,15 +54,28 @@ def damages(side: int) -> dict[str, tuple[str, str]]:
     }
 
 
-def interpolated(seen: Tensor, operator: Operator, size: tuple[int, int]) -> tuple[str, Tensor]:
-    """What is done without any model: the name, and the images."""
+def interpolated(seen: Tensor, operator: Operator, size: tuple[int, int]) -> dict[str, Tensor]:
+    """What is done without any model, the images (N, C, H, W) by name."""
     if isinstance(operator, Mask):
         hidden = (~operator.known(torch.ones(1, 1, *size, dtype=torch.bool)))[0, 0].numpy()
         found = [inpaint_biharmonic(np.asarray(one.permute(1, 2, 0)), hidden, channel_axis=2) for one in seen]
-        return "biharmonic", torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).to(seen)
+        return {"biharmonic": torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).to(seen), **flowed(seen, hidden)}
     if seen.shape[2:] != size:
-        return "bicubic", F.interpolate(seen, size, mode="bicubic", align_corners=False)
-    return "as it was seen", seen
+        return {"bicubic": F.interpolate(seen, size, mode="bicubic", align_corners=False)}
+    return {"as it was seen": seen}
+
+
+def flowed(seen: Tensor, hidden: np.ndarray) -> dict[str, Tensor]:
+    """What OpenCV fills in of 8 bits, from 3 pixels around; nothing where it is not installed."""
+    if cv2 is None:
+        return {}
+    eight = [np.ascontiguousarray(images.to_uint8(one).permute(1, 2, 0)) for one in seen]
+    ways = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
+    found = {
+        name: np.stack([cv2.inpaint(one, hidden.astype(np.uint8), 3, way) for one in eight])
+        for name, way in ways.items()
+    }
+    return {name: torch.from_numpy(one).permute(0, 3, 1, 2).to(seen) / 127.5 - 1 for name, one in found.items()}
 
 
 def smooth(seen: Tensor, operator: Operator, size: tuple[int, int], weight: float, steps: int) -> Tensor:
@@ -87,8 +105,7 @@ def restored(
     if model.encoder is None:
         options |= {"newton": {"start": "draws"}, "optimize": {"starts": 1}}[by]
     method: dict[str, Any] = {"name": by, "options": options}
-    plain, found = interpolated(seen, operator, size)
-    made = {plain: found}
+    made = interpolated(seen, operator, size)
     if name != "grey":  # Of which it says nothing.
         tried = [smooth(seen, operator, size, weight, SMOOTHING) for weight in WEIGHTS]
         made["total variation"] = max(tried, key=lambda one: sum(metrics["psnr"](one, photos)))  # type: ignore[arg-type]
