@@ -45,8 +45,9 @@ def study(model: str, photos: Sequence[Path], seconds: Sequence[float], train: f
     named["in-domain"] = {"name": "in-domain", "encoder": "in-domain"}
     named["tune, closed form"] = {"name": "tune", "encoder": str(start)}
     named["newton, objective"] = {**named["newton"], "options": {"objective": True}}
+    named["pti"] = {"name": "pti"}
     if model == HANDS:
-        named |= {"encode, the zoo's": {"name": "encode"}, "pti": {"name": "pti"}}
+        named["encode, the zoo's"] = {"name": "encode"}
         named["restyle encoder"] = {"name": "restyle", "encoder": "restyle"}
     given = {"model": model, "photos": [str(one) for one in photos], "methods": named, "own": False, "threads": 1}
     given |= {"metrics": {one: one for one in NUMBERS}, "backbone": BACKBONES[model], "train": train}
