@@ -37,6 +37,8 @@ NETWORKS: dict[str, Any] = {
     "alae": {"name": "alae", "options": {"widths": [4, 8]}},
     "d2e": {"name": "d2e", "options": {"widths": [4]}},
     "restyle": {"name": "restyle", "options": {"trunk": "blocks", "widths": [4, 4, 8, 8]}},
+    "psp": {"name": "psp", "options": {"trunk": "blocks", "widths": [4, 4, 8, 8]}},
+    "e2style": {"name": "e2style", "options": {"trunk": "blocks", "widths": [4, 4, 8, 8]}},
     "riddle": None,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -340,7 +342,7 @@ for spec in sorted(folder.glob("*.yaml")):
 """
 
 
-SHARED = ("e4e", "bigbigan", "in-domain", "restyle", "riddle")
+SHARED = ("bigbigan", "e2style", "e4e", "in-domain", "psp", "restyle", "riddle")
 """Recipes that two processes are to train as one does."""
 
 
