@@ -23,8 +23,10 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent / "tests"))
 from plugins.studio.browsing import browser_at, drop, slide_to  # noqa: E402
 
-POINTING, FOUR = PHOTOS / "1-IMG_1119.jpg", PHOTOS / "4-IMG_1122.jpg"
-"""A finger to be dragged, and four to be opened and closed."""
+POINTING, OPEN = PHOTOS / "1-IMG_1119.jpg", PHOTOS / "5-IMG_1123.jpg"
+"""A finger to be dragged, and an open hand to be closed."""
+SLIDER = 2
+"""Of the direction to the digit of that number."""
 WIDE = 480
 """Pixels of an animation."""
 
@@ -108,8 +110,8 @@ def refining(page: Any) -> None:
 
 def sliding(page: Any) -> None:
     """A slider, pulled to and fro."""
-    box = page.locator("#slider-5 input[type=range]").bounding_box()
-    film = Film(page, clip_of(page, "#wipe", "#slider-5"))
+    box = page.locator(f"#slider-{SLIDER} input[type=range]").bounding_box()
+    film = Film(page, clip_of(page, "#wipe", f"#slider-{SLIDER}"))
     y, middle = box["y"] + box["height"] / 2, box["x"] + box["width"] / 2
     page.mouse.move(middle, y)
     page.mouse.down()
@@ -162,12 +164,12 @@ def main() -> None:
             opened(page, POINTING)
             dragging(page)
         with browser_at(url) as (page, _):
-            opened(page, FOUR)
+            opened(page, OPEN)
             sliding(page)
-            slide_to(page, 5, 0)
+            slide_to(page, SLIDER, 0)
             refining(page)
             before = page.evaluate(shown)
-            slide_to(page, 5, -3.5)
+            slide_to(page, SLIDER, 3.5)
             page.wait_for_function(f"(old) => {shown} !== old && !{shown}.includes('blob:')", arg=before)
             page.wait_for_timeout(1500)
             write_bytes(DOCS / "studio.png", page.screenshot(), replace=True)
