@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import RESULTS, parser, publish, set_threads, table
+from _real import SHARED
 from ganenc import Model, images, load
 from ganenc.editing import find_by_pca, interpolate, render
 from ganenc.latents import Latents
@@ -30,8 +31,10 @@ from skimage.feature import corner_peaks, corner_shi_tomasi, match_template
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import resize
 
-MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20}
-"""Models, and how many images of each are dragged."""
+MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20, "wgangp-mnist28.pt": 20}
+"""Models, and how many images of each are dragged; files lie beside the checkout."""
+SETTLED: dict[str, tuple[dict[str, Any], int]] = {"wgangp-mnist28.pt": ({"rate": 0.03}, 10)}
+"""Options that are not the defaults, and the draws that they were settled on, which are passed over."""
 BACKBONES = ("squeeze", "hands")
 """Behind LPIPS: one with the published weights, and one that needs no download."""
 SEEN = 128
@@ -243,16 +246,18 @@ def measured(
     """Points of so many images of a model dragged: a row of the table. What each came to is kept, so that it can be
     gone on with."""
     work.mkdir(parents=True, exist_ok=True)
-    model, lpips = load(name), [load(name, backbone=one).metrics(["lpips"])[f"lpips-{one}"] for one in backbones]
+    source = SHARED / "gans" / name if Path(name).suffix else name
+    model, lpips = load(source), [load(source, backbone=one).metrics(["lpips"])[f"lpips-{one}"] for one in backbones]
+    own, first = SETTLED.get(name, ({}, 0))
     done: list[Moved] = []
     rows: list[Array] = []
-    for seed in range(10 * count):
+    for seed in range(first, first + 10 * count):
         kept = work / f"{name}-{seed}.json"
         if not kept.is_file():
             known = known_motion(model, seed, along)
             moved = None
             if known is not None:
-                moved, shown = dragged(model, known, lpips, **options)
+                moved, shown = dragged(model, known, lpips, **own | options)
                 Image.fromarray(shown).save(kept.with_suffix(".png"))
             kept.write_text(json.dumps(moved and asdict(moved)), encoding="utf-8")
         if told := json.loads(kept.read_text(encoding="utf-8")):

@@ -35,6 +35,7 @@ REST = STRENGTHS.index(0.0)
 LPIPS = "lpips-hands"
 METHODS: dict[str, dict[str, Any]] = {
     "encode": {"name": "encode"},
+    "newton, 5 steps": {"name": "newton", "options": {"steps": 5}},
     "newton, 8 steps": {"name": "newton", "options": {"steps": 8}},
     "the same, held near": {"name": "newton", "options": {"steps": 8, "near": 3}},
     "optimize, 30 steps": {"name": "optimize", "options": {"steps": 30, "rate": 0.05}},

@@ -43,7 +43,7 @@ def forced(choice: str, ways: Sequence[str]) -> str | None:
 def fastest(choice: str, of: str, ways: Mapping[str, Callable[[], object]], device: torch.device) -> str:
     """The way of a ``choice`` that works faster on this machine as it is set up; those that end in a RuntimeError are
     left out. ``of`` tells, for people too, all else that decides: the network, its sizes, the batch, the precision."""
-    key, first = f"{_machine()}, {device}, {choice} of {of}", next(iter(ways))
+    key, first = f"{_machine()}; {device}, {choice} of {of}", next(iter(ways))
     if (row := _kept().get(key)) is None or row["way"] not in ways:
         seconds = _measured(ways, device)
         best = min(seconds, key=lambda name: seconds[name], default=first)
@@ -58,7 +58,7 @@ def fastest(choice: str, of: str, ways: Mapping[str, Callable[[], object]], devi
 
 def measured() -> list[str]:
     """What was measured on this machine as it is now set up, in words."""
-    here = _machine()
+    here = f"{_machine()}; "
     return [
         f"{row['what']}: {row['way']} ("
         + ", ".join(f"{name} {seconds:.3g} s" for name, seconds in row["seconds"].items())
