@@ -28,7 +28,9 @@ from ganenc.objectives import Backbone, load_backbone
 
 PROBABILITY = 0.9
 EFFORT = 400
-"""Passes with a gradient at most."""
+"""Passes with a gradient at most, from each start."""
+STARTS = 3
+"""The sample itself, and where that does not lead to the class others, a deviation away."""
 SHOWN = 5
 """Images of the strip."""
 DRAWS = 1024
@@ -124,7 +126,8 @@ def explain(
     as they are. Groups are the ``layers`` of styles (by default all), vectors and conditions, and ``directions``, each
     by itself; maps and noise stay. Lengths are in deviations of what the generator draws, so along what it varies
     (Mahalanobis). L-BFGS descends -log p of the class, by the classifier's gradient through the generator, and a price
-    of length that falls until the probability is reached, in ``steps`` passes at most. The lasso is a least square,
+    of length that falls until the probability is reached, in ``steps`` passes at most; where it is not, it begins anew
+    from a deviation away, twice at most. The lasso is a least square,
     reweighted by the lengths so far (Daubechies et al., 2010); then small groups are left out, and as much of the rest
     is taken as the class needs. ``random`` changes of the same length, in all that may move, tell whether it takes this
     one. ``on_step`` is told of passes, and all.
@@ -146,7 +149,7 @@ def explain(
         return float(margin(says(change), target))
 
     change = torch.zeros(1, sum(free.sizes), device=generator.device, requires_grad=True)
-    price, stiff, passes, rounds = 0.0, torch.zeros_like(change), 0, ROUNDS
+    price, stiff, passes, rounds, ends = 0.0, torch.zeros_like(change), 0, ROUNDS, steps
     descent = torch.optim.LBFGS([change], max_iter=PASSES, max_eval=PASSES, line_search_fn="strong_wolfe")
 
     def look() -> float:
@@ -158,16 +161,22 @@ def explain(
         (change.grad,) = torch.autograd.grad(loss, change)
         passes += 1
         if on_step is not None:
-            on_step(min(passes, steps), steps)
+            on_step(min(passes, ends), ends)
         return loss.item()
 
     look()
     stiff, found = torch.ones_like(stiff), change.detach().clone()
-    price, most = float(change.grad.norm()), odds(found)  # type: ignore[union-attr]
-    gap = most
+    first, most = float(change.grad.norm()), odds(found)  # type: ignore[union-attr]
+    price, gap = first, most
     if not price and gap < wanted:
         raise LatentsError("What may change has no effect on what the classifier says; let more change.")
-    while passes < steps and rounds and (passes > 1 or gap < wanted):
+    while rounds and (passes > 1 or gap < wanted):
+        if passes >= ends:
+            if most >= wanted or ends == STARTS * steps:
+                break
+            price, stiff, ends = first, torch.ones_like(stiff), ends + steps
+            with torch.no_grad():
+                change.copy_(free.random(1, 1.0, seed + ends // steps))
         descent.state.clear()
         descent.step(look)
         gap, lengths = odds(change.detach()), free.lengths(change.detach())

@@ -116,7 +116,7 @@ def test_what_never_flips_is_said_and_what_says_so_stays(kind: str) -> None:
     found = explain(generator, still(generator), lambda x: x.tanh().sum((1, 2, 3))[:, None] + shift, 1, steps=30)
     assert found.flipped == (kind == "already")
     assert found.facts["flipped"] == found.flipped
-    assert found.facts["passes"] <= 60
+    assert found.facts["passes"] <= 3 * (30 + 15)  # Three starts, each of which ends its round.
     if kind == "already":
         assert (found.changes, found.facts["length"], found.facts["random_flipped"]) == ({}, 0.0, None)
         assert torch.equal(found.images[0], found.images[-1])
