@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import torch
@@ -63,11 +63,16 @@ def generator_format(generator: Generator, batch: int, *, precision: str = "none
     return chosen
 
 
-def generator_ways(generator: Generator, batch: int, memory_format: str, *, precision: str = "none") -> dict[str, str]:
-    """Of each of the generator's `alternatives` the way that is faster, as in `generator_format`, in the format that it
-    is in; it goes on in these. Those of small images are left as they are, unless the environment names a way."""
+def generator_ways(
+    generator: Generator, batch: int, memory_format: str, *, precision: str = "none", told: Collection[str] = ()
+) -> dict[str, str]:
+    """Of each of the generator's `alternatives`, but for those that are ``told``, the way that is faster, as in
+    `generator_format`, in the format that it is in; it goes on in these. Those of small images are left as they are,
+    unless the environment names a way."""
     found: dict[str, str] = {}
     for choice, ways in generator.alternatives.items():
+        if choice in told:
+            continue
         shape, synthesize = _synthesis(generator, batch, precision)
 
         def work(way: str, choice: str = choice, synthesize: Callable[[], None] = synthesize) -> None:
@@ -75,7 +80,8 @@ def generator_ways(generator: Generator, batch: int, memory_format: str, *, prec
             synthesize()
 
         way = _fastest(choice, ways, f"generator, {memory_format}", generator, shape, precision, work)
-        if way is not None:
+        way = getattr(generator, choice, None) if way is None else way
+        if way in ways:
             generator.choose(**{choice: way})
             found[choice] = way
     return found

@@ -60,8 +60,9 @@ def is_ours(path: str | Path) -> bool:
     try:
         with open_file(path) as file:
             start = file.read(_LOOKED_AT)
-            if start[8:9] == b"{":  # The header of tensors, which begins with its length, has the mark anywhere.
-                start += file.read(min(int.from_bytes(start[:8], "little"), _LONGEST_HEADER))
+            end = 8 + int.from_bytes(start[:8], "little")  # Of the header of tensors, which has the mark anywhere.
+            if start[8:9] == b"{" and end <= min(os.fstat(file.fileno()).st_size, _LONGEST_HEADER):
+                start += file.read(max(0, end - len(start)))
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
             return not start or bool(_MARK.search(start) or _MARK.search(file.read()))
     except OSError:

@@ -105,5 +105,13 @@ def _kept() -> dict[str, Any]:
     with suppress(GanencError, OSError):
         kept = read_json(cache_folder() / FILE, "delete it")
         if isinstance(kept, dict):
-            return {key: row for key, row in kept.items() if isinstance(row, dict) and "way" in row} | MEASURED
+            return {key: row for key, row in kept.items() if _whole(row)} | MEASURED
     return MEASURED
+
+
+def _whole(row: Any) -> bool:
+    """Whether a row of the file is one that was written there."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("what", "way")):
+        return False
+    seconds = row.get("seconds")
+    return isinstance(seconds, dict) and all(isinstance(one, float) for one in seconds.values())

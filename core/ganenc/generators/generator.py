@@ -47,6 +47,10 @@ class _Adopting(ABCMeta):
         return made
 
 
+TAKEN = ("cuda_graphs", "home", "memory_format", "password", "spec")
+"""Names that no alternative may have, as `Generator` or a variable of the environment has them."""
+
+
 class Generator(nn.Module, metaclass=_Adopting):
     """A pre-trained GAN's generator.
 
@@ -89,6 +93,7 @@ class Generator(nn.Module, metaclass=_Adopting):
             name = type(self).__name__
             raise SpecError(f"{name} has no spec: hand a GeneratorSpec to super().__init__, or set it on the class.")
         self.spec = spec
+        _check_alternatives(type(self).alternatives)
         self._draws: dict[tuple[str, bool], bool] = {}
         self._centers: dict[str, Latents] = {}
         self._settings: dict[str, float] = {}
@@ -404,3 +409,14 @@ class Generator(nn.Module, metaclass=_Adopting):
 
 
 hold(Generator)
+
+
+def _check_alternatives(declared: object) -> None:
+    """A SpecError if they are no mapping of names of a generator's own to the ways that each may take."""
+    if not isinstance(declared, Mapping):
+        raise SpecError(f"alternatives is a mapping of names to tuples of ways, not {type(declared).__name__}.")
+    for name, ways in declared.items():
+        if not isinstance(ways, tuple) or not ways or not all(isinstance(way, str) for way in ways):
+            raise SpecError(f"alternatives: {name} takes a tuple of one or more words, not {ways!r}.")
+        if not isinstance(name, str) or not name.isidentifier() or hasattr(Generator, name) or name in TAKEN:
+            raise SpecError(f"alternatives: {name!r} is no name for what is computed in several ways; take another.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganenc.inversion.graphs import Stepper, Taken, card_for
 from ganenc.inversion.inverter import StepTerms, Task
+from ganenc.inversion.seeing import SeenObjective
 from ganenc.latents import Latents
 from ganenc.objectives import ObjectiveResult, make_adam, make_schedule
 
@@ -95,7 +96,8 @@ def descend(
     that a GPU may replay it (see `Stepper`).
     """
     given = list(parameters)
-    stepper = Stepper(take, given, card_for(given, steps) if fixed else None)
+    same = fixed and not isinstance(task.objective, SeenObjective)  # Of which what is unknown may move in a step.
+    stepper = Stepper(take, given, card_for(given, steps) if same else None)
     adam = make_adam(given, rate, betas)
     falls = schedule == "cosine"
     rates = make_schedule(adam, steps, warmup=max(1.0, WARMUP * steps) if falls else 0.0, falls=falls)

@@ -73,6 +73,8 @@ class Finetune(Inverter):
 
     def work(self, task: Task) -> Inversion:
         """See :meth:`Inverter.work`. The encoder that is given stays as it is."""
+        if self.options.encoder_format == "auto":
+            return self.settled(task.generator, task.encoder).work(task)
         working = self._copied(task.encoder, task.images.dtype)
         in_format(working, self.options.encoder_format)
         memory_format = FORMATS[self.options.encoder_format]

@@ -158,8 +158,8 @@ class Stepper:
         """Record the step that was just taken, and compare."""
         own = [parameter.grad for parameter in self._parameters]
         wanted = torch.stack([term.detach() for term in result.terms.values()])
-        self._held = copy.deepcopy(given)
         try:
+            self._held = copy.deepcopy(given)
             self._graph, written = card.record(lambda: self._taken(*self._held))
             self._written = written
             self._gradients = [parameter.grad for parameter in self._parameters]

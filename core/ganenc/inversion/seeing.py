@@ -70,9 +70,9 @@ class Seen:
         size = (images.shape[2], images.shape[3])
         return images + torch.cat([one.guess(wanted, size) - one.guess(made, size) for one, wanted, made in both])
 
-    def place(self, image: Tensor) -> int | None:
-        """The place of the photo whose guess an image (C, H, W) is; None if it is none."""
-        return next((at for at, one in enumerate(self.guesses) if torch.equal(one, image)), None)
+    def places(self, image: Tensor) -> list[int]:
+        """The places of the photos whose guess an image (C, H, W) is: none, one, or of equal photos several."""
+        return [at for at, one in enumerate(self.guesses) if torch.equal(one, image)]
 
 
 @dataclass(frozen=True)
@@ -122,25 +122,30 @@ class SeenObjective(Objective):
             return self
         operators = [*self._seen.operators]
         for place, row in zip(self._places(guesses), logs, strict=True):
-            operators[place] = cast(Operator, partial(operators[place].at, row))
+            operators[place] = cast(Operator, partial(self._seen.operators[place].at, row))
         return SeenObjective(self._whole[0], replace(self._seen, operators=operators))
 
     def settle(self, guesses: Tensor, logs: Tensor) -> None:
-        """Take logarithms (M, P) for what is found."""
-        for place, row in zip(self._places(guesses), logs, strict=True):
-            self._seen.operators[place].logs = row
+        """Take logarithms (M, P) for what is found, of all photos that are equal."""
+        for guess, row in zip(guesses, logs, strict=True):
+            for place in self._seen.places(guess):
+                self._seen.operators[place].logs = row
 
     def _places(self, guesses: Tensor) -> list[int]:
-        return [place for one in guesses if (place := self._seen.place(one)) is not None]
+        """A place for each guess, another for each of equal ones; for what is none there is none."""
+        taken: list[int] = []
+        for one in guesses:
+            places = self._seen.places(one)
+            taken += [place for place in places if place not in taken][:1] or places[:1]
+        return taken
 
     @torch.no_grad()
     def prepare(self, target: Tensor, **context: Any) -> Reference:
-        places = [self._seen.place(one) for one in target]
-        found = tuple(place for place in places if place is not None)
-        if len(found) < len(places):
+        found = self._places(target)
+        if len(found) < len(target):
             return self._whole[0].prepare(target, **context)
-        reference = self._whole[0].prepare(self._seen.seen[[*found]], **context)
-        return SeenReference(**vars(reference), places=found)
+        reference = self._whole[0].prepare(self._seen.seen[found], **context)
+        return SeenReference(**vars(reference), places=tuple(found))
 
     def forward(self, reconstruction: Tensor, reference: Reference, **latents: Any) -> ObjectiveResult:
         if isinstance(reference, SeenReference):

@@ -184,11 +184,13 @@ class Record:
         elif known.get(OVERWRITING) != self._overwriting():
             self._begin_anew(before)
             known[OVERWRITING] = self._overwriting()
+            known.pop(self._digest, None)
             before = self._before()
         self.todo = self._plan(before)
         if self.todo:
             before_us = known.get(self._digest)
-            self.ways = before_us.get(WAYS) or {} if isinstance(before_us, dict) else self._find_ways()
+            begun = before_us.get(WAYS) if isinstance(before_us, dict) else None
+            self.ways = begun if isinstance(begun, dict) else self._find_ways()
             settings = {**self._settings, **({WAYS: self.ways} if self.ways else {})}
             self.folder.write_settings({**known, self._digest: settings}, replace=bool(before))
 

@@ -88,9 +88,8 @@ class Worker:
 
     def take(self, ways: Mapping[str, Any]) -> None:
         """Have the method go these ways, in what it leaves to the machine."""
-        free = self.inverter.options.to_mapping()
-        usual = type(self.inverter.options)().to_mapping()
-        kept = {name: way for name, way in ways.items() if name in self.speeds and free[name] == usual[name]}
+        free, fields = self.inverter.options.to_mapping(), type(self.inverter.options).model_fields
+        kept = {name: way for name, way in ways.items() if name in self.speeds and free[name] == fields[name].default}
         self.method = self.method.model_copy(update={"options": {**self.method.options, **kept}})
 
     def facts(self) -> dict[str, Any]:

@@ -108,12 +108,17 @@ def _in_formats(
             told = getattr(begun.speed, name) if begun is not None else processes.told(measure())
         in_format(network, told)
         chosen[name] = told
+    told = run.speed.generator_ways
     if begun is not None:
         ways = begun.speed.generator_ways
     else:
-        ways = processes.told(generator_ways(generator, batch, chosen["generator_format"], precision=precision))
-    chosen["generator_ways"] = {**ways, **run.speed.generator_ways}
-    generator.choose(**chosen["generator_ways"])
+        ways = processes.told(
+            generator_ways(generator, batch, chosen["generator_format"], precision=precision, told=tuple(told))
+        )
+    # What was begun and is no longer offered is passed over: all ways are the same to rounding.
+    offered = {name: way for name, way in ways.items() if way in generator.alternatives.get(name, ())}
+    generator.choose(**{**offered, **told})
+    chosen["generator_ways"] = {**ways, **told}
     return run.model_copy(update={"speed": run.speed.model_copy(update=chosen)})
 
 

@@ -111,6 +111,31 @@ def test_ways_that_there_are_not_are_told(toy: Any, monkeypatch: pytest.MonkeyPa
         generator_ways(generator, 1, "channels_last")
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [("order",), {"order": ()}, {"order": "ab"}, {"order": (1, 2)}, {"synthesize": ("a",)}, {"home": ("a",)}],
+)
+def test_alternatives_that_are_none_are_told(declared: Any) -> None:
+    wrong = type("Wrong", (ToyGenerator,), {"alternatives": declared})
+    with pytest.raises(SpecError, match="alternatives") as told:
+        wrong(toy_spec((8, 8)))
+    assert "\n" not in str(told.value)
+
+
+def test_rows_that_nobody_wrote_are_passed_over(home: Path) -> None:
+    home.parent.mkdir()
+    rows: list[Any] = [1, {"way": "a"}, {"what": "x", "way": ["a"], "seconds": {}}]
+    rows += [{"what": "x", "way": "a", "seconds": seconds} for seconds in ([], {"a": None})]
+    ways = {"a": lambda: None, "b": lambda: None}
+    key = f"{measuring._machine()}; cpu, order of x"
+    for row in rows:
+        measuring.MEASURED.clear()
+        home.write_text(json.dumps({key: row}))
+        assert measuring.measured() == []
+        assert measuring.fastest("order", "x", ways, torch.device("cpu")) in ways
+        assert len(measuring.measured()) == 1
+
+
 def test_a_file_that_is_broken_is_written_anew(home: Path, toy_encoder: Encoder) -> None:
     home.parent.mkdir()
     for text in ("{", "[]", '{"a": 1}'):
@@ -163,6 +188,9 @@ def test_a_run_goes_on_as_it_was_begun(tmp_path: Path, monkeypatch: pytest.Monke
     pretrain(generator.choose(order="upwards"), run_spec(steps=2), tmp_path, encoder=build_encoder(generator))
     assert RunFolder(tmp_path).begun == held
     assert generator.order == "downwards"
+    plain = ToyGenerator(toy_spec((8, 8)))
+    assert not plain.alternatives
+    pretrain(plain, run_spec(steps=2), tmp_path, encoder=build_encoder(plain))
 
 
 def test_formats_change_inversions_by_rounding_alone(

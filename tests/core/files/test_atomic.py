@@ -122,6 +122,8 @@ def test_what_others_wrote_is_left_as_it_is(tmp_path: Path, make_pipe: Callable[
         write_json(tmp_path / "empty.json", {"long": "x" * 200_000})
     write_bytes(tmp_path / "late.bin", b"x" * 200_000 + MARK.encode())
     assert is_ours(tmp_path / "late.bin")
+    (tmp_path / "others.css").write_bytes(b".button { }" + b" " * 100_000 + MARK.encode() + b" " * 100_000)
+    assert not is_ours(tmp_path / "others.css")
     write_json(tmp_path / "kept.json", {"a": 1}, replace=True)
     assert json.loads((tmp_path / "link.json").read_text())["a"] == 1
 

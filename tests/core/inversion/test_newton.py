@@ -136,6 +136,17 @@ def test_what_is_found_of_an_operator_belongs_to_the_best_point_and_is_true(obje
         assert [one.found()["sigma"] for one in done.seen.operators] == pytest.approx([0.7, 1.1], rel=0.05)
 
 
+def test_equal_photos_are_found_alike() -> None:
+    generator = Linear()
+    image = generator.synthesize(generator.sample(1, seed=4)).detach()
+    seen = build_operator("blur:0.7", Context())(image).repeat(2, 1, 1, 1)
+    method = {"name": "newton", "options": {"steps": 9, "start": "draws", "draws": 20}}
+    done = invert(seen, generator, None, method, operator="blur:?", objective=make_objective({"mse": 1.0}))
+    assert done.seen is not None
+    one, other = (operator.found()["sigma"] for operator in done.seen.operators)
+    assert one == pytest.approx(other, rel=1e-4)
+
+
 def test_what_cannot_move_or_begin_is_refused() -> None:
     layout = (Map(channels=1, height=4, width=4),)
     with pytest.raises(LatentsError, match="linear has neither styles nor vectors to move; use 'optimize'"):

@@ -166,6 +166,18 @@ def test_a_job_goes_on_by_what_the_machine_that_began_favoured(
         invert(photos[:1], told.but(seed=5))
 
 
+class Weighed(Paints):
+    """Takes an option that has no default."""
+
+    class Options(Paints.Options):
+        weight: float
+
+
+def test_a_method_with_an_option_that_must_be_given(job: Job, photos: list[Path], known: Any) -> None:
+    known.add_value("inverter", "weighed", Weighed)
+    assert invert(photos[:1], job.but(method=Choice(name="weighed", options={"weight": 1.0}))).done == 1
+
+
 def test_a_label_that_is_given_anew_counts(job: Job, photos: list[Path]) -> None:
     folder = ResultFolder(job.out)
     with Record(folder, photos[:2], {}, labels=[1, 2]) as record:
