@@ -25,10 +25,17 @@ from ganenc.models import model_hash
 from ganenc.report import Inverted, attributed_page
 
 NONE = "none"
-OWN, RATE, STEPS = 39, 0.025, 100
+OWN = 39
+"""Images of its own by which a model is judged."""
+RATE = 0.025
+"""The part of a model's own images that may be called none."""
+STEPS = 100
+"""Of `newton`, under the two nearest."""
 LAST, TURNS = 2, 3
 """Models under which a photo is inverted anew, with all steps, and from how many lots of draws."""
-NUMBERS, PAGE = "attribution.json", "index.html"
+NUMBERS = "attribution.json"
+PAGE = "index.html"
+"""What `Attributed.save` leaves."""
 CHUNK, PIXELS = 64, 1 << 18
 """Images at once, and pixels."""
 
