@@ -10,15 +10,19 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+FUSED = ("cpu", "cuda", "mps")
+"""Devices that Adam's fused form is for; torch itself says so at the first step only."""
+
 
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Adam:
     """Adam, fused where the device has that: the same to rounding. The paper has ``betas`` (0, 0.99) (section 4.1)."""
     given = list(parameters)
+    fused = all(one.device.type in FUSED for one in given) or None
     try:
-        return torch.optim.Adam(given, lr=rate, betas=betas, fused=True)
-    except (RuntimeError, TypeError):  # A device, dtype or release of torch that has no fused form.
+        return torch.optim.Adam(given, lr=rate, betas=betas, fused=fused)
+    except (RuntimeError, TypeError):  # A dtype or release of torch that has no fused form.
         return torch.optim.Adam(given, lr=rate, betas=betas)
 
 
