@@ -117,18 +117,18 @@ def drag(
     """
     own, size = generator, generator.spec.size
     generator = able(generator).freeze()
-    places, goal, moves = drag_points(points, targets, mask, size)
-    places, goal, steps = places.to(generator.device), goal.to(generator.device), as_count(steps, "steps")
+    spots, wanted, moves = drag_points(points, targets, mask, size)
+    places, goal, steps = spots.to(generator.device), wanted.to(generator.device), as_count(steps, "steps")
     free, stage = _Free(generator, latents, layers, rate), _stage(generator, stage)
     pace, near, far = (max(of_paper * max(size) / FULL, least) for of_paper, least in (PACE, PATCH, WINDOW))
     patch, window = (_disc(one, by).to(places) for one, by in ((near, pace), (far, pace / 2)))
     settings = {
-        "points": places.tolist(), "targets": goal.tolist(), "mask": moves, "rate": rate, "hold": hold,
+        "points": spots.tolist(), "targets": wanted.tolist(), "mask": moves, "rate": rate, "hold": hold,
         "layers": free.layers or None, "stage": stage,
     }  # fmt: skip
     way: list[dict[str, Tensor]] = []
     history: list[dict[str, Any]] = []
-    terms: dict[str, float] = {}
+    terms = places.new_empty(0)
     for step in range(steps + 1):
         now = free.latents()
         found = reach(generator, stage, now).float()
@@ -138,28 +138,32 @@ def drag(
         else:
             places = track_points(found.detach(), known, places, patch, window, size)
         apart = (goal - places).norm(dim=1)
+        looked = torch.cat([places.flatten(), apart, terms]).cpu()  # All that a step is asked, in one transfer.
+        spots, distances, costs = looked.split([places.numel(), len(apart), len(terms)])
+        spots = spots.reshape(-1, 2)
+        if not bool(costs.isfinite().all()):
+            raise LatentsError(f"The drag left what is finite after {step - 1} steps; lower its rate.")
         way.append({name: one.detach().clone() for name, one in free.tensors.items()})
         if step:
-            history.append({"step": step, **terms, "points": places.tolist(), "distances": apart.tolist()})
-            told = DragStep(step, steps, places.cpu(), apart.cpu(), now.detach(), generator)
+            row = {"step": step, **dict(zip(("motion", "hold"), costs.tolist()))}
+            history.append({**row, "points": spots.tolist(), "distances": distances.tolist()})
+            told = DragStep(step, steps, spots, distances, now.detach(), generator)
             if on_step is not None and on_step(told):
                 break
-        if step == steps or bool((apart <= pace).all()):
+        if step == steps or bool((distances <= pace).all()):
             break
         ahead = (goal - places) * (pace / apart.clamp(min=pace))[:, None]
         motion = motion_loss(found, places, ahead, patch, size)
         outside = motion.new_zeros(()) if held is None else hold * ((found - first).abs() * held).sum()
-        terms = {"motion": motion.item(), "hold": outside.item()}
-        if not math.isfinite(sum(terms.values())):
-            raise LatentsError(f"The drag left what is finite after {step} steps; lower its rate.")
+        terms = torch.stack([motion, outside]).detach()
         free.descend(motion + outside)
     settings["steps"] = len(history)
     kept = torch.linspace(0, len(way) - 1, min(len(way), FRAMES)).round().long().tolist()
     facts = {key: value for key, value in settings.items() if key != "mask"}
-    facts |= {"masked": moves is not None, "tracked": places.tolist(), "distances": apart.tolist()}
+    facts |= {"masked": moves is not None, "tracked": spots.tolist(), "distances": distances.tolist()}
     return Dragged(
         own, now.detach(), facts, frames=Latents.cat(free.latents(way[place]) for place in kept),
-        before=free.start, points=places.cpu(), distances=apart.cpu(), history=history, settings=settings,
+        before=free.start, points=spots, distances=distances, history=history, settings=settings,
     )  # fmt: skip
 
 
@@ -177,7 +181,8 @@ class _Free:
         own = generator.complete(latents).to(generator.device).detach().clone()
         space = "w+" if styles else own.space
         self.start = Latents(own.layout, own.tensors, space=space, model=own.model, info=dict(own.info))
-        self.tensors = {name: own[name][:, self.layers] if styles else own[name] for name in names}
+        self.at = torch.tensor(self.layers, device=generator.device)
+        self.tensors = {name: own[name][:, self.at] if styles else own[name] for name in names}
         self.tensors = {name: one.float().clone().requires_grad_() for name, one in self.tensors.items()}
         with torch.no_grad():
             drawn = generator.sample(DRAWS)
@@ -191,8 +196,7 @@ class _Free:
         """The latents, complete, as they are now, or with what moves as given."""
         found = {name: one.to(self.start[name].dtype) for name, one in (tensors or self.tensors).items()}
         if self.layers:
-            at = torch.tensor(self.layers)
-            found = {name: self.start[name].index_copy(1, at.to(one.device), one) for name, one in found.items()}
+            found = {name: self.start[name].index_copy(1, self.at, one) for name, one in found.items()}
         return self.start.replace(**found)
 
     def descend(self, loss: Tensor) -> None:
@@ -223,9 +227,9 @@ def drag_points(
 def features_at(maps: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
     """A map (1, C, h, w) at places (..., 2) of the image of ``size`` that it would be brought to bilinearly: (..., C);
     beyond the edge what is nearest."""
-    scale = places.new_tensor([maps.shape[-1], maps.shape[-2]])
-    edge = 1 - 1 / scale
-    grid = ((2 * places + 1) / places.new_tensor(size[::-1]) - 1).clamp(-edge, edge)
+    axes = zip(places.unbind(-1), size[::-1], maps.shape[:-3:-1], strict=True)
+    along = [((2 * at + 1) / side - 1).clamp(1 / cells - 1, 1 - 1 / cells) for at, side, cells in axes]
+    grid = torch.stack(along, -1)
     found = F.grid_sample(maps, grid.reshape(1, 1, -1, 2).to(maps), align_corners=False)
     return rearrange(found, "1 c 1 n -> n c").reshape(*places.shape[:-1], -1)
 
@@ -245,12 +249,13 @@ def track_points(
     """Point tracking (Equation 2), by patches: of the spots around each place (K, 2), at the offsets of a ``window``
     (W, 2), those whose features at the offsets of a ``patch`` (P, 2) are nearest to those ``known`` (K, P, C), by L1;
     of some alike, the first. In the paper the point alone is compared, which in small maps is soon taken for others."""
-    spots = (places[:, None] + window).clamp(min=0).minimum(places.new_tensor(size[::-1]) - 1)
+    axes = zip((places[:, None] + window).unbind(-1), size[::-1], strict=True)
+    spots = torch.stack([at.clamp(0, side - 1) for at, side in axes], -1)
     nearest = []
     for around, one in zip(spots, known, strict=True):  # One after the other, as a patch at every spot takes memory.
         apart = (features_at(maps, around[:, None] + patch, size) - one).abs().sum((-2, -1))
-        nearest.append(around[apart.argmin()])
-    return torch.stack(nearest)
+        nearest.append(around[apart.argmin(keepdim=True)])  # No number, for which it would wait.
+    return torch.cat(nearest)
 
 
 def _layers(generator: Generator, count: int, layers: Sequence[int] | None) -> list[int]:

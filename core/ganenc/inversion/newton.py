@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -143,8 +144,8 @@ class Newton(Inverter):
             if task.tell(step, options.steps, StepTerms(names, best.terms.T, best.made)):
                 break
         history = [
-            [{"step": float(step), **dict(zip(names, row))} for step, row in enumerate(one.tolist(), 1)]
-            for one in torch.stack(found, 1)
+            [{"step": float(step), **dict(zip(names, row))} for step, row in enumerate(one, 1)]
+            for one in torch.stack(found, 1).tolist()
         ]
         if through is not None:
             through.settle(task.images, logs + units * best.moved[:, count:])
@@ -220,7 +221,7 @@ class _Curvature:
     near: float
     steps: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
-    @property
+    @cached_property
     def damped(self) -> float:
         """The curvature along what nothing is known of."""
         return max(self.near, float(self.answer.curvature[0]) * DAMPED)
