@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Literal
 
 import torch
-from einops import rearrange
 from ganenc_registry.errors import ImageError
 from torch import Tensor
 
@@ -63,9 +63,10 @@ class History:
 
     def per_sample(self) -> list[list[dict[str, float]]]:
         """For each sample, for each step: ``step`` (from 1) and the terms."""
+        numbers = iter(torch.cat([values for _, values in self.rows]).tolist())  # In one transfer.
         steps = [
-            [{"step": float(step), **dict(zip(names, terms))} for terms in rearrange(values, "t n -> n t").tolist()]
-            for step, (names, values) in enumerate(self.rows, 1)
+            [{"step": float(step), **dict(zip(names, terms))} for terms in zip(*islice(numbers, len(names)))]
+            for step, (names, _) in enumerate(self.rows, 1)
         ]
         return [list(rows) for rows in zip(*steps, strict=True)]
 

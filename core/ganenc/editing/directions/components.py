@@ -112,5 +112,5 @@ def _pictures(generator: Generator, latents: Latents) -> Tensor:
     rows = []
     for first in range(0, len(latents), BATCH):
         made = generator.synthesize(latents.select(slice(first, first + BATCH)))
-        rows.append(pool(made, SIDE).flatten(1).cpu().double())
-    return torch.cat(rows)
+        rows.append(pool(made, SIDE).flatten(1))
+    return torch.cat(rows).cpu().double()
