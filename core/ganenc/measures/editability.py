@@ -173,13 +173,14 @@ class OwnLatents:
             rows.append(drawn[:, :1].clone() if torch.equal(drawn, drawn[:, :1].expand_as(drawn)) else drawn)
         drawn = torch.cat([one.expand(-1, max(each.shape[1] for each in rows), -1) for one in rows])
         fitted: list[Any] = [LedoitWolf().fit(layer.numpy()) for layer in drawn.unbind(1)]
-        self.mean = drawn.mean(0)
-        self.precision = torch.stack([torch.tensor(one.precision_) for one in fitted])
+        mean, precision = drawn.mean(0), torch.stack([torch.tensor(one.precision_) for one in fitted])
+        home = torch.device("cpu") if generator.device.type == "mps" else generator.device  # Which has no float64.
+        self.mean, self.precision = mean.to(home), precision.to(home)
         readings = [one for one in generator.readings() if isinstance(self.part, Styles) and one.part == self.part.name]
         self._styles: list[tuple[int, Tensor]] = []
         for one in readings:
             layer = one.layer or 0
-            spread = ((drawn - self.mean)[:, min(layer, drawn.shape[1] - 1)] @ one.matrix.T).std(0)
+            spread = ((drawn - mean)[:, min(layer, drawn.shape[1] - 1)] @ one.matrix.T).std(0)
             self._styles.append((layer, one.matrix[spread > 0] / spread[spread > 0, None]))
 
     def mahalanobis(self, latents: Latents) -> list[float]:
@@ -189,7 +190,7 @@ class OwnLatents:
         return found
 
     def squares(self, latents: Latents) -> Tensor:
-        """The square of that distance, (N,) in float64 on the CPU, with its gradient."""
+        """The square of that distance, (N,) in float64, with its gradient, where the generator is (on MPS, the CPU)."""
         apart = self._apart(latents)
         squares = torch.einsum("nld,lde,nle->nl", apart, self.precision.expand(apart.shape[1], -1, -1), apart)
         return squares.mean(1) / self.part.dim
@@ -203,7 +204,7 @@ class OwnLatents:
         """
         if not self._styles:
             return None
-        apart = self._apart(latents.detach())
+        apart = self._apart(latents.detach()).cpu()
         codes = torch.cat([apart[:, layer] @ matrix.T for layer, matrix in self._styles], 1)
         axes, sizes, _ = torch.linalg.svd(torch.cat([matrix for _, matrix in self._styles]), full_matrices=False)
         near = codes @ axes[:, sizes > 1e-10 * sizes[0]]
@@ -213,7 +214,7 @@ class OwnLatents:
         return found
 
     def _apart(self, latents: Latents) -> Tensor:
-        rows = latents[self.part.name].cpu().double()
+        rows = latents[self.part.name].to(self.mean.device).double()
         return rows.reshape(len(rows), -1, self.part.dim) - self.mean
 
 
