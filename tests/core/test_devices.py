@@ -1,0 +1,145 @@
+"""Work on a second device stays there, comes to the numbers of the CPU, and does not wait for them at every turn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from devices import DEVICE, SecondDevice, second_device
+from ganenc.editing import drag, find_by_pca
+from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inverter, Newton, Optimize, Tune
+from ganenc.measures import PSNR, SSIM
+from ganenc_registry.components import Context
+from rounding import close
+from runs import run_spec, trainer, weights
+from torch import nn
+from toys import ToyConditional, ToyGenerator, make_objective, small_encoder, toy_spec
+
+LOSSES = {"mse": 5.0, "cos": 3.0, "ssim": 1.0}
+STEPS = 3
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecondDevice]:
+    monkeypatch.setattr("ganenc.objectives.adam.FUSED", ())  # Near 0, Adam makes much of how a gradient is rounded.
+    with second_device() as made:
+        yield made
+
+
+def test_it_refuses_what_lies_elsewhere(device: SecondDevice) -> None:
+    here, there = torch.ones(3), torch.ones(3, device=DEVICE)
+    for mix in (lambda: here * there, lambda: torch.where(there > 0, there, here), lambda: here[there.long()]):
+        with pytest.raises(RuntimeError, match="same device"):
+            mix()
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.randn(3, device=DEVICE, generator=torch.Generator())
+    assert (there * torch.tensor(2.0)).device == there[torch.tensor([0])].device == DEVICE
+
+
+def test_it_counts_what_is_waited_for(device: SecondDevice) -> None:
+    there = torch.arange(3.0).to(DEVICE)
+    looks = [there.tolist, there.cpu, there[0].item, there.any().__bool__, lambda: torch.zeros(3).copy_(there)]
+    for count, wait in enumerate([*looks, lambda: there[there > 1], lambda: there[[0, 1]]], 2):
+        wait()
+        assert device.waits == count
+    torch.cat([there.double() + 1, there.new_zeros(2), torch.zeros(2, device=DEVICE)]).flip(0)[1:3].add_(1)
+    assert device.waits == count
+
+
+def test_it_has_the_numbers_and_gradients_of_the_cpu(device: SecondDevice) -> None:
+    module, given = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)), []
+    for one in (module, copy.deepcopy(module).to(DEVICE)):
+        images = torch.linspace(-1, 1, 96).reshape(2, 3, 4, 4).to(one[0].weight.device).requires_grad_()
+        made = images * 2
+        made[:, 1:].mul_(3)  # In place, through a view.
+        one(made).square().sum().backward()
+        torch.optim.SGD(one.parameters(), lr=0.1).step()
+        given.append([images.grad, one[1].running_mean, *one.parameters()])
+    assert {one.device for one in given[1]} == {DEVICE}
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(*given, strict=True))
+
+
+def at_each_step(device: SecondDevice) -> tuple[list[int], Any]:
+    """How often was waited until the end of each step, and what is to be told of steps."""
+    seen: list[int] = []
+    return seen, lambda *_: seen.append(device.waits)
+
+
+METHODS: Mapping[str, tuple[Inverter, int]] = {
+    "encode": (Encode.of(), 0),
+    "optimize": (Optimize.of(steps=STEPS), 0),
+    "optimize-from-draws": (Optimize.of(steps=STEPS, start="draws", draws=8, free=["const", "noise"]), 0),
+    "optimize-held": (Optimize.of(steps=STEPS, prior=0.1, whiten=True), 0),
+    "finetune": (Finetune.of(steps=STEPS, batch=2), 0),
+    "finetune+refine": (FinetuneRefine.of(steps=STEPS, share=0.5, batch=2), 1),
+    "newton": (Newton.of(steps=STEPS), 0),
+    "tune": (Tune.of(steps=STEPS, pivot={"name": "newton", "options": {"steps": 1}}, together=True), 1),
+}
+"""And how often it is waited between steps: where another part begins, and never within one."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_inverting_stays_on_its_device(name: str, toy: Any, device: SecondDevice) -> None:
+    inverter, changes = METHODS[name]
+    encoder, objective, images = small_encoder(toy), make_objective(LOSSES, "center"), toy.synthesize(toy.sample(2))
+    wanted = inverter.invert(images, toy, encoder, objective=objective)
+    there = [copy.deepcopy(one).to(DEVICE) for one in (toy, encoder, objective)]
+    images, (seen, tell) = images.to(DEVICE), at_each_step(device)
+    found = inverter.invert(images, *there[:2], objective=there[2], on_step=tell)
+    assert {one.device for one in (found.reconstructions, *found.latents.tensors.values())} == {DEVICE}
+    assert {one.device for tuning in found.tuning for one in tuning.values()} <= {DEVICE}
+    for part, one in found.latents.tensors.items():
+        close(one.cpu(), wanted.latents[part], terms=36, depth=10 * STEPS)
+    close(found.reconstructions.cpu(), wanted.reconstructions, terms=36, depth=10 * STEPS)
+    assert sum(after > before for before, after in pairwise(seen)) <= changes
+
+
+def test_dragging_looks_once_a_step(device: SecondDevice) -> None:
+    toy = ToyGenerator(toy_spec(dim=4))
+    (seen, tell), latents, places = at_each_step(device), toy.sample(1), ([[4, 4], [9, 3]], [[12, 10], [3, 3]])
+    wanted = drag(toy, latents, *places, steps=STEPS)
+    found = drag(copy.deepcopy(toy).to(DEVICE), latents.to(DEVICE), *places, steps=STEPS, on_step=tell)
+    assert found.latents["w"].device == DEVICE
+    close(found.latents["w"].cpu(), wanted.latents["w"], terms=36, depth=10 * STEPS)
+    assert [after - before for before, after in pairwise(seen)] == [1] * (STEPS - 1)
+
+
+@pytest.mark.parametrize("made", [lambda: ToyGenerator(toy_spec((8, 8), dim=4)), ToyConditional])
+def test_components_are_found_without_waiting_for_each_batch(made: Any, device: SecondDevice) -> None:
+    toy, waits = made(), []
+    there = copy.deepcopy(toy).to(DEVICE)
+    for n in (64, 128):
+        before = device.waits
+        found = find_by_pca(there, 2, n=n)
+        waits.append(device.waits - before)
+    for one, other in zip(found, find_by_pca(toy, 2, n=128), strict=True):
+        for part, way in other.tensors.items():
+            close(one.tensors[part], way, terms=128, depth=10)
+    assert waits[0] == waits[1]
+
+
+@pytest.mark.parametrize(("metric", "waits"), [(PSNR, 1), (SSIM, 2)])
+def test_metrics_look_once_at_some_images(metric: Any, waits: int, device: SecondDevice) -> None:
+    a, b = torch.rand(2, 3, 3, 8, 8)
+    there = a.to(DEVICE), b.to(DEVICE)
+    before = device.waits
+    assert metric(context=Context(device=DEVICE.type))(*there) == metric()(a, b)
+    assert device.waits - before == waits
+
+
+def test_training_brings_the_draws_of_a_step_and_no_more(toy: Any, device: SecondDevice, tmp_path: Path) -> None:
+    every = {"checkpoint_every": STEPS, "log_every": STEPS, "grid_every": STEPS}
+    run = run_spec(steps=STEPS, objective={"losses": LOSSES, "attention": "center"}, saving=every)
+    wanted = weights(trainer(run, tmp_path / "here", toy, small_encoder(toy))[0].train())
+    made, _ = trainer(run, tmp_path / "there", toy.to(DEVICE), small_encoder(toy).to(DEVICE))
+    seen, tell = at_each_step(device)
+    made.recipe.optimisers["encoder"].register_step_post_hook(tell)
+    found = weights(made.train())
+    assert found.device == DEVICE
+    close(found.cpu(), wanted, terms=36, depth=10 * STEPS)
+    assert [after - before for before, after in pairwise(seen)][1:] == [1] * (STEPS - 2)
