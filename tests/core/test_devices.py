@@ -12,7 +12,7 @@ import pytest
 import torch
 from devices import DEVICE, SecondDevice, second_device
 from ganenc.editing import drag, find_by_pca
-from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inverter, Newton, Optimize, Tune
+from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inverter, Newton, Optimize, Tune, invert
 from ganenc.measures import PSNR, SSIM
 from ganenc_registry.components import Context
 from rounding import close
@@ -106,6 +106,15 @@ def test_dragging_looks_once_a_step(device: SecondDevice) -> None:
     found = drag(copy.deepcopy(toy).to(DEVICE), latents.to(DEVICE), *places, steps=STEPS, on_step=tell)
     assert found.latents["w"].device == DEVICE
     close(found.latents["w"].cpu(), wanted.latents["w"], terms=36, depth=10 * STEPS)
+    assert [after - before for before, after in pairwise(seen)] == [1] * (STEPS - 1)
+
+
+def test_steps_through_an_operator_wait_once_to_tell_photos_apart(toy: Any, device: SecondDevice) -> None:
+    (seen, tell), images = at_each_step(device), toy.synthesize(toy.sample(2))
+    how = {"method": Newton.of(steps=STEPS, start="draws", draws=4), "objective": make_objective(LOSSES)}
+    wanted = invert(images, toy, operator="grey", **how)
+    found = invert(images.to(DEVICE), copy.deepcopy(toy).to(DEVICE), operator="grey", **how, on_step=tell)
+    close(found.reconstructions.cpu(), wanted.reconstructions, terms=36, depth=10 * STEPS)
     assert [after - before for before, after in pairwise(seen)] == [1] * (STEPS - 1)
 
 

@@ -270,7 +270,7 @@ class _Free:
         now, parts = self.start.expand(len(changes)), changes.split(self.sizes, 1)
         for (name, layer, root), one in zip(self.roots, parts):
             step = one.to(root) @ root
-            at = torch.tensor([layer or 0], device=root.device)
+            at = torch.full((1,), layer or 0, device=root.device)  # Made there, as a transfer would wait.
             now = now.replace(
                 **{name: now[name] + step if layer is None else now[name].index_add(1, at, step[:, None])}
             )

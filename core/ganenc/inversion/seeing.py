@@ -55,7 +55,8 @@ class Seen:
         apart = [(self.operators[place], one) for place, one in zip(at, images.split(1), strict=True)]
         alike = all(operator is apart[0][0] for operator, _ in apart)
         made = apart[0][0](images) if alike else torch.cat([operator(one) for operator, one in apart])
-        return torch.where(self.known[at], made, self.seen[at].to(made))
+        known, seen = (torch.cat([one[place : place + 1] for place in at]) for one in (self.known, self.seen))
+        return torch.where(known, made, seen.to(made))
 
     @torch.no_grad()
     def pasted(self, images: Tensor) -> Tensor | None:
@@ -70,9 +71,13 @@ class Seen:
         size = (images.shape[2], images.shape[3])
         return images + torch.cat([one.guess(wanted, size) - one.guess(made, size) for one, wanted, made in both])
 
-    def places(self, image: Tensor) -> list[int]:
-        """The places of the photos whose guess an image (C, H, W) is: none, one, or of equal photos several."""
-        return [at for at, one in enumerate(self.guesses) if torch.equal(one, image)]
+    def places(self, images: Tensor) -> list[list[int]]:
+        """For each of images (M, C, H, W) the places of the photos whose guess it is: none, one, or of equal photos
+        several."""
+        if images.shape[1:] != self.guesses.shape[1:]:
+            return [[] for _ in images]
+        alike = torch.stack([(self.guesses == one).flatten(1).all(1) for one in images]).tolist()
+        return [[at for at, same in enumerate(row) if same] for row in alike]
 
 
 @dataclass(frozen=True)
@@ -127,15 +132,14 @@ class SeenObjective(Objective):
 
     def settle(self, guesses: Tensor, logs: Tensor) -> None:
         """Take logarithms (M, P) for what is found, of all photos that are equal."""
-        for guess, row in zip(guesses, logs, strict=True):
-            for place in self._seen.places(guess):
+        for places, row in zip(self._seen.places(guesses), logs, strict=True):
+            for place in places:
                 self._seen.operators[place].logs = row
 
     def _places(self, guesses: Tensor) -> list[int]:
         """A place for each guess, another for each of equal ones; for what is none there is none."""
         taken: list[int] = []
-        for one in guesses:
-            places = self._seen.places(one)
+        for places in self._seen.places(guesses):
             taken += [place for place in places if place not in taken][:1] or places[:1]
         return taken
 
