@@ -5,8 +5,8 @@ contiguous tensors, weights of the generator left trainable, three separate imag
 features of the target computed anew, SSIM by a two-dimensional window, modulated weights convolved in groups, and a
 second encoder pass with a second backward pass for the latent loss. Ours takes the same photo, generator and terms of
 the loss, with its own encoder, whose blocks halve after the convolution at full size, and with the published one;
-there, loss and gradient are held against the plain loop's before anything is timed. Our networks are in the memory
-formats that were measured to be faster here.
+there, loss and gradient are held against the plain loop's before anything is timed. As in ``finetune``, our encoder is
+in the memory format that was measured to be faster here, and the generator as it was loaded.
 
 Memory is that of a process of its own for each loop, with the allocator's default settings: how far it rises in two
 steps above what Python and the libraries hold; on a GPU, what torch allocates there. Weights, gradients and Adam's
@@ -26,7 +26,7 @@ import torch
 from _common import describe, interleaved, parser, publish, ratios, set_threads, table
 from _device import Place, place_options
 from _memory import Kept, Peak, in_fresh_process
-from _networks import NETWORKS, as_in_runs, backbone, chosen_here, networks, published_block
+from _networks import NETWORKS, backbone, chosen_here, networks, published_block
 from _plain import PlainLoop, encode, synthesize
 from ganenc.encoders import FORMATS, Encoder, encoder_format
 from ganenc.generators import Generator
@@ -55,7 +55,6 @@ class Ours:
         self.photo = self.photo.contiguous(
             memory_format=FORMATS[encoder_format(self.encoder, 1, precision=self.place.autocast)]
         )
-        as_in_runs(self.generator, 1, self.place.autocast)
         self.objective = build_objective(
             ObjectiveSpec(size=None), self.generator, own_backbone=backbone(device=self.place.device)[0]
         )
@@ -100,7 +99,8 @@ def ours_of(network: str, place: Place, *, published: bool = False) -> Ours:
     """Our step, on networks of its own; with the published block of the same weights as the plain loop's."""
     spec = NETWORKS[network]()
     fields = published_block(spec) if published else {}
-    return Ours(*networks(spec, device=place.device, **fields), photo_of(network, place), place)
+    loaded = networks(spec, memory_format=torch.contiguous_format, device=place.device, **fields)
+    return Ours(*loaded, photo_of(network, place), place)
 
 
 def disagreement(ours: Ours, plain: PlainLoop) -> float:

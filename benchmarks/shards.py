@@ -316,14 +316,16 @@ def report(study: Study) -> Iterator[str]:
         pace = {one: f"{min(some) / each * 1e3:.2f}" for one, some in parts.items()}
         yield f"{told}, one shard:"
         yield table(
-            ["", "ms a photo, least of the rounds", "times the networks", "times `Model.invert`", "on the wall"],
             [
-                ("encoder and generator on batches in memory", pace["networks"], "", "", ""),
+                "", "ms a photo, least of the rounds", "times the networks", "on the wall", "times `Model.invert`",
+                "on the wall",
+            ],
+            [
+                ("encoder and generator on batches in memory", pace["networks"], "", "", "", ""),
                 ("`Model.invert` and PSNR of photos in memory", pace["encoding"],
-                 share(parts["encoding"], parts["networks"]), "", ""),
+                 *(share(clock["encoding"], clock["networks"]) for clock in (parts, wall)), "", ""),
                 ("`invert_shard`: reading, decoding, rows and verdicts, too", pace["shard"],
-                 share(parts["shard"], parts["networks"]), share(parts["shard"], parts["encoding"]),
-                 share(wall["shard"], wall["encoding"])),
+                 *(share(clock["shard"], clock[of]) for of in ("networks", "encoding") for clock in (parts, wall))),
             ],
         )  # fmt: skip
         waited = sorted(times[name]["waited"]["shard"])

@@ -66,6 +66,7 @@ from .planning import plan as plan
 from .planning import step_cost as step_cost
 from .rebuilding import rebuild as rebuild
 from .seeing import Seen as Seen
+from .seeing import SeenObjective as SeenObjective
 from .stacked import StackedEncoder as StackedEncoder
 from .tune import Tune as Tune
 from .tune import between as between

@@ -22,18 +22,28 @@ Schedule = Literal["cosine", "constant"]
 
 
 class Best:
-    """The latents of the lowest loss so far, sample by sample, kept without a transfer to the host."""
+    """The latents of the lowest loss so far, sample by sample, with what is unknown of the operator that their photos
+    went through; kept without a transfer to the host."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
         self.latents: Latents | None = None
         self.loss: Tensor | None = None
+        self.logs: Tensor | None = None
+        through = task.objective if isinstance(task.objective, SeenObjective) else None
+        self._images = task.images
+        self._through = through if through is not None and through.logs_of(task.images).numel() else None
+
+    def now(self) -> Tensor | None:
+        """What is unknown, as it is now: logarithms (N, P); None where nothing is."""
+        return None if self._through is None else self._through.logs_of(self._images)
 
     @torch.no_grad()
-    def offer(self, latents: Latents, loss: Tensor) -> None:
-        """Keep the samples whose loss (N,) is lower than before. A loss that is not finite is never lower."""
+    def offer(self, latents: Latents, loss: Tensor, logs: Tensor | None = None) -> None:
+        """Keep the samples whose loss (N,) is lower than before, with the logarithms that were its (see `now`). A loss
+        that is not finite is never lower."""
         loss = torch.where(loss.isfinite(), loss.detach(), torch.inf)
         if self.latents is None or self.loss is None:
-            self.latents, self.loss = latents.detach().clone(), loss
+            self.latents, self.loss, self.logs = latents.detach().clone(), loss, logs
             return
         better = loss < self.loss
         kept = {
@@ -41,12 +51,16 @@ class Best:
             for name, old in self.latents.tensors.items()
         }
         self.latents, self.loss = self.latents.replace(**kept), torch.where(better, loss, self.loss)
+        if logs is not None and self.logs is not None:
+            self.logs = torch.where(better.to(logs.device)[:, None], logs, self.logs)
 
-    @property
-    def found(self) -> Latents:
-        """The best latents; an ImageError if not one loss was finite."""
+    def take(self) -> Latents:
+        """The best latents; what is unknown is as it was with them from here on. An ImageError if not one loss was
+        finite."""
         if self.latents is None or self.loss is None or not bool(self.loss.isfinite().all()):
             raise ImageError("The inversion never had a finite loss; lower its rate, or check the photo's values.")
+        if self._through is not None and self.logs is not None:
+            self._through.settle(self._images, self.logs)
         return self.latents
 
 
@@ -102,11 +116,12 @@ def descend(
     adam = make_adam(given, rate, betas)
     falls = schedule == "cosine"
     rates = make_schedule(adam, steps, warmup=max(1.0, WARMUP * steps) if falls else 0.0, falls=falls)
-    best, history = Best(), History()
+    best, history = Best(task), History()
     try:
         for step in range(1, steps + 1):
+            logs = best.now()  # The step moves it.
             latents, result = stepper(*draw())
-            best.offer(latents, result.image)
+            best.offer(latents, result.image, logs)
             terms = history.add(result)
             if until(result):
                 break

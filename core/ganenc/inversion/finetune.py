@@ -135,8 +135,9 @@ class Finetune(Inverter):
         )  # fmt: skip
         with torch.no_grad():
             latents = replace(task, encoder=encoder).encoded()
-            best.offer(latents, objective(generator.synthesize(latents), reference).image)
-            return Inversion(best.found, generator.synthesize(best.found), history.per_sample())
+            best.offer(latents, objective(generator.synthesize(latents), reference).image, best.now())
+            latents = best.take()
+            return Inversion(latents, generator.synthesize(latents), history.per_sample())
 
     def _refined(self, task: Task, done: Inversion) -> Inversion:
         """A last refinement of the latents themselves, from where the fine-tuned encoder left them."""

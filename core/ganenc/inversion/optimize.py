@@ -300,8 +300,9 @@ def optimise_latents(
     )  # fmt: skip
     with torch.no_grad():
         latents, result, _ = take()
-        best.offer(latents, result.image)
-        return Inversion(best.found, generator.synthesize(best.found), history.per_sample())
+        best.offer(latents, result.image, best.now())
+        latents = best.take()
+        return Inversion(latents, generator.synthesize(latents), history.per_sample())
 
 
 def begin_anew(

@@ -307,8 +307,8 @@ def test_a_loss_that_breaks_off_leaves_the_best_before_it(toy: Any, toy_encoder:
     assert torch.equal(alone.reconstructions[0], found.reconstructions[1])
 
 
-def test_best_takes_no_loss_that_is_not_finite() -> None:
-    best = Best()
+def test_best_takes_no_loss_that_is_not_finite(toy: Any) -> None:
+    best = Best(Task(photos(), toy))
     layout = (Vector(dim=1),)
     for value, loss in (
         (0.0, [math.nan, math.inf]),
@@ -317,11 +317,11 @@ def test_best_takes_no_loss_that_is_not_finite() -> None:
         (3.0, [4.0, 2.5]),
     ):
         best.offer(Latents(layout, {"z": torch.full((2, 1), value)}), torch.tensor(loss))
-    assert best.found["z"].flatten().tolist() == [1.0, 2.0]
-    hopeless = Best()
+    assert best.take()["z"].flatten().tolist() == [1.0, 2.0]
+    hopeless = Best(Task(photos(), toy))
     hopeless.offer(Latents(layout, {"z": torch.zeros(2, 1)}), torch.tensor([1.0, math.inf]))
     with pytest.raises(ImageError, match="never had a finite loss"):
-        _ = hopeless.found
+        hopeless.take()
 
 
 def test_one_call_checks_what_it_is_given(toy: Any, toy_encoder: Encoder, known: Any) -> None:

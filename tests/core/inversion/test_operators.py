@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ from ganenc.inversion import (
     Operator,
     PhotoFolder,
     Seen,
+    SeenObjective,
+    Task,
     build_operator,
     default_method,
+    descend,
     fill,
     invert,
     operator_choices,
@@ -250,6 +254,30 @@ def test_photos_do_not_touch_one_another(model: Model) -> None:
     assert alone.seen is not None
     assert both.seen.operators[1].found() == pytest.approx(alone.seen.operators[0].found(), rel=1e-4)
     assert both.seen.operators[0].found() != both.seen.operators[1].found()
+
+
+def test_what_is_found_of_an_operator_belongs_to_the_best_latents(model: Model) -> None:
+    """Every step moves the sigmas; the first photo's loss is lowest in the second step, the other's in the third."""
+    generator = model.generator
+    images = torch.cat([reachable(model), -reachable(model)])
+    seen = Seen.of(built("blur:1")(images), built("blur:?"), (16, 16))
+    objective = SeenObjective(make_objective({"mse": 1.0}, "none"), seen)
+    task, logs = Task(seen.guesses, generator, objective=objective), []
+    latents, reference = generator.complete(generator.sample(2, seed=4)), objective.prepare(seen.guesses)
+    moved = torch.zeros((), requires_grad=True)
+    losses = iter(torch.tensor([[3.0, 9.0], [1.0, 8.0], [2.0, 7.0], [4.0, 7.5]]))
+
+    def take() -> Any:
+        logs.append(objective.logs_of(seen.guesses))
+        loss = objective(generator.synthesize(latents) + moved, reference).total
+        told = next(losses)
+        return latents, SimpleNamespace(image=told, terms={"total": told}, images=None), loss
+
+    best, _ = descend(task, [moved], take, steps=4, rate=0.1)
+    best.take()
+    now = objective.logs_of(seen.guesses)
+    assert torch.equal(now, torch.stack([logs[1][0], logs[2][1]]))
+    assert len({float(row[0]) for row in logs}) == 4
 
 
 @pytest.mark.parametrize(("true", "told"), [("blur:1.2", "blur:?"), ("grey|blur:3", "grey|blur:?")])
