@@ -40,7 +40,7 @@ def build_page(sessions: Sessions) -> gr.Blocks:
     """The page of all sessions."""
     with gr.Blocks(title="ganenc studio", analytics_enabled=False, delete_cache=(600, 7200)) as page:
         gr.HTML("<h1>ganenc studio</h1><p>Drop a photo in, see it come back, move it.</p>", elem_id="heading")
-        with gr.Row(equal_height=False):
+        with gr.Row(equal_height=False, elem_id="room"):
             with gr.Column(scale=3, min_width=300):
                 left = _left(sessions)
             with gr.Column(scale=4, min_width=320):
