@@ -30,12 +30,12 @@ class Best:
         self.loss: Tensor | None = None
         self.logs: Tensor | None = None
         through = task.objective if isinstance(task.objective, SeenObjective) else None
-        self._images = task.images
-        self._through = through if through is not None and through.logs_of(task.images).numel() else None
+        operators = [] if through is None else through.operators_of(task.images)
+        self._operators = [one for one in operators if one.logs.numel()]
 
     def now(self) -> Tensor | None:
         """What is unknown, as it is now: logarithms (N, P); None where nothing is."""
-        return None if self._through is None else self._through.logs_of(self._images)
+        return torch.stack([one.logs for one in self._operators]) if self._operators else None
 
     @torch.no_grad()
     def offer(self, latents: Latents, loss: Tensor, logs: Tensor | None = None) -> None:
@@ -59,8 +59,9 @@ class Best:
         finite."""
         if self.latents is None or self.loss is None or not bool(self.loss.isfinite().all()):
             raise ImageError("The inversion never had a finite loss; lower its rate, or check the photo's values.")
-        if self._through is not None and self.logs is not None:
-            self._through.settle(self._images, self.logs)
+        if self.logs is not None:
+            for operator, row in zip(self._operators, self.logs, strict=True):
+                operator.logs = row
         return self.latents
 
 

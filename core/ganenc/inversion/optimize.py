@@ -20,6 +20,7 @@ from ganenc.generators import Generator
 from ganenc.inversion.descent import descend
 from ganenc.inversion.inverter import Inversion, Inverter, Task, as_names, by_size
 from ganenc.inversion.noise import noise_correlation, noise_starts, standardise_noise_
+from ganenc.inversion.seeing import SeenObjective
 from ganenc.latents import Latents
 from ganenc.measures import OwnLatents, deviations
 from ganenc.objectives import ObjectiveResult
@@ -334,6 +335,9 @@ def begin_anew(
             reference, z = objective.prepare(one.images, labels=labels), best_draws(one, draws, count - 1)[0]
             drawn = generator.map(z, labels=None if many.labels is None else many.labels[1:])
             starts = Latents.cat([generator.center(labels=labels), generator.complete(drawn)])
+            through = objective if isinstance(objective, SeenObjective) else None
+            kept = None if through is None else through.logs_of(one.images)
+            before = float(objective(made[i], reference).image)
         prior = getattr(options, "prior", 0.0)
         tried = optimise_latents(
             many, _vectors(many, starts, also), steps=max(1, options.steps // 4), rate=rate, shell=shell, prior=prior
@@ -345,8 +349,10 @@ def begin_anew(
         rest = _vectors(one, tried.latents[best], also)
         found = optimise_latents(one, rest, steps=max(1, options.steps // 2), rate=rate, shell=shell, prior=prior)
         with torch.no_grad():
-            before, after = (float(objective(images, reference).image) for images in (made[i], found.reconstructions))
-        if after < before:
+            after = float(objective(found.reconstructions, reference).image)
+        if through is not None and kept is not None and not after < before:
+            through.settle(one.images, kept)
+        elif after < before:
             latents[i], made[i] = found.latents, found.reconstructions
             rows = [*tried.history[best], *found.history[0]]
             history[i] = [{**row, "step": float(step)} for step, row in enumerate([*history[i], *rows], 1)]

@@ -76,7 +76,10 @@ class Seen:
         several."""
         if images.shape[1:] != self.guesses.shape[1:]:
             return [[] for _ in images]
-        alike = torch.stack([(self.guesses == one).flatten(1).all(1) for one in images]).tolist()
+        if images.device.type == "cpu":  # Where a look costs nothing, and ends at the first difference.
+            alike = [[torch.equal(one, guess) for guess in self.guesses] for one in images]
+        else:
+            alike = torch.stack([(self.guesses == one).flatten(1).all(1) for one in images]).tolist()
         return [[at for at, same in enumerate(row) if same] for row in alike]
 
 
@@ -117,9 +120,13 @@ class SeenObjective(Objective):
         """Images (N, C, H, W) as they would have been seen, had they been the photos of these guesses."""
         return self._seen.through(images, self._places(guesses))
 
+    def operators_of(self, guesses: Tensor) -> list[Operator]:
+        """What photos went through, by the guesses of them (M, C, H, W)."""
+        return [self._seen.operators[place] for place in self._places(guesses)]
+
     def logs_of(self, guesses: Tensor) -> Tensor:
         """(M, P), the logarithms of what is unknown of how photos of guesses (M, C, H, W) were seen, as it is now."""
-        return torch.stack([self._seen.operators[place].logs for place in self._places(guesses)])
+        return torch.stack([one.logs for one in self.operators_of(guesses)])
 
     def at(self, guesses: Tensor, logs: Tensor) -> SeenObjective:
         """The same where photos were seen with such logarithms (M, P), which gradients reach."""

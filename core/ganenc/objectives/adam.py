@@ -11,13 +11,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 FUSED = ("cpu", "cuda", "mps")
-"""Devices that Adam's fused form is for; torch itself says so at the first step only."""
+"""Devices on which Adam's fused form is taken; of others torch says whether it has one at the first step only."""
 
 
 def make_adam(
     parameters: Iterable[nn.Parameter | torch.Tensor], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Adam:
-    """Adam, fused where the device has that: the same to rounding. The paper has ``betas`` (0, 0.99) (section 4.1)."""
+    """Adam, fused on the devices `FUSED`: the same to rounding. The paper has ``betas`` (0, 0.99) (section 4.1)."""
     given = list(parameters)
     fused = all(one.device.type in FUSED for one in given) or None
     try:

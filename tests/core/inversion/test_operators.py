@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,7 +42,7 @@ from PIL import Image
 from scipy.ndimage import convolve, gaussian_filter
 from skimage.color import rgb2ycbcr
 from torch import Tensor
-from toys import ToyGenerator, make_objective, toy_spec
+from toys import ToyConditional, ToyGenerator, make_objective, toy_spec
 
 SIZE = (24, 36)
 
@@ -278,6 +280,36 @@ def test_what_is_found_of_an_operator_belongs_to_the_best_latents(model: Model) 
     now = objective.logs_of(seen.guesses)
     assert torch.equal(now, torch.stack([logs[1][0], logs[2][1]]))
     assert len({float(row[0]) for row in logs}) == 4
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_other_starts_leave_what_belongs_to_the_latents_that_are_kept(
+    better: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the runs after the first none comes nearer, or the last one hits."""
+    generator, labels = ToyConditional(), torch.tensor([1])
+    image = generator.synthesize(generator.sample(1, seed=3, labels=labels)).detach()
+    optimise = sys.modules["ganenc.inversion.optimize"].optimise_latents
+    runs: list[tuple[Tensor, Any]] = []
+
+    def optimised(task: Task, *given: Any, **options: Any) -> Any:
+        done = optimise(task, *given, **options)
+        if len(runs) == 2:
+            done = replace(done, reconstructions=image if better else image + 9)
+        runs.append((task.objective.logs_of(task.images[:1]).clone(), done))  # type: ignore[union-attr]
+        return done
+
+    monkeypatch.setattr("ganenc.inversion.optimize.optimise_latents", optimised)
+    steps = {"name": "optimize", "options": {"steps": 8, "starts": 3, "poor": 300.0}}
+    done = invert(
+        built("blur:1")(image).detach(), generator, None, steps, labels=labels, operator="blur:?",
+        objective=make_objective({"mse": 1.0}, "none"),
+    )  # fmt: skip
+    logs, kept = runs[2 if better else 0]
+    assert done.seen is not None
+    assert torch.equal(done.reconstructions, kept.reconstructions)
+    assert torch.equal(done.seen.operators[0].logs, logs[0])
+    assert len({float(logs) for logs, _ in runs}) == 3
 
 
 @pytest.mark.parametrize(("true", "told"), [("blur:1.2", "blur:?"), ("grey|blur:3", "grey|blur:?")])
