@@ -15,6 +15,7 @@ from .directions.reading import read_directions as read_directions
 from .dragging import STEPS as STEPS
 from .dragging import Dragged as Dragged
 from .dragging import DragStep as DragStep
+from .dragging import Mark as Mark
 from .dragging import Mask as Mask
 from .dragging import drag as drag
 from .dragging import drag_points as drag_points

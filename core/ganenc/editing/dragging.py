@@ -40,6 +40,10 @@ LOOKED = 128
 PACE, PATCH, WINDOW = (1.0, 0.5), (3.0, 1.5), (12.0, 3.0)
 """Of the paper, and the least, in pixels: how far a patch is moved in a step, its radius, and that in which a point is
 found again."""
+ARRIVED = 0.5
+"""Of a step, how near to its target a point is there: as far apart as the places at which it is sought."""
+PIXELS, COLOURS = (6.0, 3.0), 3.0
+"""The radius of the patch of pixels by which a point is known, too, and what these weigh beside features."""
 Mask: TypeAlias = "PhotoSource | Tensor"
 """A picture, whose white may move and whose black stays, or numbers (H, W), bool or halved at their highest."""
 
@@ -107,10 +111,11 @@ def drag(
     the left and y from the top, in pixels of the generator's images, 0 the middle of the first.
 
     What is white in the ``mask`` (see `Mask`) may move, and what is black is held, ``hold`` times as dear as motion. It
-    ends when every point is as near as one step goes, after ``steps``, or when ``on_step``, which is told of each,
-    returns something true; the last latents stay. Of styles the first ``layers`` move, by default the coarse ones;
-    without styles the vectors do. ``stage`` is the map inside that is looked at (see `Generator.stages`), by default
-    the finest of at most half the image's size, and of 128 pixels.
+    ends when every point is as near as half a step goes, after ``steps``, or when ``on_step``, which is told of each,
+    returns something true; it is what it was when the points were nearest, in the mean. Of styles the first ``layers``
+    move, by default the coarse ones; without styles the vectors do. ``stage`` is the map inside that is looked at (see
+    `Generator.stages`), by default the finest of at most half the image's size, and of 128 pixels. Points are told by
+    the features around them there and, in images of at most 128 pixels, by the pixels, too.
 
     `SpecError` if points or the mask do not fit the image, or a point lies where the mask is black; `LatentsError` if
     there are several samples, fewer than two stages, nothing that could move, or it does not stay finite.
@@ -120,49 +125,59 @@ def drag(
     spots, wanted, moves = drag_points(points, targets, mask, size)
     places, goal, steps = spots.to(generator.device), wanted.to(generator.device), as_count(steps, "steps")
     free, stage = _Free(generator, latents, layers, rate), _stage(generator, stage)
-    pace, near, far = (max(of_paper * max(size) / FULL, least) for of_paper, least in (PACE, PATCH, WINDOW))
-    patch, window = (_disc(one, by).to(places) for one, by in ((near, pace), (far, pace / 2)))
+    pace, *radii = (max(of_paper * max(size) / FULL, least) for of_paper, least in (PACE, PATCH, PIXELS, WINDOW))
+    patch, pixels, window = (
+        _disc(one, by).to(places) for one, by in zip(radii, (pace, pace, ARRIVED * pace), strict=True)
+    )
     settings = {
         "points": spots.tolist(), "targets": wanted.tolist(), "mask": moves, "rate": rate, "hold": hold,
         "layers": free.layers or None, "stage": stage,
     }  # fmt: skip
     way: list[dict[str, Tensor]] = []
+    tracked: list[tuple[Tensor, Tensor]] = []
     history: list[dict[str, Any]] = []
     terms = places.new_empty(0)
     for step in range(steps + 1):
         now = free.latents()
-        found = reach(generator, stage, now).float()
+        found, *image = _look(generator, stage, now)
+        maps = [found.detach(), *image]
         if not step:
-            first, known = found.detach(), features_at(found.detach(), places[:, None] + patch, size)
-            held = None if moves is None else _held(moves, found)
+            first, held = found.detach(), None if moves is None else _held(moves, found)
+            marks = [
+                Mark.of(one, places, around, weight, size)
+                for one, around, weight in zip(maps, (patch, pixels), (1.0, COLOURS))
+            ]
         else:
-            places = track_points(found.detach(), known, places, patch, window, size)
+            places = track_points(maps, marks, places, window, size)
         apart = (goal - places).norm(dim=1)
         looked = torch.cat([places.flatten(), apart, terms]).cpu()  # All that a step is asked, in one transfer.
         spots, distances, costs = looked.split([places.numel(), len(apart), len(terms)])
         spots = spots.reshape(-1, 2)
         if not bool(costs.isfinite().all()):
             raise LatentsError(f"The drag left what is finite after {step - 1} steps; lower its rate.")
+        tracked.append((spots, distances))
         way.append({name: one.detach().clone() for name, one in free.tensors.items()})
         if step:
             row = {"step": step, **dict(zip(("motion", "hold"), costs.tolist()))}
             history.append({**row, "points": spots.tolist(), "distances": distances.tolist()})
-            told = DragStep(step, steps, spots, distances, now.detach(), generator)
+            told = DragStep(step, steps, spots, distances, now.detach().clone(), generator)
             if on_step is not None and on_step(told):
                 break
-        if step == steps or bool((distances <= pace).all()):
+        if step == steps or bool((distances <= ARRIVED * pace).all()):
             break
         ahead = (goal - places) * (pace / apart.clamp(min=pace))[:, None]
         motion = motion_loss(found, places, ahead, patch, size)
         outside = motion.new_zeros(()) if held is None else hold * ((found - first).abs() * held).sum()
         terms = torch.stack([motion, outside]).detach()
         free.descend(motion + outside)
-    settings["steps"] = len(history)
+    nearest = min(reversed(range(len(tracked))), key=lambda step: float(tracked[step][1].mean()))
+    way, history, settings["steps"] = way[: nearest + 1], history[:nearest], nearest
+    spots, distances = tracked[nearest]
     kept = torch.linspace(0, len(way) - 1, min(len(way), FRAMES)).round().long().tolist()
     facts = {key: value for key, value in settings.items() if key != "mask"}
     facts |= {"masked": moves is not None, "tracked": spots.tolist(), "distances": distances.tolist()}
     return Dragged(
-        own, now.detach(), facts, frames=Latents.cat(free.latents(way[place]) for place in kept),
+        own, free.latents(way[-1]).detach(), facts, frames=Latents.cat(free.latents(way[place]) for place in kept),
         before=free.start, points=spots, distances=distances, history=history, settings=settings,
     )  # fmt: skip
 
@@ -243,19 +258,52 @@ def motion_loss(maps: Tensor, places: Tensor, ahead: Tensor, patch: Tensor, size
     return (features_at(maps, spots + ahead[:, None], size) - behind).abs().mean((1, 2)).sum()
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What points are found again by, in one kind of map."""
+
+    patch: Tensor
+    """Offsets (P, 2) around a point."""
+    known: Tensor
+    """Values there at the start, (K, P, C)."""
+    weight: float
+    """What a difference of one counts."""
+
+    @classmethod
+    def of(cls, maps: Tensor, places: Tensor, patch: Tensor, weight: float, size: tuple[int, int]) -> Mark:
+        """That of places (K, 2) in a map (1, C, h, w); of the weight is a difference of one deviation in it."""
+        deviation = float(maps.std((2, 3)).mean()) or 1.0
+        return cls(patch, features_at(maps, places[:, None] + patch, size), weight / deviation)
+
+
 def track_points(
-    maps: Tensor, known: Tensor, places: Tensor, patch: Tensor, window: Tensor, size: tuple[int, int]
+    maps: Sequence[Tensor], marks: Sequence[Mark], places: Tensor, window: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """Point tracking (Equation 2), by patches: of the spots around each place (K, 2), at the offsets of a ``window``
-    (W, 2), those whose features at the offsets of a ``patch`` (P, 2) are nearest to those ``known`` (K, P, C), by L1;
-    of some alike, the first. In the paper the point alone is compared, which in small maps is soon taken for others."""
+    (W, 2), those where what is around them in the maps (1, C, h, w) is nearest to the marks of these, by L1; of some
+    alike, the first. In the paper the features of the point alone are compared, which in small maps are soon taken
+    for others, and change where the pixels do not."""
     axes = zip((places[:, None] + window).unbind(-1), size[::-1], strict=True)
     spots = torch.stack([at.clamp(0, side - 1) for at, side in axes], -1)
     nearest = []
-    for around, one in zip(spots, known, strict=True):  # One after the other, as a patch at every spot takes memory.
-        apart = (features_at(maps, around[:, None] + patch, size) - one).abs().sum((-2, -1))
+    for place, around in enumerate(spots):  # One after the other, as a patch at every spot takes memory.
+        apart = around.new_zeros(len(around))
+        for one, mark in zip(maps, marks, strict=True):
+            there = features_at(one, around[:, None] + mark.patch, size)
+            apart += mark.weight * (there - mark.known[place]).abs().mean((-2, -1))
         nearest.append(around[apart.argmin(keepdim=True)])  # No number, for which it would wait.
     return torch.cat(nearest)
+
+
+def _look(generator: Generator, stage: str, latents: Latents) -> list[Tensor]:
+    """The map at a stage (1, C, h, w), with its gradient, and the image, if it is small, without; in float32."""
+    if max(generator.spec.size) > LOOKED:
+        return [reach(generator, stage, latents).float()]
+    with generator.watch([stage]) as maps:
+        image = generator.synthesize(latents)
+    if stage not in maps:
+        raise LatentsError(f"{generator.spec.family} makes no maps at its stage {stage!r}; take another.")
+    return [maps[stage].float(), image.detach().float()]
 
 
 def _layers(generator: Generator, count: int, layers: Sequence[int] | None) -> list[int]:

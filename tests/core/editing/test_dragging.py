@@ -9,7 +9,7 @@ from typing import Any
 import ganenc
 import pytest
 import torch
-from ganenc.editing import drag, features_at, motion_loss, track_points
+from ganenc.editing import Mark, drag, features_at, motion_loss, track_points
 from ganenc.generators import Generator, save_tuning, tuning_hash
 from ganenc.images import read
 from ganenc.latents import Latents
@@ -94,13 +94,27 @@ def test_points_are_found_again_where_the_map_went(shift: tuple[int, int]) -> No
     moved = maps.roll(shift[::-1], (2, 3))
     line, patch, size = torch.arange(-3.0, 4.0), torch.tensor([[0.0, 0.0], [0.0, 1.0]]), (12, 14)
     window = torch.cartesian_prod(line, line)
-    known = features_at(maps, places[:, None] + patch, size)
-    assert torch.equal(track_points(moved, known, places, patch, window, size), places + torch.tensor(shift))
+    mark = Mark.of(maps, places, patch, 1.0, size)
+    assert torch.equal(track_points([moved], [mark], places, window, size), places + torch.tensor(shift))
     twin = places.long() + torch.tensor([1, 0])  # Nearer, and alike, but with something else below.
     moved[..., twin[:, 1], twin[:, 0]] = maps[..., places[:, 1].long(), places[:, 0].long()]
-    assert torch.equal(track_points(moved, known, places, patch, window, size), places + torch.tensor(shift))
+    assert torch.equal(track_points([moved], [mark], places, window, size), places + torch.tensor(shift))
     flat = torch.zeros(1, 4, *size)
-    assert torch.equal(track_points(flat, known, places, patch, torch.tensor([[0.0, 0], [1, 0]]), size), places)
+    assert torch.equal(track_points([flat], [mark], places, torch.tensor([[0.0, 0], [1, 0]]), size), places)
+
+
+def test_features_and_pixels_count_by_their_deviations_and_weights() -> None:
+    """Of two spots each is what one of the maps has at the point, and the other is a deviation away from it."""
+    maps = [torch.tensor([[[[0.0, 2.0, 0.0, 2.0]]]]), torch.tensor([[[[0.0, 0.0, 60.0, 60.0]]]])]
+    place, middle, spots = torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    for weight, found in ((0.9, 2.0), (1.1, 1.0)):
+        size = (1, 4)
+        marks = [Mark.of(one, place, middle, by, size) for one, by in zip(maps, (1.0, weight), strict=True)]
+        deviations = [one.std() for one in maps]
+        torch.testing.assert_close(
+            torch.tensor([mark.weight for mark in marks]), torch.tensor([1 / deviations[0], weight / deviations[1]])
+        )
+        assert torch.equal(track_points(maps, marks, place, spots, size), torch.tensor([[found, 0.0]]))
 
 
 @pytest.mark.parametrize(("kind", "prior"), [("vector", "normal"), ("styles", "normal"), ("vector", "uniform")])
@@ -110,7 +124,7 @@ def test_a_blob_goes_where_it_is_wanted(kind: str, prior: str) -> None:
     done = drag(generator, start, PLACES[:1], PLACES[:1] + torch.tensor([[6.0, 4.0]]), on_step=told.append)
     moved = done.latents[generator.spec.layout[0].name].reshape(-1)
     torch.testing.assert_close(moved[:2], torch.tensor([0.6, 0.4]), atol=0.1, rtol=0)  # A step is half a pixel: 0.05.
-    assert float(done.distances[0]) <= 0.5
+    assert float(done.distances[0]) <= 0.25
     assert 0 < len(told) == len(done.history) == done.settings["steps"] < 200
     assert torch.equal(told[-1].latents.tensors[generator.spec.layout[0].name].reshape(-1), moved)
     assert torch.equal(told[-1].image, done.images)
@@ -119,9 +133,14 @@ def test_a_blob_goes_where_it_is_wanted(kind: str, prior: str) -> None:
         assert done.latents.space == "w+"
         assert torch.equal(done.latents["w"][:, 2:], start["w"][:, 2:])
     if prior == "uniform":
-        far = drag(generator, start, PLACES[:1], [[40.0, 10.0]])
-        assert float(far.latents["z"].max()) == 1.0
+        seen: list[Any] = []
+        far = drag(generator, start, PLACES[:1], [[40.0, 10.0]], on_step=seen.append)
+        assert max(float(now.latents["z"].max()) for now in seen) == 1.0
         assert torch.equal(far.latents["c"], start["c"])
+        nearest = min(reversed(range(len(seen))), key=lambda place: float(seen[place].distances[0]))
+        assert nearest + 1 == len(far.history) == far.settings["steps"] <= len(seen) == 200
+        assert torch.equal(far.latents["z"], seen[nearest].latents["z"])
+        assert torch.equal(far.distances, seen[nearest].distances)
     again = drag(generator, done.before, **done.settings)  # type: ignore[arg-type]
     assert torch.equal(again.images, done.images)
     assert again.history == done.history
@@ -144,8 +163,13 @@ def test_what_is_black_in_the_mask_stays() -> None:
 
 def test_whoever_is_told_may_end_it() -> None:
     generator = Movable()
-    ended = drag(generator, still(generator), PLACES[:1], [[20.0, 10.0]], on_step=lambda now: now.step == 3)
-    assert len(ended.history) == 3
+    told: list[Any] = []
+    ended = drag(
+        generator, still(generator), PLACES[:1], [[20.0, 10.0]], on_step=lambda now: told.append(now) or now.step == 9
+    )
+    assert len(told) == 9
+    assert 0 < len(ended.history) <= 9
+    assert float(ended.distances[0]) == min(float(now.distances[0]) for now in told)
     assert torch.equal(ended.images, drag(generator, still(generator), **ended.settings).images)
     with pytest.raises(KeyboardInterrupt):
         drag(
