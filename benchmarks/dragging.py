@@ -31,7 +31,7 @@ from skimage.feature import corner_peaks, corner_shi_tomasi, match_template
 from skimage.registration import optical_flow_tvl1
 from skimage.transform import resize
 
-MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20, "wgangp-mnist28.pt": 20}
+MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20, "wgangp-mnist28.pt": 50}
 """Models, and how many images of each are dragged; files lie beside the checkout."""
 SETTLED: dict[str, tuple[dict[str, Any], int]] = {"wgangp-mnist28.pt": ({"rate": 0.03, "hold": 1.0}, 10)}
 """Options that are not the defaults, and the draws that they were settled on, which are passed over."""
