@@ -33,7 +33,7 @@ from skimage.transform import resize
 
 MODELS = {"stylegan2-hands64": 20, "mobilestylegan-ffhq-1024": 8, "dcgan-celebs-64": 20, "wgangp-mnist28.pt": 50}
 """Models, and how many images of each are dragged; files lie beside the checkout."""
-SETTLED: dict[str, tuple[dict[str, Any], int]] = {"wgangp-mnist28.pt": ({"rate": 0.03, "hold": 1.0}, 10)}
+SETTLED: dict[str, tuple[dict[str, Any], int]] = {"wgangp-mnist28.pt": ({"rate": 0.03, "hold": 0.7}, 10)}
 """Options that are not the defaults, and the draws that they were settled on, which are passed over."""
 BACKBONES = ("squeeze", "hands")
 """Behind LPIPS: one with the published weights, and one that needs no download."""

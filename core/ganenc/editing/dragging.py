@@ -44,6 +44,9 @@ ARRIVED = 0.5
 """Of a step, how near to its target a point is there: as far apart as the places at which it is sought."""
 PIXELS, COLOURS = (6.0, 3.0), 3.0
 """The radius of the patch of pixels by which a point is known, too, and what these weigh beside features."""
+STILL = 0.1
+"""What a place at the edge of that window costs beside, and those within by their distance, in deviations of features:
+so that of places that are much alike, as along an edge, a near one is taken."""
 Mask: TypeAlias = "PhotoSource | Tensor"
 """A picture, whose white may move and whose black stays, or numbers (H, W), bool or halved at their highest."""
 
@@ -280,14 +283,16 @@ def track_points(
     maps: Sequence[Tensor], marks: Sequence[Mark], places: Tensor, window: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """Point tracking (Equation 2), by patches: of the spots around each place (K, 2), at the offsets of a ``window``
-    (W, 2), those where what is around them in the maps (1, C, h, w) is nearest to the marks of these, by L1; of some
-    alike, the first. In the paper the features of the point alone are compared, which in small maps are soon taken
-    for others, and change where the pixels do not."""
+    (W, 2), those where what is around them in the maps (1, C, h, w) is nearest to the marks of these, by L1, a far
+    one a little less readily (`STILL`); of some alike, the first. In the paper the features of the point alone are
+    compared, which in small maps are soon taken for others, and change where the pixels do not."""
     axes = zip((places[:, None] + window).unbind(-1), size[::-1], strict=True)
     spots = torch.stack([at.clamp(0, side - 1) for at, side in axes], -1)
+    lengths = window.norm(dim=1)
+    still = STILL * lengths / lengths.amax().clamp(min=1e-12)
     nearest = []
     for place, around in enumerate(spots):  # One after the other, as a patch at every spot takes memory.
-        apart = around.new_zeros(len(around))
+        apart = still.clone()
         for one, mark in zip(maps, marks, strict=True):
             there = features_at(one, around[:, None] + mark.patch, size)
             apart += mark.weight * (there - mark.known[place]).abs().mean((-2, -1))
