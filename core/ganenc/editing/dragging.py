@@ -36,14 +36,16 @@ COARSE = 0.5
 FULL = 512
 """Pixels of the image's longer side that the paper's lengths are of."""
 LOOKED = 128
-"""Pixels of the longer side of the map that is looked at, at most; 256 in the paper, at twice the cost."""
+"""Pixels of the longer side of the map that is looked at, at most; 256 in the paper, at twice the cost. Images of at
+most so many are small."""
 PACE, PATCH, WINDOW = (1.0, 0.5), (3.0, 1.5), (12.0, 3.0)
 """Of the paper, and the least, in pixels: how far a patch is moved in a step, its radius, and that in which a point is
 found again."""
 ARRIVED = 0.5
 """Of a step, how near to its target a point is there: as far apart as the places at which it is sought."""
-PIXELS, COLOURS = (6.0, 3.0), 3.0
-"""The radius of the patch of pixels by which a point is known, too, and what these weigh beside features."""
+PIXELS, COLOURS = 3.0, 3.0
+"""Of small images, the radius of the patch of pixels by which a point is known, too, and what these weigh beside
+features."""
 STILL = 0.1
 """What a place at the edge of that window costs beside, and those within by their distance, in deviations of features:
 so that of places that are much alike, as along an edge, a near one is taken."""
@@ -82,7 +84,8 @@ class Dragged(Edited):
     distances: Tensor = field(default_factory=lambda: torch.empty(0))
     """From their targets, in pixels (K,)."""
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    """Of every step: ``step``, ``motion`` and ``hold`` that were descended, ``points`` and ``distances`` after it."""
+    """Of every step up to there: ``step``, ``motion`` and ``hold`` that were descended, ``points`` and ``distances``
+    after it."""
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:
@@ -115,8 +118,9 @@ def drag(
 
     What is white in the ``mask`` (see `Mask`) may move, and what is black is held, ``hold`` times as dear as motion. It
     ends when every point is as near as half a step goes, after ``steps``, or when ``on_step``, which is told of each,
-    returns something true; it is what it was when the points were nearest, in the mean. Of styles the first ``layers``
-    move, by default the coarse ones; without styles the vectors do. ``stage`` is the map inside that is looked at (see
+    returns something true. Given back is the step after which the points were nearest, in the mean, of several the
+    first: its latents, and history, frames and ``settings["steps"]`` up to there. Of styles the first ``layers`` move,
+    by default the coarse ones; without styles the vectors do. ``stage`` is the map inside that is looked at (see
     `Generator.stages`), by default the finest of at most half the image's size, and of 128 pixels. Points are told by
     the features around them there and, in images of at most 128 pixels, by the pixels, too.
 
@@ -128,9 +132,9 @@ def drag(
     spots, wanted, moves = drag_points(points, targets, mask, size)
     places, goal, steps = spots.to(generator.device), wanted.to(generator.device), as_count(steps, "steps")
     free, stage = _Free(generator, latents, layers, rate), _stage(generator, stage)
-    pace, *radii = (max(of_paper * max(size) / FULL, least) for of_paper, least in (PACE, PATCH, PIXELS, WINDOW))
+    pace, near, far = (max(of_paper * max(size) / FULL, least) for of_paper, least in (PACE, PATCH, WINDOW))
     patch, pixels, window = (
-        _disc(one, by).to(places) for one, by in zip(radii, (pace, pace, ARRIVED * pace), strict=True)
+        _disc(one, by).to(places) for one, by in ((near, pace), (PIXELS, pace), (far, ARRIVED * pace))
     )
     settings = {
         "points": spots.tolist(), "targets": wanted.tolist(), "mask": moves, "rate": rate, "hold": hold,
@@ -153,18 +157,19 @@ def drag(
         else:
             places = track_points(maps, marks, places, window, size)
         apart = (goal - places).norm(dim=1)
-        looked = torch.cat([places.flatten(), apart, terms]).cpu()  # All that a step is asked, in one transfer.
-        spots, distances, costs = looked.split([places.numel(), len(apart), len(terms)])
+        told = [places.flatten(), apart, maps[0].sum()[None], terms]
+        looked = torch.cat(told).cpu()  # All that a step is asked, in one transfer.
+        spots, distances, _, costs = looked.split([len(one) for one in told])
         spots = spots.reshape(-1, 2)
-        if not bool(costs.isfinite().all()):
-            raise LatentsError(f"The drag left what is finite after {step - 1} steps; lower its rate.")
+        if not bool(looked.isfinite().all()):
+            raise LatentsError(f"The drag left what is finite after {step} steps; lower its rate.")
         tracked.append((spots, distances))
         way.append({name: one.detach().clone() for name, one in free.tensors.items()})
         if step:
             row = {"step": step, **dict(zip(("motion", "hold"), costs.tolist()))}
             history.append({**row, "points": spots.tolist(), "distances": distances.tolist()})
-            told = DragStep(step, steps, spots, distances, now.detach().clone(), generator)
-            if on_step is not None and on_step(told):
+            seen = DragStep(step, steps, spots.clone(), distances.clone(), now.detach().clone(), generator)
+            if on_step is not None and on_step(seen):
                 break
         if step == steps or bool((distances <= ARRIVED * pace).all()):
             break
@@ -173,7 +178,7 @@ def drag(
         outside = motion.new_zeros(()) if held is None else hold * ((found - first).abs() * held).sum()
         terms = torch.stack([motion, outside]).detach()
         free.descend(motion + outside)
-    nearest = min(reversed(range(len(tracked))), key=lambda step: float(tracked[step][1].mean()))
+    nearest = min(range(len(tracked)), key=lambda step: float(tracked[step][1].mean()))
     way, history, settings["steps"] = way[: nearest + 1], history[:nearest], nearest
     spots, distances = tracked[nearest]
     kept = torch.linspace(0, len(way) - 1, min(len(way), FRAMES)).round().long().tolist()
@@ -275,7 +280,7 @@ class Mark:
     @classmethod
     def of(cls, maps: Tensor, places: Tensor, patch: Tensor, weight: float, size: tuple[int, int]) -> Mark:
         """That of places (K, 2) in a map (1, C, h, w); of the weight is a difference of one deviation in it."""
-        deviation = float(maps.std((2, 3)).mean()) or 1.0
+        deviation = float(maps.std((2, 3), correction=0).mean()) or 1.0
         return cls(patch, features_at(maps, places[:, None] + patch, size), weight / deviation)
 
 
@@ -302,13 +307,11 @@ def track_points(
 
 def _look(generator: Generator, stage: str, latents: Latents) -> list[Tensor]:
     """The map at a stage (1, C, h, w), with its gradient, and the image, if it is small, without; in float32."""
+    found = reach(generator, stage, latents).float()
     if max(generator.spec.size) > LOOKED:
-        return [reach(generator, stage, latents).float()]
-    with generator.watch([stage]) as maps:
-        image = generator.synthesize(latents)
-    if stage not in maps:
-        raise LatentsError(f"{generator.spec.family} makes no maps at its stage {stage!r}; take another.")
-    return [maps[stage].float(), image.detach().float()]
+        return [found]
+    with torch.no_grad():
+        return [found, generator.synthesize(latents).float()]
 
 
 def _layers(generator: Generator, count: int, layers: Sequence[int] | None) -> list[int]:

@@ -110,7 +110,7 @@ def test_features_and_pixels_count_by_their_deviations_and_weights() -> None:
     for weight, found in ((0.9, 2.0), (1.1, 1.0)):
         size = (1, 4)
         marks = [Mark.of(one, place, middle, by, size) for one, by in zip(maps, (1.0, weight), strict=True)]
-        deviations = [one.std() for one in maps]
+        deviations = [one.std(correction=0) for one in maps]
         torch.testing.assert_close(
             torch.tensor([mark.weight for mark in marks]), torch.tensor([1 / deviations[0], weight / deviations[1]])
         )
@@ -137,7 +137,7 @@ def test_a_blob_goes_where_it_is_wanted(kind: str, prior: str) -> None:
         far = drag(generator, start, PLACES[:1], [[40.0, 10.0]], on_step=seen.append)
         assert max(float(now.latents["z"].max()) for now in seen) == 1.0
         assert torch.equal(far.latents["c"], start["c"])
-        nearest = min(reversed(range(len(seen))), key=lambda place: float(seen[place].distances[0]))
+        nearest = min(range(len(seen)), key=lambda place: float(seen[place].distances[0]))
         assert nearest + 1 == len(far.history) == far.settings["steps"] <= len(seen) == 200
         assert torch.equal(far.latents["z"], seen[nearest].latents["z"])
         assert torch.equal(far.distances, seen[nearest].distances)
