@@ -103,6 +103,18 @@ def test_points_are_found_again_where_the_map_went(shift: tuple[int, int]) -> No
     assert torch.equal(track_points([flat], [mark], places, torch.tensor([[0.0, 0], [1, 0]]), size), places)
 
 
+def test_of_places_that_are_alike_a_near_one_is_taken() -> None:
+    maps, place = torch.tensor([[[[1.0, 0.0, 0.0, 0.0, 1.01]]]]), torch.tensor([[2.0, 0.0]])
+    mark = Mark(torch.zeros(1, 2), torch.tensor([[[1.01]]]), 1.0)
+    window = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 0.0]])
+    assert track_points([maps], [mark], place, window, (1, 5)).tolist() == [
+        [4.0, 0.0]
+    ]  # Both as far: the nearer alike.
+    nearer = torch.tensor([[2.0, 0.0], [-1.0, 0.0]])
+    near = torch.tensor([[[[0.0, 1.0, 0.0, 0.0, 1.01]]]])
+    assert track_points([near], [mark], place, nearer, (1, 5)).tolist() == [[1.0, 0.0]]
+
+
 def test_features_and_pixels_count_by_their_deviations_and_weights() -> None:
     """Of two spots each is what one of the maps has at the point, and the other is a deviation away from it."""
     maps = [torch.tensor([[[[0.0, 2.0, 0.0, 2.0]]]]), torch.tensor([[[[0.0, 0.0, 60.0, 60.0]]]])]
@@ -145,6 +157,30 @@ def test_a_blob_goes_where_it_is_wanted(kind: str, prior: str) -> None:
     assert torch.equal(again.images, done.images)
     assert again.history == done.history
     assert len(done.frames or []) == min(24, len(done.history) + 1)
+
+
+class Large(Movable):
+    """Counts how often its network is gone through to the end."""
+
+    ended = 0
+
+    def synthesize(self, latents: Any) -> Tensor:
+        maps = super().synthesize(latents)
+        self.ended += 1
+        return nn.functional.interpolate(maps, self.spec.size)
+
+
+@pytest.mark.parametrize("most", [48, 47])
+def test_small_images_are_made_to_the_end_in_a_step_and_large_ones_are_not(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganenc.editing.dragging.LOOKED", most)
+    generator, ended = Large(), []
+    for steps in (1, 1, 6):  # The first finds the stages, too.
+        generator.ended = 0
+        drag(generator, still(generator), PLACES[:1], [[40.0, 10.0]], stage="coarse", steps=steps)
+        ended.append(generator.ended)
+    assert ended[2] - ended[1] == (5 if most == 48 else 0)
 
 
 def test_what_is_black_in_the_mask_stays() -> None:
