@@ -31,12 +31,13 @@ class Pulled(ganenc.Inverter):
     def work(self, task: Task) -> ganenc.Inversion:
         """Photos (N, C, H, W) => for each the best of the tries."""
         reference = task.objective.prepare(task.images, labels=task.labels)
-        found, best = task.encoded(), Best()
+        found, best = task.encoded(), Best(task)
         mean = task.generator.center().expand(len(task.images))
         for pull in torch.linspace(0, 1, self.options.tries).tolist():
             latents = found.lerp(mean, pull)
             best.offer(latents, task.objective(task.generator.synthesize(latents), reference).image)
-        return ganenc.Inversion(best.found, task.generator.synthesize(best.found))
+        latents = best.take()
+        return ganenc.Inversion(latents, task.generator.synthesize(latents))
 
 
 def main(count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -179,6 +180,11 @@ def drag(
         terms = torch.stack([motion, outside]).detach()
         free.descend(motion + outside)
     nearest = min(range(len(tracked)), key=lambda step: float(tracked[step][1].mean()))
+    if step and not nearest:
+        warnings.warn(
+            f"The points came no nearer to their targets in {step} steps, and the image stays as it was. Take more"
+            " steps, a higher rate, or a lower hold.", stacklevel=2,
+        )  # fmt: skip
     way, history, settings["steps"] = way[: nearest + 1], history[:nearest], nearest
     spots, distances = tracked[nearest]
     kept = torch.linspace(0, len(way) - 1, min(len(way), FRAMES)).round().long().tolist()
