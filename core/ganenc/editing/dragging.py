@@ -85,8 +85,8 @@ class Dragged(Edited):
     distances: Tensor = field(default_factory=lambda: torch.empty(0))
     """From their targets, in pixels (K,)."""
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    """Of every step up to there: ``step``, ``motion`` and ``hold`` that were descended, ``points`` and ``distances``
-    after it."""
+    """Of every step up to the one given back: ``step``, ``motion`` and ``hold`` that were descended, ``points`` and
+    ``distances`` after it."""
     settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def save(self, folder: str | Path, *, animations: Sequence[str] = ()) -> dict[str, Path]:

@@ -110,7 +110,9 @@ def test_points_are_dragged(
     words = ("drag", inverted[0], tuned, "--model", model, *points, "--steps", 4, "--out", tmp_path / "out")
     facts, of_tuned = told(run, *words, "--gif")
     assert (facts["points"], facts["targets"]) == ([[2.0, 3.0], [1.5, 6.0]], [[4.0, 3.0], [1.5, 5.0]])
-    assert (facts["masked"], facts["layers"], 0 <= facts["steps"] <= 4) == (True, [0, 1], True)
+    # Nothing of the toy's few pixels comes nearer, so that it stays as it was.
+    assert (facts["masked"], facts["layers"], facts["steps"]) == (True, [0, 1], 0)
+    assert facts["tracked"] == facts["points"]
     loaded = ganenc.load(model)
     again = loaded.drag(inverted[0], facts["points"], facts["targets"], facts["mask"], steps=facts["steps"])
     saved = Latents.load(facts["latents"], model=model_hash(toy))
