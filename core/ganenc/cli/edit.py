@@ -21,7 +21,7 @@ from ganenc.cli import options
 from ganenc.cli.console import Bar, complain, emit, say, show
 from ganenc.cli.exits import FAILED
 from ganenc.cli.invert import read_samples
-from ganenc.editing import EFFORT, PROBABILITY, STEPS, Edited, Explained, as_classifier, drag_points
+from ganenc.editing import EFFORT, HOLD, PROBABILITY, RATE, STEPS, Edited, Explained, as_classifier, drag_points
 from ganenc.inversion import MIXABLE, default_method, read_labels
 from ganenc.jobs import unique_names
 from ganenc.latents import Latents
@@ -101,6 +101,12 @@ def drag(
         Path | None, typer.Option("--mask", help="A picture of that size: what is white may move, what is black stays.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=0, help="At most.")] = STEPS,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0, help="Of Adam, in deviations of what the generator draws.")
+    ] = RATE,
+    hold: Annotated[
+        float, typer.Option("--hold", min=0, help="What a change of the black weighs beside motion.")
+    ] = HOLD,
     layers: options.Layers = None,
     stage: Annotated[str | None, typer.Option("--stage", help="The map inside the generator to look at.")] = None,
     gif: Gif = False,
@@ -128,7 +134,7 @@ def drag(
 
         def dragged(before: int, start: Start) -> Edited:
             return loaded.drag(
-                start.what, *wanted, steps=steps, layers=chosen, stage=stage,
+                start.what, *wanted, steps=steps, rate=rate, hold=hold, layers=chosen, stage=stage,
                 on_step=lambda now: bar.update(before + now.step, f"{float(now.distances.max()):.1f} pixels to go"),
             )  # fmt: skip
 

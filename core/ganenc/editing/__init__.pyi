@@ -12,6 +12,8 @@ from .directions.finding import margin as margin
 from .directions.named import load_direction as load_direction
 from .directions.named import of_model as of_model
 from .directions.reading import read_directions as read_directions
+from .dragging import HOLD as HOLD
+from .dragging import RATE as RATE
 from .dragging import STEPS as STEPS
 from .dragging import Dragged as Dragged
 from .dragging import DragStep as DragStep

@@ -183,7 +183,7 @@ def drag(
     if step and not nearest:
         warnings.warn(
             f"The points came no nearer to their targets in {step} steps, and the image stays as it was. Take more"
-            " steps, a higher rate, or a lower hold.", stacklevel=2,
+            " --steps, a higher --rate or, with a mask, a lower --hold.", stacklevel=2,
         )  # fmt: skip
     way, history, settings["steps"] = way[: nearest + 1], history[:nearest], nearest
     spots, distances = tracked[nearest]

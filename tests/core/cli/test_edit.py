@@ -108,10 +108,12 @@ def test_points_are_dragged(
     images.write_png(tmp_path / "mask.png", mask, value_range=(0.0, 1.0))
     points = ("--from", "2,3", "--to", "4,3", "--from", "1.5,6", "--to", "1.5,5", "--mask", tmp_path / "mask.png")
     words = ("drag", inverted[0], tuned, "--model", model, *points, "--steps", 4, "--out", tmp_path / "out")
+    words += ("--rate", 0.005, "--hold", 3)
     facts, of_tuned = told(run, *words, "--gif")
     assert (facts["points"], facts["targets"]) == ([[2.0, 3.0], [1.5, 6.0]], [[4.0, 3.0], [1.5, 5.0]])
     # Nothing of the toy's few pixels comes nearer, so that it stays as it was.
     assert (facts["masked"], facts["layers"], facts["steps"]) == (True, [0, 1], 0)
+    assert (facts["rate"], facts["hold"]) == (0.005, 3.0)
     assert facts["tracked"] == facts["points"]
     loaded = ganenc.load(model)
     again = loaded.drag(inverted[0], facts["points"], facts["targets"], facts["mask"], steps=facts["steps"])

@@ -211,7 +211,7 @@ def test_whoever_is_told_may_end_it() -> None:
         drag(
             generator, still(generator), PLACES[:1], [[20.0, 10.0]], on_step=lambda now: exec("raise KeyboardInterrupt")
         )
-    with pytest.warns(UserWarning, match="came no nearer to their targets in 3 steps"):
+    with pytest.warns(UserWarning, match="came no nearer to their targets in 3 steps.*--steps, a higher --rate"):
         stayed = drag(generator, still(generator), PLACES[:1], [[20.0, 10.0]], rate=1e3, steps=3)
     assert torch.equal(stayed.latents["z"], still(generator)["z"])
     arrived = drag(generator, still(generator), PLACES, PLACES)
