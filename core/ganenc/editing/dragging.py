@@ -183,7 +183,7 @@ def drag(
     if step and not nearest:
         warnings.warn(
             f"The points came no nearer to their targets in {step} steps, and the image stays as it was. Take more"
-            " --steps, a higher --rate or, with a mask, a lower --hold.", stacklevel=2,
+            " --steps, a higher --rate or, with a mask, a lower --hold.", stacklevel=4,
         )  # fmt: skip
     way, history, settings["steps"] = way[: nearest + 1], history[:nearest], nearest
     spots, distances = tracked[nearest]
@@ -313,11 +313,11 @@ def track_points(
 
 def _look(generator: Generator, stage: str, latents: Latents) -> list[Tensor]:
     """The map at a stage (1, C, h, w), with its gradient, and the image, if it is small, without; in float32."""
-    found = reach(generator, stage, latents).float()
     if max(generator.spec.size) > LOOKED:
-        return [found]
-    with torch.no_grad():
-        return [found, generator.synthesize(latents).float()]
+        return [reach(generator, stage, latents).float()]
+    with generator.watch([stage]) as maps:
+        image = generator.synthesize(latents).detach()
+    return [maps[stage].float(), image.float()]
 
 
 def _layers(generator: Generator, count: int, layers: Sequence[int] | None) -> list[int]:

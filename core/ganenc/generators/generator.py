@@ -344,7 +344,7 @@ class Generator(nn.Module, metaclass=_Adopting):
     def watch(self, stages: Iterable[str]) -> Iterator[dict[str, Tensor]]:
         """While it lasts, the maps (N, C, H, W) of these stages by name, each time images are made; their gradient is
         kept where they have one. Of a network that draws noise for itself they are those of the last sample.
-        `LatentsError` if there is no such module."""
+        `LatentsError` if there is no such module, or it was not come by."""
         modules = stage_modules(self, stages)
         found: dict[str, Tensor] = {}
 
@@ -357,6 +357,8 @@ class Generator(nn.Module, metaclass=_Adopting):
         try:
             with hooked(modules, take):
                 yield found
+            for name in modules.keys() - found.keys():
+                raise LatentsError(f"{self.spec.family} makes no maps at its stage {name!r}; take another.")
         finally:
             self._apart = compared
 

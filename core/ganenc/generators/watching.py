@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 from ganenc_registry.errors import LatentsError, nearest
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ganenc.generators.contract import evaluating
 from ganenc.latents import Latents
@@ -33,14 +34,16 @@ def trace(generator: Any) -> dict[str, tuple[int, int, int]]:
 
 @contextmanager
 def hooked(modules: Mapping[str, nn.Module], take: Callable[[str, Tensor], Any]) -> Iterator[None]:
-    """While it lasts, ``take`` is given the maps (N, C, H, W) that modules give, by name; of several, the first."""
+    """While it lasts, ``take`` is given the maps (N, C, H, W) that modules give, by name; of several, the first. The
+    network goes on with a copy, which it may change in place."""
 
-    def hook_of(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, taken: Any, made: Any) -> None:
+    def hook_of(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, taken: Any, made: Any) -> Any:
             several = made if isinstance(made, tuple | list) else [made]
             found = next((one for one in several if isinstance(one, Tensor) and one.ndim == 4), None)
             if found is not None:
                 take(name, found)
+            return tree_map_only(Tensor, lambda one: one.clone() if id(one) == id(found) else one, made)
 
         return hook
 
@@ -67,13 +70,10 @@ def reach(generator: Any, stage: str, latents: Latents) -> Tensor:
     """The map (N, C, H, W) that a generator has at a stage for latents, with its gradient. The network is left there,
     so what follows costs nothing. `LatentsError` if there is no such module, or it is not come by."""
 
-    def leave(_: str, made: Tensor) -> None:
-        raise _Reached(made)
+    def leave(*_: Any) -> None:
+        raise _Reached
 
-    try:
-        with hooked(stage_modules(generator, [stage]), leave):
-            generator.synthesize(latents)
-    except _Reached as reached:
-        found: Tensor = reached.args[0]
-        return found
-    raise LatentsError(f"{generator.spec.family} makes no maps at its stage {stage!r}; take another.")
+    with suppress(_Reached), generator.watch([stage]) as maps, hooked(stage_modules(generator, [stage]), leave):
+        generator.synthesize(latents)
+    found: Tensor = maps[stage]
+    return found

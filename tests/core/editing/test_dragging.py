@@ -47,7 +47,7 @@ class Movable(Generator):
                 classes=3 if classed else 0,
             )
         )
-        self.coarse, self.fine = Blobs(), nn.Upsample(scale_factor=2, mode="bilinear")
+        self.coarse, self.fine, self.spare = Blobs(), nn.Upsample(scale_factor=2, mode="bilinear"), Blobs()
         self.places = nn.Parameter(PLACES.clone())
         self.moves = nn.Parameter(torch.tensor([[[10.0, 0.0], [0.0, 0.0]], [[0.0, 10.0], [0.0, 10.0]]]))
         self.paint = nn.Parameter(torch.linspace(-1, 1, 18).reshape(3, 6, 1, 1))
@@ -160,11 +160,12 @@ def test_a_blob_goes_where_it_is_wanted(kind: str, prior: str) -> None:
 
 
 class Large(Movable):
-    """Counts how often its network is gone through to the end."""
+    """Counts how often its network is gone through, and to the end."""
 
-    ended = 0
+    begun = ended = 0
 
     def synthesize(self, latents: Any) -> Tensor:
+        self.begun += 1
         maps = super().synthesize(latents)
         self.ended += 1
         return nn.functional.interpolate(maps, self.spec.size)
@@ -175,11 +176,13 @@ def test_small_images_are_made_to_the_end_in_a_step_and_large_ones_are_not(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ganenc.editing.dragging.LOOKED", most)
-    generator, ended = Large(), []
+    generator, begun, ended = Large(), [], []
     for steps in (1, 1, 6):  # The first finds the stages, too.
-        generator.ended = 0
+        generator.begun = generator.ended = 0
         drag(generator, still(generator), PLACES[:1], [[40.0, 10.0]], stage="coarse", steps=steps)
+        begun.append(generator.begun)
         ended.append(generator.ended)
+    assert begun[2] - begun[1] == 5
     assert ended[2] - ended[1] == (5 if most == 48 else 0)
 
 
@@ -232,6 +235,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mask": torch.full(ROOM, torch.nan)}, "The point 12,10 lies where the mask is black"),
     ({"steps": -1}, "steps is a whole number"),
     ({"stage": "corse"}, "did you mean 'coarse'"),
+    ({"stage": "spare"}, "makes no maps at its stage 'spare'"),
     ({"layers": [0]}, "has no styles, so no layers"),
     ({"rate": float("inf")}, "left what is finite"),
 ]

@@ -87,6 +87,9 @@ def test_a_network_is_left_where_its_map_is_reached() -> None:
     assert torch.equal(found, generator.net["small"](generator.first(z).reshape(-1, 7, 3, 5)))
     assert torch.autograd.grad(found.sum(), z)[0].any()
     assert not ran
+    with generator.watch(["net.small"]) as maps:
+        generator.synthesize(latents)
+    assert torch.equal(maps["net.small"], found), "though the network goes on in place"
     for name, told in (("bot", "no stage 'bot'"), ("net", "no maps")):
         with pytest.raises(LatentsError, match=told):
             reach(generator, name, latents)
