@@ -15,7 +15,7 @@ from kornia.enhance import jpeg_codec_differentiable
 from kornia.filters import filter2d, filter2d_separable, get_gaussian_kernel1d
 from PIL import Image, ImageChops, ImageColor
 from pydantic import Field, PositiveFloat, field_validator, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
@@ -27,6 +27,8 @@ UNKNOWN = "?"
 """An option that is to be found along with the latents."""
 SIGMA, QUALITY = 2.0, 50.0
 """Where what is unknown starts."""
+SIGMAS, QUALITIES = (0.01, 1024.0), (1.0, 100.0)
+"""And where it ends."""
 REACH = 4.0
 """Deviations at which a Gaussian kernel ends."""
 LARGEST_KERNEL = 255
@@ -144,7 +146,7 @@ class Blur(Operator):
     """Out of focus, or shaken: a Gaussian, or a kernel of one's own."""
 
     class Options(Spec):
-        sigma: Annotated[float, Field(gt=0, le=1024)] | Literal["?"] | None = Field(
+        sigma: Annotated[float, Field(gt=0, le=SIGMAS[1])] | Literal["?"] | None = Field(
             None, description="deviation of a Gaussian, in pixels; ? to find it along; 2 where there is no kernel"
         )
         kernel: str | None = Field(None, description="a grey picture, or an array (.npy), of a kernel to convolve with")
@@ -155,13 +157,12 @@ class Blur(Operator):
                 raise ValueError("sigma and kernel are given; leave one out")
             return self
 
-    log_sigma: nn.Parameter
     kernel: Tensor | None
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
         if self.options.sigma == UNKNOWN:
-            self.unknown("sigma", SIGMA)
+            self.unknown("sigma", SIGMA, *SIGMAS)
         kernel = None if self.options.kernel is None else _kernel(self.options.kernel)
         self.register_buffer("kernel", kernel, persistent=False)
 
@@ -171,7 +172,7 @@ class Blur(Operator):
             padded = F.pad(images, (columns, columns, rows, rows), mode="replicate")
             seen: Tensor = filter2d(padded, self.kernel.to(images), padding="valid", behaviour="conv")
             return seen
-        sigma = self.log_sigma.exp() if self.options.sigma == UNKNOWN else torch.tensor(self.options.sigma or SIGMA)
+        sigma = self.value("sigma") if self.options.sigma == UNKNOWN else torch.tensor(self.options.sigma or SIGMA)
         reach = min(max(1, math.ceil(REACH * float(sigma.detach()))), 2 * max(images.shape[2:]))
         taps = get_gaussian_kernel1d(2 * reach + 1, sigma.to(images).reshape(1, 1))
         padded = F.pad(images, (reach,) * 4, mode="replicate")
@@ -210,23 +211,21 @@ class Jpeg(Operator):
         @field_validator("quality")
         @classmethod
         def _bounded(cls, value: float | str) -> float | str:
-            if not isinstance(value, str) and not 1 <= value <= 100:
+            if not isinstance(value, str) and not QUALITIES[0] <= value <= QUALITIES[1]:
                 raise ValueError("quality is from 1 to 100")
             return value
-
-    log_quality: nn.Parameter
 
     def __init__(self, options: Spec | None = None, context: Context | None = None) -> None:
         super().__init__(options, context)
         if self.options.quality == UNKNOWN:
-            self.unknown("quality", QUALITY)
+            self.unknown("quality", QUALITY, *QUALITIES)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1] not in (1, 3):
             raise SpecError(f"jpeg is of pictures of 1 or 3 channels; these have {images.shape[1]}.")
-        quality = torch.tensor(self.options.quality) if self.options.quality != UNKNOWN else self.log_quality.exp()
+        quality = torch.tensor(self.options.quality) if self.options.quality != UNKNOWN else self.value("quality")
         pictures = convert_range(images, self.context.value_range, (0.0, 1.0)).expand(-1, 3, -1, -1)
-        seen = jpeg_codec_differentiable(pictures, quality.to(images).clamp(1, 100).reshape(1))
+        seen = jpeg_codec_differentiable(pictures, quality.to(images).reshape(1))
         seen = seen.mean(1, keepdim=True) if images.shape[1] == 1 else seen
         return convert_range(seen, (0.0, 1.0), self.context.value_range)
 

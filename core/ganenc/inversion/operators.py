@@ -7,6 +7,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
@@ -44,6 +45,8 @@ class Operator(Component, nn.Module, ABC):
     """Whether there are parts of a photo of which nothing is known."""
     gives_back: bool = True
     """Whether what was seen beyond that of a reconstruction is the photo's, so that it may be given back to this."""
+    bounds: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    """Of what is unknown, by name."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -77,13 +80,22 @@ class Operator(Component, nn.Module, ABC):
         is not to be found."""
         return self
 
-    def unknown(self, name: str, start: float) -> None:
-        """Keep the logarithm of an option as a parameter, from a start, to be found along with the latents."""
+    def unknown(self, name: str, start: float, low: float, high: float) -> None:
+        """Keep the logarithm of an option as a parameter, from a start, to be found along with the latents; what it
+        stands for, `value`, stays within bounds."""
         setattr(self, f"log_{name}", nn.Parameter(torch.tensor(math.log(start))))
+        self.bounds = {**self.bounds, name: (low, high)}
+
+    def value(self, name: str) -> Tensor:
+        """What is unknown, as it is now, which gradients pass."""
+        low, high = self.bounds[name]
+        inside: Tensor = getattr(self, f"log_{name}").clamp(math.log(low), math.log(high))
+        return inside.exp().clamp(low, high)  # Which may round to beyond.
 
     def found(self) -> dict[str, float]:
         """What was unknown, by name, as it is now."""
-        return {name.rpartition("log_")[2]: float(one.detach().exp()) for name, one in self._unknown().items()}
+        parts = (part for part in self.modules() if isinstance(part, Operator))
+        return {name: float(part.value(name).detach()) for part in parts for name in part.bounds}
 
     @property
     def logs(self) -> Tensor:

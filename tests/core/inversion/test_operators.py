@@ -312,6 +312,20 @@ def test_other_starts_leave_what_belongs_to_the_latents_that_are_kept(
     assert len({float(logs) for logs, _ in runs}) == 3
 
 
+@pytest.mark.parametrize("written", ["grey|blur:{}", "jpeg:{}"])
+@pytest.mark.parametrize("far", [-1e3, 1e3])
+def test_what_is_unknown_ends_where_the_option_does(written: str, far: float) -> None:
+    """A step of a method may go anywhere."""
+    images, operator = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8), built(written.format("?"))
+    logs = torch.tensor([far], requires_grad=True)
+    made = operator.at(logs, images)
+    made.square().sum().backward()
+    assert torch.equal(logs.grad, torch.zeros(1))  # type: ignore[arg-type]
+    operator.logs = logs
+    (found,) = operator.found().values()
+    torch.testing.assert_close(made.detach(), built(written.format(found))(images))
+
+
 @pytest.mark.parametrize(("true", "told"), [("blur:1.2", "blur:?"), ("grey|blur:3", "grey|blur:?")])
 def test_an_unknown_sigma_is_found(model: Model, true: str, told: str) -> None:
     generator = model.generator
