@@ -201,7 +201,9 @@ def build_operator(operator: Operators, context: Context) -> Operator:
 def _step_along(parameter: nn.Parameter) -> None:
     adam, steps = torch.optim.Adam([parameter], RATE, betas=(0.9, 0.99)), itertools.count(1)
 
-    def step(_: Tensor) -> None:
+    def step(reached: Tensor) -> None:
+        if reached.grad is not None:
+            reached.grad.nan_to_num_(0.0, 0.0, 0.0)  # Of an image that went astray.
         adam.param_groups[0]["lr"] = RATE / math.sqrt(next(steps))
         adam.step()
         adam.zero_grad()

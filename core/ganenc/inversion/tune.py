@@ -27,6 +27,7 @@ from ganenc.inversion.graphs import Taken
 from ganenc.inversion.inverter import Inversion, Inverter, OnStep, Task, as_names, by_size, need_encoder
 from ganenc.inversion.moves import Moves
 from ganenc.inversion.newton import moving
+from ganenc.inversion.seeing import SeenObjective
 from ganenc.latents import Latents
 from ganenc.objectives import Reference
 
@@ -88,12 +89,18 @@ class Tune(Inverter):
         done, generator, objective = self._pivot(task), task.generator, task.objective
         assert objective is not None
         reference = objective.prepare(task.images, labels=task.labels)
+        through = objective if isinstance(objective, SeenObjective) else None
+        kept = None if through is None else through.logs_of(task.images)
+        with torch.no_grad():
+            before = objective(done.reconstructions, reference).total
         moved, rows = self._moved(task, done.latents, reference, before=len(done.history[0]))
         done = replace(done, history=[first + then for first, then in zip(done.history, rows, strict=True)])
         with torch.no_grad(), generator.tuned(moved):
             made = generator.synthesize(done.latents)
-            better = objective(made, reference).total < objective(done.reconstructions, reference).total
-        if not better:
+            better = objective(made, reference).total < before
+        if not moved or not better:
+            if through is not None and kept is not None:
+                through.settle(task.images, kept)
             told = f"{self.options.steps} steps of tuning brought the image no nearer to the photo; the pivot is kept."
             warnings.warn(f"{told} Take more steps, or a lower rate.", stacklevel=2)
             return done
