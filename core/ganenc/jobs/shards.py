@@ -295,9 +295,9 @@ class _Groups:
         places = iter(below)
         for batch in self._batches(iter(below.values()), self.work.refiner):
             for _, row in self._inverted(batch, self.work.refiner):
-                place = next(places)
-                if row.error is None and row.metrics["psnr"] > rows[place].metrics["psnr"]:
-                    rows[place] = replace(row, seconds=(row.seconds or 0) + (rows[place].seconds or 0))
+                once = rows[place := next(places)]
+                better = row.error is None and row.metrics["psnr"] > once.metrics["psnr"]
+                rows[place] = replace(row if better else once, seconds=(once.seconds or 0) + (row.seconds or 0))
                 self.refined += 1
         self.failed += sum(row.error is not None for row in rows)
         return rows
