@@ -19,6 +19,10 @@ aten = torch.ops.aten
 HERE, DEVICE = torch.device("cpu"), torch.device("lazy")
 """One that torch knows and gradients pass, and of which no build of it has kernels."""
 INDEXED = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+FILLING = {aten.fill, aten.fill_, aten.masked_fill, aten.masked_fill_, *INDEXED}
+"""Which take a single number from the CPU, as what goes value by value does."""
+CHECKING = {aten._linalg_svd, aten._linalg_eigh, aten.linalg_pinv, aten._linalg_check_errors}
+"""Which look whether they came to an end."""
 
 
 class Away(Tensor):
@@ -58,7 +62,8 @@ class Away(Tensor):
 
 
 class SecondDevice(TorchDispatchMode):
-    """The device, while it is there. Tensors meet others of it alone, or single numbers; CPU tensors may be indices."""
+    """The device, while it is there. Tensors meet others of it alone, or value by value single numbers; CPU tensors
+    may be indices."""
 
     waits = 0
     """How often a GPU has the CPU wait: for each look at numbers, and for each CPU tensor that is brought."""
@@ -77,11 +82,13 @@ class SecondDevice(TorchDispatchMode):
         else:
             at = [one for one in args[1] if one is not None] if func.overloadpacket in INDEXED else []
             brought = {id(one) for one in at if one.device != args[0].device == DEVICE}
-            mixed = [one for one in tensors if one.ndim and one.device == HERE and id(one) not in brought]
+            least = int(torch.Tag.pointwise in func.tags or func.overloadpacket in FILLING)
+            mixed = [one for one in tensors if one.ndim >= least and one.device == HERE and id(one) not in brought]
             if (away and mixed) or given.get("generator") is not None:
                 raise RuntimeError(f"Expected all tensors to be on the same device, but {func} is given some of two.")
             told = not at and {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}
-            self.waits += len(brought) + bool(told or any(one.dtype == torch.bool for one in at))
+            checks = func.overloadpacket in CHECKING
+            self.waits += len(brought) + bool(told or checks or any(one.dtype == torch.bool for one in at))
         leaves = [HERE if isinstance(one, torch.device) else one for one in leaves]
         args, given = tree_unflatten([one.inner if isinstance(one, Away) else one for one in leaves], tree)
         made = func(*args, **given)

@@ -33,7 +33,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecondDevice]:
 
 def test_it_refuses_what_lies_elsewhere(device: SecondDevice) -> None:
     here, there = torch.ones(3), torch.ones(3, device=DEVICE)
-    for mix in (lambda: here * there, lambda: torch.where(there > 0, there, here), lambda: here[there.long()]):
+    mixed = [lambda: here * there, lambda: torch.where(there > 0, there, here), lambda: here[there.long()]]
+    for mix in (*mixed, lambda: torch.stack([there[0], torch.tensor(2.0)])):
         with pytest.raises(RuntimeError, match="same device"):
             mix()
     with pytest.raises(RuntimeError, match="same device"):
@@ -44,7 +45,8 @@ def test_it_refuses_what_lies_elsewhere(device: SecondDevice) -> None:
 def test_it_counts_what_is_waited_for(device: SecondDevice) -> None:
     there = torch.arange(3.0).to(DEVICE)
     looks = [there.tolist, there.cpu, there[0].item, there.any().__bool__, lambda: torch.zeros(3).copy_(there)]
-    for count, wait in enumerate([*looks, lambda: there[there > 1], lambda: there[[0, 1]]], 2):
+    looks += [lambda: there[there > 1], lambda: there[[0, 1]], lambda: torch.svd_lowrank(there[None], 1)]
+    for count, wait in enumerate([*looks, lambda: torch.linalg.solve(there.diag() + 1, there)], 2):
         wait()
         assert device.waits == count
     torch.cat([there.double() + 1, there.new_zeros(2), torch.zeros(2, device=DEVICE)]).flip(0)[1:3].add_(1)
