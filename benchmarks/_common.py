@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import statistics
 import sys
@@ -120,12 +121,15 @@ def machine(threads: int | None = None, place: Place | None = None) -> str:
 
 
 def resident(process: int) -> float:
-    """The megabytes that a process holds; 0 if it has ended."""
+    """The megabytes that a process and those that it began hold, what they share counted once; of one that has ended
+    none."""
+    place = Path(f"/proc/{process}")
     try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        held = re.search(r"^Pss: +(\d+) kB", (place / "smaps_rollup").read_text(encoding="utf-8"), re.MULTILINE)
+        begun = [path.read_text(encoding="utf-8") for path in place.glob("task/*/children")]
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
+    return (int(held[1]) / 1024 if held else 0.0) + sum(resident(int(one)) for one in " ".join(begun).split())
 
 
 def place_of(name: str, place: Place | None, ending: str = ".md") -> Path:

@@ -33,7 +33,7 @@ import torch
 from _common import parser, publish, resident, set_threads, table
 from ganenc.encoders import build_encoder
 from ganenc.generators import build_generator
-from ganenc.jobs import failed_photos, invert_shard
+from ganenc.jobs import failed_photos, invert_shards
 from ganenc.model import Model, load
 from ganenc_plugin_stylegan.specs import stylegan2_spec
 from ganenc_registry.specs import InvertSpec
@@ -48,6 +48,8 @@ EVERY = 0.5
 PIECES = 4
 """Processes that the undisturbed run is done by, one after another."""
 ROUNDS = 3
+IN_TURN = 5
+"""Shards of which each round's time is taken."""
 
 
 class Later(Exception):
@@ -117,18 +119,21 @@ def make(study: Study) -> None:
 
 
 def speed(study: Study, source: str | Path) -> dict[str, dict[str, list[float]]]:
-    """Seconds of the processor, and of the wall, for the photos of one shard: networks, rows, and all of it."""
+    """Seconds of the processor, and on the wall, for the photos of a shard: networks, rows, and all of it, of some that
+    follow one another."""
     model = load(source, backbone="none")
     model.judge()
     photos = [model.read(record(place, broken=False)[1]) for place in range(study.each)]
     targets = torch.stack([photo.target for photo in photos])
-    shard, out = study.work / "whole.tar", study.work / "speed"
-    with tarfile.open(shard, "w") as tar:
+    shards, out = [study.work / f"whole-{place}.tar" for place in range(IN_TURN)], study.work / "speed"
+    with tarfile.open(shards[0], "w") as tar:
         for place in range(study.each):
             _, data = record(place, broken=False)
             info = tarfile.TarInfo(f"{place:07d}.jpg")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
+    for one in shards[1:]:
+        shutil.copyfile(shards[0], one)
     waited: list[float] = []
 
     @torch.no_grad()
@@ -143,10 +148,10 @@ def speed(study: Study, source: str | Path) -> dict[str, dict[str, list[float]]]
 
     def whole() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        found = invert_shard(model, shard, SPEC, out)
-        waited.append(found.waited / found.seconds)
+        found = invert_shards(model, shards, out, SPEC, part=(0, 1)).done
+        waited.append(sum(one.waited for one in found) / sum(one.seconds for one in found))
 
-    both = {"processor": time.process_time, "wall": time.perf_counter}
+    both = {"processor": lambda: sum(os.times()[:4]), "wall": time.perf_counter}
     found: dict[str, dict[str, list[float]]] = {clock: {} for clock in both}
     work = {"networks": networks, "encoding": encoding, "shard": whole}
     for turn in range(
@@ -156,7 +161,7 @@ def speed(study: Study, source: str | Path) -> dict[str, dict[str, list[float]]]
             began = {clock: read() for clock, read in both.items()}
             piece()
             for clock, read in both.items() if turn else ():
-                found[clock].setdefault(name, []).append(read() - began[clock])
+                found[clock].setdefault(name, []).append((read() - began[clock]) / (IN_TURN if name == "shard" else 1))
     return {**found, "waited": {"shard": waited}}
 
 
@@ -165,7 +170,6 @@ class Run:
     """A process of the command: from its start to its end or its kill."""
 
     seconds: float = 0.0
-    """Of the processor."""
     code: int = 0
     memory: list[tuple[int, float]] = field(default_factory=list)
     """Shards done, and megabytes resident."""
@@ -174,21 +178,21 @@ class Run:
 def run(words: list[str], out: Path, threads: int, *, stop: Callable[[int], bool] = lambda done: False) -> Run:
     """Start the command, read its memory, and kill it once that is said to be due, given the shards that are done."""
     command = [sys.executable, "-m", "ganenc", "invert", *words, "--backbone", "none", "--quiet", "--out", str(out)]
-    environment, found = {**os.environ, "OMP_NUM_THREADS": str(threads)}, Run()
+    environment, found, began = {**os.environ, "OMP_NUM_THREADS": str(threads)}, Run(), time.monotonic()
     process = subprocess.Popen(command, env=environment)
     while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        pid, status = os.waitpid(process.pid, os.WNOHANG)
         if pid:
             break
         done = len([*out.glob("[!.]*.parquet")])
         found.memory.append((done, resident(process.pid)))
         if stop(done):
             os.kill(process.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(process.pid, 0)
+            _, status = os.waitpid(process.pid, 0)
             break
         time.sleep(EVERY)
     process.returncode = found.code = os.waitstatus_to_exitcode(status)
-    found.seconds = usage.ru_utime + usage.ru_stime
+    found.seconds = time.monotonic() - began
     if found.code not in (0, -signal.SIGKILL):
         raise SystemExit(f"{' '.join(command)} ended with {found.code}.")
     return found
@@ -308,13 +312,13 @@ def report(study: Study) -> Iterator[str]:
     yield (
         f"{each * chosen.shards:,} photos of {SIZE}x{SIZE} in {chosen.shards} tars, {chosen.broken} records broken,"
         f" through `ganenc invert '{{{study.names[0]}..{study.names[-1]}}}.tar' --method encode`, {BATCH} at once;"
-        f" a small StyleGAN2 of {SIZE} pixels with random weights and its encoder. Threads of torch: {chosen.threads};"
-        " seconds are the processor's where nothing else is said."
+        f" a small StyleGAN2 of {SIZE} pixels with random weights and its encoder. Threads of torch: {chosen.threads}."
+        " Seconds are those on the wall where nothing else is said."
     )
     for name, told in (("small", "The small network"), (SHIPPED, f"The shipped {SHIPPED}")):
         parts, wall = times[name]["processor"], times[name]["wall"]
         pace = {one: f"{min(some) / each * 1e3:.2f}" for one, some in parts.items()}
-        yield f"{told}, one shard:"
+        yield f"{told}, {IN_TURN} shards of {each:,} photos:"
         yield table(
             [
                 "", "ms a photo, least of the rounds", "times the networks", "on the wall", "times `Model.invert`",
@@ -324,14 +328,14 @@ def report(study: Study) -> Iterator[str]:
                 ("encoder and generator on batches in memory", pace["networks"], "", "", "", ""),
                 ("`Model.invert` and PSNR of photos in memory", pace["encoding"],
                  *(share(clock["encoding"], clock["networks"]) for clock in (parts, wall)), "", ""),
-                ("`invert_shard`: reading, decoding, rows and verdicts, too", pace["shard"],
+                ("`invert_shards`: reading, decoding, rows and verdicts, too", pace["shard"],
                  *(share(clock["shard"], clock[of]) for of in ("networks", "encoding") for clock in (parts, wall))),
             ],
         )  # fmt: skip
         waited = sorted(times[name]["waited"]["shard"])
-        yield f"Of the time of a shard the networks waited for photos {waited[len(waited) // 2]:.1%}."
+        yield f"Of their time the networks waited for photos {waited[len(waited) // 2]:.1%}."
     yield table(
-        ["undisturbed process", "shards", "photos a second", "MB resident, first third", "last third"],
+        ["undisturbed process", "shards", "photos a second", "MB held, first third", "last third"],
         [
             (place, piece["shards"], f"{piece['shards'] * each / piece['seconds']:.0f}", f"{piece['first']:.0f}",
              f"{piece['last']:.0f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -120,6 +121,8 @@ def _ordered(known: tuple[str, ...]) -> tuple[str, ...]:
 _decoding_now = 0
 _filters = warnings.catch_warnings()
 _turn = threading.Lock()
+if hasattr(os, "register_at_fork"):  # A process that is forked does not find it taken for good.
+    os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)
 
 
 @contextmanager

@@ -64,8 +64,6 @@ class ShardPhoto:
     """Why there is none."""
     label: int | None = None
     """The class that it is said to have."""
-    held: int = 0
-    """How many bytes are held for it already."""
 
 
 @contextmanager
@@ -335,6 +333,6 @@ class _Columns:
             return ShardPhoto(key, None, f"has {len(data):,} bytes, which is too large.")
         try:
             label = _class(row[settings.label]) if settings.label else None
-            return ShardPhoto(key, lambda: data, label=label, held=len(data))
+            return ShardPhoto(key, lambda: data, label=label)
         except ValueError:
             return ShardPhoto(key, None, f"has no class in {settings.label}: a whole number of 0 or more.")

@@ -18,7 +18,7 @@ from ganenc.files import MARK, load_parquet
 from ganenc.latents import FORM, layout_json
 from ganenc.model import Model
 
-GROUP = 1024
+GROUP = 256
 """The most rows that are held, and written as one group;"""
 HELD = 1 << 26
 """or fewer, that have some more bytes than this."""

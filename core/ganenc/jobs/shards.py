@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import chain, compress, count, islice, repeat
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,16 +24,16 @@ from PIL import Image
 
 from ganenc.files import atomic_path, drop_leftovers, load_parquet, open_parquet
 from ganenc.images import depict, to_image
-from ganenc.inversion import Photo, purpose_of
-from ganenc.jobs.inverting import READERS, ahead, batches
+from ganenc.inversion import purpose_of
+from ganenc.jobs.inverting import batches
 from ganenc.jobs.shard_names import find_shards, part_of
+from ganenc.jobs.shard_reading import Found, Read, read_shards
 from ganenc.jobs.shard_records import PARQUET, ShardPhoto, open_shard
 from ganenc.jobs.shard_rows import GROUP, HELD, ShardRow, ShardWriter, shard_metadata
 from ganenc.jobs.worker import Worker
 from ganenc.model import Model, load
 from ganenc.report import Inverted
 
-Read: TypeAlias = tuple[ShardPhoto, Photo | ImageError]
 ONE_PASS = Choice(name="encode")
 WAYS = ("predicted", "searched")
 
@@ -95,7 +96,11 @@ def invert_shard(
     A GanencError if the shard is broken as a whole, what is there was made of another shard or by other settings
     (unless to ``overwrite`` it), the method tunes weights, which rows do not hold, or pyarrow is missing.
     """
-    return _Work(model, spec or InvertSpec(), Path(out), overwrite, on_shard or (lambda *_: None)).invert(Path(shard))
+    work = _Work(model, spec or InvertSpec(), Path(out), overwrite, on_shard or (lambda *_: None))
+    (result,) = work.each([Path(shard)])
+    if isinstance(result, ImageError):
+        raise result
+    return result
 
 
 def invert_shards(
@@ -120,19 +125,22 @@ def invert_shards(
         local = os.environ.get("LOCAL_RANK", "")
         device = f"cuda:{local}" if spec.device == "cuda" and local else spec.device
         model = load(model, device=device, encoder=spec.encoder, backbone=spec.backbone)
-    work = _Work(model, spec, out, overwrite, on_shard or (lambda *_: None))
-    result = ShardsResult(out, others=len(found) - len(found[index::count]))
-    for shard in found[index::count]:
-        try:
-            result.done.append(work.invert(shard))
-        except ImageError as error:
-            result.broken.append((shard, str(error)))
+    work, mine = _Work(model, spec, out, overwrite, on_shard or (lambda *_: None)), found[index::count]
+    result = ShardsResult(out, others=len(found) - len(mine))
+    for shard, one in zip(mine, work.each(mine), strict=True):
+        if isinstance(one, ShardResult):
+            result.done.append(one)
+        else:
+            result.broken.append((shard, str(one)))
     drop_leftovers(out, of={one.path.name for one in result.done})
     return result
 
 
 class _ShardWorker(Worker):
     """Inverts batches of photos of shards."""
+
+    label: int | None = None
+    """The class of all."""
 
     def each(self, inverted: Inverted) -> list[ShardRow]:
         """Its row of each."""
@@ -168,7 +176,8 @@ class _ShardWorker(Worker):
         return [to_image(depict(one, spec)) for one in inverted.reconstructions.detach().cpu()]
 
     def loaded(self, photo: ShardPhoto) -> Read:
-        """A photo as the generator takes it, or what is wrong with it."""
+        """See `read_shards`."""
+        photo = photo if self.label is None else replace(photo, label=self.label)
         try:
             if photo.load is None:
                 raise ImageError(f"{photo.key} {photo.fault}")
@@ -207,25 +216,41 @@ class _Work:
             _ShardWorker(model, spec.model_copy(update={"method": one}), labels=labels, pages=False)
             for one in ([first, method] if refines else [first])
         ]
+        for one in workers:
+            one.label = self.label
         self.worker, self.refiner = workers[0], workers[-1]
         self.settings = {**self.worker.settings(), "shards": settings.to_mapping()}
         if refines:
             self.settings["refined_by"] = self.refiner.settings()["method"]
-        self.threads = 0 if spec.align is not None else READERS
 
-    def invert(self, shard: Path) -> ShardResult:
-        """One of them."""
-        path, began = self.out / f"{shard.stem}{PARQUET}", time.perf_counter()
+    def each(self, shards: Sequence[Path]) -> Iterator[ShardResult | ImageError]:
+        """What becomes of each: an error where it is broken as a whole."""
+        known = read_shards(self.worker, shards, lambda one: not self.overwrite and os.path.lexists(self.path(one)))
+        with closing(known) as reading:
+            for shard, found in zip(shards, reading, strict=True):
+                try:
+                    yield self.invert(shard, found)
+                except ImageError as error:
+                    yield error
+
+    def path(self, shard: Path) -> Path:
+        """Where what comes of it is kept."""
+        return self.out / f"{shard.stem}{PARQUET}"
+
+    def invert(self, shard: Path, found: Iterator[Found]) -> ShardResult:
+        """One of them, as it is read."""
+        path, began = self.path(shard), time.perf_counter()
         try:
             metadata = shard_metadata(self.model, shard, self.settings)
         except OSError as error:
             raise ImageError(path_fault(error)) from None
-        if not self.overwrite and os.path.lexists(path):
+        try:
+            groups = _Groups(self, shard, found)
+        except FileExistsError:
             self._check(path, metadata)
             result = ShardResult(shard, path, done_before=True)
             self.tell(shard, 0, result)
             return result
-        groups = _Groups(self, shard)
         try:
             with (
                 atomic_path(path) as temporary,
@@ -259,42 +284,48 @@ class _Work:
 
 
 class _Groups:
-    """The rows of a shard, a group at a time."""
+    """The rows of a shard, a group at a time; a FileExistsError if it was done before."""
 
-    def __init__(self, work: _Work, shard: Path) -> None:
-        self.work, self.shard = work, shard
+    def __init__(self, work: _Work, shard: Path, found: Iterator[Found]) -> None:
+        self.work, self.shard, self.found = work, shard, found
         self.photos = self.failed = self.refined = 0
         self.waited = 0.0
+        self.first = self._next()
 
     def __iter__(self) -> Iterator[list[ShardRow]]:
-        with open_shard(self.shard, self.work.spec.shards) as photos:
-            yield from self._groups(photos)
+        work, rows, held = self.work, list[ShardRow](), 0
+        with ExitStack() as stack:
+            again: Iterator[ShardPhoto] = iter(())
+            if work.spec.shards.refine_below is not None:
+                again = stack.enter_context(open_shard(self.shard, work.spec.shards))
+            for batch in chain([self.first], iter(self._next, ())):
+                some = self._inverted(batch, work.worker)
+                rows += some
+                held += sum(row.bytes for row in some)
+                self.photos += len(batch)
+                work.tell(self.shard, self.photos, None)
+                if len(rows) >= GROUP or held > HELD:
+                    yield self._whole(rows, again)
+                    rows, held = [], 0
+            if rows:
+                yield self._whole(rows, again)
 
-    def _groups(self, photos: Iterator[ShardPhoto]) -> Iterator[list[ShardRow]]:
-        work, limit = self.work, self.work.spec.shards.refine_below
-        rows: list[ShardRow] = []
-        below: dict[int, ShardPhoto] = {}
-        held = 0
-        for batch in self._batches(photos, work.worker):
-            for photo, row in self._inverted(batch, work.worker):
-                if limit is not None and row.error is None and row.metrics["psnr"] < limit:
-                    below[len(rows)] = photo
-                    held += photo.held
-                rows.append(row)
-                held += row.bytes
-            self.photos += len(batch)
-            work.tell(self.shard, self.photos, None)
-            if len(rows) >= GROUP or held > HELD:
-                yield self._whole(rows, below)
-                rows, below, held = [], {}, 0
-        if rows:
-            yield self._whole(rows, below)
+    def _next(self) -> Sequence[Read]:
+        """The next photos, () at the end; it raises why there are no more, if that is not it."""
+        began = time.perf_counter()
+        found = next(self.found, ())
+        self.waited += time.perf_counter() - began
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def _whole(self, rows: list[ShardRow], below: Mapping[int, ShardPhoto]) -> list[ShardRow]:
-        """Rows, those that one pass did not rebuild well by the method."""
-        places = iter(below)
-        for batch in self._batches(iter(below.values()), self.work.refiner):
-            for _, row in self._inverted(batch, self.work.refiner):
+    def _whole(self, rows: list[ShardRow], again: Iterator[ShardPhoto]) -> list[ShardRow]:
+        """Rows, those that one pass did not rebuild well by the method, to which their photos are read once more."""
+        limit, refiner = self.work.spec.shards.refine_below, self.work.refiner
+        poor = [limit is not None and row.error is None and row.metrics["psnr"] < limit for row in rows]
+        places, photos = compress(count(), poor), compress(islice(again, len(rows)), poor)
+        for batch in batches(map(refiner.loaded, photos), lambda: refiner.together):
+            for row in self._inverted(batch, refiner):
                 once = rows[place := next(places)]
                 better = row.error is None and row.metrics["psnr"] > once.metrics["psnr"]
                 rows[place] = replace(row if better else once, seconds=(once.seconds or 0) + (row.seconds or 0))
@@ -302,28 +333,8 @@ class _Groups:
         self.failed += sum(row.error is not None for row in rows)
         return rows
 
-    def _batches(self, photos: Iterator[ShardPhoto], worker: _ShardWorker) -> Iterator[Sequence[Read]]:
-        """Photos as they are read, in batches of one size, while the batch before is inverted."""
-        label, threads = self.work.label, self.work.threads
-        given = photos if label is None else (replace(one, label=label) for one in photos)
-        reading = ahead(given, worker.loaded, threads=threads, begun=2 * max(worker.together, READERS))
-        found: Iterator[Sequence[Read]] = batches(reading, lambda: worker.together)
-        made = ahead(repeat(found), lambda some: next(some, ()), threads=min(1, threads), begun=2)
-        try:
-            while True:
-                began = time.perf_counter()
-                batch = next(made)
-                self.waited += time.perf_counter() - began
-                if not batch:
-                    return
-                yield batch
-        finally:
-            made.close()
-            reading.close()
-
-    def _inverted(self, batch: Sequence[Read], worker: _ShardWorker) -> Iterator[tuple[ShardPhoto, ShardRow]]:
-        """Photos with their rows, in their order."""
+    def _inverted(self, batch: Sequence[Read], worker: _ShardWorker) -> list[ShardRow]:
+        """The rows of photos, in their order."""
         found = {photo.key: row for photo, row in worker.invert(batch, lambda photos, terms: None)}
-        for photo, _ in batch:
-            row = found[photo.key]
-            yield photo, ShardRow(photo.key, str(row)) if isinstance(row, ImageError) else replace(row, key=photo.key)
+        rows = [(photo.key, found[photo.key]) for photo, _ in batch]
+        return [ShardRow(key, str(row)) if isinstance(row, ImageError) else replace(row, key=key) for key, row in rows]

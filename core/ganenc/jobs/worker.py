@@ -114,7 +114,8 @@ class Worker:
 
     def photo(self, source: Readable, label: int | None) -> Photo:
         """A photo as the generator takes it; an ImageError if it cannot be read."""
-        labels = None if label is None else torch.tensor([label], device=self.model.generator.device)
+        known = label is not None and self.spec.align is not None  # Aligners alone look at it.
+        labels = torch.tensor([label], device=self.model.generator.device) if known else None
         return self.model.read(
             source, fit=self.spec.fit, align=self.spec.align, labels=labels, attention=self.spec.objective.attention,
             operator=self.operator,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import multiprocessing
+import os
 import random
 import re
+import signal
 import struct
 import sys
 import tarfile
@@ -38,6 +41,7 @@ from ganenc.latents import Latents
 from ganenc.model import Model
 from ganenc_registry.errors import GanencError, ImageError, LatentsError, SpecError
 from ganenc_registry.specs import Choice, InvertSpec
+from PIL import Image
 from tars import photos_tar, plain, png, write_tar
 from toys import ToyGenerator, small_encoder, toy_spec
 
@@ -114,6 +118,35 @@ def test_what_is_done_stays_and_what_was_stopped_comes_out_the_same(model: Model
     parts = [invert_shards(model, words, tmp_path / "parts", SPEC, part=(place, 2)) for place in (1, 0)]
     assert [[one.shard.stem for one in some.done] for some in parts] == [["1"], ["0", "2"]]
     assert [some.others for some in parts] == [2, 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="photos are read in the same process")
+def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fatal(*_: Any) -> None:
+        assert multiprocessing.parent_process() is not None
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Image, "ID", [*Image.ID, "FATAL"])
+    monkeypatch.setitem(Image.OPEN, "FATAL", (fatal, lambda prefix: prefix.startswith(b"fatal")))
+    good = [photos_tar(tmp_path / f"{place}.tar", 40, 40 * place) for place in range(2)]
+    bad = write_tar(tmp_path / "bad.tar", [("a.png", png(1)), ("b.png", b"fatal photo")])
+    result = invert_shards(model, [good[0], bad, good[1]], tmp_path / "out", SPEC)
+    assert [one.shard for one in result.done] == good
+    ((shard, error),) = result.broken
+    assert shard == bad
+    assert "bad.tar: the process that read it was killed" in error
+    alone = [plain(invert_shard(model, one, SPEC, tmp_path / "alone").path) for one in good]
+    assert [plain(one.path) for one in result.done] == alone
+
+
+def test_where_no_process_is_forked_the_rows_are_the_same(model: Model, tmp_path: Path, monkeypatch: Any) -> None:
+    shard = photos_tar(tmp_path / "a.tar")
+    found = [plain(invert_shard(model, shard, SPEC, tmp_path / "apart").path)]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found.append(plain(invert_shard(model, shard, SPEC, tmp_path / "here").path))
+    assert found[0] == found[1]
 
 
 def test_another_that_was_faster_is_left_its_file(model: Model, tmp_path: Path) -> None:
