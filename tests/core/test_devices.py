@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 from devices import DEVICE, SecondDevice, second_device
-from ganenc.editing import drag, find_by_pca
+from ganenc.editing import drag, explain, find_by_pca
 from ganenc.inversion import Encode, Finetune, FinetuneRefine, Inverter, Newton, Optimize, Tune, invert
 from ganenc.measures import PSNR, SSIM
+from ganenc.training import Synthesized
 from ganenc_registry.components import Context
 from rounding import close
 from runs import run_spec, trainer, weights
-from torch import nn
+from torch import Tensor, nn
 from toys import ToyConditional, ToyGenerator, make_objective, small_encoder, toy_spec
 
 LOSSES = {"mse": 5.0, "cos": 3.0, "ssim": 1.0}
@@ -111,6 +112,26 @@ def test_dragging_looks_once_a_step(device: SecondDevice) -> None:
     assert [after - before for before, after in pairwise(seen)] == [1] * (STEPS - 1)
 
 
+def test_explaining_looks_once_at_some_images_and_brings_a_direction(device: SecondDevice) -> None:
+    toy, asked = ToyGenerator(toy_spec((8, 8), dim=4)), list[int]()
+    way, latents = find_by_pca(toy, 1, n=64), toy.sample(1, seed=3)
+
+    def dark(images: Tensor) -> Tensor:
+        asked.append(device.waits)
+        return -20 * images.mean((1, 2, 3))[:, None]
+
+    wanted, found = (
+        explain(one, latents, dark, 1, probability=0.5, directions=way, steps=1, random=24)
+        for one in (toy, copy.deepcopy(toy).to(DEVICE))
+    )
+    assert found.flipped
+    assert {one.device for one in found.latents.tensors.values()} == {DEVICE}
+    close(found.latents["w"].cpu(), wanted.latents["w"], terms=36, depth=10 * found.facts["passes"])
+    assert (found.facts["passes"], found.random) == (wanted.facts["passes"], wanted.random)
+    # Of random changes, 8 at once: whether logits, and how far the direction is followed, are finite, and that itself.
+    assert [after - before for before, after in pairwise(asked[-3:])] == [3, 3]
+
+
 def test_steps_through_an_operator_wait_once_to_tell_photos_apart(toy: Any, device: SecondDevice) -> None:
     (seen, tell), images = at_each_step(device), toy.synthesize(toy.sample(2))
     how = {"method": Newton.of(steps=STEPS, start="draws", draws=4), "objective": make_objective(LOSSES)}
@@ -141,6 +162,25 @@ def test_metrics_look_once_at_some_images(metric: Any, waits: int, device: Secon
     before = device.waits
     assert metric(context=Context(device=DEVICE.type))(*there) == metric()(a, b)
     assert device.waits - before == waits
+
+
+@pytest.mark.parametrize("made", [ToyGenerator, ToyConditional])
+@pytest.mark.parametrize(("samples", "brought"), [(0, 1), (5, 3)])
+def test_synthesized_batches_are_made_there(made: Any, samples: int, brought: int, device: SecondDevice) -> None:
+    """Draws are brought, together, or one by one where they are of some samples."""
+    toy = made()
+    there = copy.deepcopy(toy).to(DEVICE)
+    wanted = Synthesized(toy, 3, seed=1, samples=samples).batch(1)
+    before = device.waits
+    found = Synthesized(there, 3, seed=1, samples=samples).batch(1)
+    assert device.waits - before == brought * (2 if wanted.labels is not None else 1)
+    assert wanted.latents is not None
+    assert found.latents is not None
+    assert {one.device for one in (found.images, *found.latents.tensors.values())} == {DEVICE}
+    close(found.images.cpu(), wanted.images, terms=36, depth=10)
+    if wanted.labels is not None and found.labels is not None:
+        assert found.labels.device == DEVICE
+        assert torch.equal(found.labels.cpu(), wanted.labels)
 
 
 def test_training_brings_the_draws_of_a_step_and_no_more(toy: Any, device: SecondDevice, tmp_path: Path) -> None:
