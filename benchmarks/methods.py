@@ -61,7 +61,6 @@ def line(row: Compared) -> list[str]:
     edits = {} if found.editing is None else {name: mean for name, (mean, _) in found.editing.table().items()}
     return [
         row.method, "one pass" if row.steps is None else row.schedule, str(row.steps or ""), f"{row.seconds:.2f}",
-        "" if row.megabytes is None else f"{row.megabytes:,.0f}",
         *(f"{numbers[one]:.{2 if one == 'psnr' else 3}f}" if one in numbers else "" for one in NUMBERS),
         *(f"{edits[one]:.3f}" if one in edits else "" for one in EDITED),
     ]  # fmt: skip
@@ -105,7 +104,7 @@ def main() -> None:
         if chosen.quick:
             spec = spec.model_copy(update={"methods": {name: spec.methods[name] for name in QUICK}})
         found = benchmark(spec, work, on_note=lambda note: print(note, flush=True))
-        header = ["method", "schedule", "steps", "seconds", "MB", *NUMBERS.values(), *EDITED.values()]
+        header = ["method", "schedule", "steps", "seconds", *NUMBERS.values(), *EDITED.values()]
         body.append(f"## {model}\n\n{table(header, [line(one) for one in found.rows])}")
     publish(
         "methods", "Every method, rebuilding and editing", "\n\n".join(body), out=chosen.out, quick=chosen.quick,
