@@ -81,7 +81,7 @@ def filter_options(source: Format, key: str, declared: Sequence[float], parity: 
         row = row / row.sum()
         taps = _taps(row) if bool(torch.isfinite(row).all()) else ()
         used = fir_kernel(taps) * source.filter_sum if taps else row
-        if taps and all(torch.allclose(one, used.expand_as(one), rtol=0, atol=1e-6) for one in kernels):
+        if taps and all(_repeats(one, used) for one in kernels):
             return {key: taps}
         usual = tuple(declared) if len(declared) == len(row) else (1.0,) * len(row)
         return {key: usual, "own_filters": True}
@@ -109,6 +109,11 @@ def filter_taps(source: Format, declared: Sequence[float], parity: int) -> tuple
         unsupported(source, "low-pass filter that sums to zero")
     row = _taps(first)
     return row if len(row) % 2 == parity else (0.0, *row)
+
+
+def _repeats(kernel: Tensor, used: Tensor) -> bool:
+    """Whether a stored filter is another, (k, k), in each channel."""
+    return kernel.shape[-2:] == used.shape and torch.allclose(kernel, used.expand_as(kernel), rtol=0, atol=1e-6)
 
 
 def _taps(row: Tensor) -> tuple[float, ...]:

@@ -182,6 +182,16 @@ def test_variants_in_this_papers_format(variant: str) -> None:
     assert torch.equal(generator.center()["w"][0], mean + 1)
 
 
+@pytest.mark.parametrize("level", [1, 2])
+def test_a_filter_of_another_shape_than_the_others_is_refused(level: int) -> None:
+    net = Net()
+    named = folder_of(net, quiet(net, reference.weights(net)))
+    name = f"Gs_dict.decode_block.{level}.blur.weight"
+    named[name] = named[name].flatten()
+    with pytest.raises(CheckpointError, match=rf"'{name}' has shape \(\d+,\) where \(\d+, 1, 3, 3\) is needed"):
+        StyleGAN1.from_checkpoint(Checkpoint(Path("folder"), "folder", named))
+
+
 def test_a_training_file_of_podgorskiys_is_read() -> None:
     net = Net()
     raw, averaged = (quiet(net, reference.weights(net, seed=seed)) for seed in (4, 5))
