@@ -35,6 +35,7 @@ from ganenc.objectives import Batch, EncoderStep, LatentTerm, build_objective, m
 from ganenc_plugin_stylegan.stylegan2 import StyleGAN2
 from ganenc_registry.specs import ObjectiveSpec
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 Work = dict[str, Callable[[], object]]
 
@@ -199,16 +200,33 @@ ROWS = {
 """The steps that are held against each other."""
 
 
-def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """The rows of the two tables for one network."""
+SIDE, PRODUCTS = 2048, 4
+"""Of the square matrices, and how many products of two are taken, that show how fast products alone are here."""
+
+
+def counted(step: Callable[[], object]) -> float:
+    """Thousands of millions of operations in the convolutions and products of a step."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
+def measure(
+    network: str, rounds: int, place: Place
+) -> tuple[list[Sequence[str]], list[Sequence[str]], list[Sequence[str]]]:
+    """The rows of the three tables for one network."""
     same, plain = agree(network, place)
     ours = ours_of(network, place)
     place.prepare(ours.generator)
     kept = keeps(ours, same, plain)
-    times = interleaved(loops(ours, same, plain), rounds=rounds, clock=place.clock())
+    matrix = torch.rand(SIDE, SIDE, device=place.device)
+    work = {**loops(ours, same, plain), "products": lambda: [matrix @ matrix for _ in range(PRODUCTS)]}
+    operations = {name: counted(step) for name, step in work.items()}
+    times = interleaved(work, rounds=rounds, clock=place.clock())
+    paces = {name: operations[name] / statistics.median(times[name]) for name in work}
     plain.generator.requires_grad_(False)
     alone = interleaved(passes(ours, plain), rounds=rounds, clock=place.clock())
-    del ours, same, plain
+    del ours, same, plain, work
     arguments = ["--memory-of", network, *place.arguments, "--loop"]
     peaks = {name: in_fresh_process("paper_loop.py", *arguments, name)["megabytes"] for name in LOOPS}
     steps: list[Sequence[str]] = []
@@ -223,7 +241,11 @@ def measure(network: str, rounds: int, place: Place) -> tuple[list[Sequence[str]
     for name in ("encoder", "synthesis", "synthesis and gradient"):
         rate = 1 / statistics.median(alone[name])
         rows.append((network, name, f"{rate:.2f}", describe(ratios(alone[f"plain {name}"], alone[name]))))
-    return steps, [*rows]
+    limits = [
+        (network, name, f"{operations[name]:.0f}", f"{pace:.1f}", f"{pace / paces['products']:.2f}")
+        for name, pace in paces.items()
+    ]
+    return steps, [*limits], [*rows]
 
 
 LOOPS = ("ours", "ours, published encoder", "plain")
@@ -261,11 +283,8 @@ def main() -> None:
     if chosen.quick:
         chosen.networks, chosen.rounds = ["small64"], 1
     place = Place.chosen(chosen)
-    steps, alone = [], []
-    for network in chosen.networks:
-        more_steps, more_alone = measure(network, chosen.rounds, place)
-        steps += more_steps
-        alone += more_alone
+    found = [measure(network, chosen.rounds, place) for network in chosen.networks]
+    steps, limits, alone = ([row for rows in some for row in rows] for some in zip(*found, strict=True))
     wanted = f"(wanted: {FASTER:g} at least)", f"(wanted: {SMALLER:g} at most)"
     body = "\n\n".join(
         [
@@ -285,6 +304,7 @@ def main() -> None:
                 ],
                 steps,
             ),
+            table(["network", "step", "GFLOP of convolutions and products", "GFLOP/s", "of that of products"], limits),
             table(["network", "pass, one image", "a second", "plain networks' time over it"], alone),
         ]
     )
