@@ -357,7 +357,7 @@ class Generator(nn.Module, metaclass=_Adopting):
         try:
             with hooked(modules, take):
                 yield found
-            for name in modules.keys() - found.keys():
+            for name in [name for name in modules if name not in found][:1]:
                 raise LatentsError(f"{self.spec.family} makes no maps at its stage {name!r}; take another.")
         finally:
             self._apart = compared

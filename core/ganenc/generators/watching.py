@@ -41,8 +41,9 @@ def hooked(modules: Mapping[str, nn.Module], take: Callable[[str, Tensor], Any])
         def hook(module: nn.Module, taken: Any, made: Any) -> Any:
             several = made if isinstance(made, tuple | list) else [made]
             found = next((one for one in several if isinstance(one, Tensor) and one.ndim == 4), None)
-            if found is not None:
-                take(name, found)
+            if found is None:
+                return None
+            take(name, found)
             return tree_map_only(Tensor, lambda one: one.clone() if id(one) == id(found) else one, made)
 
         return hook

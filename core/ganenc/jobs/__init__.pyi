@@ -48,6 +48,7 @@ from .shard_names import expand_braces as expand_braces
 from .shard_names import find_shards as find_shards
 from .shard_names import part_of as part_of
 from .shard_names import read_part as read_part
+from .shard_reading import read_shards as read_shards
 from .shard_records import ShardPhoto as ShardPhoto
 from .shard_records import open_shard as open_shard
 from .shards import ShardResult as ShardResult

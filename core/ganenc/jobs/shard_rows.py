@@ -50,15 +50,15 @@ class ShardRow:
         return sum(one.nbytes for one in self.latents.values()) + pixels + len(self.error or "")
 
 
-def shard_metadata(model: Model, shard: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """What the schema of a shard's latents says of them: all that the rows depend on."""
+def shard_metadata(model: Model, shard: Path, size: int, settings: Mapping[str, Any]) -> dict[str, str]:
+    """What the schema of the latents of a shard, of a size in bytes, says of them: all that the rows depend on."""
     spec = model.generator.spec
     return {
         "format": FORM,
         "layout": layout_json(spec.layout),
         "model": model.hash,
         "shard": shard.name,
-        "shard_bytes": str(shard.stat().st_size),
+        "shard_bytes": str(size),
         "settings": json.dumps(settings, sort_keys=True),
         "written_by": MARK.rpartition(" ")[2],
     }

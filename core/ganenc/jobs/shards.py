@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from itertools import chain, compress, count, islice, repeat
+from itertools import chain, compress, count, repeat
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from ganenc_registry.errors import ImageError, SpecError, WriteError, path_fault
+from ganenc_registry.errors import ImageError, SpecError, WriteError
 from ganenc_registry.fields import check_choices
 from ganenc_registry.specs import Choice, InvertSpec, Noise
 from PIL import Image
@@ -239,14 +239,9 @@ class _Work:
 
     def invert(self, shard: Path, found: Iterator[Found]) -> ShardResult:
         """One of them, as it is read."""
-        path, began = self.path(shard), time.perf_counter()
-        try:
-            metadata = shard_metadata(self.model, shard, self.settings)
-        except OSError as error:
-            raise ImageError(path_fault(error)) from None
-        try:
-            groups = _Groups(self, shard, found)
-        except FileExistsError:
+        path, began, groups = self.path(shard), time.perf_counter(), _Groups(self, shard, found)
+        metadata = shard_metadata(self.model, shard, groups.size, self.settings)
+        if groups.done:
             self._check(path, metadata)
             result = ShardResult(shard, path, done_before=True)
             self.tell(shard, 0, result)
@@ -284,21 +279,25 @@ class _Work:
 
 
 class _Groups:
-    """The rows of a shard, a group at a time; a FileExistsError if it was done before."""
+    """The rows of a shard of a ``size`` in bytes, a group at a time; none where it was ``done`` before."""
 
     def __init__(self, work: _Work, shard: Path, found: Iterator[Found]) -> None:
         self.work, self.shard, self.found = work, shard, found
         self.photos = self.failed = self.refined = 0
         self.waited = 0.0
-        self.first = self._next()
+        self.size = self._next()
+        try:
+            self.first, self.done = self._next(), False
+        except FileExistsError:
+            self.first, self.done = (), True
 
     def __iter__(self) -> Iterator[list[ShardRow]]:
         work, rows, held = self.work, list[ShardRow](), 0
         with ExitStack() as stack:
-            again: Iterator[ShardPhoto] = iter(())
+            again = None
             if work.spec.shards.refine_below is not None:
                 again = stack.enter_context(open_shard(self.shard, work.spec.shards))
-            for batch in chain([self.first], iter(self._next, ())):
+            for batch in chain([self.first] if self.first else (), iter(self._next, ())):
                 some = self._inverted(batch, work.worker)
                 rows += some
                 held += sum(row.bytes for row in some)
@@ -310,8 +309,8 @@ class _Groups:
             if rows:
                 yield self._whole(rows, again)
 
-    def _next(self) -> Sequence[Read]:
-        """The next photos, () at the end; it raises why there are no more, if that is not it."""
+    def _next(self) -> Any:
+        """What is found next, () at the end; it raises why there is no more, if that is not it."""
         began = time.perf_counter()
         found = next(self.found, ())
         self.waited += time.perf_counter() - began
@@ -319,19 +318,31 @@ class _Groups:
             raise found
         return found
 
-    def _whole(self, rows: list[ShardRow], again: Iterator[ShardPhoto]) -> list[ShardRow]:
+    def _whole(self, rows: list[ShardRow], again: Iterator[ShardPhoto] | None) -> list[ShardRow]:
         """Rows, those that one pass did not rebuild well by the method, to which their photos are read once more."""
-        limit, refiner = self.work.spec.shards.refine_below, self.work.refiner
-        poor = [limit is not None and row.error is None and row.metrics["psnr"] < limit for row in rows]
-        places, photos = compress(count(), poor), compress(islice(again, len(rows)), poor)
+        if again is not None:
+            self._refine(rows, again)
+        self.failed += sum(row.error is not None for row in rows)
+        return rows
+
+    def _refine(self, rows: list[ShardRow], again: Iterator[ShardPhoto]) -> None:
+        limit, refiner = self.work.spec.shards.refine_below or 0, self.work.refiner
+        poor = [row.error is None and row.metrics["psnr"] < limit for row in rows]
+        places, photos = compress(count(), poor), compress(self._same(rows, again), poor)
         for batch in batches(map(refiner.loaded, photos), lambda: refiner.together):
             for row in self._inverted(batch, refiner):
                 once = rows[place := next(places)]
                 better = row.error is None and row.metrics["psnr"] > once.metrics["psnr"]
                 rows[place] = replace(row if better else once, seconds=(once.seconds or 0) + (row.seconds or 0))
                 self.refined += 1
-        self.failed += sum(row.error is not None for row in rows)
-        return rows
+
+    def _same(self, rows: list[ShardRow], again: Iterator[ShardPhoto]) -> Iterator[ShardPhoto]:
+        """The photos of rows; an ImageError where others have come in their place."""
+        for row in rows:
+            photo = next(again, None)
+            if photo is None or photo.key != row.key:
+                raise ImageError(f"{self.shard} was changed while it was read; leave it as it is, and start again.")
+            yield photo
 
     def _inverted(self, batch: Sequence[Read], worker: _ShardWorker) -> list[ShardRow]:
         """The rows of photos, in their order."""

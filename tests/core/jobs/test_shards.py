@@ -13,7 +13,9 @@ import signal
 import struct
 import sys
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ import numpy as np
 import pytest
 import torch
 from ganenc.cli import main
+from ganenc.inversion import Photo
 from ganenc.jobs import (
+    ShardPhoto,
     ShardResult,
     expand_braces,
     failed_photos,
@@ -33,6 +37,7 @@ from ganenc.jobs import (
     open_shard,
     part_of,
     read_part,
+    read_shards,
     shard_names,
     shard_rows,
     shards,
@@ -131,8 +136,13 @@ def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     monkeypatch.setattr(Image, "ID", [*Image.ID, "FATAL"])
     monkeypatch.setitem(Image.OPEN, "FATAL", (fatal, lambda prefix: prefix.startswith(b"fatal")))
     good = [photos_tar(tmp_path / f"{place}.tar", 40, 40 * place) for place in range(2)]
-    bad = write_tar(tmp_path / "bad.tar", [("a.png", png(1)), ("b.png", b"fatal photo")])
-    result = invert_shards(model, [good[0], bad, good[1]], tmp_path / "out", SPEC)
+    fine = [(f"{place:03d}.png", png(place)) for place in range(100)]
+    bad = write_tar(tmp_path / "bad.tar", [*fine, ("fatal.png", b"fatal photo"), *fine])
+    with ThreadPoolExecutor(1) as pool:  # A thread that signals never reach.
+        given = (model, [good[0], bad, good[1]], tmp_path / "out", SPEC)
+        run = pool.submit(invert_shards, *given, on_shard=lambda *_: time.sleep(0.01))
+        result = run.result(timeout=120)
+    assert not multiprocessing.active_children()
     assert [one.shard for one in result.done] == good
     ((shard, error),) = result.broken
     assert shard == bad
@@ -141,12 +151,90 @@ def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     assert [plain(one.path) for one in result.done] == alone
 
 
-def test_where_no_process_is_forked_the_rows_are_the_same(model: Model, tmp_path: Path, monkeypatch: Any) -> None:
+def gone(process: int) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="photos are read in the same process")
+def test_the_process_that_reads_ends_where_its_parent_is_killed(tmp_path: Path) -> None:
+    class Large:
+        spec, together = SPEC, 4
+
+        def loaded(self, photo: ShardPhoto) -> tuple[ShardPhoto, Photo]:
+            return photo, Photo(torch.zeros(3, 256, 256))
+
+    def parent(sender: Any) -> None:
+        for found in read_shards(Large(), [shard], lambda one: False):
+            next(found), next(found)
+            sender.send(multiprocessing.active_children()[0].pid)
+            time.sleep(600)
+
+    shard, fork = photos_tar(tmp_path / "a.tar"), multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    begun = fork.Process(target=parent, args=(sender,))
+    begun.start()
+    reading = receiver.recv()
+    assert not gone(reading)
+    begun.kill()
+    begun.join()
+    until = time.monotonic() + 60
+    while not gone(reading) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert gone(reading)
+
+
+@pytest.mark.parametrize("where", ["without fork", "in a process that may begin none"])
+def test_where_no_process_reads_the_rows_are_the_same(
+    model: Model, tmp_path: Path, monkeypatch: Any, where: str
+) -> None:
     shard = photos_tar(tmp_path / "a.tar")
     found = [plain(invert_shard(model, shard, SPEC, tmp_path / "apart").path)]
-    monkeypatch.setattr(sys, "platform", "darwin")
+    if where == "without fork":
+        monkeypatch.setattr(sys, "platform", "darwin")
+    else:
+        monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     found.append(plain(invert_shard(model, shard, SPEC, tmp_path / "here").path))
     assert found[0] == found[1]
+
+
+def test_what_is_wrong_with_the_settings_is_told_as_it_is(model: Model, tmp_path: Path, monkeypatch: Any) -> None:
+    def wrong(*_: Any, **__: Any) -> None:
+        raise SpecError("fit: nothing fits.")
+
+    monkeypatch.setattr(Model, "read", wrong)
+    with pytest.raises(SpecError, match=r"^fit: nothing fits\.$"):
+        invert_shard(model, photos_tar(tmp_path / "a.tar"), SPEC, tmp_path / "out")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("refines", [False, True])
+def test_a_shard_that_is_replaced_once_it_is_read_is_not_taken_for_what_replaced_it(
+    model: Model, tmp_path: Path, refines: bool
+) -> None:
+    shards = [photos_tar(tmp_path / "0.tar", 16), photos_tar(tmp_path / "1.tar", 240)]  # More than a pipe holds.
+    other = photos_tar(tmp_path / "other.tar", 40, 500)
+
+    def replace_second(shard: Path, photos: int, result: ShardResult | None) -> None:
+        if result is not None and shard == shards[0]:
+            (reading,) = multiprocessing.active_children()
+            folder = Path(f"/proc/{reading.pid}/fd")
+            until = time.monotonic() + 60
+            while not any(os.path.realpath(one) == str(shards[1].resolve()) for one in folder.iterdir()):
+                assert time.monotonic() < until
+            os.replace(other, shards[1])
+
+    method = Choice(name="optimize", options={"steps": 1})
+    spec = with_shards(refine_below=99.0).model_copy(update={"method": method}) if refines else SPEC
+    result = invert_shards(model, shards, tmp_path / "out", spec, on_shard=replace_second)
+    if refines:
+        assert [str(shards[1]) in error and "was changed" in error for _, error in result.broken] == [True]
+    else:
+        assert [one.photos for one in result.done] == [16, 240]
+        with pytest.raises(SpecError, match="is of another shard"):
+            invert_shards(model, shards, tmp_path / "out", spec)
 
 
 def test_another_that_was_faster_is_left_its_file(model: Model, tmp_path: Path) -> None:
