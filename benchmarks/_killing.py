@@ -16,13 +16,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
-from ganenc import jobs, report, training
 from ganenc.cli import main
+from ganenc.jobs import execute
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-IMPORTED = (jobs, report, training, SummaryWriter)
-"""What a run imports, before it is forked."""
+IMPORTED = (execute, SummaryWriter)
+"""What brings along nearly all that a run imports, before it is forked; the rooms alone bring nothing."""
 __all__ = ["Watch", "call", "command", "content", "rest", "scalars", "start", "torn"]
 
 _TORN = re.compile(r"\..*-[0-9a-f]{32}(\..*)?")
