@@ -1,8 +1,10 @@
 from .decoding import Fit as Fit
 from .decoding import PhotoSource as PhotoSource
 from .decoding import Pixels as Pixels
+from .decoding import as_floats as as_floats
 from .decoding import cover_box as cover_box
 from .decoding import decode as decode
+from .decoding import fitted as fitted
 from .decoding import flatten as flatten
 from .decoding import resample as resample
 from .depicting import depict as depict
@@ -22,6 +24,7 @@ from .ranges import to_rgb as to_rgb
 from .ranges import to_uint8 as to_uint8
 from .reading import is_array as is_array
 from .reading import read as read
+from .reading import to_values as to_values
 from .writing import png_bytes as png_bytes
 from .writing import to_image as to_image
 from .writing import to_pixels as to_pixels

@@ -251,7 +251,24 @@ def resample(
     return image.resize(size, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC, box)
 
 
-def to_array(image: Image.Image) -> np.ndarray[Any, Any]:
-    """Pixels (H, W) or (H, W, C), float32 within [0, 1]."""
-    values = np.asarray(image)
-    return np.clip(values, 0.0, 1.0) if values.dtype.kind == "f" else values.astype(np.float32) / np.float32(255.0)
+def fitted(
+    photo: PhotoSource, channels: int = 3, size: tuple[int, int] | None = None, fit: Fit = "cover"
+) -> np.ndarray[Any, Any]:
+    """The pixels (H, W, channels) of a picture of 1, 3 or 4 channels, of 8 bits or floats within [0, 1], at a size if
+    there is one; see `ganenc.images.read`."""
+    image = decode(photo)
+    if isinstance(image, np.ndarray):
+        name = str(photo) if isinstance(photo, str | Path) else "The photo"
+        raise ImageError(f"{name} has {image.shape[2]} channels where {channels} are needed; give a picture.")
+    image = image if channels == 4 else flatten(image)
+    image = image if image.mode in ("F", PICTURES[channels]) else image.convert(PICTURES[channels])
+    values = np.asarray(image if size is None else resize(image, size, fit))
+    if values.ndim == 3:
+        return values
+    values = np.repeat((np.clip(values, 0.0, 1.0) if image.mode == "F" else values)[..., None], min(channels, 3), 2)
+    return np.concatenate([values, np.ones_like(values[..., :1])], 2) if channels == 4 else values
+
+
+def as_floats(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Pixels of 8 bits, or floats, as float32 within [0, 1]."""
+    return pixels if pixels.dtype.kind == "f" else pixels.astype(np.float32) / np.float32(255.0)

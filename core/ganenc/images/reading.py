@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from ganenc_registry.errors import ImageError, nearest
 from torch import Tensor
 from torch.nn import functional as F
 
-from ganenc.images.decoding import PICTURES, Fit, PhotoSource, cover_box, decode, flatten, load_values, resize, to_array
+from ganenc.images.decoding import PICTURES, Fit, PhotoSource, as_floats, cover_box, fitted, load_values
 from ganenc.images.ranges import Range, convert_range
 
 
@@ -48,16 +48,13 @@ def read(
     if is_array(channels, size, one_hot=one_hot):
         values = _values(load_values(photo), name, channels, value_range, row=row, one_hot=one_hot)
         return values if size is None else _fitted(values, size, fit, one_hot=one_hot)
-    image = decode(photo)
-    if isinstance(image, np.ndarray):
-        raise ImageError(f"{name} has {image.shape[2]} channels where {channels} are needed; give a picture.")
-    image = image if channels == 4 else flatten(image)
-    image = image if image.mode == "F" else image.convert(PICTURES[channels])
-    pixels = torch.from_numpy(to_array(image if size is None else resize(image, size, fit)))
-    if pixels.ndim == 2:
-        pixels = repeat(pixels, "h w -> h w c", c=min(channels, 3))
-        pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], 2) if channels == 4 else pixels
-    return convert_range(rearrange(pixels, "h w c -> c h w").contiguous(), (0.0, 1.0), value_range)
+    return to_values(fitted(photo, channels, size, fit), value_range)
+
+
+def to_values(pixels: np.ndarray[Any, Any], value_range: Range) -> Tensor:
+    """Pixels (..., H, W, C) of 8 bits, or floats within [0, 1], as float32 (..., C, H, W) in a range."""
+    values = rearrange(torch.from_numpy(as_floats(pixels)), "... h w c -> ... c h w").contiguous()
+    return convert_range(values, (0.0, 1.0), value_range)
 
 
 def is_array(channels: int, size: tuple[int, int] | None = None, *, one_hot: bool = False) -> bool:

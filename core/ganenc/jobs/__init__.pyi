@@ -19,8 +19,6 @@ from .events import PhotoDone as PhotoDone
 from .events import PhotoFailed as PhotoFailed
 from .events import Started as Started
 from .events import Stepped as Stepped
-from .inverting import ahead as ahead
-from .inverting import batches as batches
 from .inverting import invert_folder as invert_folder
 from .job_result import LISTED as LISTED
 from .job_result import WORST as WORST
@@ -28,6 +26,8 @@ from .job_result import JobResult as JobResult
 from .kept import Kept as Kept
 from .photo_index import INDEX as INDEX
 from .photo_index import PhotoIndex as PhotoIndex
+from .prefetching import ahead as ahead
+from .prefetching import batches as batches
 from .pushing import Pushed as Pushed
 from .pushing import push as push
 from .record import Record as Record
@@ -39,6 +39,7 @@ from .running import read_runner as read_runner
 from .running import train_on as train_on
 from .runs import execute as execute
 from .scoring import score_photos as score_photos
+from .shard_decoding import Reading as Reading
 from .shard_index import PERCENTILES as PERCENTILES
 from .shard_index import ShardIndex as ShardIndex
 from .shard_index import failed_photos as failed_photos
@@ -49,6 +50,7 @@ from .shard_names import find_shards as find_shards
 from .shard_names import part_of as part_of
 from .shard_names import read_part as read_part
 from .shard_reading import read_shards as read_shards
+from .shard_records import Fields as Fields
 from .shard_records import ShardPhoto as ShardPhoto
 from .shard_records import open_shard as open_shard
 from .shards import ShardResult as ShardResult

@@ -17,7 +17,7 @@ from torch import Tensor
 from ganenc.files import as_count, cache_folder, read_json, write_json, write_text
 from ganenc.images import depict, shrink
 from ganenc.inversion import CLOSE, Method, Photo
-from ganenc.jobs.inverting import batches
+from ganenc.jobs.prefetching import batches
 from ganenc.jobs.summary import THUMBNAIL
 from ganenc.measures import HELD_OUT, mean_std, psnr
 from ganenc.model import Model, Photos, several, told_within

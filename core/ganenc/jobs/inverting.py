@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from ganenc_registry.errors import ImageError, SpecError
 from ganenc_registry.fields import check_choices
@@ -22,6 +18,7 @@ from ganenc.inversion import read_labels
 from ganenc.jobs.events import BatchBegun, Finished, OnEvent, PhotoDone, PhotoFailed, Started, Stepped
 from ganenc.jobs.job_result import LISTED, JobResult
 from ganenc.jobs.photo_row import DONE, FAILED
+from ganenc.jobs.prefetching import READERS, ahead, batches
 from ganenc.jobs.record import Record, Todo
 from ganenc.jobs.result_folder import ResultFolder
 from ganenc.jobs.summary import Pictures, summary_page
@@ -29,11 +26,6 @@ from ganenc.jobs.worker import Read, Worker, row_facts
 from ganenc.model import Model, load
 from ganenc.report import Inverted
 
-Item = TypeVar("Item")
-Done = TypeVar("Done")
-
-READERS = min(4, os.cpu_count() or 1)
-"""Threads that read photos ahead; as many write results."""
 PATIENCE = 7 * 86400.0
 """Seconds for which a process that has done its share waits for the others."""
 
@@ -175,29 +167,3 @@ class _Work:
         facts = row_facts(found)
         self.record.add(todo, DONE, facts)
         return PhotoDone(todo.photo, folder, facts)
-
-
-def ahead(items: Iterable[Item], work: Callable[[Item], Done], *, threads: int, begun: int) -> Generator[Done]:
-    """``work(item)`` of each item, in their order, while the next ones are worked on in threads; an error comes where
-    its result would have. Items are taken as they are needed; at the most ``begun`` are begun, or done and wait. With 0
-    ``threads`` each is worked on when it is asked for."""
-    if not threads:
-        yield from map(work, items)
-        return
-    source = iter(items)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ganenc-ahead")
-    try:
-        waiting: deque[Future[Done]] = deque(pool.submit(work, item) for item in itertools.islice(source, begun))
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in itertools.islice(source, 1))
-            yield done
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def batches(items: Iterable[Item], size: Callable[[], int]) -> Iterator[Sequence[Item]]:
-    """Items in batches, in their order; the size is asked for anew before each one."""
-    source = iter(items)
-    while batch := list(itertools.islice(source, size())):
-        yield batch

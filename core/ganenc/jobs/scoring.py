@@ -15,8 +15,8 @@ from torch import Tensor
 from ganenc.files import write_json, write_text
 from ganenc.images import decode, depict, find, flatten, shrink
 from ganenc.inversion import Photo
-from ganenc.jobs.inverting import batches
 from ganenc.jobs.job_result import LISTED
+from ganenc.jobs.prefetching import batches
 from ganenc.jobs.result_folder import unique_names
 from ganenc.jobs.summary import THUMBNAIL
 from ganenc.measures import CHUNK, FALSE_ALARMS, Calibration, Features, Oddity, detection

@@ -2,147 +2,117 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import signal
+import subprocess
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import repeat, takewhile
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
-import torch
-from ganenc_registry.errors import ImageError, told
-from ganenc_registry.specs import InvertSpec
-from PIL import Image
+from ganenc_registry.errors import ImageError
 
+from ganenc.images import Range, to_values
 from ganenc.inversion import Photo
-from ganenc.jobs.inverting import READERS, ahead, batches
-from ganenc.jobs.shard_records import ShardPhoto, open_shard
+from ganenc.jobs.prefetching import ahead
+from ganenc.jobs.shard_decoding import Found, Load, Loaded, Reading
 
-Read: TypeAlias = tuple[ShardPhoto, Photo | ImageError]
-Found: TypeAlias = int | Sequence[Read] | Exception
-"""Of a shard: first its size in bytes; then its photos, a batch at a time, or why there are no more, which is a
-FileExistsError if it was done before."""
-_forking = threading.Lock()
-
-
-class Loads(Protocol):
-    """What makes photos of records."""
-
-    spec: InvertSpec
-    together: int
-    """The size of a batch."""
-
-    def loaded(self, photo: ShardPhoto) -> Read:
-        """A photo as the generator takes it, or what is wrong with it."""
+Read: TypeAlias = Loaded[Photo]
+Stream: TypeAlias = "Generator[Found[Sequence[Read]] | None]"
+Decoder: TypeAlias = "tuple[subprocess.Popen[bytes], Connection]"
+CHILD = "import sys; sys.path[:] = {}; from ganenc.jobs.shard_decoding import decode_shards; decode_shards({})"
 
 
-def read_shards(worker: Loads, shards: Sequence[Path], done: Callable[[Path], bool]) -> Generator[Iterator[Found]]:
-    """What is found of each shard, one after another, in its order; whether it is ``done`` is asked when its turn to be
-    read comes.
+END = object()
+_idle: list[Decoder] = []
+"""Those that are done, and wait for more, as beginning one takes half a second."""
+if hasattr(os, "register_at_fork"):  # They are of this process.
+    os.register_at_fork(after_in_child=_idle.clear)
 
-    What is next is read while the networks work, by a process of its own that threads decode in, as Python runs in one
-    thread of a process at a time. Where it is killed, as by a decoder that a photo makes fail, the shard is broken, and
-    another reads on. In this process it is done where there is no fork, where a process may begin none (of
-    `multiprocessing.Pool`), and where reading needs the device: to align, or through an operator.
+
+def read_shards(
+    reading: Reading, load: Load[Photo], value_range: Range = (-1.0, 1.0), *, apart: bool = True
+) -> Generator[Iterator[Found[Sequence[Read]]]]:
+    """What is found of each shard, one after another, in its order.
+
+    What is next is read while the networks work, by a process of its own, as Python runs in one thread of a process at
+    a time. Where it ends before its time, as a decoder that a photo makes fail ends it, the shard is broken, and
+    another reads on. Not ``apart``, and on Windows, it is done in this process, by ``load``; the photos are the same.
     """
-    spec = worker.spec
-    here = sys.platform != "linux" or multiprocessing.current_process().daemon or bool(spec.align or spec.operator)
-    with closing((_found if here else _found_apart)(worker, shards, done)) as stream:
-        for _ in shards:
-            found = cast(Iterator[Found], takewhile(lambda one: one is not None, stream))
+    possible = os.name == "posix" and bool(sys.executable)
+    with closing(_apart(reading, value_range) if apart and possible else reading.found(load)) as stream:
+        for _ in reading.shards:
+            found = cast("Iterator[Found[Sequence[Read]]]", takewhile(lambda one: one is not None, stream))
             yield found
             deque(found, 0)
 
 
-def _found(worker: Loads, shards: Sequence[Path], done: Callable[[Path], bool]) -> Generator[Found | None]:
-    """What is found of shards, with None after each."""
-    for shard in shards:
-        try:
-            with told(ImageError):
-                size = shard.stat().st_size
-            yield size
-            if done(shard):
-                raise FileExistsError(shard)
-            yield from _batches(worker, shard)
-        except Exception as error:
-            yield error
-        yield None
+def _apart(reading: Reading, value_range: Range) -> Stream:
+    """What is found by another process, which is begun anew where it ended."""
+    left, read_with = deque(reading.shards), {"fit": reading.fit, "align": None}
 
+    def read(photos: Sequence[Any], pixels: Any) -> list[Read]:
+        targets = iter(() if pixels is None else to_values(pixels, value_range))
+        return [(photo, error or Photo(next(targets), read_with=read_with)) for photo, error in photos]
 
-def _batches(worker: Loads, shard: Path) -> Iterator[Sequence[Read]]:
-    threads = 0 if worker.spec.align is not None else READERS
-    with (
-        open_shard(shard, worker.spec.shards) as photos,
-        closing(ahead(photos, worker.loaded, threads=threads, begun=worker.together + READERS)) as reading,
-    ):
-        yield from batches(reading, lambda: worker.together)
+    def receive(pipe: Connection) -> Stream:
+        for _ in reading.shards[-len(left) :]:
+            found: Any = ...
+            while found is not None:
+                try:
+                    found = pipe.recv()
+                except OSError:  # Half of it was sent.
+                    raise EOFError from None
+                yield read(*found) if isinstance(found, tuple) else found
 
-
-def _found_apart(worker: Loads, shards: Sequence[Path], done: Callable[[Path], bool]) -> Generator[Found | None]:
-    """The same, by another process, which is begun anew where it was killed."""
-    left = deque(shards)
-    Image.init()  # Once, and not in each process.
     while left:
-        with _begun(worker, [*left], done) as found, suppress(EOFError):
-            while left:
-                one = next(found)
+        process, pipe = _taken()
+        with suppress(BrokenPipeError):
+            pipe.send(replace(reading, shards=tuple(left)))
+        found: Generator[Any] = ahead(repeat(receive(pipe)), lambda one: next(one, END), threads=1, begun=2)
+        try:
+            for one in found:
+                if one is END:
+                    break
                 if one is None:
                     left.popleft()
                 yield one
+        except EOFError:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        finally:
+            if left:  # What it sends is for nobody.
+                process.kill()
+            found.close()
+            if left:
+                pipe.close()
+                process.wait()
+            else:
+                _idle.append((process, pipe))
         if left:
+            code = process.returncode
+            how = f"code {code}" if code >= 0 else signal.Signals(-code).name
             yield ImageError(
-                f"{left.popleft()}: the process that read it was killed, for want of memory or by a photo that the"
+                f"{left.popleft()}: the process that read it ended ({how}), for want of memory or by a photo that the"
                 " decoder fails at; give it more memory, or leave that photo out."
             )
             yield None
 
 
-@contextmanager
-def _begun(*given: Any) -> Iterator[Iterator[Found | None]]:
-    """A process while it lasts, and what it finds; an EOFError if it was killed."""
-    fork = multiprocessing.get_context("fork")
-    with _forking:  # Its end of the pipe is held by no other, or that of a killed one would not be told.
-        receiver, sender = fork.Pipe(duplex=False)
-        process = fork.Process(target=_send, args=(receiver, sender, *given), name="ganenc-read", daemon=True)
-        process.start()
-        sender.close()
-    with receiver, closing(ahead(repeat(receiver), _received, threads=1, begun=2)) as found:
-        try:
-            yield found
-        finally:
-            process.kill()
-            process.join()
-
-
-def _send(receiver: Connection, sender: Connection, *given: Any) -> None:
-    """Send what is found, photos as arrays (as a tensor would be a file for each)."""
-    receiver.close()  # So that the pipe breaks where the parent was killed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    with suppress(BrokenPipeError):
-        for found in _found(*given):
-            sender.send([_sent(*one) for one in found] if isinstance(found, list) else found)
-
-
-def _sent(photo: ShardPhoto, found: Photo | ImageError) -> tuple[Any, ...]:
-    kept = replace(photo, load=None)
-    return (kept, found) if isinstance(found, ImageError) else (kept, found.target.numpy(), found.read_with)
-
-
-def _received(receiver: Connection) -> Found | None:
-    try:
-        found = receiver.recv()
-    except OSError:  # Half of it was sent.
-        raise EOFError from None
-    return [_of(*one) for one in found] if isinstance(found, list) else found
-
-
-def _of(photo: ShardPhoto, found: Any, *read_with: Any) -> Read:
-    return photo, Photo(torch.from_numpy(found), read_with=read_with[0]) if read_with else found
+def _taken() -> Decoder:
+    """A process that decodes, and the pipe to it, one that is idle or a new one; it ends where this one does."""
+    while _idle:
+        process, pipe = _idle.pop()
+        if process.poll() is None:
+            return process, pipe
+        pipe.close()
+    pipe, its = Pipe()
+    with its:
+        words = [sys.executable, "-c", CHILD.format(repr(sys.path), its.fileno())]
+        process = subprocess.Popen(words, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+    return process, pipe

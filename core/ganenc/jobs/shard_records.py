@@ -23,7 +23,6 @@ import numpy as np
 from ganenc_registry.errors import ImageError, told
 from ganenc_registry.opening import open_file
 from ganenc_registry.plain_data import to_integer
-from ganenc_registry.specs import ShardSettings
 from PIL import Image
 
 from ganenc.files import load_parquet, open_parquet
@@ -53,6 +52,15 @@ Load = Callable[[], "bytes | Path | np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True)
+class Fields:
+    """The columns of a parquet file, in a tar the endings, that hold the photo, by default the only one that can, and
+    the class."""
+
+    image: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class ShardPhoto:
     """A photo of a shard."""
 
@@ -67,7 +75,7 @@ class ShardPhoto:
 
 
 @contextmanager
-def open_shard(shard: Path, settings: ShardSettings) -> Iterator[Iterator[ShardPhoto]]:
+def open_shard(shard: Path, fields: Fields) -> Iterator[Iterator[ShardPhoto]]:
     """The photos of a shard, in its order, with what is no photo among them, to be loaded while it is open. There, or
     as they are asked for, an ImageError if it is no shard, or broken as a whole."""
     kind, keys = shard.suffix.lower(), _Keys(shard)
@@ -75,9 +83,9 @@ def open_shard(shard: Path, settings: ShardSettings) -> Iterator[Iterator[ShardP
         if kind == TAR:
             with told(ImageError):
                 source = _Source(stack.enter_context(open_file(shard)))
-            found = _of_tar(shard, source, settings)
+            found = _of_tar(shard, source, fields)
         elif kind == PARQUET:
-            found = _of_parquet(shard, settings)
+            found = _of_parquet(shard, fields)
         elif kind in LISTS:
             found = (ShardPhoto(str(path), partial(Path, path)) for path in find(shard))
         else:
@@ -119,7 +127,7 @@ class _Member:
     fault: str = ""
 
 
-def _of_tar(shard: Path, source: _Source, settings: ShardSettings) -> Iterator[ShardPhoto]:
+def _of_tar(shard: Path, source: _Source, fields: Fields) -> Iterator[ShardPhoto]:
     """Members that follow one another and have one key are one sample."""
     with told(ImageError):
         key, sample = "", dict[str, _Member]()
@@ -129,12 +137,12 @@ def _of_tar(shard: Path, source: _Source, settings: ShardSettings) -> Iterator[S
             if base.rpartition("/")[2].startswith((".", "__")):  # Hidden, or what WebDataset says of the whole.
                 continue
             if sample and (base != key or ending.lower() in sample or len(sample) == _AT_ONCE):
-                yield _sample(key, sample, source, settings)
+                yield _sample(key, sample, source, fields)
                 sample = {}
             key = base
             sample[ending.lower()] = member
         if sample:
-            yield _sample(key, sample, source, settings)
+            yield _sample(key, sample, source, fields)
 
 
 class _Source:
@@ -171,9 +179,9 @@ class _Source:
         return found
 
 
-def _sample(key: str, sample: Mapping[str, _Member], source: _Source, settings: ShardSettings) -> ShardPhoto:
+def _sample(key: str, sample: Mapping[str, _Member], source: _Source, fields: Fields) -> ShardPhoto:
     """What a sample of a tar holds, by the endings of its members."""
-    known, wanted = Image.registered_extensions(), settings.image and settings.image.lower().lstrip(".")
+    known, wanted = Image.registered_extensions(), fields.image and fields.image.lower().lstrip(".")
     last = {one: f".{one.rpartition('.')[2]}" for one in sample}
     fit = [one for one in sample if (one == wanted if wanted else last[one] in known)]
     fit = fit or [one for one in sample if not wanted and last[one] == ARRAY]
@@ -186,14 +194,14 @@ def _sample(key: str, sample: Mapping[str, _Member], source: _Source, settings: 
     member = sample[found[0]]
     fault = member.fault or (f"has {member.size:,} bytes, which is too large." if member.size > LARGEST else "")
     load = partial(source.photo, member, found[0])
-    label = sample.get(settings.label.lower().lstrip(".")) if settings.label else None
-    if settings.label and not fault:
+    label = sample.get(fields.label.lower().lstrip(".")) if fields.label else None
+    if fields.label and not fault:
         try:
             if label is None or label.fault or label.size > _BLOCK:
                 raise ValueError
             return ShardPhoto(key, load, label=_class(source.whole(label).decode().strip()))
         except (ValueError, ImageError):
-            fault = f"has no class in .{settings.label}: a whole number of 0 or more."
+            fault = f"has no class in .{fields.label}: a whole number of 0 or more."
     return ShardPhoto(key, None if fault else load, fault)
 
 
@@ -269,16 +277,16 @@ def _class(value: Any) -> int:
 # --- parquet ---
 
 
-def _of_parquet(shard: Path, settings: ShardSettings) -> Iterator[ShardPhoto]:
+def _of_parquet(shard: Path, fields: Fields) -> Iterator[ShardPhoto]:
     with open_parquet(shard, ImageError) as opened:
         schema = opened.schema_arrow
-        columns = _Columns.of(shard, schema, settings)
+        columns = _Columns.of(shard, schema, fields)
         if opened.metadata.num_rows > MOST:
             raise ImageError(f"{shard} says that it holds {opened.metadata.num_rows:,} records; split it.")
         place = 0
         for batch in opened.iter_batches(_AT_ONCE, columns=columns.read, use_threads=False):
             for row in batch.to_pylist():
-                yield columns.photo(place, row, settings)
+                yield columns.photo(place, row, fields)
                 place += 1
 
 
@@ -292,7 +300,7 @@ class _Columns:
     read: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, shard: Path, schema: Any, settings: ShardSettings) -> _Columns:
+    def of(cls, shard: Path, schema: Any, fields: Fields) -> _Columns:
         types = load_parquet()[0].types
 
         def binary(kind: Any) -> bool:
@@ -303,7 +311,7 @@ class _Columns:
             inner = {child.name: child.type for child in one.type} if types.is_struct(one.type) else {}
             if binary(one.type) or ("bytes" in inner and binary(inner["bytes"])):
                 able[one.name] = bool(inner)
-        named = [settings.image] if settings.image else [one for one in _IMAGES if one in able][:1]
+        named = [fields.image] if fields.image else [one for one in _IMAGES if one in able][:1]
         chosen = named or list(able)
         names = schema.names
         if len(chosen) != 1 or chosen[0] not in able or len(set(names)) < len(names):
@@ -313,15 +321,15 @@ class _Columns:
                 f"{shard} has {what} of images: bytes, or a structure with bytes; name one by --set"
                 f" shards.image=COLUMN. It has {held}."
             )
-        if settings.label and not (settings.label in names and types.is_integer(schema.field(settings.label).type)):
-            raise ImageError(f"{shard} has no column {settings.label!r} of whole numbers; name another for the class.")
+        if fields.label and not (fields.label in names and types.is_integer(schema.field(fields.label).type)):
+            raise ImageError(f"{shard} has no column {fields.label!r} of whole numbers; name another for the class.")
         key = next((one for one in _KEYS if one in names and types.is_string(schema.field(one).type)), None)
         nested = able[chosen[0]]
         paths = nested and any(one.name == "path" and types.is_string(one.type) for one in schema.field(chosen[0]).type)
         read = [f"{chosen[0]}.bytes", *([f"{chosen[0]}.path"] if paths else [])] if nested else [chosen[0]]
-        return cls(chosen[0], nested, key, [*read, *filter(None, (key, settings.label))])
+        return cls(chosen[0], nested, key, [*read, *filter(None, (key, fields.label))])
 
-    def photo(self, place: int, row: Mapping[str, Any], settings: ShardSettings) -> ShardPhoto:
+    def photo(self, place: int, row: Mapping[str, Any], fields: Fields) -> ShardPhoto:
         """What a row holds."""
         held = row[self.image]
         path = held.get("path") if self.nested and held else None
@@ -332,7 +340,7 @@ class _Columns:
         if len(data) > LARGEST:
             return ShardPhoto(key, None, f"has {len(data):,} bytes, which is too large.")
         try:
-            label = _class(row[settings.label]) if settings.label else None
+            label = _class(row[fields.label]) if fields.label else None
             return ShardPhoto(key, lambda: data, label=label)
         except ValueError:
-            return ShardPhoto(key, None, f"has no class in {settings.label}: a whole number of 0 or more.")
+            return ShardPhoto(key, None, f"has no class in {fields.label}: a whole number of 0 or more.")

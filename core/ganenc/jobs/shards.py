@@ -23,12 +23,13 @@ from ganenc_registry.specs import Choice, InvertSpec, Noise
 from PIL import Image
 
 from ganenc.files import atomic_path, drop_leftovers, load_parquet, open_parquet
-from ganenc.images import depict, to_image
-from ganenc.inversion import purpose_of
-from ganenc.jobs.inverting import batches
+from ganenc.images import PhotoSource, depict, is_array, to_image
+from ganenc.inversion import Photo, purpose_of
+from ganenc.jobs.prefetching import READERS, batches
+from ganenc.jobs.shard_decoding import Found, Reading
 from ganenc.jobs.shard_names import find_shards, part_of
-from ganenc.jobs.shard_reading import Found, Read, read_shards
-from ganenc.jobs.shard_records import PARQUET, ShardPhoto, open_shard
+from ganenc.jobs.shard_reading import Read, read_shards
+from ganenc.jobs.shard_records import PARQUET, Fields, ShardPhoto, open_shard
 from ganenc.jobs.shard_rows import GROUP, HELD, ShardRow, ShardWriter, shard_metadata
 from ganenc.jobs.worker import Worker
 from ganenc.model import Model, load
@@ -139,9 +140,6 @@ def invert_shards(
 class _ShardWorker(Worker):
     """Inverts batches of photos of shards."""
 
-    label: int | None = None
-    """The class of all."""
-
     def each(self, inverted: Inverted) -> list[ShardRow]:
         """Its row of each."""
         settings, latents, labels = self.spec.shards, inverted.latents.tensors, inverted.labels
@@ -175,18 +173,9 @@ class _ShardWorker(Worker):
         spec = self.model.generator.spec
         return [to_image(depict(one, spec)) for one in inverted.reconstructions.detach().cpu()]
 
-    def loaded(self, photo: ShardPhoto) -> Read:
-        """See `read_shards`."""
-        photo = photo if self.label is None else replace(photo, label=self.label)
-        try:
-            if photo.load is None:
-                raise ImageError(f"{photo.key} {photo.fault}")
-            if (photo.label or 0) >= max(1, self.model.generator.spec.classes):
-                raise ImageError(f"{photo.key} has the class {photo.label}, which the model has not.")
-            found = self.photo(photo.load(), photo.label)
-        except ImageError as error:
-            return photo, ImageError(str(error).replace("The photo given as bytes", photo.key))
-        return photo, replace(found, picture=None, source=None)
+    def load(self, photo: PhotoSource, label: int | None) -> Photo:
+        """A photo as the generator takes it; see `read_shards`."""
+        return replace(self.photo(photo, label), picture=None, source=None)
 
 
 class _Work:
@@ -196,17 +185,17 @@ class _Work:
         self.model, self.spec, self.out, self.overwrite, self.tell = model, spec, out, overwrite, tell
         load_parquet()
         settings, classes, given = spec.shards, model.generator.spec.classes, spec.labels
-        self.label = given[0] if isinstance(given, tuple) and len(given) == 1 else None
-        if given is not None and self.label is None and given not in WAYS:
+        label = given[0] if isinstance(given, tuple) and len(given) == 1 else None
+        if given is not None and label is None and given not in WAYS:
             raise SpecError(
                 "labels: in shards a class is one for all, predicted or searched, or in the shard: --set"
                 " shards.label=COLUMN, of a tar the ending."
             )
-        if (settings.label or self.label is not None) and not classes:
+        if (settings.label or label is not None) and not classes:
             raise SpecError("labels: the model has no classes, so they are of no use; leave them out.")
         if spec.seconds:
             raise SpecError("seconds: what a shard leaves does not depend on the machine; give --steps for the method.")
-        labels = [self.label or 0] if settings.label or self.label is not None else given
+        labels = [label or 0] if settings.label or label is not None else given
         purpose = purpose_of(spec.operator) if spec.operator else "rebuild"
         method = spec.method or Choice.from_mapping(model.default_method(purpose))
         refines = settings.refine_below is not None
@@ -216,18 +205,25 @@ class _Work:
             _ShardWorker(model, spec.model_copy(update={"method": one}), labels=labels, pages=False)
             for one in ([first, method] if refines else [first])
         ]
-        for one in workers:
-            one.label = self.label
         self.worker, self.refiner = workers[0], workers[-1]
+        made = model.generator.spec
+        self.value_range = made.value_range
+        self.apart = not (
+            spec.align or spec.operator or is_array(made.channels, made.size, one_hot=made.shows == "tiles")
+        )
+        self.reading = Reading(
+            Fields(settings.image, settings.label), made.size, made.channels, spec.fit, classes, label,
+            self.worker.together, threads=0 if spec.align else READERS, out=None if overwrite else out,
+        )  # fmt: skip
         self.settings = {**self.worker.settings(), "shards": settings.to_mapping()}
         if refines:
             self.settings["refined_by"] = self.refiner.settings()["method"]
 
     def each(self, shards: Sequence[Path]) -> Iterator[ShardResult | ImageError]:
         """What becomes of each: an error where it is broken as a whole."""
-        known = read_shards(self.worker, shards, lambda one: not self.overwrite and os.path.lexists(self.path(one)))
-        with closing(known) as reading:
-            for shard, found in zip(shards, reading, strict=True):
+        reading = replace(self.reading, shards=tuple(shards))
+        with closing(read_shards(reading, self.worker.load, self.value_range, apart=self.apart)) as known:
+            for shard, found in zip(shards, known, strict=True):
                 try:
                     yield self.invert(shard, found)
                 except ImageError as error:
@@ -237,7 +233,7 @@ class _Work:
         """Where what comes of it is kept."""
         return self.out / f"{shard.stem}{PARQUET}"
 
-    def invert(self, shard: Path, found: Iterator[Found]) -> ShardResult:
+    def invert(self, shard: Path, found: Iterator[Found[Sequence[Read]]]) -> ShardResult:
         """One of them, as it is read."""
         path, began, groups = self.path(shard), time.perf_counter(), _Groups(self, shard, found)
         metadata = shard_metadata(self.model, shard, groups.size, self.settings)
@@ -281,7 +277,7 @@ class _Work:
 class _Groups:
     """The rows of a shard of a ``size`` in bytes, a group at a time; none where it was ``done`` before."""
 
-    def __init__(self, work: _Work, shard: Path, found: Iterator[Found]) -> None:
+    def __init__(self, work: _Work, shard: Path, found: Iterator[Found[Sequence[Read]]]) -> None:
         self.work, self.shard, self.found = work, shard, found
         self.photos = self.failed = self.refined = 0
         self.waited = 0.0
@@ -296,7 +292,7 @@ class _Groups:
         with ExitStack() as stack:
             again = None
             if work.spec.shards.refine_below is not None:
-                again = stack.enter_context(open_shard(self.shard, work.spec.shards))
+                again = stack.enter_context(open_shard(self.shard, work.reading.fields))
             for batch in chain([self.first] if self.first else (), iter(self._next, ())):
                 some = self._inverted(batch, work.worker)
                 rows += some
@@ -329,7 +325,7 @@ class _Groups:
         limit, refiner = self.work.spec.shards.refine_below or 0, self.work.refiner
         poor = [row.error is None and row.metrics["psnr"] < limit for row in rows]
         places, photos = compress(count(), poor), compress(self._same(rows, again), poor)
-        for batch in batches(map(refiner.loaded, photos), lambda: refiner.together):
+        for batch in batches((self.work.reading.loaded(one, refiner.load) for one in photos), lambda: refiner.together):
             for row in self._inverted(batch, refiner):
                 once = rows[place := next(places)]
                 better = row.error is None and row.metrics["psnr"] > once.metrics["psnr"]

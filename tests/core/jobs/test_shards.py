@@ -11,12 +11,14 @@ import random
 import re
 import signal
 import struct
+import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ import torch
 from ganenc.cli import main
 from ganenc.inversion import Photo
 from ganenc.jobs import (
-    ShardPhoto,
+    Fields,
+    Reading,
     ShardResult,
     expand_braces,
     failed_photos,
@@ -125,77 +128,94 @@ def test_what_is_done_stays_and_what_was_stopped_comes_out_the_same(model: Model
     assert [some.others for some in parts] == [2, 1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="photos are read in the same process")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+FATAL = """
+import os, signal
+from PIL import Image
+
+def fatal(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Image.register_open("FATAL", fatal, lambda prefix: prefix.startswith(b"fatal"))
+"""
+
+
+def decoders() -> list[int]:
+    """The processes that decode for this one."""
+    listed = " ".join(path.read_text(encoding="utf-8") for path in Path("/proc/self/task").glob("*/children"))
+    return [one for one in map(int, listed.split()) if b"decode_shards" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def wait_until_gone(process: int) -> None:
+    until, status = time.monotonic() + 60, Path(f"/proc/{process}/status")
+    while status.exists() and "\nState:\tZ" not in status.read_text(encoding="utf-8"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@linux
 def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fatal(*_: Any) -> None:
-        assert multiprocessing.parent_process() is not None
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    monkeypatch.setattr(Image, "ID", [*Image.ID, "FATAL"])
-    monkeypatch.setitem(Image.OPEN, "FATAL", (fatal, lambda prefix: prefix.startswith(b"fatal")))
+    (tmp_path / "sitecustomize.py").write_text(FATAL, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     good = [photos_tar(tmp_path / f"{place}.tar", 40, 40 * place) for place in range(2)]
-    fine = [(f"{place:03d}.png", png(place)) for place in range(100)]
-    bad = write_tar(tmp_path / "bad.tar", [*fine, ("fatal.png", b"fatal photo"), *fine])
-    with ThreadPoolExecutor(1) as pool:  # A thread that signals never reach.
+    fine = [(f"{place:03d}.png", png(place)) for place in range(50)]
+    bad = write_tar(tmp_path / "bad.tar", [*fine, ("fatal.png", b"fatal photo")])
+    for idle in decoders():
+        os.kill(idle, signal.SIGKILL)
+        wait_until_gone(idle)
+    with ThreadPoolExecutor(1) as pool:  # Where signals never come.
         given = (model, [good[0], bad, good[1]], tmp_path / "out", SPEC)
-        run = pool.submit(invert_shards, *given, on_shard=lambda *_: time.sleep(0.01))
-        result = run.result(timeout=120)
-    assert not multiprocessing.active_children()
+        result = pool.submit(invert_shards, *given, on_shard=lambda *_: time.sleep(0.01)).result(timeout=120)
+    assert len(decoders()) == 1
     assert [one.shard for one in result.done] == good
     ((shard, error),) = result.broken
     assert shard == bad
-    assert "bad.tar: the process that read it was killed" in error
+    assert "bad.tar: the process that read it ended (SIGKILL)" in error
     alone = [plain(invert_shard(model, one, SPEC, tmp_path / "alone").path) for one in good]
     assert [plain(one.path) for one in result.done] == alone
 
 
-def gone(process: int) -> bool:
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    except OSError:
-        return True
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="photos are read in the same process")
+@linux
 def test_the_process_that_reads_ends_where_its_parent_is_killed(tmp_path: Path) -> None:
-    class Large:
-        spec, together = SPEC, 4
-
-        def loaded(self, photo: ShardPhoto) -> tuple[ShardPhoto, Photo]:
-            return photo, Photo(torch.zeros(3, 256, 256))
-
     def parent(sender: Any) -> None:
-        for found in read_shards(Large(), [shard], lambda one: False):
+        for found in read_shards(Reading(Fields(), (256, 256), together=4, shards=(shard,)), read_photo):
             next(found), next(found)
-            sender.send(multiprocessing.active_children()[0].pid)
+            sender.send(decoders())
             time.sleep(600)
 
     shard, fork = photos_tar(tmp_path / "a.tar"), multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    begun = fork.Process(target=parent, args=(sender,))
-    begun.start()
-    reading = receiver.recv()
-    assert not gone(reading)
-    begun.kill()
-    begun.join()
-    until = time.monotonic() + 60
-    while not gone(reading) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert gone(reading)
+    process = fork.Process(target=parent, args=(sender,))
+    process.start()
+    (reading,) = receiver.recv()
+    process.kill()
+    process.join()
+    wait_until_gone(reading)
 
 
-@pytest.mark.parametrize("where", ["without fork", "in a process that may begin none"])
-def test_where_no_process_reads_the_rows_are_the_same(
-    model: Model, tmp_path: Path, monkeypatch: Any, where: str
-) -> None:
-    shard = photos_tar(tmp_path / "a.tar")
+def read_photo(*_: Any) -> Photo:
+    raise AssertionError("It is read apart.")
+
+
+def test_what_decodes_apart_needs_no_tensors() -> None:
+    words = "import sys, ganenc.jobs.shard_decoding; assert not {'torch', 'ganenc.model'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "RGBA", "I;16", "P", "CMYK"])
+def test_photos_read_apart_are_those_read_here(model: Model, tmp_path: Path, monkeypatch: Any, kind: str) -> None:
+    members = [(f"{place}.png", png(place, 8 + place)) for place in range(3)]
+    values = np.random.default_rng(0).integers(0, 255, (9, 11, 3), dtype=np.uint8)
+    picture = Image.fromarray(values[..., 0].astype(np.uint16) * 200) if kind == "I;16" else Image.fromarray(values)
+    buffer = io.BytesIO()
+    (picture if kind == "I;16" else picture.convert(kind)).save(buffer, "TIFF" if kind == "CMYK" else "PNG")
+    shard = write_tar(
+        tmp_path / "a.tar", [*members, (f"other.{'tif' if kind == 'CMYK' else 'png'}", buffer.getvalue())]
+    )
     found = [plain(invert_shard(model, shard, SPEC, tmp_path / "apart").path)]
-    if where == "without fork":
-        monkeypatch.setattr(sys, "platform", "darwin")
-    else:
-        monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    monkeypatch.setattr(sys, "executable", "")
     found.append(plain(invert_shard(model, shard, SPEC, tmp_path / "here").path))
     assert found[0] == found[1]
 
@@ -204,37 +224,36 @@ def test_what_is_wrong_with_the_settings_is_told_as_it_is(model: Model, tmp_path
     def wrong(*_: Any, **__: Any) -> None:
         raise SpecError("fit: nothing fits.")
 
+    monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(Model, "read", wrong)
     with pytest.raises(SpecError, match=r"^fit: nothing fits\.$"):
         invert_shard(model, photos_tar(tmp_path / "a.tar"), SPEC, tmp_path / "out")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("refines", [False, True])
-def test_a_shard_that_is_replaced_once_it_is_read_is_not_taken_for_what_replaced_it(
-    model: Model, tmp_path: Path, refines: bool
+def test_a_shard_that_is_replaced_while_it_is_read_is_the_one_that_was_opened(tmp_path: Path) -> None:
+    shard, other = photos_tar(tmp_path / "a.tar", 16), photos_tar(tmp_path / "other.tar", 40, 500)
+    size = shard.stat().st_size
+    (found,) = map(list, one_after_another(shard, other))
+    assert found[0] == size
+    assert [photo.key for batch in found[1:] for photo, _ in batch] == [f"{place:04d}" for place in range(16)]
+
+
+def one_after_another(shard: Path, other: Path) -> Iterator[Any]:
+    for found in read_shards(Reading(Fields(), (8, 8), together=4, shards=(shard,)), read_photo):
+        first = [next(found), next(found)]
+        os.replace(other, shard)
+        yield chain(first, found)
+
+
+def test_refining_is_told_where_other_photos_came_in_the_place(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = [photos_tar(tmp_path / "0.tar", 16), photos_tar(tmp_path / "1.tar", 240)]  # More than a pipe holds.
-    other = photos_tar(tmp_path / "other.tar", 40, 500)
-
-    def replace_second(shard: Path, photos: int, result: ShardResult | None) -> None:
-        if result is not None and shard == shards[0]:
-            (reading,) = multiprocessing.active_children()
-            folder = Path(f"/proc/{reading.pid}/fd")
-            until = time.monotonic() + 60
-            while not any(os.path.realpath(one) == str(shards[1].resolve()) for one in folder.iterdir()):
-                assert time.monotonic() < until
-            os.replace(other, shards[1])
-
-    method = Choice(name="optimize", options={"steps": 1})
-    spec = with_shards(refine_below=99.0).model_copy(update={"method": method}) if refines else SPEC
-    result = invert_shards(model, shards, tmp_path / "out", spec, on_shard=replace_second)
-    if refines:
-        assert [str(shards[1]) in error and "was changed" in error for _, error in result.broken] == [True]
-    else:
-        assert [one.photos for one in result.done] == [16, 240]
-        with pytest.raises(SpecError, match="is of another shard"):
-            invert_shards(model, shards, tmp_path / "out", spec)
+    shard, other = photos_tar(tmp_path / "a.tar", 16), photos_tar(tmp_path / "other.tar", 40, 500)
+    monkeypatch.setattr(shards, "open_shard", lambda _, fields: open_shard(other, fields))
+    spec = with_shards(refine_below=99.0).model_copy(update={"method": Choice(name="optimize", options={"steps": 1})})
+    with pytest.raises(ImageError, match=r"a\.tar was changed while it was read"):
+        invert_shard(model, shard, spec, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_another_that_was_faster_is_left_its_file(model: Model, tmp_path: Path) -> None:
@@ -556,7 +575,7 @@ def test_damage_is_told_and_never_more(model: Model, tmp_path: Path, kind: str) 
             if kind == "latents":
                 Latents.from_parquet(shard)
                 continue
-            with open_shard(shard, SPEC.shards) as photos:
+            with open_shard(shard, Fields()) as photos:
                 for photo in photos:
                     if photo.load is not None:
                         photo.load()
