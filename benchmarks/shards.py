@@ -47,7 +47,7 @@ EVERY = 0.5
 """Seconds between two readings of the memory."""
 PIECES = 4
 """Processes that the undisturbed run is done by, one after another."""
-ROUNDS = 3
+ROUNDS = 5
 IN_TURN = 5
 """Shards of which each round's time is taken."""
 
