@@ -53,6 +53,17 @@ def test_its_code_parses_and_each_cell_of_it_follows_words() -> None:
     assert ("code", "code") not in list(itertools.pairwise(kinds))
 
 
+def test_what_it_takes_from_modules_is_there() -> None:
+    nodes = [node for cell in code(read()) for node in ast.walk(ast.parse(cell.source))]
+    taken: dict[str, Any] = {}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            exec(ast.unparse(node), taken)
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in taken:
+            assert hasattr(taken[node.value.id], node.attr), ast.unparse(node)
+
+
 def test_its_links_lead_to_files() -> None:
     words = "\n".join(cell.source for cell in read().cells if cell.cell_type == "markdown")
     links = re.findall(r"\]\(([^)\s]+)\)", words)
