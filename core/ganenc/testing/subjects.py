@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ganenc_registry import KINDS, Contribution, Kind, PluginStatus, registry
 from ganenc_registry.components import Component, Context
@@ -94,8 +94,8 @@ def find_subjects(name: str, *, spec: GeneratorSpec | None = None) -> list[Subje
 
     Args:
         name: ``kind:name`` or the bare name of a contribution; a Python file, for all that it registers; a file or
-            folder of weights, for the generator in it; a distribution or its package, for the plugin and all that it
-            contributes.
+            folder of weights, for the generator in it, ``./name`` where something installed is called so; a
+            distribution or its package, for the plugin and all that it contributes.
         spec: what its family of generators is built from.
 
     Raises:
@@ -154,17 +154,23 @@ def _found(name: str) -> Iterator[Subject]:
     kind, sign, rest = name.partition(":")
     if name.endswith(".py"):
         yield from _of_script(name)
-    elif os.path.exists(name):
-        yield Subject("generator", f"generator:{Path(name).name}", value=models.load_generator(name))
-    elif sign and (kind in KINDS or kind == "plugin"):
-        yield from _of_plugin(rest) if kind == "plugin" else [_of_contribution(registry().get(cast(Kind, kind), rest))]
+    elif sign and kind in KINDS:
+        yield _of_contribution(registry().get(kind, rest))
     elif several := [one for one in registry().list() if one.name == name]:
         if len(several) > 1:
             ways = " or ".join(f"{one.kind}:{name}" for one in several)
             raise UnknownNameError(f"{name!r} names a {' and a '.join(one.kind for one in several)}: say {ways}.")
         yield _of_contribution(several[0])
+    elif whole := _of_plugin(name.removeprefix("plugin:")):
+        yield from whole
+    elif os.path.exists(name):
+        yield Subject("generator", f"generator:{Path(name).name}", value=models.load_generator(name))
     else:
-        yield from _of_plugin(name)
+        known = [one.name for one in registry().list()] + [_distribution(one) for one in registry().plugins]
+        raise UnknownNameError(
+            f"There is no contribution, plugin or Python file {name!r}{nearest(name, known)}; see `ganenc list` and"
+            " `ganenc plugins`."
+        )
 
 
 def _of_contribution(item: Contribution) -> Subject:
@@ -184,28 +190,17 @@ def _of_script(path: str) -> Iterator[Subject]:
     yield from (_of_contribution(one) for one in made or again)
 
 
-def _of_plugin(name: str) -> Iterator[Subject]:
-    """A plugin by its distribution or package: itself, then all that it contributes.
-
-    Raises:
-        UnknownNameError: if nothing is called so.
-    """
+def _of_plugin(name: str) -> list[Subject]:
+    """A plugin by its distribution or package: itself, then all that it contributes; nothing if none is called so."""
+    found: list[Subject] = []
     wanted = _normal(name)
     points = importlib.metadata.entry_points(group=PROJECT)
-    named = {_distribution(one) for one in registry().plugins}
-    found = False
     for point in sorted(points, key=lambda one: one.name):
         status = _status_of(point)
         if status is not None and wanted in (_normal(_distribution(status)), _normal(point.value.split(":")[0])):
-            found = True
-            yield Subject("plugin", f"plugin:{_distribution(status)}", plugin=status)
-            yield from (_of_contribution(one) for one in status.contributions)
-    if not found:
-        known = [*(one.name for one in registry().list()), *named]
-        raise UnknownNameError(
-            f"There is no contribution, plugin or Python file {name!r}{nearest(name, known)}; see `ganenc list` and"
-            " `ganenc plugins`."
-        )
+            found += [Subject("plugin", f"plugin:{_distribution(status)}", plugin=status)]
+            found += [_of_contribution(one) for one in status.contributions]
+    return found
 
 
 def _status_of(point: importlib.metadata.EntryPoint) -> PluginStatus | None:

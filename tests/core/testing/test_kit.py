@@ -93,7 +93,12 @@ class TestSubjects:
             find_subjects("loss:mze")
 
     @pytest.mark.parametrize("name", ["ganenc-plugin-pggan", "ganenc_plugin_pggan", "plugin:ganenc-plugin-pggan"])
-    def test_a_plugin_is_itself_and_all_that_it_contributes(self, name: str) -> None:
+    def test_a_plugin_is_itself_and_all_that_it_contributes(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside the folder of its project too."""
+        (tmp_path / "ganenc-plugin-pggan").mkdir()
+        monkeypatch.chdir(tmp_path)
         found = names(find_subjects(name))
         assert found[:2] == ["plugin:ganenc-plugin-pggan", "generator:pggan"]
         assert "model:pggan-celebahq-1024" in found
