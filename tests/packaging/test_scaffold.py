@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -211,10 +212,10 @@ def test_a_package_is_typed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 @each
 def test_the_tests_of_a_package_pass(packages: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(packages / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(packages / "site"), prepend=os.pathsep)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     said = run("pytest", "-q", "-p", "no:cacheprovider", folder=packages / kind)
-    assert int(said.rsplit(" passed")[0].split()[-1]) > 15
+    assert int(said.rsplit(" passed")[0].split()[-1]) >= 15
 
 
 def test_the_command_writes_a_package_and_says_what_is_next(

@@ -68,5 +68,5 @@ def test_it_installs_passes_its_own_tests_and_trains_from_its_run(
     said = clean.run("pytest", "-q", "tests", folder=place)
     assert int(said.rsplit(" passed")[0].split()[-1]) > 30
     assert "48" in clean.run("ganenc", "spec", "ripples-48x40")
-    clean.run("ganenc", "pretrain", "run.yaml", "--steps", "4", "--out", "runs/ripples", folder=place)
+    clean.run("ganenc", "pretrain", "--run", "run.yaml", "--steps", "4", "--out", "runs/ripples", folder=place)
     assert (place / "runs" / "ripples" / "encoder" / "model.safetensors").is_file()
