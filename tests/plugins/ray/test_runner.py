@@ -36,13 +36,21 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
 
 
+def is_actor(process: psutil.Process) -> bool:
+    """Whether a process is an actor of ours; one that has ended meanwhile is none."""
+    try:
+        return "MapWorker" in "".join(process.cmdline()[:1])
+    except psutil.Error:
+        return False
+
+
 def kill_an_actor(out: Path) -> threading.Thread:
     """Once a shard is done, an actor is killed."""
 
     def kill() -> None:
         while not [*out.glob("[!.]*.parquet")]:
             time.sleep(0.05)
-        actors = [one for one in psutil.Process().children(recursive=True) if "MapWorker" in "".join(one.cmdline()[:1])]
+        actors = [one for one in psutil.Process().children(recursive=True) if is_actor(one)]
         os.kill(actors[0].pid, signal.SIGKILL)
         killed.append(actors[0].pid)
 
