@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from ganenc_registry.errors import ImageError, told
+from PIL import Image, ImageFile
 
 from ganenc.images import Fit, PhotoSource, as_floats, fitted
 from ganenc.jobs.prefetching import READERS, ahead, batches
@@ -75,23 +77,24 @@ class Reading:
             yield None
 
     def _batches(self, shard: Path, load: Load[T]) -> Iterator[Sequence[Loaded[T]]]:
-        def work(photo: ShardPhoto) -> Loaded[T]:
-            return self.loaded(photo, load)
+        def work(some: Sequence[ShardPhoto]) -> list[Loaded[T]]:
+            return [self.loaded(photo, load) for photo in some]
 
-        with (
-            open_shard(shard, self.fields) as photos,
-            closing(ahead(photos, work, threads=self.threads, begun=self.together + READERS)) as loading,
-        ):
-            yield from batches(loading, lambda: self.together)
+        each = -(-self.together // READERS)  # One thread after another costs more than a small photo.
+        with open_shard(shard, self.fields) as photos:
+            some = batches(photos, lambda: each)
+            with closing(ahead(some, work, threads=self.threads, begun=READERS + 1)) as loading:
+                yield from batches(chain.from_iterable(loading), lambda: self.together)
 
 
 def decode_shards(descriptor: int) -> None:
-    """Be told by a pipe what to read, again and again, and send what is found: photos with what is wrong with them, or
-    None, and the pixels of those with whom nothing is, (N, H, W, channels), of 8 bits where all are, else floats within
-    [0, 1]."""
+    """Be told by a pipe in what folder one is, what Pillow is to open, and what to read, again and again, and send what
+    is found: photos with what is wrong with them, or None, and the pixels of those with whom nothing is, (N, H, W,
+    channels), of 8 bits where all are, else floats within [0, 1]."""
     with Connection(descriptor) as pipe, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            reading: Reading = pipe.recv()
+            folder, Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, reading = pipe.recv()
+            os.chdir(folder)
 
             def load(photo: PhotoSource, _: int | None, reading: Reading = reading) -> np.ndarray[Any, Any]:
                 return fitted(photo, reading.channels, reading.size, reading.fit)

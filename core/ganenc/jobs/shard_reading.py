@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias, cast
 
 from ganenc_registry.errors import ImageError
+from PIL import Image, ImageFile
 
 from ganenc.images import Range, to_values
 from ganenc.inversion import Photo
@@ -42,9 +43,11 @@ def read_shards(
 
     What is next is read while the networks work, by a process of its own, as Python runs in one thread of a process at
     a time. Where it ends before its time, as a decoder that a photo makes fail ends it, the shard is broken, and
-    another reads on. Not ``apart``, and on Windows, it is done in this process, by ``load``; the photos are the same.
+    another reads on. Not ``apart``, on Windows, and where Pillow was taught formats that are not its own, it is done in
+    this process, by ``load``; the photos are the same.
     """
-    possible = os.name == "posix" and bool(sys.executable)
+    own = all(opens.__module__.startswith("PIL.") for opens, _ in Image.OPEN.values())
+    possible = os.name == "posix" and bool(sys.executable) and own
     with closing(_apart(reading, value_range) if apart and possible else reading.found(load)) as stream:
         for _ in reading.shards:
             found = cast("Iterator[Found[Sequence[Read]]]", takewhile(lambda one: one is not None, stream))
@@ -73,7 +76,8 @@ def _apart(reading: Reading, value_range: Range) -> Stream:
     while left:
         process, pipe = _taken()
         with suppress(BrokenPipeError):
-            pipe.send(replace(reading, shards=tuple(left)))
+            limits = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+            pipe.send((os.getcwd(), *limits, replace(reading, shards=tuple(left))))
         found: Generator[Any] = ahead(repeat(receive(pipe)), lambda one: next(one, END), threads=1, begun=2)
         try:
             for one in found:

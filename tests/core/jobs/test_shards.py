@@ -220,6 +220,23 @@ def test_photos_read_apart_are_those_read_here(model: Model, tmp_path: Path, mon
     assert found[0] == found[1]
 
 
+def test_formats_that_pillow_was_taught_are_read(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opens(file: Any, name: Any) -> Image.Image:
+        return Image.new("RGB", (8, 8), "red")
+
+    monkeypatch.setattr(Image, "ID", [*Image.ID, "OWN"])
+    monkeypatch.setitem(Image.OPEN, "OWN", (opens, lambda prefix: prefix.startswith(b"own")))
+    shard = write_tar(tmp_path / "a.tar", [("a.png", b"own photo")])
+    assert invert_shard(model, shard, SPEC, tmp_path / "out").failed == 0
+
+
+def test_names_are_of_the_folder_that_one_is_in(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        photos_tar((tmp_path / name).mkdir() or tmp_path / name / f"{name}.tar", 2)  # type: ignore[func-returns-value]
+        monkeypatch.chdir(tmp_path / name)
+        assert invert_shard(model, f"{name}.tar", SPEC, "out").photos == 2
+
+
 def test_what_is_wrong_with_the_settings_is_told_as_it_is(model: Model, tmp_path: Path, monkeypatch: Any) -> None:
     def wrong(*_: Any, **__: Any) -> None:
         raise SpecError("fit: nothing fits.")
