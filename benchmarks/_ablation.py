@@ -198,8 +198,9 @@ class World:
 
     def _fields(self, arm: Arm, weights: tuple[float, float], steps: int, seed: int) -> dict[str, Any]:
         mu = [weight * factor for weight, factor in zip(weights, arm.views)]
+        options = {} if arm.attention == "none" else {"weights": mu}
         losses = {"mse": 5.0, "cos": 3.0, "lpips": 2.0, "ssim": 1.0 if arm.ssim else 0.0}
-        objective = {"backbone": "hands", "losses": losses, "attention": {"name": arm.attention, "weights": mu}}
+        objective = {"backbone": "hands", "losses": losses, "attention": {"name": arm.attention, "options": options}}
         steps = round(steps * self.sizes.longer) if arm.longer else steps
         rare = {"checkpoint_every": 10**6, "grid_every": 10**6, "log_every": 50}
         return {"objective": objective, "steps": steps, "seed": seed, "saving": rare}
