@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from ganenc_registry.errors import ImageError, told
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from ganenc.images import Fit, PhotoSource, as_floats, fitted
 from ganenc.jobs.prefetching import READERS, ahead, batches
@@ -26,6 +26,13 @@ Loaded: TypeAlias = tuple[ShardPhoto, T | ImageError]
 Found: TypeAlias = int | T | Exception
 """Of a shard: first its size in bytes; then its photos, a batch at a time, or why there are no more, which is a
 FileExistsError if it was done before."""
+
+
+LIMITS = (
+    (Image, "MAX_IMAGE_PIXELS"), (ImageFile, "LOAD_TRUNCATED_IMAGES"), (PngImagePlugin, "MAX_TEXT_CHUNK"),
+    (PngImagePlugin, "MAX_TEXT_MEMORY"),
+)  # fmt: skip
+"""Settings of Pillow's, which hold in a process that decodes as where it is begun."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,17 @@ class Reading:
 
 
 def decode_shards(descriptor: int) -> None:
-    """Be told by a pipe in what folder one is, what Pillow is to open, and what to read, again and again, and send what
-    is found: photos with what is wrong with them, or None, and the pixels of those with whom nothing is, (N, H, W,
-    channels), of 8 bits where all are, else floats within [0, 1]."""
-    with Connection(descriptor) as pipe, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    """Say on a pipe that one is there, be told in what folder, what `LIMITS` are and what to read, again and again, and
+    send what is found: photos with what is wrong with them, or None, and the pixels of those with whom nothing is, (N,
+    H, W, channels), of 8 bits where all are, else floats within [0, 1]."""
+    with Connection(descriptor) as pipe, suppress(EOFError, OSError):  # Where there is nobody any more.
+        pipe.send(None)
         while True:
-            folder, Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, reading = pipe.recv()
+            os.chdir("/")
+            folder, limits, reading = pipe.recv()
             os.chdir(folder)
+            for (module, name), value in zip(LIMITS, limits, strict=True):
+                setattr(module, name, value)
 
             def load(photo: PhotoSource, _: int | None, reading: Reading = reading) -> np.ndarray[Any, Any]:
                 return fitted(photo, reading.channels, reading.size, reading.fit)

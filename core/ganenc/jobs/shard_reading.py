@@ -16,12 +16,12 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias, cast
 
 from ganenc_registry.errors import ImageError
-from PIL import Image, ImageFile
+from PIL import Image
 
 from ganenc.images import Range, to_values
 from ganenc.inversion import Photo
 from ganenc.jobs.prefetching import ahead
-from ganenc.jobs.shard_decoding import Found, Load, Loaded, Reading
+from ganenc.jobs.shard_decoding import LIMITS, Found, Load, Loaded, Reading
 
 Read: TypeAlias = Loaded[Photo]
 Stream: TypeAlias = "Generator[Found[Sequence[Read]] | None]"
@@ -31,7 +31,7 @@ CHILD = "import sys; sys.path[:] = {}; from ganenc.jobs.shard_decoding import de
 
 END = object()
 _idle: list[Decoder] = []
-"""Those that are done, and wait for more, as beginning one takes half a second."""
+"""One that is done, and waits for more, as beginning one takes half a second."""
 if hasattr(os, "register_at_fork"):  # They are of this process.
     os.register_at_fork(after_in_child=_idle.clear)
 
@@ -43,19 +43,19 @@ def read_shards(
 
     What is next is read while the networks work, by a process of its own, as Python runs in one thread of a process at
     a time. Where it ends before its time, as a decoder that a photo makes fail ends it, the shard is broken, and
-    another reads on. Not ``apart``, on Windows, and where Pillow was taught formats that are not its own, it is done in
-    this process, by ``load``; the photos are the same.
+    another reads on; it waits idle for the next call, and ends with this process. Not ``apart``, where Pillow was
+    taught formats that are not its own, and where no such process can be begun (as on Windows), it is done in this one,
+    by ``load``; the photos are the same.
     """
     own = all(opens.__module__.startswith("PIL.") for opens, _ in Image.OPEN.values())
-    possible = os.name == "posix" and bool(sys.executable) and own
-    with closing(_apart(reading, value_range) if apart and possible else reading.found(load)) as stream:
+    with closing(_apart(reading, load, value_range) if apart and own else reading.found(load)) as stream:
         for _ in reading.shards:
             found = cast("Iterator[Found[Sequence[Read]]]", takewhile(lambda one: one is not None, stream))
             yield found
             deque(found, 0)
 
 
-def _apart(reading: Reading, value_range: Range) -> Stream:
+def _apart(reading: Reading, load: Load[Photo], value_range: Range) -> Stream:
     """What is found by another process, which is begun anew where it ended."""
     left, read_with = deque(reading.shards), {"fit": reading.fit, "align": None}
 
@@ -74,10 +74,14 @@ def _apart(reading: Reading, value_range: Range) -> Stream:
                 yield read(*found) if isinstance(found, tuple) else found
 
     while left:
-        process, pipe = _taken()
+        try:
+            folder, (process, pipe) = os.getcwd(), _taken()
+        except (OSError, EOFError):
+            yield from replace(reading, shards=tuple(left)).found(load)
+            return
         with suppress(BrokenPipeError):
-            limits = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-            pipe.send((os.getcwd(), *limits, replace(reading, shards=tuple(left))))
+            limits = [getattr(*one) for one in LIMITS]
+            pipe.send((folder, limits, replace(reading, shards=tuple(left))))
         found: Generator[Any] = ahead(repeat(receive(pipe)), lambda one: next(one, END), threads=1, begun=2)
         try:
             for one in found:
@@ -93,14 +97,14 @@ def _apart(reading: Reading, value_range: Range) -> Stream:
             if left:  # What it sends is for nobody.
                 process.kill()
             found.close()
-            if left:
+            if left or _idle:
                 pipe.close()
                 process.wait()
             else:
                 _idle.append((process, pipe))
         if left:
             code = process.returncode
-            how = f"code {code}" if code >= 0 else signal.Signals(-code).name
+            how = f"code {code}" if code >= 0 else signal.strsignal(-code) or f"signal {-code}"
             yield ImageError(
                 f"{left.popleft()}: the process that read it ended ({how}), for want of memory or by a photo that the"
                 " decoder fails at; give it more memory, or leave that photo out."
@@ -109,14 +113,24 @@ def _apart(reading: Reading, value_range: Range) -> Stream:
 
 
 def _taken() -> Decoder:
-    """A process that decodes, and the pipe to it, one that is idle or a new one; it ends where this one does."""
-    while _idle:
+    """A process that decodes, and the pipe to it, one that is idle or a new one; it ends where this one does. An
+    OSError or EOFError where none can be begun."""
+    with suppress(IndexError):
         process, pipe = _idle.pop()
         if process.poll() is None:
             return process, pipe
         pipe.close()
+    if os.name != "posix" or not sys.executable or getattr(sys, "frozen", False):  # That it would begin is another.
+        raise OSError
     pipe, its = Pipe()
     with its:
-        words = [sys.executable, "-c", CHILD.format(repr(sys.path), its.fileno())]
+        paths = [os.path.abspath(one) for one in sys.path if isinstance(one, str)]
+        words = [sys.executable, "-c", CHILD.format(paths, its.fileno())]
         process = subprocess.Popen(words, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        pipe.recv()
+    except (OSError, EOFError):
+        pipe.close()
+        process.wait()
+        raise
     return process, pipe

@@ -153,6 +153,12 @@ def wait_until_gone(process: int) -> None:
         time.sleep(0.02)
 
 
+def end_decoders() -> None:
+    for idle in decoders():
+        os.kill(idle, signal.SIGKILL)
+        wait_until_gone(idle)
+
+
 @linux
 def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,9 +168,7 @@ def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     good = [photos_tar(tmp_path / f"{place}.tar", 40, 40 * place) for place in range(2)]
     fine = [(f"{place:03d}.png", png(place)) for place in range(50)]
     bad = write_tar(tmp_path / "bad.tar", [*fine, ("fatal.png", b"fatal photo")])
-    for idle in decoders():
-        os.kill(idle, signal.SIGKILL)
-        wait_until_gone(idle)
+    end_decoders()
     with ThreadPoolExecutor(1) as pool:  # Where signals never come.
         given = (model, [good[0], bad, good[1]], tmp_path / "out", SPEC)
         result = pool.submit(invert_shards, *given, on_shard=lambda *_: time.sleep(0.01)).result(timeout=120)
@@ -172,7 +176,7 @@ def test_a_photo_that_kills_the_decoder_breaks_its_shard_alone(
     assert [one.shard for one in result.done] == good
     ((shard, error),) = result.broken
     assert shard == bad
-    assert "bad.tar: the process that read it ended (SIGKILL)" in error
+    assert "bad.tar: the process that read it ended (Killed)" in error
     alone = [plain(invert_shard(model, one, SPEC, tmp_path / "alone").path) for one in good]
     assert [plain(one.path) for one in result.done] == alone
 
@@ -215,7 +219,8 @@ def test_photos_read_apart_are_those_read_here(model: Model, tmp_path: Path, mon
         tmp_path / "a.tar", [*members, (f"other.{'tif' if kind == 'CMYK' else 'png'}", buffer.getvalue())]
     )
     found = [plain(invert_shard(model, shard, SPEC, tmp_path / "apart").path)]
-    monkeypatch.setattr(sys, "executable", "")
+    assert sys.platform != "linux" or len(decoders()) == 1
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN, "OWN": (lambda *_: None, None)})
     found.append(plain(invert_shard(model, shard, SPEC, tmp_path / "here").path))
     assert found[0] == found[1]
 
@@ -230,6 +235,20 @@ def test_formats_that_pillow_was_taught_are_read(model: Model, tmp_path: Path, m
     assert invert_shard(model, shard, SPEC, tmp_path / "out").failed == 0
 
 
+@linux
+@pytest.mark.parametrize(("executable", "frozen"), [("", False), ("/bin/false", False), ("/none", False), (None, True)])
+def test_where_no_process_can_be_begun_photos_are_read_here(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None, frozen: bool
+) -> None:
+    shard = photos_tar(tmp_path / "a.tar")
+    whole = plain(invert_shard(model, shard, SPEC, tmp_path / "whole").path)
+    end_decoders()
+    monkeypatch.setattr(sys, "executable", sys.executable if executable is None else executable)
+    monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+    assert plain(invert_shard(model, shard, SPEC, tmp_path / "out").path) == whole
+    assert not decoders()
+
+
 def test_names_are_of_the_folder_that_one_is_in(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("first", "second"):
         photos_tar((tmp_path / name).mkdir() or tmp_path / name / f"{name}.tar", 2)  # type: ignore[func-returns-value]
@@ -241,7 +260,7 @@ def test_what_is_wrong_with_the_settings_is_told_as_it_is(model: Model, tmp_path
     def wrong(*_: Any, **__: Any) -> None:
         raise SpecError("fit: nothing fits.")
 
-    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN, "OWN": (wrong, None)})
     monkeypatch.setattr(Model, "read", wrong)
     with pytest.raises(SpecError, match=r"^fit: nothing fits\.$"):
         invert_shard(model, photos_tar(tmp_path / "a.tar"), SPEC, tmp_path / "out")
